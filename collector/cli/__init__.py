@@ -1,0 +1,55 @@
+"""The command line: parse arguments, call, print.
+
+Commands import what they need when they run, so that `--help` and completion answer at once.
+Exit codes: 0 good, 1 failed or broken, 2 wrong usage or settings, 3 degraded.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from collector import __version__
+from collector.cli.database import db
+from collector.cli.questions import evidence, regions, transitions
+from collector.cli.work import poll
+from collector.errors import CollectorError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="collector")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file with settings; also COLLECTOR_CONFIG.",
+)
+@click.pass_context
+def cli(context: click.Context, config: Path | None) -> None:
+    """Polls Gcore's AI regions and keeps a history of them that can be derived again from evidence.
+
+    \b
+    Example:
+      collector poll
+      collector regions --as-of 2026-05-01
+    """
+    context.obj = config
+
+
+cli.add_command(poll)
+cli.add_command(regions)
+cli.add_command(transitions)
+cli.add_command(evidence)
+cli.add_command(db)
+
+
+def main() -> NoReturn:
+    """Run the command; what a person can mend ends with a message and an exit code, without a traceback."""
+    try:
+        cli(standalone_mode=True)
+    except CollectorError as error:
+        click.echo(f"collector: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(0)

@@ -1,0 +1,188 @@
+"""What several commands share: settings, engines, times, printing rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from collector.clock import utc_now
+from collector.errors import SchemaError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from collector.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def format_option(function: F) -> F:
+    """`--format table|json|csv`, everywhere alike."""
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["table", "json", "csv"]),
+        default="table",
+        show_default=True,
+        help="json and csv have all fields.",
+    )(function)
+
+
+source_option = click.option("--source", metavar="NAME", help="Only this source.")
+
+
+class Time(click.ParamType[datetime]):
+    """ISO 8601; a date alone is its start in UTC; a time without a zone is UTC. Not in the future."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value.strip())
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            self.fail(f"{value!r} is no time: {error}; write 2026-05-01 or 2026-05-01T12:30:00Z", param, ctx)
+        if moment > utc_now():
+            self.fail(f"{show_time(moment)} lies in the future; nothing is known of it yet", param, ctx)
+        return moment
+
+
+def settings_of(context: click.Context) -> Settings:
+    """The settings, from --config and the environment."""
+    from collector.settings import load
+
+    return load(config=context.find_root().obj)
+
+
+@contextmanager
+def open_for_questions(context: click.Context) -> Iterator[sa.Connection]:
+    """A connection that only reads, to a database of our schema."""
+    from collector.store import migrate
+    from collector.store.engine import open_engine, reading
+
+    engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
+    revision, newest = migrate.current_revision(engine), migrate.newest_revision()
+    if revision is None:
+        raise SchemaError("the database is empty; `collector poll` fills it")
+    if revision != newest:
+        raise SchemaError(_other_schema(revision, newest))
+    with reading(engine) as connection:
+        yield connection
+    engine.dispose()
+
+
+def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa.Engine:
+    """An engine on a database whose schema is up to date.
+
+    SQLite is brought up to date, after a copy of the file; PostgreSQL only where it was asked for, since
+    other programs and replicas use it.
+    """
+    from collector.reports import views
+    from collector.store import migrate
+    from collector.store.engine import open_engine, reading
+
+    engine = open_engine(settings_of(context).database_url.get_secret_value())
+    revision, newest = migrate.current_revision(engine), migrate.newest_revision()
+    if revision == newest:
+        with reading(engine) as connection:
+            if views.are_current(connection):
+                return engine
+    elif revision is not None and not migrate.is_known(revision):
+        raise SchemaError(_other_schema(revision, newest))
+    if engine.dialect.name != "sqlite" and not may_migrate:
+        what = "has no tables yet" if revision is None else f"has schema {revision}, or older views"
+        raise SchemaError(
+            f"the database {what}, this version works with {newest}: run `collector db upgrade`, or add --migrate"
+        )
+    if revision not in (None, newest):
+        copy = migrate.copy_before_upgrade(engine, str(revision))
+        click.echo(f"schema {revision} becomes {newest}; the database as it was: {copy}", err=True)
+    migrate.upgrade(engine)
+    return engine
+
+
+def _other_schema(revision: str, newest: str) -> str:
+    from collector.store import migrate
+
+    if migrate.is_known(revision):
+        return f"the database has schema {revision}, this version needs {newest}: run `collector db upgrade`"
+    return (
+        f"the database has schema {revision}, which a newer version made; this one knows up to {newest}: "
+        "update the collector"
+    )
+
+
+# Printing
+
+
+def show_time(moment: datetime | None) -> str:
+    """`2026-05-01 12:30:00 UTC`; fractions of a second where there are any."""
+    if moment is None:
+        return ""
+    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
+    return f"{text.removesuffix('.000')}Z"
+
+
+def show(value: Any) -> str:
+    """A value in a table."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return show_time(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(str(item) for item in value)
+    return str(value)
+
+
+def as_json(value: Any) -> Any:
+    """A value in JSON: times as ISO 8601 in UTC with microseconds, lists as lists."""
+    if isinstance(value, datetime):
+        from collector.store.engine import time_text
+
+        return time_text(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], format_: str, columns: Mapping[str, str], empty: str
+) -> None:
+    """Print rows. `columns`: of the table, field → heading; json and csv have every field."""
+    if format_ == "json":
+        click.echo(json.dumps([{k: as_json(v) for k, v in row.items()} for row in rows], indent=2))
+    elif format_ == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        if rows:
+            writer.writerow(rows[0])
+        writer.writerows([_in_csv(v) for v in row.values()] for row in rows)
+    elif not rows:
+        click.echo(empty)
+    else:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in columns.values():
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(show(row[name])) for name in columns))
+        width = None if sys.stdout.isatty() else 200
+        Console(width=width, soft_wrap=False).print(table)
+
+
+def _in_csv(value: Any) -> Any:
+    value = as_json(value)
+    if isinstance(value, list):
+        return json.dumps(value)
+    return {True: "true", False: "false"}.get(value, value) if isinstance(value, bool) else value

@@ -1,0 +1,140 @@
+"""Commands for the database itself."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from collector.cli.common import open_for_writing, settings_of, show
+
+if TYPE_CHECKING:
+    from collector.store.rebuild import Difference
+
+
+@click.group()
+def db() -> None:
+    """The database: schema, checks, deriving the history again."""
+
+
+@db.command()
+@click.pass_context
+def upgrade(context: click.Context) -> None:
+    """Bring tables and views up to date; makes the tables in an empty database.
+
+    \b
+    Example:
+      COLLECTOR_DATABASE_URL=postgresql://collector@db/collector collector db upgrade
+    """
+    from collector.store import migrate
+
+    engine = open_for_writing(context, may_migrate=True)
+    click.echo(f"the database has schema {migrate.current_revision(engine)}, the newest")
+
+
+@db.command()
+@click.pass_context
+def current(context: click.Context) -> None:
+    """Tell the schema of the database, and the one that this version works with.
+
+    \b
+    Example:
+      collector db current
+    """
+    from collector.store import migrate
+    from collector.store.engine import open_engine
+
+    engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
+    revision, newest = migrate.current_revision(engine), migrate.newest_revision()
+    click.echo(f"database {revision or 'empty'}, collector {newest}")
+    sys.exit(0 if revision == newest else 3)
+
+
+@db.command()
+@click.pass_context
+def check(context: click.Context) -> None:
+    """Check schema, views and the database's own integrity. Writes nothing.
+
+    \b
+    Example:
+      collector db check
+    """
+    from collector.reports import views
+    from collector.store import migrate
+    from collector.store.engine import integrity_errors, open_engine, reading
+    from collector.store.tables import DERIVATION_REVISION, metadata, sources
+
+    engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
+    revision, newest = migrate.current_revision(engine), migrate.newest_revision()
+    if revision != newest:
+        click.echo(
+            f"schema: {revision or 'none'}, this version works with {newest}; run `collector db upgrade`"
+        )
+        sys.exit(1)
+    problems: list[str] = []
+    with reading(engine) as connection:
+        if not views.are_current(connection):
+            problems.append("views: not the newest; run `collector db upgrade`")
+        problems += [f"integrity: {text}" for text in integrity_errors(connection, metadata)]
+        for row in connection.execute(sources.select()):
+            if row.derivation_revision != DERIVATION_REVISION:
+                problems.append(
+                    f"source {row.name}: derived by revision {row.derivation_revision} of the rules, this version "
+                    f"has {DERIVATION_REVISION}; run `collector db rebuild`"
+                )
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        sys.exit(1)
+    click.echo(f"schema {revision}, views and integrity are good")
+
+
+@db.command()
+@click.option(
+    "--check", "check_only", is_flag=True, help="Only tell what would change; exit 1 if anything would."
+)
+@click.option("--source", metavar="NAME", help="Only this source of the database.")
+@click.pass_context
+def rebuild(context: click.Context, check_only: bool, source: str | None) -> None:
+    """Derive all history again from the evidence, and write what differs.
+
+    \b
+    Example:
+      collector db rebuild --check
+    """
+    from collector.store.rebuild import rebuild as derive_again
+    from collector.store.rebuild import source_names
+
+    engine = open_for_writing(context)
+    different = 0
+    for name in [source] if source else source_names(engine):
+        with click.progressbar(length=1, label=name, file=sys.stderr, width=30) as bar:
+
+            def progress(done: int, all_: int, bar: object = bar) -> None:
+                bar.length = all_  # type: ignore[attr-defined]
+                bar.update(done - bar.pos)  # type: ignore[attr-defined]
+
+            result = derive_again(engine, name, check_only=check_only, progress=progress)
+        different += result.different
+        would = "would change" if check_only else "changed"
+        what = f"{result.different} rows {would}" if result.different else "nothing " + would
+        click.echo(f"{name}: {result.observations} observations, {result.rows} derived rows, {what}")
+        for example in result.examples:
+            click.echo(f"  {_in_words(example)}")
+    sys.exit(1 if check_only and different else 0)
+
+
+def _in_words(difference: Difference) -> str:
+    key = ", ".join(f"{name} {show(value)}" for name, value in difference.key.items() if name != "source_id")
+    where = f"{difference.table} ({key})"
+    if difference.stored is None:
+        return f"{where}: missing"
+    if difference.derived is None:
+        return f"{where}: does not follow from the evidence"
+    fields = [
+        f"{name}: stored {show(value) or 'NULL'}, derived {show(difference.derived[name]) or 'NULL'}"
+        for name, value in difference.stored.items()
+        if value != difference.derived[name]
+    ]
+    return f"{where}: {'; '.join(fields)}"

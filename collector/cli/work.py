@@ -1,0 +1,113 @@
+"""Commands that poll."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from collector.cli.common import open_for_writing, settings_of, show_time
+from collector.errors import CollectorError, SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from collector.inventory.transitions import Transition
+    from collector.poll import PollResult
+
+_EXIT = {"ok": 0, "partial": 3, "held": 3, "failed": 1}
+
+
+@click.command()
+@click.option("--source", metavar="NAME", help="Poll only this source of the settings.")
+@click.option("--migrate", is_flag=True, help="Bring a PostgreSQL schema up to date first.")
+@click.option(
+    "--accept-base-url",
+    is_flag=True,
+    help="The source moved to a new base URL: go on with its history there.",
+)
+@click.option("--wait", default=5.0, show_default=True, help="Seconds to wait for another process's lease.")
+@click.pass_context
+def poll(
+    context: click.Context, source: str | None, migrate: bool, accept_base_url: bool, wait: float
+) -> None:
+    """Poll every source once, and record what was seen.
+
+    Exits with 0 when all is well, 1 when a poll failed, 3 when an answer was incomplete or doubtful.
+
+    \b
+    Example, every minute from cron:
+      * * * * *  COLLECTOR_API_KEY_FILE=/etc/gcore.key collector poll
+    """
+    from collector.gcore.client import Client
+    from collector.poll import open_writer
+    from collector.poll import poll as poll_once
+    from collector.store import lease
+
+    settings = settings_of(context)
+    sources = [s for s in settings.sources if source in (None, s.name)]
+    if not sources:
+        raise UsageError(
+            f"there is no source {source!r}; known are {', '.join(s.name for s in settings.sources)}"
+        )
+    for each in sources:
+        if each.api_key is None and each.api_key_file is None:
+            raise SettingsError(
+                f"there is no API key for source {each.name!r}: set COLLECTOR_API_KEY, or COLLECTOR_API_KEY_FILE "
+                "to a file that holds it"
+            )
+    engine = open_for_writing(context, may_migrate=migrate)
+    client, owner, worst = Client(), lease.process_name(), 0
+    for each in sources:
+        try:
+            writer = open_writer(engine, each, owner, wait_seconds=wait, accept_base_url=accept_base_url)
+            try:
+                result = poll_once(each, client.fetch, writer)
+            finally:
+                lease.release(engine, writer.lease)
+        except CollectorError as error:
+            click.echo(f"{each.name}: {error}", err=True)
+            worst = _worse(worst, error.exit_code)
+        else:
+            _tell(result)
+            worst = _worse(worst, _EXIT[result.outcome])
+    client.close()
+    engine.dispose()
+    sys.exit(worst)
+
+
+def _worse(one: int, other: int) -> int:
+    """Of two exit codes: broken before wrong before degraded before good."""
+    return min((one, other), key=(1, 2, 3, 0).index)
+
+
+def _tell(result: PollResult) -> None:
+    recorded = result.recorded
+    if result.failure is not None:
+        failure = result.failure
+        status = f" {failure.http_status}" if failure.http_status else ""
+        times = "" if recorded.polls == 1 else f", {recorded.polls} times in a row"
+        click.echo(f"{result.source}: failed ({failure.cause}{status}{times}): {failure.message}", err=True)
+        if failure.http_status == 401:
+            click.echo(
+                "  if the key holds a $, put it in single quotes, or in a file: shells eat $", err=True
+            )
+        return
+    seen = "unchanged" if recorded.polls > 1 else f"{recorded.derived.versions} new or changed entities"
+    click.echo(f"{result.source}: {recorded.outcome}, {seen}, observation {recorded.seq}")
+    if recorded.outcome == "held":
+        click.echo(
+            f"  {len(recorded.missing)} known regions are missing at once; this waits to be confirmed",
+            err=True,
+        )
+    if recorded.outcome == "partial":
+        click.echo("  the answer's count does not match its results; nothing is taken for absent", err=True)
+    for transition in recorded.transitions:
+        if transition.basis != "baseline":
+            click.echo(f"  {_in_words(transition)}")
+
+
+def _in_words(transition: Transition) -> str:
+    change = f"{transition.from_state or 'not listed'} → {transition.to_state or 'not listed'}"
+    since = show_time(transition.not_before) if transition.not_before else "ever"
+    between = f"between {since} and {show_time(transition.observed_at)}"
+    return f"{transition.entity} {transition.entity_id}: {change}, {between} ({transition.basis})"

@@ -1,0 +1,62 @@
+"""What can go wrong in a way that a person can mend.
+
+Everything here ends a command with its message and `exit_code`, without a traceback.
+A failed poll is not an error but data: see `collector.gcore.client.Failure`.
+"""
+
+from __future__ import annotations
+
+
+class CollectorError(Exception):
+    """The command could not do what it was asked."""
+
+    exit_code = 1
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class SettingsError(CollectorError):
+    """A setting is missing or wrong."""
+
+    exit_code = 2
+
+
+class UsageError(CollectorError):
+    """An argument is wrong."""
+
+    exit_code = 2
+
+
+class SchemaError(CollectorError):
+    """The database schema is not the one that this version works with."""
+
+    exit_code = 2
+
+
+class DatabaseError(CollectorError):
+    """The database can't be reached or used."""
+
+
+class ObserverChangedError(CollectorError):
+    """A source is polled at another base URL than before."""
+
+    exit_code = 2
+
+
+class LeaseHeldError(CollectorError):
+    """Another process polls this source."""
+
+    exit_code = 3
+
+
+class LeaseLostError(CollectorError):
+    """The lease ran out or was taken over; nothing was written."""
+
+
+class ClockError(CollectorError):
+    """This machine's clock can't be trusted; nothing was written."""
+
+
+class IntegrityError(CollectorError):
+    """Stored evidence does not match its own address."""

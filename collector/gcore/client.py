@@ -1,0 +1,335 @@
+"""Asking the cloud. A poll is one question with its retries, inside one deadline.
+
+Whatever the answer is, it comes back as a value: `Answer` with a body, or `Failure` with a cause. What a
+person did wrong in the code still raises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import partial
+from time import monotonic, sleep
+from typing import Any, Literal
+
+import httpx
+import tenacity
+
+from collector import __version__
+from collector.clock import Clock, utc_now
+from collector.gcore.redaction import scrub_message
+
+PATH = "/cloud/v1/ai/regions"
+
+Cause = Literal[
+    "key",  # no key to ask with: its file is missing or empty
+    "connect",  # nobody answers at this address, or TLS fails
+    "timeout",  # the deadline passed before a whole answer came
+    "protocol",  # the connection broke, or what came was not HTTP
+    "http_status",  # an answer, but not 200
+    "too_large",  # the body exceeds the limit
+    "not_json",  # 200, but not JSON that can be relied on
+    "not_a_listing",  # JSON, but not a list of regions
+]
+
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 20.0
+MAX_RETRY_AFTER = 60.0
+RETRIED_STATUS = frozenset({408, 409, 429})
+MAX_ERROR_BODY = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """When an attempt was made, and what the server's clock said."""
+
+    asked_at: datetime
+    answered_at: datetime
+    clock_offset: timedelta | None = None
+    """This machine's clock less the `Date` of the response, which is given in whole seconds."""
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status 200 and a whole body, not yet read."""
+
+    exchange: Exchange
+    body: bytes
+
+    def body_hash(self) -> bytes:
+        """For comparing in memory only: a raw body's hash would let passwords be guessed."""
+        return hashlib.sha256(self.body).digest()
+
+    def __repr__(self) -> str:
+        return f"Answer({len(self.body)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No usable answer. The texts are scrubbed of every part of the key."""
+
+    exchange: Exchange
+    cause: Cause
+    message: str
+    http_status: int | None = None
+    exception_class: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask, and with which key."""
+
+    base_url: str
+    key: str
+    scheme: str = "apikey"
+    deadline: timedelta = timedelta(seconds=45)
+    """For all attempts together."""
+
+    def __repr__(self) -> str:
+        return f"Request({self.base_url!r})"
+
+
+class Client:
+    """One HTTP client for all sources: its TLS context is dear. Safe to share between threads.
+
+    Connections are not kept: polls are further apart than servers keep them, and every poll must be able
+    to cut its own connection at its deadline.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock = utc_now,
+        max_body: int = 64 * 1024 * 1024,
+        max_attempts: int = 6,
+        pause: Callable[[float], None] = sleep,
+    ) -> None:
+        self._clock = clock
+        self._max_body = max_body
+        self._max_attempts = max_attempts
+        self._pause = pause
+        self._http = httpx.Client(
+            headers={"User-Agent": f"gcore-collector/{__version__}", "Accept": "application/json"},
+            follow_redirects=False,  # the key must not follow
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def fetch(self, request: Request) -> Answer | Failure:
+        """Ask until there is an answer, a final failure, or no time left. The last failure is returned."""
+        ends = monotonic() + request.deadline.total_seconds()
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(_is_passing),
+            stop=partial(_give_up, self._max_attempts, ends),
+            wait=_wait,
+            sleep=self._pause,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+        result: _Attempt = retrying(self._attempt, request, ends)
+        attempts = retrying.statistics["attempt_number"]
+        outcome = result.outcome
+        return replace(outcome, exchange=replace(outcome.exchange, attempts=attempts))
+
+    def _attempt(self, request: Request, ends: float) -> _Attempt:
+        asked_at = self._clock()
+        exchange = Exchange(asked_at, asked_at)
+        scrub = partial(scrub_message, secrets=(request.key,))
+        try:
+            with _cut_off(ends - monotonic()) as cut, self._stream(request, ends, cut) as response:
+                exchange = replace(exchange, clock_offset=_clock_offset(response, self._clock()))
+                if response.status_code != 200:
+                    body = _read(response, MAX_ERROR_BODY, ends, cut, keep_partial=True) or b""
+                    return _refused(response, body, self._answered(exchange), scrub)
+                whole = _read(response, self._max_body, ends, cut)
+        except httpx.ConnectTimeout:
+            what = f"no connection within {CONNECT_TIMEOUT:g} s"
+            return _Attempt(Failure(self._answered(exchange), "connect", what), is_passing=True)
+        except httpx.TimeoutException:
+            what = f"no whole answer within {request.deadline.total_seconds():g} s"
+            return _Attempt(Failure(self._answered(exchange), "timeout", what), is_passing=True)
+        except httpx.ConnectError as error:
+            what = f"no connection: {error}"
+            return _Attempt(Failure(self._answered(exchange), "connect", scrub(what)), is_passing=True)
+        except httpx.DecodingError as error:
+            what = f"the body can't be decompressed: {error}"
+            return _Attempt(Failure(self._answered(exchange), "protocol", scrub(what)), is_passing=True)
+        except httpx.TransportError as error:
+            what = f"{type(error).__name__}: {error}"
+            return _Attempt(Failure(self._answered(exchange), "protocol", scrub(what)), is_passing=True)
+        if whole is None:
+            what = f"the body is larger than {self._max_body:,} bytes"
+            return _Attempt(Failure(self._answered(exchange), "too_large", what, 200), is_passing=False)
+        return _Attempt(Answer(self._answered(exchange), whole), is_passing=False)
+
+    def _answered(self, exchange: Exchange) -> Exchange:
+        return replace(exchange, answered_at=max(self._clock(), exchange.asked_at))
+
+    @contextmanager
+    def _stream(self, request: Request, ends: float, cut: _Cut) -> Iterator[httpx.Response]:
+        left = max(ends - monotonic(), 0.001)
+        timeout = httpx.Timeout(min(READ_TIMEOUT, left), connect=min(CONNECT_TIMEOUT, left))
+        with self._http.stream(
+            "GET",
+            request.base_url.rstrip("/") + PATH,
+            headers={"Authorization": f"{request.scheme} {request.key}"},
+            timeout=timeout,
+            extensions={"trace": cut.trace},
+        ) as response:
+            yield response
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    outcome: Answer | Failure
+    is_passing: bool
+    """Another attempt may do better."""
+    retry_after: float | None = None
+
+
+class _Cut:
+    """Cuts the connection when the deadline passes: a server that sends a byte now and then would
+    outlast every read time-out."""
+
+    def __init__(self) -> None:
+        self.is_cut = False
+        self._stream: Any = None
+        self._lock = threading.Lock()
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """httpcore's trace extension: remember the newest network stream of this request."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            with self._lock:
+                self._stream = info["return_value"]
+
+    def now(self) -> None:
+        with self._lock:
+            self.is_cut = True
+            socket = self._stream.get_extra_info("socket") if self._stream is not None else None
+        if socket is not None:
+            with suppress(OSError):
+                socket.shutdown(2)
+
+
+@contextmanager
+def _cut_off(seconds: float) -> Iterator[_Cut]:
+    cut = _Cut()
+    timer = threading.Timer(max(seconds, 0.001), cut.now)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield cut
+    except httpx.TransportError as error:
+        if cut.is_cut:
+            raise httpx.ReadTimeout("cut at the deadline") from error
+        raise
+    finally:
+        timer.cancel()
+
+
+def _read(
+    response: httpx.Response, limit: int, ends: float, cut: _Cut, *, keep_partial: bool = False
+) -> bytes | None:
+    """The body after decompression, or None (with `keep_partial`: its beginning) beyond the limit."""
+    chunks: list[bytes] = []
+    size = 0
+    for chunk in response.iter_bytes(64 * 1024):
+        size += len(chunk)
+        if size > limit:
+            return b"".join(chunks) if keep_partial else None
+        if monotonic() > ends or cut.is_cut:
+            raise httpx.ReadTimeout("deadline")
+        chunks.append(chunk)
+    if cut.is_cut:
+        raise httpx.ReadTimeout("cut at the deadline")
+    return b"".join(chunks)
+
+
+def _refused(
+    response: httpx.Response, body: bytes, exchange: Exchange, scrub: Callable[[str], str]
+) -> _Attempt:
+    status = response.status_code
+    error = error_fields(body)
+    if 300 <= status < 400:
+        message = f"redirected to {response.headers.get('Location', 'nowhere')}; redirects are not followed"
+    else:
+        message = error.get("message") or response.reason_phrase or "no message"
+    return _Attempt(
+        Failure(
+            exchange=exchange,
+            cause="http_status",
+            message=scrub(message),
+            http_status=status,
+            exception_class=_optional(scrub, error.get("exception_class")),
+            request_id=_optional(scrub, error.get("request_id") or response.headers.get("X-Request-Id")),
+        ),
+        is_passing=status in RETRIED_STATUS or status >= 500,
+        retry_after=_retry_after(response),
+    )
+
+
+def _optional(scrub: Callable[[str], str], text: str | None) -> str | None:
+    return scrub(text)[:200] if text else None
+
+
+def error_fields(body: bytes) -> dict[str, str]:
+    """Class, message and request id of an error body in the API's form, as far as they are there."""
+    try:
+        error = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    names = ("exception_class", "message", "request_id")
+    return {n: error[n] for n in names if isinstance(error, dict) and isinstance(error.get(n), str)}
+
+
+def _clock_offset(response: httpx.Response, now: datetime) -> timedelta | None:
+    with suppress(KeyError, ValueError, TypeError):
+        sent = parsedate_to_datetime(response.headers["Date"])
+        if sent.tzinfo is not None:
+            return now - sent
+    return None
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds to wait, from either form of Retry-After, at most MAX_RETRY_AFTER; None where unusable.
+
+    A date is read against the response's own `Date`, so that a wrong clock here does no harm.
+    """
+    given = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", given):
+        seconds = float(given)
+    else:
+        try:
+            until = parsedate_to_datetime(given)
+            seconds = (until - parsedate_to_datetime(response.headers["Date"])).total_seconds()
+        except (KeyError, ValueError, TypeError):
+            return None
+    return max(seconds, 0.0) if seconds <= MAX_RETRY_AFTER else None
+
+
+_backoff = tenacity.wait_exponential_jitter(initial=0.5, max=8.0, jitter=0.5)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    attempt: _Attempt | None = state.outcome.result() if state.outcome else None
+    if attempt is not None and attempt.retry_after is not None:
+        return attempt.retry_after
+    return _backoff(state)
+
+
+def _is_passing(attempt: _Attempt) -> bool:
+    return attempt.is_passing
+
+
+def _give_up(max_attempts: int, ends: float, state: tenacity.RetryCallState) -> bool:
+    return state.attempt_number >= max_attempts or monotonic() + state.upcoming_sleep >= ends

@@ -1,0 +1,308 @@
+"""An answer as evidence (`Document`), and what it says (`Listing`).
+
+    body ─▶ strict JSON ─▶ redacted ─▶ Document: envelope + records, canonical, addressed ─▶ Listing
+
+The first half runs once, when an answer comes in; the second whenever history is derived, from the stored
+document alone. Both are pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from collector.gcore import jsontext, wire
+from collector.gcore.jsontext import Number
+from collector.gcore.redaction import contains_part, redact
+from collector.inventory.entities import (
+    Drift,
+    Entity,
+    Keystone,
+    Kind,
+    Listing,
+    MetricsDatabase,
+    Region,
+    Rejected,
+    Shown,
+    Sighting,
+    content_hash,
+    values,
+)
+
+MAX_REJECTED = 1000
+"""So many rejected records of one answer get a row of their own; all stay in the payload."""
+
+
+class NotAListingError(ValueError):
+    """The answer is JSON, but not a list of regions."""
+
+    def __init__(self, message: str, document: Any) -> None:
+        super().__init__(message)
+        self.document = document
+        """The parsed answer: an error object of the API, perhaps."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """One element of `results`: compared by its canonical text."""
+
+    text: str
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Record) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An answer in canonical form: `records` sorted by id, those without a usable id last."""
+
+    envelope: Mapping[str, Any]
+    """Everything but `results`."""
+    records: tuple[Record, ...]
+    address: str
+    """SHA-256 (64 hex digits) over the hash of the envelope and those of the records, in order; each hash is
+    the SHA-256 of a canonical text. So one record can be disclosed and proven without the others."""
+
+    def canonical(self) -> bytes:
+        """The canonical JSON text of the whole answer."""
+        members = {name: jsontext.dumps(value) for name, value in self.envelope.items()}
+        members["results"] = "[" + ",".join(r.text for r in self.records) + "]"
+        return (
+            "{" + ",".join(f"{jsontext.dumps(name)}:{members[name]}" for name in sorted(members)) + "}"
+        ).encode("ascii")
+
+
+def document_of(body: bytes, secrets: Sequence[str] = ()) -> Document:
+    """Read a body as it came over the wire. Raises StrictJSONError or NotAListingError."""
+    value = redact(jsontext.loads(body))
+    if not isinstance(value, dict):
+        raise NotAListingError(f"the answer is {_a(value)}, not an object", None)
+    if not isinstance(value.get("results"), list):
+        what = f"is {_a(value['results'])}" if "results" in value else "is missing"
+        raise NotAListingError(f"`results` {what}, not a list of regions", value)
+    document = _document(value)
+    if any(contains_part(text, s) for s in secrets for text in _texts(document)):
+        document = _document(redact(value, secrets))
+    return document
+
+
+def stored_document(canonical: bytes) -> Document:
+    """Read a canonical text back from the store."""
+    return _document(jsontext.loads(canonical))
+
+
+def _document(value: dict[str, Any]) -> Document:
+    envelope = {name: member for name, member in value.items() if name != "results"}
+    records = sorted((Record(jsontext.dumps(item), item) for item in value["results"]), key=_order)
+    digest = hashlib.sha256(hashlib.sha256(jsontext.dumps(envelope).encode()).digest())
+    for record in records:
+        digest.update(hashlib.sha256(record.text.encode()).digest())
+    return Document(envelope, tuple(records), digest.hexdigest())
+
+
+def _texts(document: Document) -> Iterable[str]:
+    yield jsontext.dumps(dict(document.envelope))
+    yield from (record.text for record in document.records)
+
+
+def _order(record: Record) -> tuple[bool, int, str]:
+    record_id = _id(record.value.get("id")) if isinstance(record.value, dict) else None
+    return (record_id is None, record_id or 0, record.text)
+
+
+def _a(value: Any) -> str:
+    name = jsontext.type_name(value)
+    return {"null": "null", "array": "a list", "object": "an object"}.get(name, f"a {name}")
+
+
+def _id(value: Any) -> int | None:
+    return value.as_int() if isinstance(value, Number) else None
+
+
+# What a document says
+
+
+@dataclass(frozen=True, slots=True)
+class _Nested:
+    """What one record says of its keystone or metrics database."""
+
+    reference: int | None
+    is_stated: bool
+    """The reference is given, or its absence is, where that is legal."""
+    entity: Keystone | MetricsDatabase | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """One record, understood."""
+
+    id: int | None
+    reason: str | None
+    """Why it is rejected, or None."""
+    region: Region | None
+    nested: Mapping[Kind, _Nested]
+    drift: frozenset[Drift]
+
+
+_NESTED: tuple[Literal["keystone", "metrics_database"], ...] = ("keystone", "metrics_database")
+_UNSTATED = _Nested(None, False, None)
+
+
+def listing_of(document: Document) -> Listing:
+    """Everything that a document says, typed."""
+    parsed = [_parse(record) for record in document.records]
+    drift = _envelope_drift(document.envelope).union(*(p.drift for p in parsed))
+    reasons = [p.reason for p in parsed]
+    by_id: dict[int, list[int]] = defaultdict(list)
+    for position, p in enumerate(parsed):
+        if p.id is not None:
+            by_id[p.id].append(position)
+    for positions in by_id.values():
+        first = parsed[positions[0]]
+        if any((parsed[i].region, parsed[i].nested) != (first.region, first.nested) for i in positions[1:]):
+            for i in positions:
+                reasons[i] = reasons[i] or "duplicate_id"
+    rejected = tuple(
+        Rejected(i, parsed[i].id, reason, document.records[i].text)
+        for i, reason in enumerate(reasons)
+        if reason
+    )
+    usable = {p.region.id: p for p, reason in zip(parsed, reasons, strict=True) if p.region and not reason}
+    regions = Shown(
+        sightings={i: _sighting(p.region) for i, p in usable.items() if p.region},
+        named=frozenset(r.id for r in rejected if r.id is not None),
+        withheld="record_without_id" if any(r.id is None for r in rejected) else None,
+    )
+    shown: dict[Kind, Shown] = {"region": regions}
+    for kind in _NESTED:
+        shown[kind], differing = _shown_nested(kind, usable, parsed)
+        drift |= differing
+    return Listing(
+        declared=_id(document.envelope.get("count")),
+        listed=len(document.records),
+        shown=shown,
+        rejected=rejected,
+        drift=frozenset(drift),
+    )
+
+
+def _shown_nested(
+    kind: Kind, usable: Mapping[int, _Parsed], parsed: Sequence[_Parsed]
+) -> tuple[Shown, set[Drift]]:
+    """The copy of the lowest region id that gives the object counts."""
+    sightings: dict[int, Sighting] = {}
+    drift: set[Drift] = set()
+    for region_id in sorted(usable):
+        entity = usable[region_id].nested[kind].entity
+        if entity is None:
+            continue
+        first = sightings.get(entity.id)
+        if first is None:
+            sightings[entity.id] = _sighting(entity, region_id)
+        elif entity != first.entity:
+            ours, theirs = values(first.entity), values(entity)
+            drift.update(
+                Drift(f"results[].{kind}.{name}", "copies_differ", f"{kind} {entity.id}")
+                for name in ours
+                if ours[name] != theirs[name]
+            )
+    references = {p.nested[kind].reference for p in parsed} - {None}
+    unstated = not all(p.nested[kind].is_stated for p in parsed)
+    return (
+        Shown(
+            sightings=sightings,
+            named=frozenset(i for i in references if i is not None and i not in sightings),
+            withheld="reference_not_stated" if unstated else None,
+        ),
+        drift,
+    )
+
+
+@lru_cache(maxsize=16384)
+def _sighting(entity: Entity, witness: int | None = None) -> Sighting:
+    return Sighting(entity, content_hash(entity), witness)
+
+
+@lru_cache(maxsize=16384)
+def _parse(record: Record) -> _Parsed:
+    """Understand one record. Remembered by its text: most records are the same at every poll."""
+    raw = record.value
+    if not isinstance(raw, dict):
+        drift = frozenset({Drift("results[]", "wrong_type", jsontext.type_name(raw))})
+        return _Parsed(None, "not_an_object", None, dict.fromkeys(_NESTED, _UNSTATED), drift)
+    fields, drift_of = wire.read_object(wire.RegionSerializerAi, raw, "results[]")
+    nested: dict[Kind, _Nested] = {}
+    for kind in _NESTED:
+        nested[kind], more = _parse_nested(kind, raw, fields[f"{kind}_id"])
+        drift_of |= more
+    ddos, more = _parse_ddos(raw)
+    drift_of |= more
+    region_id, state = fields.pop("id"), fields.pop("state")
+    reason = "no_usable_id" if region_id is None else None if state else "no_usable_state"
+    region = None
+    if region_id is not None and state:
+        references = {f"{kind}_id": nested[kind].reference for kind in _NESTED}
+        region = Region(id=region_id, state=state, **(fields | references | ddos))
+    return _Parsed(region_id, reason, region, nested, frozenset(drift_of))
+
+
+def _parse_nested(
+    kind: Literal["keystone", "metrics_database"], raw: Mapping[str, Any], reference: int | None
+) -> tuple[_Nested, set[Drift]]:
+    model: type[BaseModel] = (
+        wire.KeystoneSerializerAi if kind == "keystone" else wire.MetricsDatabaseSerializer
+    )
+    given = raw.get(kind)
+    if not isinstance(given, dict):
+        null_is_legal = kind == "metrics_database"
+        says_none = given is None and raw.get(f"{kind}_id") is None and (kind in raw or f"{kind}_id" in raw)
+        return _Nested(reference, reference is not None or (null_is_legal and says_none), None), set()
+    fields, drift = wire.read_object(model, given, f"results[].{kind}")
+    own_id = fields.pop("id")
+    if reference is None:
+        reference = own_id
+    if reference is None:
+        return _UNSTATED, drift
+    common = {"id": reference, "own_id": own_id, "has_password": _has_password(given)}
+    if kind == "metrics_database":
+        return _Nested(reference, True, MetricsDatabase(**fields, **common)), drift
+    usable = Keystone(**fields, **common) if fields["state"] else None
+    return _Nested(reference, True, usable), drift
+
+
+def _has_password(raw: Mapping[str, Any]) -> bool | None:
+    for spelling in ("password", "admin_password"):
+        if spelling in raw:
+            return raw[spelling] is not None
+    return None
+
+
+def _parse_ddos(raw: Mapping[str, Any]) -> tuple[dict[str, Any], set[Drift]]:
+    given = raw.get("ddos_endpoint")
+    if not isinstance(given, dict):
+        return {}, set()
+    fields, drift = wire.read_object(wire.ServiceEndpointSerializer, given, "results[].ddos_endpoint")
+    return {f"ddos_{name}": value for name, value in fields.items()}, drift
+
+
+def _envelope_drift(envelope: Mapping[str, Any]) -> set[Drift]:
+    drift = {
+        Drift(wire.storable(name), "unknown_field", jsontext.type_name(value))
+        for name, value in envelope.items()
+        if name != "count"
+    }
+    if "count" not in envelope:
+        drift.add(Drift("count", "missing_field", ""))
+    elif _id(envelope["count"]) is None:
+        drift.add(Drift("count", "wrong_type", jsontext.type_name(envelope["count"])))
+    return drift

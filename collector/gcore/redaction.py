@@ -1,0 +1,95 @@
+"""Secrets are replaced before anything is stored, hashed or printed.
+
+A value goes by the *name* of its key, whatever it is, and a string by what it *contains*: userinfo or
+secret parameters in URLs, and the key that asked. The marker keeps null apart, since "no password" is a
+fact and not a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+MARKER = "[redacted]"
+
+_SECRET_NAME = re.compile(
+    r"pass|pwd|secret|token|key|credential|dsn|cookie|bearer|jwt|authorization|signature"
+    r"|connection_?str|private_?pem|otp_?seed"
+)
+_NOT_SECRET = re.compile(r"keystone")
+"""Taken out of a name before it is judged: `keystone_id` is no key."""
+
+_USERINFO = re.compile(r"(//)[^\s/?#\"'<>]*@")
+_USERINFO_WITH_SLASH = re.compile(r"(//)[^\s/?#@:\"'<>]*:(?!\d+(?:[/?#]|$))[^\s\"'<>]*@")
+"""A password that itself contains / ? or #, as people paste them. `//host:5000/x@y` is left alone."""
+_PARAMETER = re.compile(r"([?&;#]([\w.\-\[\]%]{1,64})=)([^&;#\s\"'<>]+)")
+_SCHEME = re.compile(r"\b(apikey|bearer|basic)(\s+)[^\s,;\"'<>]+", re.IGNORECASE)
+
+_PART_IN_EVIDENCE = 8
+_PART_IN_MESSAGE = 4
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a key of this name holds a secret, judged without regard to case and separators."""
+    plain = _NOT_SECRET.sub("", name.lower().replace("-", "_"))
+    return bool(_SECRET_NAME.search(plain) or _SECRET_NAME.search(plain.replace("_", "")))
+
+
+def redact(value: Any, secrets: Sequence[str] = ()) -> Any:
+    """A parsed JSON value without its secrets. `secrets`: keys that must not stand in any string either."""
+    if isinstance(value, dict):
+        return {
+            (scrub_parts(k, secrets, _PART_IN_EVIDENCE) if secrets else k): (
+                MARKER if v is not None and is_secret_name(k) else redact(v, secrets)
+            )
+            for k, v in value.items()
+        }
+    if isinstance(value, list):
+        return [redact(item, secrets) for item in value]
+    if isinstance(value, str):
+        text = scrub_urls(value)
+        return scrub_parts(text, secrets, _PART_IN_EVIDENCE) if secrets else text
+    return value
+
+
+def contains_part(text: str, secret: str, size: int = _PART_IN_EVIDENCE) -> bool:
+    """Whether any `size` characters in a row of the secret stand in the text."""
+    size = min(size, len(secret))
+    return bool(size) and any(secret[i : i + size] in text for i in range(len(secret) - size + 1))
+
+
+def scrub_urls(text: str) -> str:
+    """Replace userinfo and secret parameters in anything that looks like a URL."""
+    if "//" in text and "@" in text:
+        text = _USERINFO_WITH_SLASH.sub(rf"\1{MARKER}@", _USERINFO.sub(rf"\1{MARKER}@", text))
+    if "=" in text:
+        text = _PARAMETER.sub(lambda m: m[1] + MARKER if is_secret_name(m[2]) else m[0], text)
+    return text
+
+
+def scrub_parts(text: str, secrets: Sequence[str], size: int) -> str:
+    """Replace every run that shares `size` or more characters in a row with a secret."""
+    for secret in secrets:
+        part = min(size, len(secret))
+        if not contains_part(text, secret, part):
+            continue
+        parts = {secret[i : i + part] for i in range(len(secret) - part + 1)}
+        hidden = [False] * len(text)
+        for i in range(len(text) - part + 1):
+            if text[i : i + part] in parts:
+                hidden[i : i + part] = [True] * part
+        text = "".join(
+            MARKER if hidden[i] and not (i and hidden[i - 1]) else "" if hidden[i] else char
+            for i, char in enumerate(text)
+        )
+    return text
+
+
+def scrub_message(text: str, secrets: Sequence[str] = (), limit: int = 500) -> str:
+    """An error message that may be stored and shown: no part of a key, one line, at most `limit` long."""
+    text = scrub_parts(text, secrets, _PART_IN_MESSAGE)
+    text = _SCHEME.sub(rf"\1\2{MARKER}", scrub_urls(text))
+    text = "".join(c if c.isprintable() else " " for c in text)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"

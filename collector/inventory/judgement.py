@@ -1,0 +1,75 @@
+"""How far an answer may be believed. Pure.
+
+A complete answer that misses many regions at once may be a false one, so its absences wait (`held`) until
+`confirmations` complete answers agree on exactly the same missing regions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from typing import Literal
+
+from collector.inventory.entities import Listing
+
+Outcome = Literal["ok", "partial", "held", "failed"]
+APPLIED: tuple[Outcome, ...] = ("ok", "partial", "held")
+"""Outcomes whose listed records are applied."""
+
+CONFIRMATIONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier observation of the source."""
+
+    outcome: Outcome
+    missing: frozenset[int]
+    polls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    outcome: Outcome
+    missing: frozenset[int]
+    """Regions that were present before and are not listed now, though nothing excuses them."""
+
+
+def judge(
+    listing: Listing,
+    present: Set[int],
+    earlier: Iterable[Earlier],
+    *,
+    ever_complete: bool,
+    confirmations: int = CONFIRMATIONS,
+) -> Judgement:
+    """Judge a usable answer.
+
+    `present`: ids of the regions known and not absent. `earlier`: observations, newest first,
+    read only as far as needed.
+    `ever_complete`: whether the source ever had an `ok` answer (an empty first answer is suspicious too).
+    """
+    regions = listing.shown["region"]
+    missing = frozenset(present - regions.sightings.keys() - regions.named)
+    if not listing.is_whole:
+        return Judgement("partial", missing)
+    if regions.withheld:
+        return Judgement("ok", missing)
+    suspicious = 2 * len(missing) > len(present) or (not listing.listed and not ever_complete)
+    if suspicious and 1 + _agreeing_polls(earlier, missing) < confirmations:
+        return Judgement("held", missing)
+    return Judgement("ok", missing)
+
+
+def _agreeing_polls(earlier: Iterable[Earlier], missing: Set[int]) -> int:
+    """How many held polls missed exactly these ids, back to the last answer that showed one of them.
+
+    Failed and partial polls, and complete ones that had to withhold absences, neither count nor reset.
+    """
+    polls = 0
+    for row in earlier:
+        if row.outcome == "held" and row.missing == missing:
+            polls += row.polls
+        elif row.outcome == "held" or (row.outcome != "failed" and not missing <= row.missing):
+            break
+    return polls

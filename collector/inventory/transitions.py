@@ -1,0 +1,73 @@
+"""When a change happened, and how sure that is. Pure.
+
+An answer was true at some moment between its `asked_at` and its `answered_at`. So a change lies between the
+`asked_at` of the last poll that confirmed the old state of this entity and the `answered_at` of the first
+poll that showed the new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from collector.inventory.judgement import Outcome
+
+Basis = Literal["baseline", "direct", "across_gap", "absence", "observer_change", "other_copy"]
+Event = Literal["appeared", "changed", "disappeared", "reappeared"]
+
+GAP_FACTOR = 2.5
+"""More than this many expected intervals between two polls is a gap."""
+
+
+def gap_limit(expected_interval: timedelta) -> timedelta:
+    return expected_interval * GAP_FACTOR
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """An observation, as far as windows need it. Of an earlier one, the final fields."""
+
+    seq: int
+    outcome: Outcome
+    first_at: datetime
+    last_at: datetime
+    last_asked_at: datetime
+    expected_interval: timedelta
+    observer_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of state or of presence, as an interval that contains its true time."""
+
+    entity: str
+    entity_id: int
+    kind: Event
+    from_state: str | None
+    to_state: str | None
+    not_before: datetime | None
+    """None: there is no earlier evidence, it may have been so for ever."""
+    observed_at: datetime
+    basis: Basis
+    first_missing_at: datetime | None
+    """Of a disappearance: the first answer that did not show the entity."""
+    seq: int
+
+
+def basis_of(event: Event, last: Look | None, now: Look, *, other_copy: bool = False) -> Basis:
+    """How sure a transition is.
+
+    `last`: the observation that last confirmed the old state of this entity; of an appearance the last one
+    that proves its absence. `other_copy`: the copy that counts is now another region's.
+    """
+    if last is None:
+        return "baseline"
+    if last.observer_id != now.observer_id:
+        return "observer_change"
+    if event == "disappeared":
+        return "absence"
+    if other_copy:
+        return "other_copy"
+    follows = last.seq == now.seq - 1 and now.first_at - last.last_at <= gap_limit(last.expected_interval)
+    return "direct" if follows else "across_gap"

@@ -1,0 +1,1 @@
+"""The read side: small functions over SQL. Imports no writer."""

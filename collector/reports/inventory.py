@@ -1,0 +1,247 @@
+"""What exists, what existed, what happened: rows as dictionaries, in the order of their columns."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.errors import UsageError
+from collector.store.engine import UtcTime
+from collector.store.tables import (
+    TYPED,
+    keystone_versions,
+    keystones,
+    observations,
+    observers,
+    region_versions,
+    regions,
+    sources,
+    state_transitions,
+    unseen,
+)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionFilter:
+    """Which regions; empty means any."""
+
+    source: str | None = None
+    region: str | None = None
+    state: str | None = None
+    country: str | None = None
+    zone: str | None = None
+
+
+def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFilter) -> list[Row]:
+    """The regions in force at a time: the fold of all applied observations up to then.
+
+    `last_seen_at` says when each was last confirmed. One index seek per region.
+    """
+    r, v, s, o, u = regions.c, region_versions.c, sources.c, observations.c, unseen.c
+    kv = keystone_versions.alias("kv")
+    at = sa.literal(moment, UtcTime())
+    later = region_versions.alias("later")
+    newest = (
+        sa.select(sa.func.max(later.c.valid_from))
+        .where(later.c.source_id == r.source_id, later.c.region_id == r.id, later.c.valid_from <= at)
+        .scalar_subquery()
+    )
+    later_keystone = keystone_versions.alias("later_keystone")
+    newest_keystone = (
+        sa.select(sa.func.max(later_keystone.c.valid_from))
+        .where(
+            later_keystone.c.source_id == v.source_id,
+            later_keystone.c.keystone_id == v.keystone_id,
+            later_keystone.c.valid_from <= at,
+        )
+        .scalar_subquery()
+    )
+    lost = (
+        sa.select(u.from_at)
+        .where(
+            u.source_id == r.source_id,
+            u.entity == "region",
+            u.entity_id == r.id,
+            u.from_at <= at,
+            u.until_at.is_(None) | (u.until_at > at),
+        )
+        .order_by(u.from_at)
+        .limit(1)
+        .scalar_subquery()
+    )
+    polled = (
+        sa.select(sa.case((o.last_at < at, o.last_at), else_=at))
+        .where(o.source_id == r.source_id, o.outcome != "failed", o.first_at <= at)
+        .order_by(o.seq.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    in_force = region_versions.c.valid_to
+    query = (
+        sa.select(
+            s.name.label("source"),
+            r.id.label("region_id"),
+            *(v[name] for name in TYPED["region"]),
+            kv.c.state.label("keystone_state"),
+            r.first_seen_at,
+            v.valid_from.label("changed_at"),
+            sa.type_coerce(sa.func.coalesce(lost, polled), UtcTime()).label("last_seen_at"),
+        )
+        .select_from(regions)
+        .join(sources, s.id == r.source_id)
+        .join(
+            region_versions,
+            (v.source_id == r.source_id) & (v.region_id == r.id) & (v.valid_from == newest),
+        )
+        .outerjoin(
+            kv,
+            (kv.c.source_id == v.source_id)
+            & (kv.c.keystone_id == v.keystone_id)
+            & (kv.c.valid_from == newest_keystone)
+            & (kv.c.valid_to.is_(None) | (kv.c.valid_to > at)),
+        )
+        .where(in_force.is_(None) | (in_force > at))
+        .order_by(s.name, r.id)
+    )
+    if wanted.region:
+        query = query.where(
+            _is_region(find_region(connection, wanted.region, wanted.source), r.source_id, r.id)
+        )
+    for column, value in ((s.name, wanted.source), (v.state, wanted.state), (v.zone, wanted.zone)):
+        query = query.where(column == value) if value else query
+    if wanted.country:
+        query = query.where(sa.func.upper(v.country) == wanted.country.upper())
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionFilter:
+    """Which transitions; empty means any. Times are those of `observed_at`, half open."""
+
+    source: str | None = None
+    region: str | None = None
+    entity: str | None = None
+    from_state: str | None = None
+    to_state: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int | None = None
+
+
+def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row]:
+    """Changes of state and presence, newest first, with the window that contains the true time."""
+    t, s, r, k = state_transitions.c, sources.c, regions.c, keystones.c
+    region_id = sa.case((t.entity == "region", t.entity_id), else_=k.witness_region_id)
+    query = (
+        sa.select(
+            s.name.label("source"),
+            region_id.label("region_id"),
+            r.slug,
+            r.display_name,
+            t.entity,
+            t.entity_id,
+            t.kind,
+            t.from_state,
+            t.to_state,
+            t.not_before,
+            t.observed_at,
+            t.basis,
+            t.first_missing_at,
+            t.seq,
+        )
+        .join(sources, s.id == t.source_id)
+        .outerjoin(keystones, (k.source_id == t.source_id) & (k.id == t.entity_id) & (t.entity == "keystone"))
+        .outerjoin(regions, (r.source_id == t.source_id) & (r.id == region_id))
+        .order_by(t.observed_at.desc(), s.name, t.entity.desc(), t.entity_id)
+    )
+    if wanted.region:
+        query = query.where(
+            _is_region(find_region(connection, wanted.region, wanted.source), t.source_id, region_id)
+        )
+    for column, value in (
+        (s.name, wanted.source),
+        (t.entity, wanted.entity),
+        (t.from_state, wanted.from_state),
+        (t.to_state, wanted.to_state),
+    ):
+        query = query.where(column == value) if value else query
+    if wanted.since:
+        query = query.where(t.observed_at >= wanted.since)
+    if wanted.until:
+        query = query.where(t.observed_at < wanted.until)
+    return [dict(row) for row in connection.execute(query.limit(wanted.limit)).mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """An observation and the answer behind it."""
+
+    facts: Row
+    address: str | None
+    source_id: int
+
+
+def observation(connection: sa.Connection, seq: int, source: str | None) -> Evidence:
+    """One observation, with who looked. Raises UsageError where there is none, or where several
+    sources have one of this number and none was named."""
+    query = (
+        sa.select(
+            sources.c.name.label("source"),
+            observations,
+            observers.c.key_fingerprint,
+            observers.c.base_url,
+            observers.c.auth_scheme,
+        )
+        .join(sources, sources.c.id == observations.c.source_id)
+        .join(
+            observers,
+            (observers.c.source_id == observations.c.source_id)
+            & (observers.c.id == observations.c.observer_id),
+        )
+        .where(observations.c.seq == seq)
+    )
+    rows = connection.execute(query.where(sources.c.name == source) if source else query).mappings().all()
+    if not rows:
+        newest = connection.scalar(sa.select(sa.func.max(sources.c.newest_seq)))
+        of = f" of source {source!r}" if source else ""
+        raise UsageError(f"there is no observation {seq}{of}; the newest is {newest or 0}")
+    if len(rows) > 1:
+        names = ", ".join(sorted(row["source"] for row in rows))
+        raise UsageError(f"several sources have an observation {seq}; add --source with one of: {names}")
+    facts = dict(rows[0])
+    source_id, address = facts.pop("source_id"), facts["payload"]
+    del facts["observer_id"]
+    return Evidence(facts, address, source_id)
+
+
+def find_region(connection: sa.Connection, text: str, source: str | None = None) -> Sequence[tuple[int, int]]:
+    """Resolve an id, slug or display name to (source_id, region id) pairs. Raises UsageError, naming the
+    closest names."""
+    query = sa.select(regions.c.source_id, regions.c.id, regions.c.slug, regions.c.display_name)
+    if source:
+        query = query.join(sources, sources.c.id == regions.c.source_id).where(sources.c.name == source)
+    rows = connection.execute(query).all()
+    wanted = text.strip().casefold()
+    found = [(r.source_id, r.id) for r in rows if str(r.id) == wanted]
+    found = found or [
+        (r.source_id, r.id)
+        for r in rows
+        if wanted in ((r.slug or "").casefold(), (r.display_name or "").casefold())
+    ]
+    if found:
+        return found
+    names = {name.casefold(): name for r in rows for name in (r.display_name, r.slug) if name}
+    close = [names[c] for c in difflib.get_close_matches(wanted, list(names), n=3, cutoff=0.4)]
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise UsageError(f"there is no region {text!r}{hint}")
+
+
+def _is_region(found: Sequence[tuple[int, int]], source_id: Any, region_id: Any) -> Any:
+    return sa.or_(*((source_id == s) & (region_id == r) for s, r in found))

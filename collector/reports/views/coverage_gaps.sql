@@ -1,0 +1,53 @@
+-- One row: a time without any successful poll of a source, longer than 2.5 expected intervals.
+-- until_at is NULL while the gap is open. cause: no_polls, or why most polls of that time failed.
+-- Example: when were we blind for more than an hour?
+--   SELECT source, from_at, until_at, cause FROM coverage_gaps WHERE seconds > 3600
+WITH applied AS (
+    SELECT
+        o.source_id,
+        o.seq,
+        o.last_at AS from_at,
+        o.expected_interval_ms,
+        LEAD(o.first_at) OVER w AS until_at,
+        LEAD(o.seq) OVER w AS next_seq,
+        NOW AS now_at
+    FROM observations o
+    WHERE o.outcome <> 'failed'
+    WINDOW w AS (PARTITION BY o.source_id ORDER BY o.seq)
+),
+measured AS (
+    SELECT
+        a.*,
+        CASE WHEN a.until_at IS NULL THEN SECONDS_BETWEEN(a.from_at, a.now_at)
+             ELSE SECONDS_BETWEEN(a.from_at, a.until_at) END AS seconds
+    FROM applied a
+)
+SELECT
+    s.name AS source,
+    m.from_at,
+    CAST(m.until_at AS UTC_TIME) AS until_at,
+    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,
+    CAST(COALESCE(
+        (SELECT f.cause FROM observations f
+         WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)
+         ORDER BY f.polls DESC, f.seq LIMIT 1),
+        'no_polls'
+    ) AS TEXT) AS cause,
+    CAST(
+        (SELECT f.message FROM observations f
+         WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)
+         ORDER BY f.polls DESC, f.seq LIMIT 1)
+    AS TEXT) AS error,
+    CAST(COALESCE(
+        (SELECT SUM(f.polls) FROM observations f
+         WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)),
+        0
+    ) AS BIGINT) AS failed_polls,
+    CAST(
+        (SELECT COUNT(*) FROM state_transitions t
+         WHERE t.source_id = m.source_id AND t.seq = m.next_seq AND t.not_before <= m.from_at)
+    AS BIGINT) AS transitions,
+    m.seq
+FROM measured m
+JOIN sources s ON s.id = m.source_id
+WHERE m.seconds * 1000 > 2.5 * m.expected_interval_ms

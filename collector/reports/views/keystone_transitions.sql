@@ -1,0 +1,25 @@
+-- One row: a change of a keystone's state or presence; its true time lies in [not_before, observed_at].
+-- The region is the one whose copy of the keystone counts.
+-- Example: which keystones failed to initialize?
+--   SELECT keystone_id, display_name, observed_at FROM keystone_transitions WHERE to_state = 'INITIALIZATION_FAILED'
+SELECT
+    s.name AS source,
+    k.witness_region_id AS region_id,
+    r.slug,
+    r.display_name,
+    t.entity_id AS keystone_id,
+    k.url AS keystone_url,
+    t.kind,
+    t.from_state,
+    t.to_state,
+    t.not_before,
+    t.observed_at,
+    CAST(SECONDS_BETWEEN(t.not_before, t.observed_at) AS DOUBLE PRECISION) AS window_seconds,
+    t.basis,
+    t.first_missing_at,
+    t.seq
+FROM state_transitions t
+JOIN sources s ON s.id = t.source_id
+LEFT JOIN keystones k ON k.source_id = t.source_id AND k.id = t.entity_id
+LEFT JOIN regions r ON r.source_id = t.source_id AND r.id = k.witness_region_id
+WHERE t.entity = 'keystone'

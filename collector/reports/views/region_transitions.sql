@@ -1,0 +1,21 @@
+-- One row: a change of a region's state or presence; its true time lies in [not_before, observed_at].
+-- Example: what became ACTIVE, and how exactly is that known?
+--   SELECT display_name, from_state, not_before, observed_at, basis FROM region_transitions WHERE to_state = 'ACTIVE'
+SELECT
+    s.name AS source,
+    t.entity_id AS region_id,
+    r.slug,
+    r.display_name,
+    t.kind,
+    t.from_state,
+    t.to_state,
+    t.not_before,
+    t.observed_at,
+    CAST(SECONDS_BETWEEN(t.not_before, t.observed_at) AS DOUBLE PRECISION) AS window_seconds,
+    t.basis,
+    t.first_missing_at,
+    t.seq
+FROM state_transitions t
+JOIN sources s ON s.id = t.source_id
+LEFT JOIN regions r ON r.source_id = t.source_id AND r.id = t.entity_id
+WHERE t.entity = 'region'

@@ -1,0 +1,180 @@
+"""All settings, from the environment or a TOML file; no other module reads either.
+
+One source needs no file: COLLECTOR_… variables describe it. A TOML file (`--config`, COLLECTOR_CONFIG) has
+the same names in lower case, and `[[sources]]` tables for more sources. The environment wins over the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from collector.errors import SettingsError
+
+PREFIX = "COLLECTOR_"
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(value: Any) -> Any:
+    """`60s`, `5m`, `1h30m`, or a number of seconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return timedelta(seconds=value)
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return timedelta(seconds=float(text))
+    if not re.fullmatch(r"(\d+(\.\d+)?(ms|[smhd]))+", text):
+        raise ValueError("write a duration like 60s, 5m or 1h30m")
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text)
+    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+def check_base_url(value: Any) -> Any:
+    """An http(s) URL without userinfo, query or fragment; without the slash at the end."""
+    if not isinstance(value, str):
+        return value
+    parts = urlsplit(value.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write a URL like https://api.gcore.com")
+    if "@" in parts.netloc:
+        raise ValueError("a base URL must not contain a user name or password")
+    if parts.query or parts.fragment:
+        raise ValueError("a base URL has no ? and no #")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("the port is not a number from 0 to 65535") from None
+    return value.strip().rstrip("/")
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+BaseUrl = Annotated[str, BeforeValidator(check_base_url)]
+
+
+class Source(BaseModel):
+    """A named place to poll."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(default="gcore", min_length=1, max_length=100, pattern=r"^[\w.\- ]+$")
+    base_url: BaseUrl = "https://api.gcore.com"
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    auth_scheme: str = Field(default="apikey", pattern=r"^[A-Za-z][A-Za-z0-9\-]*$")
+    interval: Duration = Field(default=timedelta(seconds=60), ge=timedelta(seconds=1), le=timedelta(days=1))
+    confirmations: int = Field(default=3, ge=1, le=1000)
+    """Complete answers that must agree before mass absences are believed."""
+
+    @property
+    def deadline(self) -> timedelta:
+        """For all attempts of one poll: shorter than the interval, and than the lease."""
+        return min(self.interval * 0.9, timedelta(seconds=45))
+
+    def key(self) -> str:
+        """The API key, its file read anew, so that a key can be rotated. Raises SettingsError."""
+        if self.api_key is not None:
+            return _usable_key(self.api_key.get_secret_value(), "COLLECTOR_API_KEY")
+        if self.api_key_file is not None:
+            try:
+                text = self.api_key_file.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "not text"
+                raise SettingsError(f"the key file {self.api_key_file} can't be read: {why}") from None
+            return _usable_key(text, f"the key file {self.api_key_file}")
+        raise SettingsError(
+            "there is no API key: set COLLECTOR_API_KEY, or COLLECTOR_API_KEY_FILE to a file that holds it"
+        )
+
+
+def _usable_key(text: str, where: str) -> str:
+    """Only what a header can't carry is refused: nobody knows all forms of keys."""
+    key = text.strip()
+    if not key:
+        raise SettingsError(f"{where} is empty")
+    if not key.isascii() or not key.isprintable():
+        raise SettingsError(f"{where} holds characters that can't be sent: a key is one line of ASCII")
+    return key
+
+
+class Settings(BaseModel):
+    """Everything that can be set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: SecretStr = SecretStr("sqlite:///collector.db")
+    http_bind: str = "127.0.0.1:8080"
+    sources: tuple[Source, ...] = (Source(),)
+
+
+_OF_SOURCE = tuple(name for name in Source.model_fields if name != "name")
+_ENVIRONMENT = {
+    "DATABASE_URL": "database_url",
+    "HTTP_BIND": "http_bind",
+    "SOURCE": "name",
+    **{name.upper(): name for name in _OF_SOURCE},
+}
+VARIABLES = tuple(sorted([PREFIX + name for name in _ENVIRONMENT] + [PREFIX + "CONFIG"]))
+"""Every environment variable that is read."""
+
+
+def load(environment: Mapping[str, str] | None = None, config: Path | None = None) -> Settings:
+    """Read and check all settings. Raises SettingsError, naming the setting and never a secret."""
+    environment = os.environ if environment is None else environment
+    unknown = sorted(n for n in environment if n.startswith(PREFIX) and n not in VARIABLES)
+    if unknown:
+        raise SettingsError(f"unknown setting {unknown[0]}; known are {', '.join(VARIABLES)}")
+    config = config or (Path(c) if (c := environment.get(PREFIX + "CONFIG")) else None)
+    general = _read_file(config) if config else {}
+    listed = general.pop("sources", None)
+    single = {name: general.pop(name) for name in (*_OF_SOURCE, "name") if name in general}
+    for variable, name in _ENVIRONMENT.items():
+        value = environment.get(PREFIX + variable, "")
+        if value:
+            (general if name in Settings.model_fields else single)[name] = value
+    if listed is not None:
+        if not isinstance(listed, list) or not all(isinstance(s, dict) for s in listed):
+            raise SettingsError(f"{config}: write each source as a table that begins with [[sources]]")
+        per_source = {n: v for n, v in single.items() if n not in ("name", "base_url")}
+        general["sources"] = [per_source | source for source in listed]
+    else:
+        general["sources"] = [single]
+    try:
+        settings = Settings.model_validate(general)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, config)) from None
+    names = [source.name for source in settings.sources]
+    if len(set(names)) != len(names) or not names:
+        raise SettingsError(f"{config}: every source needs a name of its own")
+    return settings
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"the settings file {path} can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
+
+
+def _explain(error: ValidationError, config: Path | None) -> str:
+    """The first mistake in words: which setting, what is wrong; the value only where it is no secret."""
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"]]
+    name = next((part for part in reversed(path) if not part.isdigit()), "settings")
+    variable = next((PREFIX + v for v, n in _ENVIRONMENT.items() if n == name), None)
+    where = f"{variable} ({name} in {config})" if config and variable else variable or f"{name} in {config}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return f"{config}: there is no setting {name!r}"
+    shown = "" if name in ("api_key", "database_url", "base_url") else f" {first['input']!r}:"
+    return f"{where}:{shown} {message}"

@@ -1,0 +1,64 @@
+"""Digests that link the observations of a source: editing, inserting or cutting one breaks the next.
+
+    opening_digest = SHA-256(JSON list: previous digest, everything that stood in the row when it was
+                             inserted, in the order of OPENING, and who looked)
+    digest         = SHA-256(JSON list: opening digest, then the final counters in the order of CLOSING)
+
+Times are hashed as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, lists as JSON lists, the whole as compact ASCII JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from collector.store.engine import time_text
+
+GENESIS = "0" * 64
+"""previous_digest of the first observation."""
+
+OPENING = (
+    "seq",
+    "outcome",
+    "payload",
+    "first_asked_at",
+    "first_at",
+    "expected_interval_ms",
+    "listed",
+    "declared",
+    "rejected",
+    "missing",
+    "cause",
+    "http_status",
+    "exception_class",
+    "message",
+    "request_id",
+    "clock_offset_ms",
+    "collector_version",
+    "recorded_at",
+)
+CLOSING = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
+OBSERVER = ("key_fingerprint", "base_url", "auth_scheme")
+
+
+def opening_digest(source: str, row: Mapping[str, Any], observer: Mapping[str, Any]) -> str:
+    """`row`: the columns of OPENING and `previous_digest`; `observer`: those of OBSERVER."""
+    return _digest(
+        row["previous_digest"],
+        source,
+        *(row[name] for name in OPENING),
+        *(observer[name] for name in OBSERVER),
+    )
+
+
+def closing_digest(row: Mapping[str, Any]) -> str:
+    """`row`: the columns of CLOSING and `opening_digest`, as they stand when the next row opens."""
+    return _digest(row["opening_digest"], *(row[name] for name in CLOSING))
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps([time_text(p) if isinstance(p, datetime) else p for p in parts], separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -1,0 +1,261 @@
+"""Engines, transactions and types: the only place that names a database dialect.
+
+SQLite: WAL, foreign keys on, synchronous FULL, write transactions BEGIN IMMEDIATE, read ones not.
+PostgreSQL 14 and later: read committed; time-outs set per transaction, since a pooler may hand each
+transaction another session.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.ext.compiler import compiles
+
+from collector.errors import DatabaseError, SettingsError
+
+LEASE_SECONDS = 60
+"""A writer that has not written for so long may be replaced."""
+_LOCK_SECONDS, _STATEMENT_SECONDS, _IDLE_SECONDS = 10, 30, 20
+_MIGRATION_LOCK = 0x67636F7265
+"""Advisory lock of PostgreSQL: the letters of gcore."""
+assert max(_LOCK_SECONDS, _STATEMENT_SECONDS, _IDLE_SECONDS) < LEASE_SECONDS  # noqa: S101 - a rule of fencing
+
+TIME_PATTERN = (
+    "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
+    ".[0-9][0-9][0-9][0-9][0-9][0-9]Z"
+)
+
+
+class UtcTime(sa.types.TypeDecorator[datetime]):
+    """An aware time. On SQLite fixed-width text, so that comparing strings is comparing times."""
+
+    impl = sa.TIMESTAMP
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_SQLiteTime())
+        return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a naive time can't be stored: {value.isoformat()}")
+        return time_text(value) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment.astimezone(UTC)
+
+
+class _SQLiteTime(sa.types.UserDefinedType[str]):
+    """Text, declared TIMESTAMP: SQLite keeps it as it is, and DuckDB and others know it for a time."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "TIMESTAMP"
+
+
+class JsonList(sa.types.TypeDecorator[tuple[Any, ...]]):
+    """A tuple as a compact JSON list; None is NULL."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[Any, ...] | None, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(list(value), separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[Any, ...] | None:
+        return None if value is None else tuple(json.loads(value))
+
+
+def time_text(moment: datetime) -> str:
+    """`YYYY-MM-DDTHH:MM:SS.ffffffZ`: how a time is stored on SQLite, and hashed everywhere."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def time_check(table: str, column: str) -> sa.CheckConstraint:
+    """SQLite has no time type: a constraint keeps the text well-formed."""
+    check = sa.CheckConstraint(f"{column} GLOB '{TIME_PATTERN}'", name=f"ck_{table}_{column}_is_utc")
+    return check.ddl_if(dialect="sqlite")
+
+
+class database_time(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801 - reads as an SQL function
+    """The database's own clock, `seconds` from now: leases are judged by one clock, not by the writers'."""
+
+    type = UtcTime()
+    inherit_cache = True
+    name = "database_time"
+
+    def __init__(self, seconds: int = 0) -> None:
+        super().__init__(sa.literal(int(seconds), sa.Integer()))
+
+
+@compiles(database_time, "sqlite")
+def _sqlite_time(element: Any, compiler: Any, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(strftime('%Y-%m-%dT%H:%M:%f', 'now', {seconds} || ' seconds') || '000Z')"
+
+
+@compiles(database_time, "postgresql")
+def _postgresql_time(element: Any, compiler: Any, **kw: Any) -> str:
+    seconds = compiler.process(element.clauses, **kw)
+    return f"(clock_timestamp() + make_interval(secs => {seconds}))"
+
+
+def insert_if_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, leaving those that exist as they are."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    if rows:
+        connection.execute(insert(table).on_conflict_do_nothing(), rows)
+
+
+def parse_url(url: str) -> sa.URL:
+    """A database URL as people write it. Raises SettingsError."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise SettingsError(
+            "COLLECTOR_DATABASE_URL is not a database URL; "
+            "write sqlite:///path/to/file.db or postgresql://user@host/name"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        return parsed.set(drivername="sqlite")
+    raise SettingsError(f"the database is {backend}; only sqlite and postgresql are supported")
+
+
+def sqlite_path(url: sa.URL | sa.Engine) -> Path | None:
+    """The file behind a SQLite URL; None for PostgreSQL and for a database in memory."""
+    url = url.url if isinstance(url, sa.Engine) else url
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return None
+    return Path(url.database)
+
+
+def open_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
+    """An engine with our connection settings. `read_only`: for questions; never creates a file."""
+    url = parse_url(url) if isinstance(url, str) else url
+    if url.get_backend_name() == "sqlite":
+        return _open_sqlite(url, read_only=read_only)
+    engine = sa.create_engine(
+        url,
+        pool_pre_ping=True,
+        connect_args={
+            "prepare_threshold": None,
+            "connect_timeout": 10,
+            "application_name": "gcore-collector",
+        },
+    )
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("migrates"):
+            connection.exec_driver_sql(
+                f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'; "
+                f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"
+            )
+        elif options.get("writes"):
+            connection.exec_driver_sql(
+                f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'; "
+                f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'; "
+                f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"
+            )
+        else:
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+    return engine
+
+
+def _open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
+    path = sqlite_path(url)
+    if path is not None:
+        if read_only and not path.exists():
+            raise DatabaseError(f"there is no database {path}; `collector poll` makes one")
+        if not path.parent.is_dir():
+            raise DatabaseError(f"the folder {path.parent} for the database does not exist")
+    pool: dict[str, Any] = {} if path is not None else {"poolclass": sa.pool.StaticPool}
+    engine = sa.create_engine(
+        url, connect_args={"timeout": _LOCK_SECONDS, "check_same_thread": False}, **pool
+    )
+
+    @event.listens_for(engine, "connect")
+    def connect(raw: Any, _: Any) -> None:
+        raw.isolation_level = None  # we say BEGIN ourselves
+        for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
+            if not (read_only and pragma.startswith("journal_mode")):
+                raw.execute(f"PRAGMA {pragma}").close()
+        if read_only:
+            raw.execute("PRAGMA query_only = ON").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        options = connection.get_execution_options()
+        writes = options.get("writes") or options.get("migrates")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that reads one consistent state."""
+    with _friendly(engine), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A write transaction: commits at the end, rolls back on any exception."""
+    with _friendly(engine), engine.connect().execution_options(writes=True) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def migrating(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that changes the schema: one at a time, and as long as it takes."""
+    with (
+        _friendly(engine),
+        engine.connect().execution_options(migrates=True) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def _friendly(engine: sa.Engine) -> Iterator[None]:
+    """Turn what the database says of its own state into a message without a traceback or a password."""
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+        where = engine.url.render_as_string(hide_password=True)
+        said = " ".join(str(error.orig).split())
+        raise DatabaseError(f"the database {where} can't be used: {said}") from error
+
+
+def integrity_errors(connection: sa.Connection, metadata: sa.MetaData) -> list[str]:
+    """What the database itself finds wrong: damage (SQLite), broken references, missing tables."""
+    missing = set(metadata.tables) - set(sa.inspect(connection).get_table_names())
+    errors = [f"table {name} is missing" for name in sorted(missing)]
+    if connection.dialect.name == "sqlite":
+        for (text,) in connection.exec_driver_sql("PRAGMA quick_check"):
+            errors += [] if text == "ok" else [text]
+        for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+            errors.append(f"row {row[1]} of {row[0]} refers to a row of {row[2]} that does not exist")
+    return errors

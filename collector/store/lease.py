@@ -1,0 +1,145 @@
+"""One writer per source: a lease in the source's row, and the fence that every write passes.
+
+The fence is the first statement of a write transaction: a conditional UPDATE of the source's row. It fails
+for a writer whose lease ran out or went to another (the epoch tells), and its row lock keeps all other
+writers of this source out until the end of the transaction. SQLite can't evict a writer that was stopped in
+the middle of a transaction; PostgreSQL's time-outs do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic, sleep
+from typing import cast
+
+import sqlalchemy as sa
+
+from collector.errors import LeaseHeldError, LeaseLostError
+from collector.store.engine import LEASE_SECONDS, database_time, insert_if_new, writing
+from collector.store.tables import DERIVATION_REVISION, sources
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write one source, while it lasts."""
+
+    source_id: int
+    source: str
+    owner: str
+    epoch: int
+    salt: str
+    derivation_revision: int
+    """Revision of the source's derived tables when the lease began."""
+
+    def fingerprint(self, key: str) -> str:
+        """Tells keys apart without telling what they are: HMAC-SHA256 with the database's salt."""
+        return hmac.new(bytes.fromhex(self.salt), key.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def process_name() -> str:
+    """Who holds a lease: host, process, and a random part, since process numbers are used again."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+def acquire(engine: sa.Engine, source: str, owner: str, *, wait_seconds: float = 0.0) -> Lease:
+    """Take the lease of a source, making the source known if it is new.
+
+    Raises LeaseHeldError, naming the holder, when it is still held after `wait_seconds`.
+    """
+    give_up = monotonic() + wait_seconds
+    while True:
+        with writing(engine) as connection:
+            lease = _try(connection, source, owner)
+        if isinstance(lease, Lease):
+            return lease
+        if monotonic() >= give_up:
+            holder, until = lease
+            raise LeaseHeldError(
+                f"source {source!r} is being polled by {holder} (lease until {until:%H:%M:%S} UTC); "
+                "it polls on its own, or wait until the lease has run out"
+            )
+        sleep(0.2)
+
+
+def _try(connection: sa.Connection, source: str, owner: str) -> Lease | tuple[str, datetime]:
+    row = connection.execute(_take(source, owner)).one_or_none()
+    if row is None and connection.scalar(sa.select(sources.c.id).where(sources.c.name == source)) is None:
+        _introduce(connection, source)
+        row = connection.execute(_take(source, owner)).one_or_none()
+    if row is not None:
+        return Lease(
+            source_id=row.id,
+            source=source,
+            owner=owner,
+            epoch=row.lease_epoch,
+            salt=row.key_salt,
+            derivation_revision=row.derivation_revision,
+        )
+    held = connection.execute(
+        sa.select(sources.c.lease_owner, sources.c.lease_expires_at).where(sources.c.name == source)
+    ).one()
+    return cast("tuple[str, datetime]", tuple(held))
+
+
+def _take(source: str, owner: str) -> sa.Update:
+    free = sources.c.lease_owner.is_(None) | (sources.c.lease_expires_at <= database_time())
+    return (
+        sa.update(sources)
+        .where(sources.c.name == source, free | (sources.c.lease_owner == owner))
+        .values(
+            lease_owner=owner,
+            lease_epoch=sources.c.lease_epoch + 1,
+            lease_expires_at=database_time(LEASE_SECONDS),
+        )
+        .returning(sources.c.id, sources.c.lease_epoch, sources.c.key_salt, sources.c.derivation_revision)
+    )
+
+
+def _introduce(connection: sa.Connection, source: str) -> None:
+    salt = connection.scalar(sa.select(sources.c.key_salt).order_by(sources.c.id).limit(1))
+    row = {
+        "name": source,
+        "newest_seq": 0,
+        "derivation_revision": DERIVATION_REVISION,
+        "lease_epoch": 0,
+        "key_salt": salt or secrets.token_hex(16),
+    }
+    insert_if_new(connection, sources, [row])
+
+
+def fence(connection: sa.Connection, lease: Lease) -> int:
+    """Pass the fence and renew the lease. Returns the source's newest seq. Raises LeaseLostError."""
+    seq = connection.scalar(
+        sa.update(sources)
+        .where(
+            sources.c.id == lease.source_id,
+            sources.c.lease_owner == lease.owner,
+            sources.c.lease_epoch == lease.epoch,
+            sources.c.lease_expires_at > database_time(),
+        )
+        .values(lease_expires_at=database_time(LEASE_SECONDS))
+        .returning(sources.c.newest_seq)
+    )
+    if seq is None:
+        raise LeaseLostError(f"the lease of source {lease.source!r} was lost; nothing was written")
+    return int(seq)
+
+
+def release(engine: sa.Engine, lease: Lease) -> None:
+    """Give the lease back, if it is still ours."""
+    with writing(engine) as connection:
+        connection.execute(
+            sa.update(sources)
+            .where(
+                sources.c.id == lease.source_id,
+                sources.c.lease_owner == lease.owner,
+                sources.c.lease_epoch == lease.epoch,
+            )
+            .values(lease_owner=None, lease_expires_at=None)
+        )

@@ -1,0 +1,82 @@
+"""Bringing the schema up to date. The same migrations serve a checkout and an installed wheel."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from importlib import resources
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from collector.errors import DatabaseError
+from collector.store.engine import migrating, reading, sqlite_path
+
+
+def _folder() -> Path:
+    """Inside the package when installed, beside it in a checkout."""
+    package = Path(str(resources.files("collector")))
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def newest_revision() -> str:
+    """The revision that this version works with."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None  # noqa: S101 - there is at least 0001
+    return head
+
+
+def is_known(revision: str) -> bool:
+    """Whether this version knows a revision; if not, a newer version made it."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def current_revision(engine: sa.Engine) -> str | None:
+    """The revision of the database, None for an empty one."""
+    with reading(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Bring tables and views to the newest revision, in one transaction."""
+    with migrating(engine) as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def downgrade(engine: sa.Engine, revision: str) -> None:
+    """Go back to an older revision ('base': empty), in one transaction."""
+    with migrating(engine) as connection:
+        config = _config()
+        config.attributes.update(connection=connection, direction="down")
+        command.downgrade(config, revision)
+
+
+def copy_before_upgrade(engine: sa.Engine, revision: str) -> Path | None:
+    """Copy a SQLite file beside itself; returns the copy, or None where there is no file to copy.
+
+    Consistent also while others read and write. Raises DatabaseError when there is no room for it.
+    """
+    path = sqlite_path(engine)
+    if path is None or not path.exists() or not path.stat().st_size:
+        return None
+    copy = path.with_name(f"{path.name}.before-{revision}")
+    if shutil.disk_usage(path.parent).free < 2 * path.stat().st_size:
+        raise DatabaseError(f"there is no room for a copy of {path} before its schema is changed")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    return copy

@@ -1,0 +1,226 @@
+"""Writing one poll: one transaction, fence first.
+
+    fence ─▶ newest row ─▶ same outcome and content? ──yes──▶ extend it: one UPDATE
+                                   │no
+                                   ▼
+             known regions ─▶ judge ─▶ open a row (payload, digests) ─▶ derive
+
+The newest row is remembered between polls; the fence tells whether it is still the newest. So an unchanged
+poll is two statements, and where even the bytes are equal nothing is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from collector.errors import ClockError
+from collector.gcore.client import Exchange, Failure
+from collector.gcore.payload import Document, listing_of
+from collector.inventory.entities import Listing
+from collector.inventory.judgement import CONFIRMATIONS, Judgement, Outcome, judge
+from collector.inventory.transitions import Transition
+from collector.store import evidence
+from collector.store.derive import Derived, at_insert, derive, known_of, new_drift
+from collector.store.engine import LEASE_SECONDS, writing
+from collector.store.evidence import Failed, NewRow, Observer, OpenRow, Times
+from collector.store.lease import Lease, fence
+from collector.store.tables import observations
+
+MAX_CLOCK_OFFSET = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What the writer needs to know of a poll, whatever was answered."""
+
+    exchange: Exchange
+    observer: Observer
+    expected_interval: timedelta
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a poll left in the database."""
+
+    seq: int
+    outcome: Outcome
+    head: str
+    """The newest opening digest."""
+    polls: int
+    """Polls of the stretch, this one included; 1: the poll opened a row."""
+    derived: Derived
+    """What the poll changed."""
+    missing: frozenset[int] = frozenset()
+    """Regions that were present and are not listed; of a poll that opened a row."""
+
+    @property
+    def transitions(self) -> tuple[Transition, ...]:
+        return self.derived.transitions
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """The newest row as this writer left it, and the answer that stands in it."""
+
+    row: OpenRow
+    body_hash: bytes | None = None
+    listing: Listing | None = None
+
+
+class Writer:
+    """Writes the polls of one source, as long as the lease lasts. For one thread at a time."""
+
+    def __init__(self, engine: sa.Engine, lease: Lease, *, confirmations: int = CONFIRMATIONS) -> None:
+        self._engine = engine
+        self.lease = lease
+        self._confirmations = confirmations
+        self._memory: _Memory | None = None
+        self._after: _Memory | None = None
+
+    def repeat(self, poll: Poll, body_hash: bytes) -> Recorded | None:
+        """Record an answer whose bytes are those of the last one, without reading them.
+
+        Returns None, with nothing written, where it can't be told that they are.
+        """
+        memory = self._memory
+        if memory is None or memory.body_hash != body_hash or memory.row.outcome != "ok":
+            return None
+        times = _times(poll, memory.row)
+        if not _continues(memory.row, times, poll):
+            return None
+        with self._transaction() as (connection, before, _):
+            if before is memory.row:
+                return self._extend(connection, memory, times)
+        return None
+
+    def record(self, poll: Poll, document: Document, body_hash: bytes) -> Recorded:
+        """Record a usable answer."""
+        listing = listing_of(document)
+        answer = (body_hash, listing)
+        with self._transaction() as (connection, before, remembered):
+            times = _times(poll, before)
+            continued = before if before is not None and _continues(before, times, poll) else None
+            if continued and continued.payload == document.address and continued.outcome != "held":
+                return self._extend(connection, _Memory(continued, *answer), times)
+            known = known_of(connection, self.lease.source_id, "region")
+            judgement = self._judge(connection, listing, {k.id for k in known.values() if k.present})
+            if continued and continued.outcome == judgement.outcome:
+                if continued.payload == document.address:
+                    return self._extend(connection, _Memory(continued, *answer), times)
+                said = remembered or self._said(connection, continued)
+                young = times.answered_at - continued.first_at < evidence.VARIANT_EVIDENCE
+                same = young and listing.says_the_same_as(said)
+                if same and not new_drift(connection, self.lease.source_id, listing):
+                    return self._extend(connection, _Memory(continued, None, said), times, variant=True)
+            new = NewRow(
+                outcome=judgement.outcome,
+                times=times,
+                observer=poll.observer,
+                expected_interval=poll.expected_interval,
+                recorded_at=poll.recorded_at,
+                clock_offset=poll.exchange.clock_offset,
+                document=document,
+                listed=listing.listed,
+                declared=listing.declared,
+                rejected=len(listing.rejected),
+                missing=judgement.missing,
+            )
+            row = evidence.open_row(connection, self.lease, before, new)
+            derived = derive(connection, self.lease.source_id, at_insert(row), listing, known)
+            self._after = _Memory(row, *answer)
+            return _recorded(row, derived, judgement.missing)
+
+    def record_failure(self, poll: Poll, failure: Failure) -> Recorded:
+        """Record that there was no usable answer. Failures are equal by cause, status and class."""
+        failed = Failed(failure.cause, failure.http_status, failure.exception_class)
+        with self._transaction() as (connection, before, _):
+            times = _times(poll, before)
+            if before and before.failed == failed and _continues(before, times, poll):
+                return self._extend(connection, _Memory(before), times)
+            new = NewRow(
+                outcome="failed",
+                times=times,
+                observer=poll.observer,
+                expected_interval=poll.expected_interval,
+                recorded_at=poll.recorded_at,
+                clock_offset=poll.exchange.clock_offset,
+                failed=failed,
+                message=failure.message,
+                request_id=failure.request_id,
+            )
+            row = evidence.open_row(connection, self.lease, before, new)
+            self._after = _Memory(row)
+            return _recorded(row)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[tuple[sa.Connection, OpenRow | None, Listing | None]]:
+        """A write transaction behind the fence; yields also the newest row and what it says, if remembered.
+
+        Only a commit lets anything be remembered: after an error it is not known what the database holds.
+        """
+        memory, self._memory, self._after = self._memory, None, None
+        with writing(self._engine) as connection:
+            seq = fence(connection, self.lease)
+            if memory is None or memory.row.seq != seq:
+                row = evidence.newest(connection, self.lease.source_id) if seq else None
+                yield connection, row, None
+            else:
+                yield connection, memory.row, memory.listing
+        self._memory = self._after
+
+    def _extend(
+        self, connection: sa.Connection, memory: _Memory, times: Times, *, variant: bool = False
+    ) -> Recorded:
+        row = evidence.extend(connection, self.lease, memory.row, times, variant=variant)
+        self._after = _Memory(row, memory.body_hash, memory.listing)
+        return _recorded(row)
+
+    def _judge(self, connection: sa.Connection, listing: Listing, present: set[int]) -> Judgement:
+        o = observations.c
+        ever_complete = bool(listing.listed) or connection.scalar(
+            sa.select(sa.exists().where(o.source_id == self.lease.source_id, o.outcome == "ok"))
+        )
+        return judge(
+            listing,
+            present,
+            evidence.earlier(connection, self.lease.source_id),
+            ever_complete=bool(ever_complete),
+            confirmations=self._confirmations,
+        )
+
+    def _said(self, connection: sa.Connection, row: OpenRow) -> Listing:
+        assert row.payload is not None  # noqa: S101 - a constraint: every answer has its payload
+        return listing_of(evidence.load(connection, self.lease.source_id, row.payload))
+
+
+def _continues(row: OpenRow, times: Times, poll: Poll) -> bool:
+    return evidence.extends(row, times, poll.observer, poll.expected_interval)
+
+
+def _recorded(
+    row: OpenRow, derived: Derived | None = None, missing: frozenset[int] = frozenset()
+) -> Recorded:
+    return Recorded(row.seq, row.outcome, row.opening_digest, row.polls, derived or Derived(), missing)
+
+
+def _times(poll: Poll, before: OpenRow | None) -> Times:
+    """The poll's times, moved forward a little where needed. Raises ClockError beyond that."""
+    asked_at, answered_at = poll.exchange.asked_at, poll.exchange.answered_at
+    offset = poll.exchange.clock_offset
+    if offset is not None and abs(offset) > MAX_CLOCK_OFFSET:
+        raise ClockError(
+            f"this machine's clock differs by {abs(offset)} from that of the API; "
+            "the poll was not written; set the clock (is NTP running?)"
+        )
+    if before is not None and answered_at < before.last_at - timedelta(seconds=LEASE_SECONDS):
+        raise ClockError(
+            f"this machine's clock says {answered_at:%Y-%m-%d %H:%M:%S} UTC, but this source was already polled "
+            f"at {before.last_at:%Y-%m-%d %H:%M:%S} UTC; the poll was not written; set the clock"
+        )
+    return evidence.forward(asked_at, answered_at, before)

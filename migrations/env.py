@@ -1,0 +1,37 @@
+"""Runs migrations on the connection that it is given, or on the configured database.
+
+Views are not versioned: before a downgrade they go, after an upgrade to the newest revision their newest
+text is put in place. No version imports the live tables, and neither does this file.
+"""
+
+import sqlalchemy as sa
+from alembic import context
+
+from collector.reports import views
+from collector.settings import load
+from collector.store.engine import migrating, open_engine
+
+
+def is_downgrade() -> bool:
+    command = getattr(context.config.cmd_opts, "cmd", None)
+    return context.config.attributes.get("direction") == "down" or (
+        command is not None and command[0].__name__ == "downgrade"
+    )
+
+
+def migrate(connection: sa.Connection) -> None:
+    if is_downgrade():
+        views.drop(connection)
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+    if context.get_context().get_current_revision() == context.script.get_current_head():
+        views.install(connection)
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+else:
+    with migrating(open_engine(load().database_url.get_secret_value())) as own:
+        migrate(own)
