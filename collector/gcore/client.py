@@ -317,7 +317,7 @@ def _retry_after(response: httpx.Response) -> float | None:
     return max(seconds, 0.0) if seconds <= MAX_RETRY_AFTER else None
 
 
-_backoff = tenacity.wait_exponential_jitter(initial=0.5, max=8.0, jitter=0.5)
+_backoff = tenacity.wait_exponential_jitter(multiplier=0.5, max=8.0, jitter=0.5)
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
