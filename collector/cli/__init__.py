@@ -14,6 +14,7 @@ import click
 
 from collector import __version__
 from collector.cli.database import db
+from collector.cli.demo import demo
 from collector.cli.questions import evidence, regions, transitions
 from collector.cli.work import poll
 from collector.errors import CollectorError
@@ -38,6 +39,7 @@ def cli(context: click.Context, config: Path | None) -> None:
     context.obj = config
 
 
+cli.add_command(demo)
 cli.add_command(poll)
 cli.add_command(regions)
 cli.add_command(transitions)

@@ -14,6 +14,7 @@ import click
 
 from collector.clock import utc_now
 from collector.errors import SchemaError
+from collector.reports.words import show_time
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -122,14 +123,6 @@ def _other_schema(revision: str, newest: str) -> str:
 
 
 # Printing
-
-
-def show_time(moment: datetime | None) -> str:
-    """`2026-05-01 12:30:00 UTC`; fractions of a second where there are any."""
-    if moment is None:
-        return ""
-    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
-    return f"{text.removesuffix('.000')}Z"
 
 
 def show(value: Any) -> str:

@@ -14,11 +14,24 @@ from collector.cli.common import (
     open_for_questions,
     print_rows,
     show,
-    show_time,
     source_option,
 )
 from collector.clock import utc_now
 from collector.errors import UsageError
+from collector.reports.words import show_time
+
+REGION_COLUMNS = {
+    "source": "source",
+    "region_id": "id",
+    "display_name": "region",
+    "state": "state",
+    "country": "country",
+    "zone": "zone",
+    "has_ai_gpu": "GPU",
+    "keystone_state": "keystone",
+    "changed_at": "changed",
+    "last_seen_at": "last seen",
+}
 
 
 @click.command()
@@ -53,19 +66,7 @@ def regions(
         rows = regions_as_of(connection, as_of or utc_now(), wanted)
     if as_of:
         click.echo(f"as of {show_time(as_of)}", err=True)
-    columns = {
-        "source": "source",
-        "region_id": "id",
-        "display_name": "region",
-        "state": "state",
-        "country": "country",
-        "zone": "zone",
-        "has_ai_gpu": "GPU",
-        "keystone_state": "keystone",
-        "changed_at": "changed",
-        "last_seen_at": "last seen",
-    }
-    print_rows(rows, format_, columns, "no regions")
+    print_rows(rows, format_, REGION_COLUMNS, "no regions")
 
 
 @click.command()

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.cli.common import open_for_writing, settings_of, show_time
+from collector.cli.common import open_for_writing, settings_of
 from collector.errors import CollectorError, SettingsError, UsageError
 
 if TYPE_CHECKING:
-    from collector.inventory.transitions import Transition
+    import sqlalchemy as sa
+
     from collector.poll import PollResult
 
 _EXIT = {"ok": 0, "partial": 3, "held": 3, "failed": 1}
@@ -68,7 +69,7 @@ def poll(
             click.echo(f"{each.name}: {error}", err=True)
             worst = _worse(worst, error.exit_code)
         else:
-            _tell(result)
+            _tell(result, engine)
             worst = _worse(worst, _EXIT[result.outcome])
     client.close()
     engine.dispose()
@@ -80,7 +81,11 @@ def _worse(one: int, other: int) -> int:
     return min((one, other), key=(1, 2, 3, 0).index)
 
 
-def _tell(result: PollResult) -> None:
+def _tell(result: PollResult, engine: sa.Engine) -> None:
+    from collector.reports.inventory import TransitionFilter, transitions
+    from collector.reports.words import transition_in_words
+    from collector.store.engine import reading
+
     recorded = result.recorded
     if result.failure is not None:
         failure = result.failure
@@ -101,13 +106,7 @@ def _tell(result: PollResult) -> None:
         )
     if recorded.outcome == "partial":
         click.echo("  the answer's count does not match its results; nothing is taken for absent", err=True)
-    for transition in recorded.transitions:
-        if transition.basis != "baseline":
-            click.echo(f"  {_in_words(transition)}")
-
-
-def _in_words(transition: Transition) -> str:
-    change = f"{transition.from_state or 'not listed'} → {transition.to_state or 'not listed'}"
-    since = show_time(transition.not_before) if transition.not_before else "ever"
-    between = f"between {since} and {show_time(transition.observed_at)}"
-    return f"{transition.entity} {transition.entity_id}: {change}, {between} ({transition.basis})"
+    if any(t.basis != "baseline" for t in recorded.transitions):
+        with reading(engine) as connection:
+            for row in transitions(connection, TransitionFilter(source=result.source, seq=recorded.seq)):
+                click.echo(f"  {transition_in_words(row)}")

@@ -132,6 +132,8 @@ class TransitionFilter:
     to_state: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    seq: int | None = None
+    """Those that this observation showed first."""
     limit: int | None = None
 
 
@@ -170,6 +172,7 @@ def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row
         (t.entity, wanted.entity),
         (t.from_state, wanted.from_state),
         (t.to_state, wanted.to_state),
+        (t.seq, wanted.seq),
     ):
         query = query.where(column == value) if value else query
     if wanted.since:
@@ -245,3 +248,17 @@ def find_region(connection: sa.Connection, text: str, source: str | None = None)
 
 def _is_region(found: Sequence[tuple[int, int]], source_id: Any, region_id: Any) -> Any:
     return sa.or_(*((source_id == s) & (region_id == r) for s, r in found))
+
+
+def coverage(connection: sa.Connection, source: str | None = None, limit: int | None = None) -> list[Row]:
+    """Times that no successful poll covers, newest first; `until_at` None: still open."""
+    view = sa.table(
+        "coverage_gaps",
+        sa.column("source"),
+        sa.column("from_at", UtcTime()),
+        sa.column("until_at", UtcTime()),
+        *(sa.column(name) for name in ("seconds", "cause", "error", "failed_polls", "transitions", "seq")),
+    )
+    query = sa.select(view).order_by(view.c.from_at.desc(), view.c.source).limit(limit)
+    query = query.where(view.c.source == source) if source else query
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,183 @@
+"""`collector demo`: three weeks of a simulated cloud, polled through the real client, within seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from collector.errors import ClockError, UsageError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from collector.simulator.server import Fault
+
+DAYS = 21
+INTERVAL = timedelta(minutes=20)
+SOURCE = "demo"
+FILES = ("", "-wal", "-shm")
+
+
+class SimulatedClock:
+    """Time that passes when the simulation says so."""
+
+    def __init__(self, start: datetime) -> None:
+        self.true = start
+        self.error = timedelta()
+        """How wrong the collector's machine is."""
+
+    def now(self) -> datetime:
+        return self.true
+
+    def of_the_collector(self) -> datetime:
+        return self.true + self.error
+
+    def advance(self, seconds: float) -> None:
+        self.true += timedelta(seconds=seconds)
+
+
+@click.command()
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("collector-demo.db"),
+    show_default=True,
+    help="Where to write; replaced if it is a demo's.",
+)
+def demo(path: Path) -> None:
+    """See it work: no key, no server; three simulated weeks within seconds, in a file of their own.
+
+    A simulated Gcore on loopback lives through three weeks of changes, an outage, a false empty answer, a key
+    with fewer rights and a clock that jumps; the collector polls it every 20 simulated minutes.
+
+    \b
+    Example:
+      collector demo
+      sqlite3 collector-demo.db "SELECT * FROM region_transitions"
+    """
+    from pydantic import SecretStr
+
+    from collector.clock import utc_now
+    from collector.gcore.client import Client
+    from collector.poll import open_writer, poll
+    from collector.settings import Source
+    from collector.simulator.scenario import CLIENT_KEY, KEY, story
+    from collector.simulator.server import Simulator
+    from collector.store import lease, migrate
+    from collector.store.engine import open_engine
+
+    _make_room(path)
+    end = utc_now().replace(microsecond=0)
+    start = end - timedelta(days=DAYS)
+    clock = SimulatedClock(start)
+    engine = open_engine(f"sqlite:///{path}")
+    migrate.upgrade(engine)
+    client = Client(clock=clock.of_the_collector, pause=clock.advance)
+    refused = 0
+    moments = list(_schedule(start, end))
+    owner = lease.process_name()
+    with Simulator(story(start), clock=clock.now, passing=clock.advance) as simulator:
+        source = Source(name=SOURCE, base_url=simulator.base_url, api_key=SecretStr(KEY), interval=INTERVAL)
+        weaker = source.model_copy(update={"api_key": SecretStr(CLIENT_KEY)})
+        writer = open_writer(engine, source, owner)
+        with click.progressbar(moments, label="three weeks", file=sys.stderr, width=40) as bar:
+            for moment in bar:
+                day = (moment - start) / timedelta(days=1)
+                clock.true = moment
+                clock.error = timedelta(hours=3 if 17.50 < day < 17.56 else 0)
+                simulator.misbehave(_fault(day))
+                try:
+                    poll(
+                        weaker if 15.0 < day < 16.0 else source, client.fetch, writer, clock.of_the_collector
+                    )
+                except ClockError:
+                    refused += 1
+        lease.release(engine, writer.lease)
+    client.close()
+    _show(engine, path, len(moments), refused)
+    engine.dispose()
+
+
+def _fault(day: float) -> Fault | None:
+    """What goes wrong, by the day of the story."""
+    from collector.simulator.server import Fault
+
+    if 10.40 < day < 10.90:
+        return Fault("status", status=503)
+    if 7.00 < day <= 7.00 + INTERVAL / timedelta(days=1):
+        return Fault("empty")
+    if 6.20 < day <= 6.20 + INTERVAL / timedelta(days=1):
+        return Fault("wrong_count")
+    return None
+
+
+def _make_room(path: Path) -> None:
+    """Remove an earlier demo's file. Raises UsageError for any other file."""
+    import sqlite3
+    from contextlib import closing
+
+    if path.exists():
+        try:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+                names = [row[0] for row in connection.execute("SELECT name FROM sources")]
+        except sqlite3.Error:
+            names = []
+        if names != [SOURCE]:
+            raise UsageError(f"{path} exists and is not a demo's file; choose another with --file")
+    for suffix in FILES:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _schedule(start: datetime, end: datetime) -> Iterator[datetime]:
+    """When to poll: every interval, but for a night in which the collector did not run."""
+    moment = start + INTERVAL
+    while moment < end - timedelta(seconds=30):
+        if not timedelta(days=13.0) < moment - start < timedelta(days=13.35):
+            yield moment
+        moment += INTERVAL
+
+
+def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
+    from collector.cli.common import print_rows
+    from collector.cli.questions import REGION_COLUMNS
+    from collector.clock import utc_now
+    from collector.reports.inventory import (
+        RegionFilter,
+        TransitionFilter,
+        coverage,
+        regions_as_of,
+        transitions,
+    )
+    from collector.reports.words import show_span, show_time, transition_in_words
+    from collector.store.engine import reading, sqlite_path
+
+    with reading(engine) as connection:
+        regions = regions_as_of(connection, utc_now(), RegionFilter())
+        changes = transitions(connection, TransitionFilter())
+        gaps = coverage(connection)
+    file = sqlite_path(engine) or path
+    size = sum(f.stat().st_size for s in FILES if (f := file.with_name(file.name + s)).exists())
+    click.echo(f"{polls} polls, {len(changes)} transitions, {size / 1e6:.1f} MB in {path}\n")
+    print_rows(regions, "table", {k: v for k, v in REGION_COLUMNS.items() if k != "source"}, "")
+    click.echo("\nThe newest changes:")
+    for row in changes[:6]:
+        click.echo(f"  {transition_in_words(row)}")
+    click.echo("\nWhen nothing could be seen:")
+    for gap in reversed(gaps):
+        until = show_time(gap["until_at"]) or "now"
+        why = gap["error"] or "no poll was made, or none could be written"
+        click.echo(f"  {show_time(gap['from_at'])} to {until}, {show_span(gap['seconds'])}: {why}")
+    click.echo(f"  ({refused} polls were not written, because the machine's clock differed from the API's)")
+    click.echo(
+        "\nAsk it yourself:\n"
+        f"  export COLLECTOR_DATABASE_URL=sqlite:///{path}\n"
+        "  collector transitions --region luxembourg-2\n"
+        f"  collector regions --as-of {(utc_now() - timedelta(days=7)):%Y-%m-%d}\n"
+        f'  sqlite3 {path} "SELECT slug, state, from_latest, min_seconds, max_seconds FROM region_state_intervals"'
+    )
