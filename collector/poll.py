@@ -1,9 +1,10 @@
 """One poll, start to end.
 
-    key ─▶ fetch ─▶ same bytes as last time? ──yes──▶ extend the newest observation
-                         │no
-                         ▼
-              read strictly, redact ─▶ record: evidence, then everything that follows from it
+    look    key ─▶ fetch ─▶ same bytes as last time? ──yes──▶ (nothing to read)
+                                 │no
+                                 ▼
+                            read strictly, redact
+    write   extend the newest observation, or open one and derive everything that follows from it
 
 The only place where the cloud meets the store. Who wants to know what happened reads the value that comes
 back (metrics, logs) or the rows (webhooks, reports).
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from time import perf_counter
 
 import sqlalchemy as sa
@@ -33,6 +35,30 @@ from collector.store.tables import DERIVATION_REVISION
 from collector.store.writer import Poll, Recorded, Writer
 
 Fetch = Callable[[Request], Answer | Failure]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Unread:
+    """An answer whose bytes are those of the newest poll; read only if that turns out to be outdated."""
+
+    answer: Answer
+    key: str
+
+    def read(self) -> Document | Failure:
+        return read(self.answer, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look at the cloud brought, not yet written."""
+
+    exchange: Exchange
+    observer: Observer
+    interval: timedelta
+    said: Document | Failure | Unread
+    body_hash: bytes
+    fetch_seconds: float
+    read_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,43 +115,59 @@ def poll(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -
     A poll that fails is recorded and returned. Raises LeaseLostError, ClockError or DatabaseError where
     nothing could be written.
     """
+    return write(source, look(source, fetch, writer, clock), writer, clock)
+
+
+def look(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -> Seen:
+    """Ask the cloud, and read what it says. Touches no database."""
     began = perf_counter()
     try:
         key = source.key()
     except SettingsError as error:
-        now = clock()
-        key = ""
+        key, now = "", clock()
         answer: Answer | Failure = Failure(Exchange(now, now), "key", str(error))
     else:
         answer = fetch(Request(source.base_url, key, source.auth_scheme, source.deadline))
     fetched = perf_counter()
-
     observer = Observer(writer.lease.fingerprint(key), source.base_url, source.auth_scheme)
-    facts = Poll(answer.exchange, observer, source.interval, recorded_at=clock())
-    failure, recorded, read_seconds = None, None, 0.0
-    if isinstance(answer, Answer):
-        body_hash = answer.body_hash()
-        recorded = writer.repeat(facts, body_hash)
-        if recorded is None:
-            reading_began = perf_counter()
-            document = read(answer, key)
-            read_seconds = perf_counter() - reading_began
-            if isinstance(document, Document):
-                recorded = writer.record(facts, document, body_hash)
-            else:
-                failure = document
+    body_hash = answer.body_hash() if isinstance(answer, Answer) else b""
+    said: Document | Failure | Unread
+    if isinstance(answer, Failure):
+        said = answer
     else:
-        failure = answer
-    if failure is not None:
-        recorded = writer.record_failure(facts, failure)
-    assert recorded is not None  # noqa: S101 - every answer was recorded one way
+        unread = Unread(answer, key)
+        said = unread if writer.remembers(body_hash, observer) else unread.read()
+    return Seen(
+        exchange=answer.exchange,
+        observer=observer,
+        interval=source.interval,
+        said=said,
+        body_hash=body_hash,
+        fetch_seconds=fetched - began,
+        read_seconds=perf_counter() - fetched,
+    )
+
+
+def write(source: Source, seen: Seen, writer: Writer, clock: Clock = utc_now) -> PollResult:
+    """Write what a look brought, in one transaction. Raises as `poll` does."""
+    began = perf_counter()
+    facts = Poll(seen.exchange, seen.observer, seen.interval, recorded_at=clock())
+    said = seen.said
+    if isinstance(said, Unread):
+        recorded = writer.repeat(facts, seen.body_hash)
+        said = said if recorded else said.read()
+    if isinstance(said, Document):
+        recorded = writer.record(facts, said, seen.body_hash)
+    elif isinstance(said, Failure):
+        recorded = writer.record_failure(facts, said)
+    assert recorded is not None  # noqa: S101 - one of the three cases holds
     return PollResult(
         source=source.name,
         recorded=recorded,
-        failure=failure,
-        fetch_seconds=fetched - began,
-        read_seconds=read_seconds,
-        write_seconds=perf_counter() - fetched - read_seconds,
+        failure=said if isinstance(said, Failure) else None,
+        fetch_seconds=seen.fetch_seconds,
+        read_seconds=seen.read_seconds,
+        write_seconds=perf_counter() - began,
     )
 
 

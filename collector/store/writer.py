@@ -83,13 +83,23 @@ class Writer:
         self._memory: _Memory | None = None
         self._after: _Memory | None = None
 
+    def remembers(self, body_hash: bytes, observer: Observer) -> bool:
+        """Whether these are the bytes that this observer got at the newest poll, and all was well."""
+        memory = self._memory
+        return (
+            memory is not None
+            and memory.body_hash == body_hash
+            and memory.row.outcome == "ok"
+            and memory.row.observer == observer
+        )
+
     def repeat(self, poll: Poll, body_hash: bytes) -> Recorded | None:
         """Record an answer whose bytes are those of the last one, without reading them.
 
         Returns None, with nothing written, where it can't be told that they are.
         """
         memory = self._memory
-        if memory is None or memory.body_hash != body_hash or memory.row.outcome != "ok":
+        if memory is None or not self.remembers(body_hash, poll.observer):
             return None
         times = _times(poll, memory.row)
         if not _continues(memory.row, times, poll):
