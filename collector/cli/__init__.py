@@ -16,7 +16,7 @@ from collector import __version__
 from collector.cli.database import db
 from collector.cli.demo import demo
 from collector.cli.questions import evidence, regions, transitions
-from collector.cli.work import poll
+from collector.cli.work import poll, run
 from collector.errors import CollectorError
 
 
@@ -41,6 +41,7 @@ def cli(context: click.Context, config: Path | None) -> None:
 
 cli.add_command(demo)
 cli.add_command(poll)
+cli.add_command(run)
 cli.add_command(regions)
 cli.add_command(transitions)
 cli.add_command(evidence)

@@ -109,7 +109,9 @@ def rebuild(context: click.Context, check_only: bool, source: str | None) -> Non
     engine = open_for_writing(context)
     different = 0
     for name in [source] if source else source_names(engine):
-        with click.progressbar(length=1, label=name, file=sys.stderr, width=30) as bar:
+        with click.progressbar(
+            length=1, label=name, file=sys.stderr, width=30, hidden=not sys.stderr.isatty()
+        ) as bar:
 
             def progress(done: int, all_: int, bar: object = bar) -> None:
                 bar.length = all_  # type: ignore[attr-defined]

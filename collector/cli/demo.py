@@ -86,7 +86,9 @@ def demo(path: Path) -> None:
         source = Source(name=SOURCE, base_url=simulator.base_url, api_key=SecretStr(KEY), interval=INTERVAL)
         weaker = source.model_copy(update={"api_key": SecretStr(CLIENT_KEY)})
         writer = open_writer(engine, source, owner)
-        with click.progressbar(moments, label="three weeks", file=sys.stderr, width=40) as bar:
+        with click.progressbar(
+            moments, label="three weeks", file=sys.stderr, width=40, hidden=not sys.stderr.isatty()
+        ) as bar:
             for moment in bar:
                 day = (moment - start) / timedelta(days=1)
                 clock.true = moment

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from collector.poll import PollResult
+    from collector.settings import Source
 
 _EXIT = {"ok": 0, "partial": 3, "held": 3, "failed": 1}
 
@@ -51,11 +52,7 @@ def poll(
             f"there is no source {source!r}; known are {', '.join(s.name for s in settings.sources)}"
         )
     for each in sources:
-        if each.api_key is None and each.api_key_file is None:
-            raise SettingsError(
-                f"there is no API key for source {each.name!r}: set COLLECTOR_API_KEY, or COLLECTOR_API_KEY_FILE "
-                "to a file that holds it"
-            )
+        _require_key(each)
     engine = open_for_writing(context, may_migrate=migrate)
     client, owner, worst = Client(), lease.process_name(), 0
     for each in sources:
@@ -74,6 +71,14 @@ def poll(
     client.close()
     engine.dispose()
     sys.exit(worst)
+
+
+def _require_key(source: Source) -> None:
+    if source.api_key is None and source.api_key_file is None:
+        raise SettingsError(
+            f"there is no API key for source {source.name!r}: set COLLECTOR_API_KEY, or COLLECTOR_API_KEY_FILE "
+            "to a file that holds it; `collector demo` needs none"
+        )
 
 
 def _worse(one: int, other: int) -> int:
@@ -110,3 +115,31 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
         with reading(engine) as connection:
             for row in transitions(connection, TransitionFilter(source=result.source, seq=recorded.seq)):
                 click.echo(f"  {transition_in_words(row)}")
+
+
+@click.command()
+@click.option("--migrate", is_flag=True, help="Bring a PostgreSQL schema up to date first.")
+@click.option(
+    "--grace",
+    default=10.0,
+    show_default=True,
+    help="Seconds that polls under way get when the service stops.",
+)
+@click.pass_context
+def run(context: click.Context, migrate: bool, grace: float) -> None:
+    """Poll every source at its interval, until SIGTERM or SIGINT. SIGHUP reads the settings again.
+
+    On PostgreSQL any number of these may run: each source is polled by one of them.
+
+    \b
+    Example:
+      COLLECTOR_API_KEY_FILE=/etc/gcore.key COLLECTOR_INTERVAL=60s collector run
+    """
+    from collector import logs
+    from collector.service.runtime import Service
+
+    for source in settings_of(context).sources:
+        _require_key(source)
+    logs.configure()
+    engine = open_for_writing(context, may_migrate=migrate)
+    sys.exit(Service(engine, lambda: settings_of(context), grace_seconds=grace).run())

@@ -8,9 +8,9 @@ from typing import Any
 
 from collector.simulator.world import Track, World
 
-KEY = "1234$simulated-reseller-key"
+KEY = "1234$r7e5e1le7k3y"
 """Sees all regions, as resellers do."""
-CLIENT_KEY = "5678$simulated-client-key"
+CLIENT_KEY = "5678$c11en7k3y"
 """Sees ACTIVE regions only, as regular clients do."""
 
 # id, display name, country, zone, GPU

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeGuard
 
 import sqlalchemy as sa
 
@@ -82,6 +83,7 @@ class Writer:
         self._confirmations = confirmations
         self._memory: _Memory | None = None
         self._after: _Memory | None = None
+        self._is_unsure = self._was_unsure = False
 
     def remembers(self, body_hash: bytes, observer: Observer) -> bool:
         """Whether these are the bytes that this observer got at the newest poll, and all was well."""
@@ -114,6 +116,8 @@ class Writer:
         listing = listing_of(document)
         answer = (body_hash, listing)
         with self._transaction() as (connection, before, remembered):
+            if self._is_recorded(before, poll):
+                return _recorded(before)
             times = _times(poll, before)
             continued = before if before is not None and _continues(before, times, poll) else None
             if continued and continued.payload == document.address and continued.outcome != "held":
@@ -150,6 +154,8 @@ class Writer:
         """Record that there was no usable answer. Failures are equal by cause, status and class."""
         failed = Failed(failure.cause, failure.http_status, failure.exception_class)
         with self._transaction() as (connection, before, _):
+            if self._is_recorded(before, poll):
+                return _recorded(before)
             times = _times(poll, before)
             if before and before.failed == failed and _continues(before, times, poll):
                 return self._extend(connection, _Memory(before), times)
@@ -175,6 +181,7 @@ class Writer:
         Only a commit lets anything be remembered: after an error it is not known what the database holds.
         """
         memory, self._memory, self._after = self._memory, None, None
+        self._is_unsure, self._was_unsure = True, self._is_unsure
         with writing(self._engine) as connection:
             seq = fence(connection, self.lease)
             if memory is None or memory.row.seq != seq:
@@ -182,7 +189,17 @@ class Writer:
                 yield connection, row, None
             else:
                 yield connection, memory.row, memory.listing
-        self._memory = self._after
+        self._memory, self._is_unsure = self._after, False
+
+    def _is_recorded(self, before: OpenRow | None, poll: Poll) -> TypeGuard[OpenRow]:
+        """Whether this very poll is in the database already: a commit whose confirmation got lost is tried again."""
+        return (
+            self._was_unsure
+            and before is not None
+            and before.last_asked_at == poll.exchange.asked_at
+            and before.last_at == poll.exchange.answered_at
+            and before.observer == poll.observer
+        )
 
     def _extend(
         self, connection: sa.Connection, memory: _Memory, times: Times, *, variant: bool = False

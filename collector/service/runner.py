@@ -1,0 +1,174 @@
+"""One source of the running service: being its writer, polling it, and keeping answers while the database
+is away.
+
+    attempt ─▶ writer? (lease) ─▶ look ─▶ keep ─▶ write all that is kept, oldest first
+                  │held by another             │database away
+                  ▼                            ▼
+               stand by                  keep, up to a bound; say so once
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import replace
+from time import monotonic
+
+import sqlalchemy as sa
+
+from collector.clock import Clock, utc_now
+from collector.errors import ClockError, CollectorError, DatabaseError, LeaseHeldError, LeaseLostError
+from collector.gcore.payload import Document
+from collector.logs import logger
+from collector.poll import Fetch, PollResult, Seen, look, open_writer, write
+from collector.settings import Source
+from collector.store import lease
+from collector.store.writer import Writer
+
+MAX_KEPT = 1000
+"""Answers kept for one source while the database is away; the oldest are given up first."""
+
+log = logger(__name__)
+
+
+class Runner:
+    """Polls one source whenever it is told to. Attempts of one source never overlap."""
+
+    def __init__(
+        self, engine: sa.Engine, source: Source, fetch: Fetch, owner: str, clock: Clock = utc_now
+    ) -> None:
+        self.source = source
+        self.last_attempt = monotonic()
+        self.last_result: PollResult | None = None
+        self.condition: str | None = None
+        """Why polls can't be written now, or None."""
+        self._engine, self._fetch, self._owner, self._clock = engine, fetch, owner, clock
+        self._writer: Writer | None = None
+        self._kept: deque[Seen] = deque(maxlen=MAX_KEPT)
+        self._busy = threading.Lock()
+        self._stopped = False
+
+    @property
+    def kept(self) -> int:
+        """Answers that wait for the database."""
+        return len(self._kept)
+
+    def attempt(self) -> None:
+        """One scheduled poll. What can be expected to go wrong is logged; everything else raises."""
+        with self._busy:
+            if self._stopped:
+                return
+            self.last_attempt = monotonic()
+            try:
+                self._attempt()
+            except LeaseHeldError as error:
+                self._say("standby", error)
+            except DatabaseError as error:
+                self._say("database", error)
+            except CollectorError as error:
+                self._say("refused", error)
+            else:
+                self._say(None)
+
+    def stop(self, grace_seconds: float) -> bool:
+        """Poll no more, and give the lease back. Returns whether the poll under way ended in time."""
+        self._stopped = True
+        if not self._busy.acquire(timeout=max(grace_seconds, 0.0)):
+            return False
+        try:
+            if self._writer is not None:
+                lease.release(self._engine, self._writer.lease)
+        except DatabaseError:
+            log.warning("lease_not_released", source=self.source.name)
+        finally:
+            self._busy.release()
+        return True
+
+    def _attempt(self) -> None:
+        if self._writer is None:
+            self._writer = open_writer(self._engine, self.source, self._owner)
+            log.info("writing", source=self.source.name, epoch=self._writer.lease.epoch)
+        self._keep(look(self.source, self._fetch, self._writer, self._clock))
+        try:
+            self._write_kept(self._writer)
+        except LeaseLostError as error:
+            if not lease.resume(self._engine, self._writer.lease):
+                self._writer = None
+                log.warning("lease_lost", source=self.source.name, given_up=len(self._kept), error=str(error))
+                self._kept.clear()
+                raise
+            self._write_kept(self._writer)
+
+    def _keep(self, seen: Seen) -> None:
+        """Equal answers share one document, so that a long outage costs little memory."""
+        last = self._kept[-1].said if self._kept else None
+        if (
+            isinstance(last, Document)
+            and isinstance(seen.said, Document)
+            and last.address == seen.said.address
+        ):
+            seen = replace(seen, said=last)
+        self._kept.append(seen)
+
+    def _write_kept(self, writer: Writer) -> None:
+        late = len(self._kept) > 1
+        while self._kept:
+            try:
+                result = write(self.source, self._kept[0], writer, self._clock)
+            except ClockError as error:
+                self._kept.popleft()
+                if not self._kept:
+                    raise
+                log.warning("poll_refused", source=self.source.name, error=str(error))
+                continue
+            self._kept.popleft()
+            self.last_result = result
+            _log_poll(result, late=late)
+
+    def _say(self, condition: str | None, error: CollectorError | None = None) -> None:
+        """One line per change of condition, not per try."""
+        if condition != self.condition:
+            if condition is None:
+                log.info("recovered", source=self.source.name, **{"from": self.condition})
+            else:
+                log.warning("not_written", source=self.source.name, condition=condition, error=str(error))
+        self.condition = condition
+
+
+def _log_poll(result: PollResult, *, late: bool) -> None:
+    recorded = result.recorded
+    facts: dict[str, object] = {
+        "source": result.source,
+        "outcome": result.outcome,
+        "observation": recorded.seq,
+        "polls": recorded.polls,
+        "transitions": len(recorded.transitions),
+        "fetch_ms": round(result.fetch_seconds * 1000, 1),
+        "read_ms": round(result.read_seconds * 1000, 1),
+        "write_ms": round(result.write_seconds * 1000, 1),
+    }
+    if late:
+        facts["late"] = True
+    if recorded.missing:
+        facts["missing"] = len(recorded.missing)
+    if recorded.polls == 1:
+        facts["head"] = recorded.head
+    if result.failure is not None:
+        failure = result.failure
+        facts |= {"cause": failure.cause, "http_status": failure.http_status, "message": failure.message}
+        log.warning("poll", **facts)
+        return
+    log.log(20 if result.outcome == "ok" else 30, "poll", **facts)
+    for t in recorded.transitions:
+        if t.basis != "baseline":
+            log.info(
+                "transition",
+                source=result.source,
+                entity=t.entity,
+                id=t.entity_id,
+                kind=t.kind,
+                **{"from": t.from_state, "to": t.to_state},
+                not_before=t.not_before and t.not_before.isoformat(),
+                observed_at=t.observed_at.isoformat(),
+                basis=t.basis,
+            )

@@ -1,0 +1,78 @@
+"""When to poll: the only module that knows APScheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.events import (
+    EVENT_JOB_ERROR,
+    EVENT_JOB_MAX_INSTANCES,
+    EVENT_JOB_MISSED,
+    JobEvent,
+    JobExecutionEvent,
+)
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from collector.logs import logger
+
+THREADS = 8
+"""Polls under way at once: throughput falls beyond about ten."""
+SPREAD = timedelta(seconds=10)
+"""The first polls of many sources are spread over so much time, or their interval if that is shorter."""
+
+log = logger(__name__)
+
+
+class Schedule:
+    """Runs one job a source, again and again; never twice at once."""
+
+    def __init__(self, *, threads: int = THREADS) -> None:
+        self.missed = 0
+        """Runs that were skipped: the one before had not ended, or the machine slept."""
+        self.errors = 0
+        """Runs that raised what nobody expected."""
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(threads)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        self._scheduler.add_listener(self._on_missed, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_listener(self._on_error, EVENT_JOB_ERROR)
+
+    def start(self) -> None:
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Start no more jobs; those that run go on."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def put(self, name: str, interval: timedelta, job: Callable[[], object], *, place: float = 0.0) -> None:
+        """Run a job every interval, the first time at once. `place`: in [0, 1), where in the spread."""
+        seconds = interval.total_seconds()
+        self._scheduler.add_job(
+            job,
+            IntervalTrigger(seconds=seconds, jitter=min(seconds * 0.05, 5.0), timezone=UTC),
+            id=name,
+            name=name,
+            next_run_time=datetime.now(UTC) + min(SPREAD, interval) * place,
+            replace_existing=True,
+        )
+
+    def drop(self, name: str) -> None:
+        self._scheduler.remove_job(name)
+
+    def next_run(self, name: str) -> datetime | None:
+        job = self._scheduler.get_job(name)
+        return None if job is None else job.next_run_time
+
+    def _on_missed(self, event: JobEvent) -> None:
+        self.missed += 1
+        log.warning("poll_skipped", source=event.job_id, why="the poll before has not ended")
+
+    def _on_error(self, event: JobExecutionEvent) -> None:
+        self.errors += 1
+        log.error("poll_broke", source=event.job_id, exc_info=event.exception)
