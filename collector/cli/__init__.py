@@ -13,9 +13,9 @@ from typing import NoReturn
 import click
 
 from collector import __version__
+from collector.cli import questions
 from collector.cli.database import db
 from collector.cli.demo import demo
-from collector.cli.questions import evidence, regions, transitions
 from collector.cli.work import poll, run
 from collector.errors import CollectorError
 
@@ -39,13 +39,21 @@ def cli(context: click.Context, config: Path | None) -> None:
     context.obj = config
 
 
-cli.add_command(demo)
-cli.add_command(poll)
-cli.add_command(run)
-cli.add_command(regions)
-cli.add_command(transitions)
-cli.add_command(evidence)
-cli.add_command(db)
+for command in (
+    run,
+    poll,
+    demo,
+    questions.status,
+    questions.regions,
+    questions.history,
+    questions.transitions,
+    questions.explain,
+    questions.evidence,
+    questions.coverage,
+    questions.diff,
+    db,
+):
+    cli.add_command(command)
 
 
 def main() -> NoReturn:

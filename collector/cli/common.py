@@ -7,12 +7,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from collector.clock import utc_now
 from collector.errors import SchemaError
 from collector.reports.words import show_time
 
@@ -37,24 +36,6 @@ def format_option(function: F) -> F:
 
 
 source_option = click.option("--source", metavar="NAME", help="Only this source.")
-
-
-class Time(click.ParamType[datetime]):
-    """ISO 8601; a date alone is its start in UTC; a time without a zone is UTC. Not in the future."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            moment = datetime.fromisoformat(value.strip())
-            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        except (ValueError, OverflowError) as error:
-            self.fail(f"{value!r} is no time: {error}; write 2026-05-01 or 2026-05-01T12:30:00Z", param, ctx)
-        if moment > utc_now():
-            self.fail(f"{show_time(moment)} lies in the future; nothing is known of it yet", param, ctx)
-        return moment
 
 
 def settings_of(context: click.Context) -> Settings:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime
 
 import click
 
 from collector.cli.common import (
-    Time,
     as_json,
     format_option,
     open_for_questions,
@@ -16,9 +16,10 @@ from collector.cli.common import (
     show,
     source_option,
 )
+from collector.cli.times import Time
 from collector.clock import utc_now
 from collector.errors import UsageError
-from collector.reports.words import show_time
+from collector.reports.words import show_span, show_time
 
 REGION_COLUMNS = {
     "source": "source",
@@ -130,7 +131,7 @@ def transitions(
         "not_before": "not before",
         "observed_at": "observed",
         "basis": "basis",
-        "seq": "observation",
+        "transition": "transition",
     }
     print_rows(rows, format_, columns, "no transitions")
 
@@ -185,3 +186,205 @@ def evidence(context: click.Context, seq: int, region: str | None, source: str |
             click.echo(f"{name:<{width}}  {show(value)}")
     click.echo()
     click.echo(json.dumps(answer, indent=2) if document else "no answer is stored: the poll failed")
+
+
+@click.command()
+@source_option
+@format_option
+@click.pass_context
+def status(context: click.Context, source: str | None, format_: str) -> None:
+    """How each source is: last poll, next poll, gaps, what needs a look. Usable as a health check.
+
+    Exits with 0 when all is good, 3 when something needs a look, 1 when nothing was seen for too long.
+
+    \b
+    Example:
+      collector status --format json
+    """
+    from dataclasses import asdict
+
+    from collector.reports.status import statuses
+
+    now = utc_now()
+    with open_for_questions(context) as connection:
+        found = statuses(connection, now, source)
+    if source and not found:
+        raise UsageError(f"there is no source {source!r}")
+    rows = [asdict(each) for each in found]
+    if format_ == "table":
+        for row in rows:
+            row["age"] = show_span(now - row["last_seen_at"]) if row["last_seen_at"] else "never"
+    columns = {
+        "source": "source",
+        "verdict": "verdict",
+        "age": "last seen",
+        "last_outcome": "outcome",
+        "regions": "regions",
+        "unseen": "unseen",
+        "gaps_last_day": "gaps (24 h)",
+        "rejected": "rejected",
+        "drift": "drift",
+        "next_poll_at": "next poll",
+        "lease_owner": "polled by",
+        "why": "why",
+    }
+    print_rows(rows, format_, columns, "no source was ever polled")
+    verdicts = {each.verdict for each in found}
+    sys.exit(1 if "stale" in verdicts or not found else 3 if "degraded" in verdicts else 0)
+
+
+@click.command()
+@click.argument("region")
+@source_option
+@format_option
+@click.pass_context
+def history(context: click.Context, region: str, source: str | None, format_: str) -> None:
+    """Everything that changed in a region: each version's fields as old → new.
+
+    \b
+    Example:
+      collector history luxembourg-2
+    """
+    from collector.reports.changes import region_history
+
+    with open_for_questions(context) as connection:
+        rows = region_history(connection, region, source)
+    columns = {
+        "source": "source",
+        "region_id": "id",
+        "valid_from": "since",
+        "valid_to": "until",
+        "field": "field",
+        "old": "old",
+        "new": "new",
+        "seq": "observation",
+    }
+    if format_ == "table":
+        rows = [row | {"field": row["field"] or "(listed)"} for row in rows]
+    print_rows(rows, format_, columns, "no versions")
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest.")
+@source_option
+@format_option
+@click.pass_context
+def coverage(context: click.Context, limit: int | None, source: str | None, format_: str) -> None:
+    """When nothing could be seen: times that no successful poll covers, newest first.
+
+    \b
+    Example:
+      collector coverage --source gcore
+    """
+    from collector.reports.inventory import coverage as find
+
+    with open_for_questions(context) as connection:
+        rows = find(connection, source, limit)
+    columns = {
+        "source": "source",
+        "from_at": "from",
+        "until_at": "until",
+        "lasting": "lasting",
+        "cause": "cause",
+        "failed_polls": "failed polls",
+        "transitions": "transitions across it",
+        "error": "error",
+    }
+    if format_ == "table":
+        rows = [
+            row | {"lasting": show_span(row["seconds"]), "until_at": row["until_at"] or "now"} for row in rows
+        ]
+    print_rows(rows, format_, columns, "no gaps")
+
+
+@click.command()
+@click.argument("earlier", type=Time(), metavar="T1")
+@click.argument("later", type=Time(), metavar="T2")
+@source_option
+@format_option
+@click.pass_context
+def diff(
+    context: click.Context, earlier: datetime, later: datetime, source: str | None, format_: str
+) -> None:
+    """What differs between two times. What changed and changed back in between does not show.
+
+    \b
+    Example:
+      collector diff 2026-05-01 yesterday
+    """
+    from collector.reports.changes import inventory_diff
+
+    if earlier >= later:
+        raise UsageError(f"{show_time(earlier)} is not before {show_time(later)}")
+    with open_for_questions(context) as connection:
+        rows = inventory_diff(connection, earlier, later, source)
+    click.echo(f"from {show_time(earlier)} to {show_time(later)}", err=True)
+    columns = {
+        "source": "source",
+        "entity": "entity",
+        "entity_id": "id",
+        "name": "name",
+        "change": "change",
+        "field": "field",
+        "old": "old",
+        "new": "new",
+    }
+    print_rows(rows, format_, columns, "nothing differs")
+
+
+@click.command()
+@click.argument("transition")
+@source_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Output.",
+)
+@click.pass_context
+def explain(context: click.Context, transition: str, source: str | None, format_: str) -> None:
+    """Why a transition is believed, and how sure it is: TRANSITION is as `collector transitions` lists it.
+
+    \b
+    Example:
+      collector explain 12/region/76
+    """
+    from collector.reports.changes import explain as find
+    from collector.reports.changes import readable
+
+    with open_for_questions(context) as connection:
+        found = find(connection, transition, source)
+    if format_ == "json":
+        answer = {
+            "sentence": found.sentence,
+            "transition": found.transition,
+            "confirmed": found.confirmed,
+            "between": list(found.between),
+            "showed": found.showed,
+            "differences": [dict(zip(("path", "old", "new"), d, strict=True)) for d in found.differences],
+        }
+        click.echo(json.dumps(answer, indent=2, default=as_json))
+        return
+    click.echo(f"{found.sentence}\n")
+    if found.confirmed is None:
+        click.echo("before    no complete answer without it is known")
+    else:
+        o = found.confirmed
+        click.echo(
+            f"before    observation {o['seq']}: asked {show_time(o['last_asked_at'])}, "
+            f"answered {show_time(o['last_at'])}, the last of {o['polls']} equal polls"
+        )
+    for o in found.between:
+        what = f"{o['outcome']}, {o['polls']} polls" + (f": {o['message']}" if o["message"] else "")
+        click.echo(
+            f"between   observation {o['seq']}: {show_time(o['first_at'])} to {show_time(o['last_at'])}, {what}"
+        )
+    o = found.showed
+    click.echo(
+        f"after     observation {o['seq']}: asked {show_time(o['first_asked_at'])}, answered {show_time(o['first_at'])}"
+    )
+    click.echo("\nThe two records differ in:" if found.differences else "\nThe two records are equal.")
+    for path, old, new in found.differences:
+        click.echo(f"  {path}: {readable(old)} → {readable(new)}")

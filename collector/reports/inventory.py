@@ -179,7 +179,8 @@ def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row
         query = query.where(t.observed_at >= wanted.since)
     if wanted.until:
         query = query.where(t.observed_at < wanted.until)
-    return [dict(row) for row in connection.execute(query.limit(wanted.limit)).mappings()]
+    rows = [dict(row) for row in connection.execute(query.limit(wanted.limit)).mappings()]
+    return [row | {"transition": f"{row['seq']}/{row['entity']}/{row['entity_id']}"} for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 _BASIS = {
     "baseline": "it was so at the first complete answer",
     "direct": "the poll just before still showed the old state",
-    "across_gap": "polls in between failed or did not show it",
+    "across_gap": "it could not be seen in between",
     "absence": "a complete answer no longer listed it",
     "observer_change": "another key or URL looked than before, so this may be a change of view only",
     "other_copy": "another region's copy of the keystone counted than before",

@@ -1,0 +1,70 @@
+"""Times as people say them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import click
+
+from collector.clock import utc_now
+from collector.reports.words import show_time
+
+_DAYS = {"today": 0, "yesterday": 1}
+EXAMPLES = "2026-05-01, 2026-05-01T12:30:00Z, yesterday, 2 days ago"
+
+
+def parse_time(text: str, now: datetime) -> datetime:
+    """ISO 8601 or words (`yesterday`, `3 hours ago`); a day alone is its start; without a zone it is UTC.
+
+    Raises ValueError, with a message for people, for what is no time or lies in the future.
+    """
+    plain = text.strip()
+    if plain.lower() in _DAYS:
+        day = now.date() - timedelta(days=_DAYS[plain.lower()])
+        return datetime.combine(day, time(), UTC)
+    try:
+        moment: datetime | None = datetime.fromisoformat(plain)
+    except ValueError:
+        if plain[:4].isdigit():  # written as a date, and none: no guessing
+            raise ValueError(f"{plain!r} is no time; write it like {EXAMPLES}") from None
+        moment = _in_words(plain, now)
+    if moment is None:
+        raise ValueError(f"{plain!r} is no time; write it like {EXAMPLES}")
+    try:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{plain!r} lies outside the years 1 to 9999") from None
+    if moment > now:
+        raise ValueError(f"{show_time(moment)} lies in the future; nothing is known of it yet")
+    return moment
+
+
+def _in_words(text: str, now: datetime) -> datetime | None:
+    import dateparser
+
+    found: datetime | None = dateparser.parse(
+        text,
+        languages=["en"],
+        settings={
+            "TIMEZONE": "UTC",
+            "RETURN_AS_TIMEZONE_AWARE": True,
+            "PREFER_DATES_FROM": "past",
+            "RELATIVE_BASE": now.replace(tzinfo=None),
+        },
+    )
+    return found
+
+
+class Time(click.ParamType[datetime]):
+    """A time on the command line, see `parse_time`."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_time(value, utc_now())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -1,0 +1,236 @@
+"""What changed: a region's versions, the difference between two times, and why a transition is believed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.errors import UsageError
+from collector.gcore import jsontext
+from collector.gcore.payload import Document
+from collector.inventory.entities import Kind
+from collector.reports.inventory import Row, TransitionFilter, find_region, transitions
+from collector.reports.words import transition_in_words
+from collector.store.engine import UtcTime
+from collector.store.evidence import load
+from collector.store.tables import CURRENT, TYPED, VERSIONS, observations, region_versions, sources
+
+
+def region_history(connection: sa.Connection, region: str, source: str | None = None) -> list[Row]:
+    """All versions of a region, oldest first, one row a changed field: `field`, `old`, `new`.
+
+    Of a first version the field is None. `valid_to` is None while the version is in force.
+    """
+    found = find_region(connection, region, source)
+    v, s = region_versions.c, sources.c
+    rows: list[Row] = []
+    for source_id, region_id in found:
+        before: Mapping[str, Any] | None = None
+        versions = connection.execute(
+            sa.select(s.name.label("source"), region_versions)
+            .join(sources, s.id == v.source_id)
+            .where(v.source_id == source_id, v.region_id == region_id)
+            .order_by(v.valid_from)
+        ).mappings()
+        for version in versions:
+            head = {
+                "source": version["source"],
+                "region_id": region_id,
+                "slug": version["slug"],
+                "display_name": version["display_name"],
+                "valid_from": version["valid_from"],
+                "valid_to": version["valid_to"],
+                "seq": version["seq"],
+            }
+            if version["changed_fields"] is None or before is None:
+                rows.append(head | {"field": None, "old": None, "new": version["state"]})
+            else:
+                if before["valid_to"] != version["valid_from"]:
+                    rows.append(head | {"field": None, "old": None, "new": version["state"]})
+                rows += [
+                    head | {"field": name, "old": before[name], "new": version[name]}
+                    for name in version["changed_fields"]
+                ]
+            before = version
+    return rows
+
+
+def inventory_diff(
+    connection: sa.Connection, earlier: datetime, later: datetime, source: str | None = None
+) -> list[Row]:
+    """What differs between two times, for regions, keystones and metrics databases.
+
+    `change`: appeared, disappeared, or changed with `field`, `old` and `new`. What changed and changed back
+    in between does not show.
+    """
+    rows: list[Row] = []
+    for kind in VERSIONS:
+        before = _in_force(connection, kind, earlier, source)
+        after = _in_force(connection, kind, later, source)
+        for key in sorted(before.keys() | after.keys()):
+            old, new = before.get(key), after.get(key)
+            either = new or old or {}
+            name = either.get("display_name") or either.get("url") or either.get("host")
+            head = {"source": key[0], "entity": kind, "entity_id": key[1], "name": name}
+            if old is None or new is None:
+                change = "appeared" if old is None else "disappeared"
+                state = "state" if "state" in either else None
+                rows.append(
+                    head
+                    | {
+                        "change": change,
+                        "field": state,
+                        "old": old and old.get("state"),
+                        "new": new and new.get("state"),
+                    }
+                )
+            else:
+                rows += [
+                    head | {"change": "changed", "field": f, "old": old[f], "new": new[f]}
+                    for f in TYPED[kind]
+                    if old[f] != new[f]
+                ]
+    return rows
+
+
+def _in_force(
+    connection: sa.Connection, kind: Kind, moment: datetime, source: str | None
+) -> dict[tuple[str, int], Mapping[str, Any]]:
+    """The versions in force at a time, by source and id: one index seek per entity."""
+    table, current = VERSIONS[kind], CURRENT[kind]
+    later = table.alias("later")
+    key = f"{kind}_id"
+    at = sa.literal(moment, UtcTime())
+    newest = (
+        sa.select(sa.func.max(later.c.valid_from))
+        .where(
+            later.c.source_id == current.c.source_id, later.c[key] == current.c.id, later.c.valid_from <= at
+        )
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(
+            sources.c.name.label("source"),
+            current.c.id.label("entity_id"),
+            *(table.c[n] for n in TYPED[kind]),
+        )
+        .select_from(current)
+        .join(sources, sources.c.id == current.c.source_id)
+        .join(
+            table,
+            (table.c.source_id == current.c.source_id)
+            & (table.c[key] == current.c.id)
+            & (table.c.valid_from == newest),
+        )
+        .where(table.c.valid_to.is_(None) | (table.c.valid_to > at))
+    )
+    rows = connection.execute(query.where(sources.c.name == source) if source else query).mappings()
+    return {(row["source"], row["entity_id"]): row for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a transition is believed."""
+
+    sentence: str
+    transition: Row
+    confirmed: Row | None
+    """The observation that last confirmed the old state."""
+    between: tuple[Row, ...]
+    """Observations between the two."""
+    showed: Row
+    """The observation that first showed the new state."""
+    differences: tuple[tuple[str, str | None, str | None], ...]
+    """Path, old and new JSON text: how the two records differ. None: not there."""
+
+
+def explain(connection: sa.Connection, reference: str, source: str | None = None) -> Explanation:
+    """Explain a transition by its reference `SEQ/ENTITY/ID`. Raises UsageError where there is none."""
+    match = re.fullmatch(r"(\d+)/(region|keystone)/(-?\d+)", reference.strip())
+    if match is None:
+        raise UsageError(
+            f"{reference!r} is no transition; `collector transitions` lists them, like 12/region/76"
+        )
+    seq, entity, entity_id = int(match[1]), match[2], int(match[3])
+    wanted = TransitionFilter(source=source, entity=entity, seq=seq)
+    found = [row for row in transitions(connection, wanted) if row["entity_id"] == entity_id]
+    if not found:
+        raise UsageError(f"there is no transition {reference}; `collector transitions` lists them")
+    if len(found) > 1:
+        names = ", ".join(row["source"] for row in found)
+        raise UsageError(f"several sources have a transition {reference}; add --source with one of: {names}")
+    row = found[0]
+    o = observations.c
+    source_id = connection.scalar(sa.select(sources.c.id).where(sources.c.name == row["source"]))
+    query = sa.select(observations).where(o.source_id == source_id)
+    showed = dict(connection.execute(query.where(o.seq == seq)).mappings().one())
+    confirmed, between = None, ()
+    if row["not_before"] is not None:
+        asked = query.where(o.last_asked_at == row["not_before"], o.seq < seq, o.outcome != "failed")
+        confirmed = dict(connection.execute(asked.order_by(o.seq.desc()).limit(1)).mappings().one())
+        rows = connection.execute(
+            query.where(o.seq > confirmed["seq"], o.seq < seq).order_by(o.seq)
+        ).mappings()
+        between = tuple(dict(r) for r in rows)
+    records = [
+        _record(load(connection, source_id, each["payload"]), entity, entity_id)
+        if each and source_id
+        else None
+        for each in (confirmed, showed)
+    ]
+    return Explanation(
+        sentence=transition_in_words(row),
+        transition=row,
+        confirmed=confirmed,
+        between=between,
+        showed=showed,
+        differences=tuple(_differences(*records)),
+    )
+
+
+def _record(document: Document, entity: str, entity_id: int) -> Any:
+    """The record of a region, or the first copy of a keystone, in an answer; None where it is not."""
+    for record in document.records:
+        value = record.value
+        if not isinstance(value, dict):
+            continue
+        if entity == "region":
+            if _number(value.get("id")) == entity_id:
+                return value
+        elif isinstance(given := value.get("keystone"), dict):
+            reference = _number(value.get("keystone_id"))
+            if (_number(given.get("id")) if reference is None else reference) == entity_id:
+                return given
+    return None
+
+
+def _number(value: Any) -> int | None:
+    return value.as_int() if isinstance(value, jsontext.Number) else None
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str | None, str | None]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            here = f"{path}.{name}" if path else name
+            if name not in old or name not in new:
+                sides = [jsontext.dumps(side[name]) if name in side else None for side in (old, new)]
+                yield here, sides[0], sides[1]
+            else:
+                yield from _differences(old[name], new[name], here)
+    elif old != new:
+        shown = [None if side is None and not path else jsontext.dumps(side) for side in (old, new)]
+        yield path or "record", shown[0], shown[1]
+
+
+def readable(text: str | None) -> str:
+    """JSON text for people: shortened, `nothing` where there is none."""
+    if text is None:
+        return "nothing"
+    plain = json.dumps(json.loads(text), ensure_ascii=False)
+    return plain if len(plain) <= 200 else plain[:199] + "…"
