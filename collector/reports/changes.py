@@ -57,7 +57,7 @@ def region_history(connection: sa.Connection, region: str, source: str | None = 
                     head | {"field": name, "old": before[name], "new": version[name]}
                     for name in version["changed_fields"]
                 ]
-            before = version
+            before = dict(version)
     return rows
 
 
@@ -131,7 +131,7 @@ def _in_force(
         .where(table.c.valid_to.is_(None) | (table.c.valid_to > at))
     )
     rows = connection.execute(query.where(sources.c.name == source) if source else query).mappings()
-    return {(row["source"], row["entity_id"]): row for row in rows}
+    return {(row["source"], row["entity_id"]): dict(row) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,8 @@ def explain(connection: sa.Connection, reference: str, source: str | None = None
     source_id = connection.scalar(sa.select(sources.c.id).where(sources.c.name == row["source"]))
     query = sa.select(observations).where(o.source_id == source_id)
     showed = dict(connection.execute(query.where(o.seq == seq)).mappings().one())
-    confirmed, between = None, ()
+    confirmed: Row | None = None
+    between: tuple[Row, ...] = ()
     if row["not_before"] is not None:
         asked = query.where(o.last_asked_at == row["not_before"], o.seq < seq, o.outcome != "failed")
         confirmed = dict(connection.execute(asked.order_by(o.seq.desc()).limit(1)).mappings().one())
@@ -178,19 +179,17 @@ def explain(connection: sa.Connection, reference: str, source: str | None = None
             query.where(o.seq > confirmed["seq"], o.seq < seq).order_by(o.seq)
         ).mappings()
         between = tuple(dict(r) for r in rows)
-    records = [
-        _record(load(connection, source_id, each["payload"]), entity, entity_id)
-        if each and source_id
-        else None
+    old, new = (
+        _record(load(connection, int(source_id or 0), each["payload"]), entity, entity_id) if each else None
         for each in (confirmed, showed)
-    ]
+    )
     return Explanation(
         sentence=transition_in_words(row),
         transition=row,
         confirmed=confirmed,
         between=between,
         showed=showed,
-        differences=tuple(_differences(*records)),
+        differences=tuple(_differences(old, new)),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -68,13 +68,11 @@ def statuses(connection: sa.Connection, now: datetime, only: str | None = None) 
     ]
 
 
-def _status(
-    connection: sa.Connection, source: sa.Row[tuple[int, str, int, str | None]], now: datetime
-) -> SourceStatus:
+def _status(connection: sa.Connection, source: Any, now: datetime) -> SourceStatus:
     o = observations.c
     rows = sa.select(observations).where(o.source_id == source.id).order_by(o.seq.desc()).limit(1)
-    newest = connection.execute(rows).one_or_none()
-    applied = connection.execute(rows.where(o.outcome != "failed")).one_or_none()
+    newest: Any = connection.execute(rows).one_or_none()
+    applied: Any = connection.execute(rows.where(o.outcome != "failed")).one_or_none()
 
     def count(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
         query = (
