@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -178,3 +179,35 @@ def _explain(error: ValidationError, config: Path | None) -> str:
         return f"{config}: there is no setting {name!r}"
     shown = "" if name in ("api_key", "database_url", "base_url") else f" {first['input']!r}:"
     return f"{where}:{shown} {message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a setting comes from; secrets are not shown."""
+
+    variable: str
+    value: str
+    origin: str
+    """environment, the settings file, or default."""
+
+
+def origins(environment: Mapping[str, str] | None = None, config: Path | None = None) -> list[Origin]:
+    """Every setting of the one source that variables describe, and of the process, with its origin."""
+    environment = os.environ if environment is None else environment
+    config = config or (Path(c) if (c := environment.get(PREFIX + "CONFIG")) else None)
+    in_file = _read_file(config) if config else {}
+    defaults = Settings().model_dump() | Source().model_dump()
+    found = []
+    for variable, name in sorted(_ENVIRONMENT.items()):
+        given = environment.get(PREFIX + variable, "")
+        value = given or in_file.get(name, defaults[name])
+        origin = "environment" if given else str(config) if name in in_file else "default"
+        if name == "api_key" and value:
+            value = "(not shown)"
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if isinstance(value, timedelta):
+            value = f"{value.total_seconds():g}s"
+        shown = "" if value is None else re.sub(r"//[^/\s]*@", "//…@", str(value))
+        found.append(Origin(PREFIX + variable, shown, origin))
+    return found

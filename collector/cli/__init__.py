@@ -16,6 +16,8 @@ from collector import __version__
 from collector.cli import questions
 from collector.cli.database import db
 from collector.cli.demo import demo
+from collector.cli.doctor import doctor
+from collector.cli.simulate import simulate
 from collector.cli.work import poll, run
 from collector.errors import CollectorError
 
@@ -51,6 +53,8 @@ for command in (
     questions.evidence,
     questions.coverage,
     questions.diff,
+    doctor,
+    simulate,
     db,
 ):
     cli.add_command(command)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from collector.cli.common import open_for_writing, settings_of, show
+from collector.errors import SchemaError
 
 if TYPE_CHECKING:
     from collector.store.rebuild import Difference
@@ -140,3 +142,50 @@ def _in_words(difference: Difference) -> str:
         if value != difference.derived[name]
     ]
     return f"{where}: {'; '.join(fields)}"
+
+
+@db.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.pass_context
+def backup(context: click.Context, file: Path) -> None:
+    """Copy the SQLite database to FILE, consistently, while collectors and readers go on.
+
+    \b
+    Example:
+      collector db backup /backups/collector-2026-05-01.db
+    """
+    from collector.store import copying
+    from collector.store.engine import open_engine
+
+    engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
+    size = copying.backup(engine, file)
+    click.echo(f"{file}: {size:,} bytes")
+
+
+@db.command()
+@click.option("--to", "target", required=True, metavar="URL", help="The database to copy to; must be empty.")
+@click.pass_context
+def copy(context: click.Context, target: str) -> None:
+    """Copy everything into another, empty database, for instance from SQLite to PostgreSQL. All or nothing.
+
+    \b
+    Example:
+      collector db copy --to postgresql://collector@db/collector
+    """
+    from collector.store import copying, migrate
+    from collector.store.engine import open_engine
+
+    engine = open_for_writing(context)
+    sink = open_engine(target)
+    if migrate.current_revision(sink) is None:
+        migrate.upgrade(sink)
+    if (revision := migrate.current_revision(sink)) != migrate.newest_revision():
+        raise SchemaError(
+            f"the target has schema {revision}, not {migrate.newest_revision()}; upgrade it first"
+        )
+    copied = copying.copy(engine, sink)
+    for table, rows in copied.rows.items():
+        click.echo(f"{table}: {rows} rows")
+    for source, head in copied.heads.items():
+        click.echo(f"head of {source}: {head or 'none yet'}")
+    click.echo("row counts and heads agree; set COLLECTOR_DATABASE_URL to the new database")

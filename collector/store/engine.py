@@ -249,6 +249,21 @@ def _friendly(engine: sa.Engine) -> Iterator[None]:
         raise DatabaseError(f"the database {where} can't be used: {said}") from error
 
 
+def number_on(connection: sa.Connection, table: sa.Table) -> None:
+    """After rows with ids were copied in: let PostgreSQL number new ones after the highest."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(
+            f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), (SELECT MAX(id) FROM {table.name}))"  # noqa: S608 - our own table
+        )
+
+
+def server_version(connection: sa.Connection) -> str:
+    """The database and its version, for people."""
+    if connection.dialect.name == "sqlite":
+        return f"SQLite {connection.scalar(sa.text('SELECT sqlite_version()'))}"
+    return f"PostgreSQL {connection.scalar(sa.text('SHOW server_version'))}"
+
+
 def integrity_errors(connection: sa.Connection, metadata: sa.MetaData) -> list[str]:
     """What the database itself finds wrong: damage (SQLite), broken references, missing tables."""
     missing = set(metadata.tables) - set(sa.inspect(connection).get_table_names())

@@ -1,0 +1,182 @@
+"""`collector doctor`: is everything in place, and if not, what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from collector.cli.common import settings_of
+from collector.errors import CollectorError
+
+if TYPE_CHECKING:
+    from collector.settings import Settings, Source
+
+ROOM_WANTED = 500 * 1024 * 1024
+_PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    verdict: Literal["good", "note", "bad"]
+    what: str
+    todo: str = ""
+
+
+@click.command()
+@click.option("--offline", is_flag=True, help="Do not ask the API.")
+@click.pass_context
+def doctor(context: click.Context, offline: bool) -> None:
+    """Look at everything that polling needs, and say what to do about what is wrong. Writes nothing.
+
+    Exits with 1 when something is bad.
+
+    \b
+    Example:
+      collector doctor
+    """
+    from collector.settings import origins
+
+    settings = settings_of(context)
+    click.echo("settings")
+    rows = origins(config=context.find_root().obj)
+    width = max(len(row.variable) for row in rows)
+    for row in rows:
+        click.echo(f"  {row.variable:<{width}}  {row.value or '-'}  ({row.origin})")
+    if len(settings.sources) > 1 or settings.sources[0].name != "gcore":
+        click.echo(f"  sources: {', '.join(source.name for source in settings.sources)}")
+    click.echo("checks")
+    bad = False
+    for finding in _findings(settings, offline=offline):
+        bad = bad or finding.verdict == "bad"
+        click.echo(f"  {finding.verdict:<5} {finding.what}")
+        if finding.todo:
+            click.echo(f"        {finding.todo}")
+    sys.exit(1 if bad else 0)
+
+
+def _findings(settings: Settings, *, offline: bool) -> Iterator[Finding]:
+    yield from _database(settings)
+    yield from _surroundings()
+    for source in settings.sources:
+        yield from _source(source, offline=offline)
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    from collector.clock import utc_now
+    from collector.reports import views
+    from collector.reports.status import statuses
+    from collector.store import migrate
+    from collector.store.engine import open_engine, parse_url, reading, server_version, sqlite_path
+
+    url = settings.database_url.get_secret_value()
+    path = sqlite_path(parse_url(url))
+    if path is not None:
+        yield _room(path)
+        if not path.exists():
+            yield Finding(
+                "note", f"database: {path} does not exist yet", "the first `collector poll` makes it"
+            )
+            return
+    try:
+        engine = open_engine(url, read_only=True)
+        with reading(engine) as connection:
+            version = server_version(connection)
+        revision, newest = migrate.current_revision(engine), migrate.newest_revision()
+    except CollectorError as error:
+        yield Finding("bad", f"database: {error}", "check COLLECTOR_DATABASE_URL, and that the server runs")
+        return
+    number = int("".join(c if c.isdigit() else " " for c in version).split()[0])
+    if version.startswith("PostgreSQL") and number < 14:
+        yield Finding("bad", f"database: {version} is too old", "PostgreSQL 14 or later is needed")
+    else:
+        yield Finding("good", f"database: {version} answers")
+    if revision != newest:
+        todo = "run `collector db upgrade`"
+        yield Finding("bad", f"schema: {revision or 'none'}, this version works with {newest}", todo)
+        return
+    with reading(engine) as connection:
+        if views.are_current(connection):
+            yield Finding("good", f"schema: {revision}, views are the newest")
+        else:
+            yield Finding("bad", "schema: views are not the newest", "run `collector db upgrade`")
+        for status in statuses(connection, utc_now()):
+            seen = f"{status.last_seen_at:%Y-%m-%d %H:%M:%S} UTC" if status.last_seen_at else "never"
+            what = f"source {status.source}: last seen {seen}"
+            if status.verdict == "good":
+                yield Finding("good", what)
+            else:
+                verdict: Literal["bad", "note"] = "bad" if status.verdict == "stale" else "note"
+                yield Finding(verdict, f"{what}: {status.why}", "is `collector run`, or your timer, running?")
+    engine.dispose()
+
+
+def _room(path: Path) -> Finding:
+    folder = path.parent
+    if not folder.is_dir():
+        return Finding("bad", f"disk: the folder {folder} does not exist", "create it")
+    free = shutil.disk_usage(folder).free
+    what = f"disk: {free / 1e9:.1f} GB free where the database is"
+    if not os.access(folder, os.W_OK):
+        return Finding(
+            "bad", f"disk: {folder} can't be written", "change its owner, or choose another folder"
+        )
+    return Finding("good", what) if free > ROOM_WANTED else Finding("bad", what, "make room")
+
+
+def _surroundings() -> Iterator[Finding]:
+    from collector.gcore.redaction import scrub_urls
+
+    for name in _PROXY_VARIABLES:
+        value = os.environ.get(name) or os.environ.get(name.lower())
+        if not value:
+            continue
+        if name.startswith("SSL_CERT") and not Path(value).exists():
+            yield Finding("bad", f"{name}: {value} does not exist", "point it to your CA certificates")
+        else:
+            yield Finding("note", f"{name} is set: {scrub_urls(value)}")
+
+
+def _source(source: Source, *, offline: bool) -> Iterator[Finding]:
+    from collector.gcore.client import Answer, Client, Failure, Request
+    from collector.poll import read
+    from collector.store.writer import MAX_CLOCK_OFFSET
+
+    try:
+        key = source.key()
+    except CollectorError as error:
+        yield Finding("bad", f"source {source.name}: {error}", "`collector demo` needs no key")
+        return
+    if offline:
+        yield Finding("note", f"source {source.name}: the API was not asked")
+        return
+    client = Client(max_attempts=1)
+    answer = client.fetch(Request(source.base_url, key, source.auth_scheme, source.deadline))
+    client.close()
+    said = read(answer, key) if isinstance(answer, Answer) else answer
+    if isinstance(said, Failure):
+        status = f" (status {said.http_status})" if said.http_status else ""
+        todo = {
+            401: "is the key right? if it holds a $, single quotes or a file keep the shell from eating it",
+            403: "the key is known, but may not read AI regions",
+            404: f"is {source.base_url} the API's base URL?",
+        }.get(said.http_status or 0, f"is {source.base_url} right, and reachable from here? a proxy?")
+        yield Finding("bad", f"source {source.name}: {said.cause}{status}: {said.message}", todo)
+    else:
+        yield Finding("good", f"source {source.name}: the API answers with {len(said.records)} regions")
+    offset = answer.exchange.clock_offset
+    if offset is not None:
+        seconds = abs(offset.total_seconds())
+        what = f"clock: differs by {seconds:.0f} s from the API's"
+        if abs(offset) > MAX_CLOCK_OFFSET:
+            yield Finding("bad", what, "polls are refused beyond an hour: set the clock (NTP)")
+        else:
+            yield Finding("good" if seconds < 5 else "note", what)

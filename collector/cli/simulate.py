@@ -1,0 +1,83 @@
+"""`collector simulate`: a Gcore on loopback, to try things against."""
+
+from __future__ import annotations
+
+import functools
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collector.simulator.world import World
+
+
+@click.command()
+@click.option("--port", default=8090, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option(
+    "--regions", default=14, show_default=True, type=click.IntRange(1, 100_000), help="Number of regions."
+)
+@click.option("--hold", default=60.0, show_default=True, help="Seconds for which a state is held on average.")
+@click.option("--hours", default=24.0, show_default=True, help="How long things go on changing.")
+@click.option("--seed", default=1, show_default=True, help="The same seed makes the same world.")
+@click.option(
+    "--fault", metavar="KIND", help="Misbehave: status, delay, truncated, html, wrong_count, empty, reset."
+)
+@click.option("--status", default=503, show_default=True, help="With --fault status: the status.")
+@click.option("--retry-after", type=int, help="With --fault status: the Retry-After header, in seconds.")
+@click.option("--seconds", default=1.0, show_default=True, help="With --fault delay: how long.")
+@click.option("--times", type=int, help="Misbehave so many times, then behave.")
+def simulate(
+    port: int,
+    regions: int,
+    hold: float,
+    hours: float,
+    seed: int,
+    fault: str | None,
+    status: int,
+    retry_after: int | None,
+    seconds: float,
+    times: int | None,
+) -> None:
+    """A simulated Gcore API on loopback, whose regions live and change. No other host can reach it.
+
+    Any path before /cloud/v1/ai/regions is a source with a world of its own. PUT /control/fault makes it
+    misbehave, DELETE /control/fault ends that, GET /control/truth tells what truly happened and when.
+
+    \b
+    Example:
+      collector simulate --hold 10 &
+      COLLECTOR_BASE_URL=http://127.0.0.1:8090 COLLECTOR_API_KEY='1234$r7e5e1le7k3y' collector poll
+    """
+    import zlib
+
+    from collector.clock import utc_now
+    from collector.errors import UsageError
+    from collector.simulator.scenario import KEY, random_world
+    from collector.simulator.server import Fault, Simulator
+
+    start = utc_now()
+
+    @functools.cache
+    def world_of(source: str) -> World:
+        return random_world(
+            seed + zlib.crc32(source.encode()),
+            start,
+            regions=regions,
+            mean_hold=timedelta(seconds=hold),
+            until=start + timedelta(hours=hours),
+        )
+
+    try:
+        simulator = Simulator(world_of, port=port)
+        if fault:
+            simulator.misbehave(Fault(fault, times, status, retry_after, seconds))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    except OSError as error:
+        raise UsageError(f"port {port} can't be used: {error.strerror}") from None
+    click.echo(f"listening on {simulator.base_url}, key {KEY}")
+    try:
+        simulator.serve_forever()
+    except KeyboardInterrupt:
+        simulator.stop()

@@ -1,0 +1,103 @@
+"""Whole databases: a consistent backup of a SQLite file, and the move to another database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from collector.errors import DatabaseError, LeaseHeldError, UsageError
+from collector.store.engine import database_time, migrating, number_on, reading, sqlite_path
+from collector.store.tables import metadata, observations, sources
+
+BATCH = 1000
+Progress = Callable[[str, int], None]
+"""Called with the name of a table and the number of rows copied since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was copied, and that both sides agree on it."""
+
+    rows: dict[str, int]
+    """By table."""
+    heads: dict[str, str | None]
+    """Newest opening digest, by source."""
+
+
+def backup(engine: sa.Engine, target: Path) -> int:
+    """Copy a SQLite database while it is used, consistently; returns the size in bytes.
+
+    Raises UsageError for PostgreSQL and where the target exists, DatabaseError where the copy is not sound.
+    """
+    path = sqlite_path(engine)
+    if path is None:
+        raise UsageError("only a SQLite file can be backed up so; for PostgreSQL use pg_dump")
+    if target.exists():
+        raise UsageError(f"{target} exists already; choose another name")
+    part = target.with_name(target.name + ".part")
+    try:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as copy:
+            source.backup(copy, pages=1000)
+            verdict = copy.execute("PRAGMA quick_check").fetchone()[0]
+            if verdict != "ok":
+                raise DatabaseError(f"the copy is not sound: {verdict}")
+        part.rename(target)
+    except (OSError, sqlite3.Error) as error:
+        raise DatabaseError(f"{path} can't be copied to {target}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def copy(origin: sa.Engine, target: sa.Engine, progress: Progress | None = None) -> Copied:
+    """Copy all rows of all tables into an empty database of the same schema, all or nothing.
+
+    Leases are not copied. Both sides are compared by row counts and heads before anything is committed.
+    Raises LeaseHeldError while a collector polls the origin, UsageError where the target holds anything.
+    """
+    with reading(origin) as source, migrating(target) as sink:
+        polling = source.execute(
+            sa.select(sources.c.name, sources.c.lease_owner).where(
+                sources.c.lease_expires_at > database_time()
+            )
+        ).first()
+        if polling is not None:
+            raise LeaseHeldError(
+                f"source {polling.name!r} is being polled by {polling.lease_owner}; stop it first"
+            )
+        if _count(sink, sources):
+            raise UsageError("the target database is not empty; nothing was copied")
+        for table in metadata.sorted_tables:
+            rows = source.execute(sa.select(table), execution_options={"yield_per": BATCH})
+            for batch in rows.mappings().partitions(BATCH):
+                values = [dict(row) for row in batch]
+                if table is sources:
+                    values = [row | {"lease_owner": None, "lease_expires_at": None} for row in values]
+                sink.execute(sa.insert(table), values)
+                if progress:
+                    progress(table.name, len(values))
+        number_on(sink, sources)
+        theirs, ours = _summary(sink), _summary(source)
+        if theirs != ours:
+            raise DatabaseError(f"the copy differs: {theirs} instead of {ours}; nothing was copied")
+        return ours
+
+
+def _summary(connection: sa.Connection) -> Copied:
+    o, s = observations.c, sources.c
+    newest = sa.select(s.name, o.opening_digest).outerjoin(
+        observations, (o.source_id == s.id) & (o.seq == s.newest_seq)
+    )
+    return Copied(
+        rows={table.name: _count(connection, table) for table in metadata.sorted_tables},
+        heads={row.name: row.opening_digest for row in connection.execute(newest.select_from(sources))},
+    )
+
+
+def _count(connection: sa.Connection, table: sa.Table) -> int:
+    return connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
