@@ -50,7 +50,10 @@ class SimulatedClock:
     show_default=True,
     help="Where to write; replaced if it is a demo's.",
 )
-def demo(path: Path) -> None:
+@click.option(
+    "--live", is_flag=True, help="Run the service against the simulated cloud instead, until Ctrl-C."
+)
+def demo(path: Path, live: bool) -> None:
     """See it work: no key, no server; three simulated weeks within seconds, in a file of their own.
 
     A simulated Gcore on loopback lives through three weeks of changes, an outage, a false empty answer, a key
@@ -61,6 +64,14 @@ def demo(path: Path) -> None:
       collector demo
       sqlite3 collector-demo.db "SELECT * FROM region_transitions"
     """
+    _make_room(path)
+    if live:
+        _run_live(path)
+    else:
+        _tell_story(path)
+
+
+def _tell_story(path: Path) -> None:
     from pydantic import SecretStr
 
     from collector.clock import utc_now
@@ -72,8 +83,7 @@ def demo(path: Path) -> None:
     from collector.store import lease, migrate
     from collector.store.engine import open_engine
 
-    _make_room(path)
-    end = utc_now().replace(microsecond=0)
+    end = utc_now().replace(second=0, microsecond=0)
     start = end - timedelta(days=DAYS)
     clock = SimulatedClock(start)
     engine = open_engine(f"sqlite:///{path}")
@@ -104,6 +114,35 @@ def demo(path: Path) -> None:
     client.close()
     _show(engine, path, len(moments), refused)
     engine.dispose()
+
+
+def _run_live(path: Path) -> None:
+    """The service as `collector run` runs it, against a cloud in which something changes every few seconds."""
+    from pydantic import SecretStr
+
+    from collector import logs
+    from collector.clock import utc_now
+    from collector.service.runtime import Service
+    from collector.settings import Settings, Source
+    from collector.simulator.scenario import KEY, random_world
+    from collector.simulator.server import Simulator
+    from collector.store import migrate
+    from collector.store.engine import open_engine
+
+    start = utc_now()
+    hold, until = timedelta(seconds=60), start + timedelta(days=1)
+    world = random_world(1, start, regions=14, mean_hold=hold, until=until)
+    with Simulator(world) as simulator:
+        source = Source(
+            name=SOURCE, base_url=simulator.base_url, api_key=SecretStr(KEY), interval=timedelta(seconds=1)
+        )
+        settings = Settings(database_url=SecretStr(f"sqlite:///{path}"), sources=(source,))
+        engine = open_engine(f"sqlite:///{path}")
+        migrate.upgrade(engine)
+        logs.configure()
+        click.echo(f"one poll a second into {path}, until Ctrl-C; ask it from another terminal:", err=True)
+        click.echo(f"  COLLECTOR_DATABASE_URL=sqlite:///{path} collector transitions --limit 10", err=True)
+        Service(engine, lambda: settings).run()
 
 
 def _fault(day: float) -> Fault | None:

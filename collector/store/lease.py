@@ -15,6 +15,7 @@ import secrets
 import socket
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from time import monotonic, sleep
 from typing import cast
 
@@ -44,7 +45,32 @@ class Lease:
 
 def process_name() -> str:
     """Who holds a lease: host, process, and a random part, since process numbers are used again."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+    return f"{_here()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+def _here() -> str:
+    """Where process numbers mean the same: a host, and its container."""
+    try:
+        return f"{socket.gethostname()}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether the holder of a lease was a process of this host that is no more. False where that can't be told.
+
+    Only saves waiting for the lease to run out: should it live after all, the fence stops it.
+    """
+    here, _, rest = owner.rpartition(":")[0].rpartition(":")
+    if here != _here() or not rest.isdigit():
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def acquire(engine: sa.Engine, source: str, owner: str, *, wait_seconds: float = 0.0) -> Lease:
@@ -56,6 +82,8 @@ def acquire(engine: sa.Engine, source: str, owner: str, *, wait_seconds: float =
     while True:
         with writing(engine) as connection:
             lease = _try(connection, source, owner)
+            if not isinstance(lease, Lease) and _is_dead(lease[0]):
+                lease = _try(connection, source, owner, instead_of=lease[0])
         if isinstance(lease, Lease):
             return lease
         if monotonic() >= give_up:
@@ -67,8 +95,10 @@ def acquire(engine: sa.Engine, source: str, owner: str, *, wait_seconds: float =
         sleep(0.2)
 
 
-def _try(connection: sa.Connection, source: str, owner: str) -> Lease | tuple[str, datetime]:
-    row = connection.execute(_take(source, owner)).one_or_none()
+def _try(
+    connection: sa.Connection, source: str, owner: str, instead_of: str | None = None
+) -> Lease | tuple[str, datetime]:
+    row = connection.execute(_take(source, owner, instead_of)).one_or_none()
     if row is None and connection.scalar(sa.select(sources.c.id).where(sources.c.name == source)) is None:
         _introduce(connection, source)
         row = connection.execute(_take(source, owner)).one_or_none()
@@ -87,8 +117,10 @@ def _try(connection: sa.Connection, source: str, owner: str) -> Lease | tuple[st
     return cast("tuple[str, datetime]", tuple(held))
 
 
-def _take(source: str, owner: str) -> sa.Update:
+def _take(source: str, owner: str, instead_of: str | None = None) -> sa.Update:
     free = sources.c.lease_owner.is_(None) | (sources.c.lease_expires_at <= database_time())
+    if instead_of is not None:
+        free |= sources.c.lease_owner == instead_of
     return (
         sa.update(sources)
         .where(sources.c.name == source, free | (sources.c.lease_owner == owner))
