@@ -228,12 +228,12 @@ def _shown_nested(
     )
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def _sighting(entity: Entity, witness: int | None = None) -> Sighting:
     return Sighting(entity, content_hash(entity), witness)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def _parse(record: Record) -> _Parsed:
     """Understand one record. Remembered by its text: most records are the same at every poll."""
     raw = record.value

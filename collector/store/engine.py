@@ -116,11 +116,17 @@ def _postgresql_time(element: Any, compiler: Any, **kw: Any) -> str:
     return f"(clock_timestamp() + make_interval(secs => {seconds}))"
 
 
+def insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, if there are any."""
+    if rows:
+        connection.execute(sa.insert(table), rows)
+
+
 def insert_if_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
     """Insert rows, leaving those that exist as they are."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     if rows:
-        connection.execute(insert(table).on_conflict_do_nothing(), rows)
+        connection.execute(statement(table).on_conflict_do_nothing(), rows)
 
 
 def parse_url(url: str) -> sa.URL:

@@ -26,9 +26,10 @@ from collector.inventory.entities import Listing
 from collector.inventory.judgement import CONFIRMATIONS, Judgement, Outcome, judge
 from collector.inventory.transitions import Transition
 from collector.store import evidence
-from collector.store.derive import Derived, at_insert, derive, known_of, new_drift
+from collector.store.derive import Derived, at_insert, derive, known_of
 from collector.store.engine import LEASE_SECONDS, writing
 from collector.store.evidence import Failed, NewRow, Observer, OpenRow, Times
+from collector.store.findings import new_drift
 from collector.store.lease import Lease, fence
 from collector.store.tables import observations
 
