@@ -28,7 +28,7 @@ from collector.gcore.redaction import scrub_message
 from collector.inventory.judgement import Outcome
 from collector.settings import Source
 from collector.store import evidence, lease
-from collector.store.engine import reading
+from collector.store.engine import LEASE_SECONDS, reading
 from collector.store.evidence import Observer
 from collector.store.rebuild import rebuild
 from collector.store.tables import DERIVATION_REVISION
@@ -78,9 +78,17 @@ class PollResult:
 
 
 def open_writer(
-    engine: sa.Engine, source: Source, owner: str, *, wait_seconds: float = 0.0, accept_base_url: bool = False
+    engine: sa.Engine,
+    source: Source,
+    owner: str,
+    *,
+    wait_seconds: float = 0.0,
+    accept_base_url: bool = False,
+    alive: Callable[[], None] = lambda: None,
 ) -> Writer:
     """Become the writer of a source; its history is derived again first, if by older rules.
+
+    `alive`: called now and then while that takes its time.
 
     Raises LeaseHeldError, ObserverChangedError (another base URL than before, and not accepted), and
     SchemaError where a newer version derived the history.
@@ -102,11 +110,27 @@ def open_writer(
                 f"{taken.derivation_revision}, this one has {DERIVATION_REVISION}); update this collector"
             )
         if taken.derivation_revision < DERIVATION_REVISION:
-            rebuild(engine, source.name)
+            rebuild(engine, source.name, progress=_staying_alive(engine, taken, alive))
     except BaseException:
         lease.release(engine, taken)
         raise
     return Writer(engine, taken, confirmations=source.confirmations)
+
+
+def _staying_alive(
+    engine: sa.Engine, taken: lease.Lease, alive: Callable[[], None]
+) -> Callable[[int, int], None]:
+    """Keep the lease while a long history is derived again."""
+    renewed = perf_counter()
+
+    def progress(_done: int, _all: int) -> None:
+        nonlocal renewed
+        if perf_counter() - renewed > LEASE_SECONDS / 4:
+            lease.resume(engine, taken)
+            alive()
+            renewed = perf_counter()
+
+    return progress
 
 
 def poll(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -> PollResult:
@@ -178,7 +202,8 @@ def read(answer: Answer, key: str) -> Document | Failure:
     except StrictJSONError as error:
         looks = "; it looks like an HTML page" if answer.body.lstrip()[:1] == b"<" else ""
         looks = "; the body is empty" if not answer.body.strip() else looks
-        return Failure(answer.exchange, "not_json", f"status 200, but {error}{looks}", 200)
+        message = scrub_message(f"status 200, but {error}{looks}", (key,))
+        return Failure(answer.exchange, "not_json", message, 200)
     except NotAListingError as error:
         said = error_fields(dumps(error.document).encode()) if error.document else {}
         said = {name: scrub_message(text, (key,), 200) for name, text in said.items()}

@@ -1,7 +1,8 @@
 """All settings, from the environment or a TOML file; no other module reads either.
 
 One source needs no file: COLLECTOR_… variables describe it. A TOML file (`--config`, COLLECTOR_CONFIG) has
-the same names in lower case, and `[[sources]]` tables for more sources. The environment wins over the file.
+the same names in lower case, and `[[sources]]` tables for more sources. The environment wins over the file, and
+a source's own table over both.
 """
 
 from __future__ import annotations
@@ -26,24 +27,31 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def parse_duration(value: Any) -> Any:
     """`60s`, `5m`, `1h30m`, or a number of seconds."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return timedelta(seconds=value)
-    if not isinstance(value, str):
+    if isinstance(value, timedelta):
         return value
-    text = value.strip().lower()
+    text = "" if isinstance(value, bool) else str(value).strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        return timedelta(seconds=float(text))
+        text += "s"
     if not re.fullmatch(r"(\d+(\.\d+)?(ms|[smhd]))+", text):
         raise ValueError("write a duration like 60s, 5m or 1h30m")
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text)
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    try:
+        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    except OverflowError:
+        raise ValueError("that is longer than any calendar") from None
 
 
 def check_base_url(value: Any) -> Any:
     """An http(s) URL without userinfo, query or fragment; without the slash at the end."""
     if not isinstance(value, str):
         return value
-    parts = urlsplit(value.strip())
+    if re.search(r"[\s\x00-\x1f\x7f]", value.strip()):
+        raise ValueError("a base URL has no blanks")
+    try:
+        parts = urlsplit(value.strip())
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        raise ValueError("that is no host name; write a URL like https://api.gcore.com") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("write a URL like https://api.gcore.com")
     if "@" in parts.netloc:
@@ -136,26 +144,40 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
     config = config or (Path(c) if (c := environment.get(PREFIX + "CONFIG")) else None)
     general = _read_file(config) if config else {}
     listed = general.pop("sources", None)
-    single = {name: general.pop(name) for name in (*_OF_SOURCE, "name") if name in general}
+    of_file = {name: general.pop(name) for name in (*_OF_SOURCE, "name") if name in general}
+    of_environment: dict[str, Any] = {}
     for variable, name in _ENVIRONMENT.items():
         value = environment.get(PREFIX + variable, "")
         if value:
-            (general if name in Settings.model_fields else single)[name] = value
-    if listed is not None:
+            (general if name in Settings.model_fields else of_environment)[name] = value
+    single = _override(of_file, of_environment)
+    if listed is None:
+        general["sources"] = [single]
+    else:
         if not isinstance(listed, list) or not all(isinstance(s, dict) for s in listed):
             raise SettingsError(f"{config}: write each source as a table that begins with [[sources]]")
-        per_source = {n: v for n, v in single.items() if n not in ("name", "base_url")}
-        general["sources"] = [per_source | source for source in listed]
-    else:
-        general["sources"] = [single]
+        for name, variable in (("name", "SOURCE"), ("base_url", "BASE_URL")):
+            if name in of_environment:
+                raise SettingsError(
+                    f"{PREFIX}{variable} describes the only source, but {config} has [[sources]]"
+                )
+        general["sources"] = [_override(single, source) for source in listed]
     try:
         settings = Settings.model_validate(general)
     except ValidationError as error:
-        raise SettingsError(_explain(error, config)) from None
+        raise SettingsError(_explain(error, config, general)) from None
     names = [source.name for source in settings.sources]
     if len(set(names)) != len(names) or not names:
         raise SettingsError(f"{config}: every source needs a name of its own")
     return settings
+
+
+def _override(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a source, those of `upper` first. A key and a key file replace one another: the key of one
+    platform must not go to another."""
+    if "api_key" in upper or "api_key_file" in upper:
+        lower = {name: value for name, value in lower.items() if name not in ("api_key", "api_key_file")}
+    return {**lower, **upper}
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -167,7 +189,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
 
 
-def _explain(error: ValidationError, config: Path | None) -> str:
+def _explain(error: ValidationError, config: Path | None, raw: Any) -> str:
     """The first mistake in words: which setting, what is wrong; the value only where it is no secret."""
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
@@ -177,7 +199,10 @@ def _explain(error: ValidationError, config: Path | None) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"{config}: there is no setting {name!r}"
-    shown = "" if name in ("api_key", "database_url", "base_url") else f" {first['input']!r}:"
+    given: Any = raw
+    for part in first["loc"]:
+        given = given[part] if isinstance(part, int) or part in given else None
+    shown = "" if name in ("api_key", "database_url", "base_url") else f" {given!r}:"
     return f"{where}:{shown} {message}"
 
 

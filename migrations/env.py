@@ -12,20 +12,20 @@ from collector.settings import load
 from collector.store.engine import migrating, open_engine
 
 
-def is_downgrade() -> bool:
+def direction() -> str | None:
+    """`upgrade`, `downgrade`, or None for commands that only look."""
     command = getattr(context.config.cmd_opts, "cmd", None)
-    return context.config.attributes.get("direction") == "down" or (
-        command is not None and command[0].__name__ == "downgrade"
-    )
+    return context.config.attributes.get("direction") or (command and command[0].__name__)
 
 
 def migrate(connection: sa.Connection) -> None:
-    if is_downgrade():
+    if direction() == "downgrade":
         views.drop(connection)
     context.configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()
-    if context.get_context().get_current_revision() == context.script.get_current_head():
+    is_newest = context.get_context().get_current_revision() == context.script.get_current_head()
+    if direction() == "upgrade" and is_newest:
         views.install(connection)
 
 

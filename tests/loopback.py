@@ -77,7 +77,8 @@ class Server:
         self._start(self._accept)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """End all connections. Their threads follow."""
         self._closing.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -85,6 +86,9 @@ class Server:
             for connection in self._open:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
         for thread in list(self._threads):
             thread.join(10)
         self._listener.close()

@@ -6,6 +6,7 @@ Exit codes: 0 good, 1 failed or broken, 2 wrong usage or settings, 3 degraded.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -62,6 +63,8 @@ for command in (
 
 def main() -> NoReturn:
     """Run the command; what a person can mend ends with a message and an exit code, without a traceback."""
+    # The first process of a container would not heed SIGTERM by itself.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         cli(standalone_mode=True)
     except CollectorError as error:

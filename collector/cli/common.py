@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from collector.errors import SchemaError
+from collector.errors import SchemaError, UsageError
 from collector.reports.words import show_time
 
 if TYPE_CHECKING:
@@ -45,11 +45,10 @@ def settings_of(context: click.Context) -> Settings:
     return load(config=context.find_root().obj)
 
 
-@contextmanager
-def open_for_questions(context: click.Context) -> Iterator[sa.Connection]:
-    """A connection that only reads, to a database of our schema."""
+def open_existing(context: click.Context) -> sa.Engine:
+    """An engine that only reads, on a database of our schema. Creates and changes nothing."""
     from collector.store import migrate
-    from collector.store.engine import open_engine, reading
+    from collector.store.engine import open_engine
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     revision, newest = migrate.current_revision(engine), migrate.newest_revision()
@@ -57,6 +56,19 @@ def open_for_questions(context: click.Context) -> Iterator[sa.Connection]:
         raise SchemaError("the database is empty; `collector poll` fills it")
     if revision != newest:
         raise SchemaError(_other_schema(revision, newest))
+    return engine
+
+
+@contextmanager
+def open_for_questions(context: click.Context, source: str | None = None) -> Iterator[sa.Connection]:
+    """A connection that only reads. Raises UsageError where the database knows no such source."""
+    from collector.store.engine import reading
+    from collector.store.rebuild import source_names
+
+    engine = open_existing(context)
+    known = source_names(engine)
+    if source is not None and source not in known:
+        raise UsageError(f"there is no source {source!r}; known are: {', '.join(known) or 'none yet'}")
     with reading(engine) as connection:
         yield connection
     engine.dispose()

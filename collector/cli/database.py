@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.cli.common import open_for_writing, settings_of, show
+from collector.cli.common import open_existing, open_for_writing, settings_of, show
 from collector.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def rebuild(context: click.Context, check_only: bool, source: str | None) -> Non
     from collector.store.rebuild import rebuild as derive_again
     from collector.store.rebuild import source_names
 
-    engine = open_for_writing(context)
+    engine = open_existing(context) if check_only else open_for_writing(context)
     different = 0
     for name in [source] if source else source_names(engine):
         with click.progressbar(

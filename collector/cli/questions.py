@@ -60,14 +60,17 @@ def regions(
     Example:
       collector regions --as-of 2026-05-01 --state ACTIVE
     """
-    from collector.reports.inventory import RegionFilter, regions_as_of
+    from collector.reports.inventory import RegionFilter, first_look, regions_as_of
 
     wanted = RegionFilter(source=source, region=region, state=state, country=country, zone=zone)
-    with open_for_questions(context) as connection:
+    with open_for_questions(context, source) as connection:
         rows = regions_as_of(connection, as_of or utc_now(), wanted)
+        first = first_look(connection, source) if as_of and not rows else None
     if as_of:
         click.echo(f"as of {show_time(as_of)}", err=True)
-    print_rows(rows, format_, REGION_COLUMNS, "no regions")
+    early = first is not None and as_of is not None and as_of < first
+    empty = f"nothing was watched yet; the first poll was at {show_time(first)}" if early else "no regions"
+    print_rows(rows, format_, REGION_COLUMNS, empty)
 
 
 @click.command()
@@ -116,7 +119,7 @@ def transitions(
         until=until,
         limit=limit,
     )
-    with open_for_questions(context) as connection:
+    with open_for_questions(context, source) as connection:
         rows = find(connection, wanted)
     for name, moment in (("from", since), ("to", until)):
         if moment:
@@ -137,7 +140,7 @@ def transitions(
 
 
 @click.command()
-@click.argument("seq", type=click.IntRange(min=1))
+@click.argument("seq", type=click.IntRange(1, 2**63 - 1))
 @click.option("--region", metavar="REGION", help="Only this region's record: id, slug or display name.")
 @source_option
 @click.option(
@@ -160,7 +163,7 @@ def evidence(context: click.Context, seq: int, region: str | None, source: str |
     from collector.reports.inventory import find_region, observation
     from collector.store.evidence import load
 
-    with open_for_questions(context) as connection:
+    with open_for_questions(context, source) as connection:
         found = observation(connection, seq, source)
         document = load(connection, found.source_id, found.address) if found.address else None
         ids: set[int] = set()
@@ -206,10 +209,8 @@ def status(context: click.Context, source: str | None, format_: str) -> None:
     from collector.reports.status import statuses
 
     now = utc_now()
-    with open_for_questions(context) as connection:
+    with open_for_questions(context, source) as connection:
         found = statuses(connection, now, source)
-    if source and not found:
-        raise UsageError(f"there is no source {source!r}")
     rows = [asdict(each) for each in found]
     if format_ == "table":
         for row in rows:
@@ -247,7 +248,7 @@ def history(context: click.Context, region: str, source: str | None, format_: st
     """
     from collector.reports.changes import region_history
 
-    with open_for_questions(context) as connection:
+    with open_for_questions(context, source) as connection:
         rows = region_history(connection, region, source)
     columns = {
         "source": "source",
@@ -278,7 +279,7 @@ def coverage(context: click.Context, limit: int | None, source: str | None, form
     """
     from collector.reports.inventory import coverage as find
 
-    with open_for_questions(context) as connection:
+    with open_for_questions(context, source) as connection:
         rows = find(connection, source, limit)
     columns = {
         "source": "source",
@@ -316,7 +317,7 @@ def diff(
 
     if earlier >= later:
         raise UsageError(f"{show_time(earlier)} is not before {show_time(later)}")
-    with open_for_questions(context) as connection:
+    with open_for_questions(context, source) as connection:
         rows = inventory_diff(connection, earlier, later, source)
     click.echo(f"from {show_time(earlier)} to {show_time(later)}", err=True)
     columns = {
@@ -354,7 +355,7 @@ def explain(context: click.Context, transition: str, source: str | None, format_
     from collector.reports.changes import explain as find
     from collector.reports.changes import readable
 
-    with open_for_questions(context) as connection:
+    with open_for_questions(context, source) as connection:
         found = find(connection, transition, source)
     if format_ == "json":
         answer = {

@@ -121,7 +121,7 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
 @click.option("--migrate", is_flag=True, help="Bring a PostgreSQL schema up to date first.")
 @click.option(
     "--grace",
-    default=10.0,
+    default=8.0,
     show_default=True,
     help="Seconds that polls under way get when the service stops.",
 )

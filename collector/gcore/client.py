@@ -9,13 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
+from http.cookiejar import DefaultCookiePolicy
 from time import monotonic, sleep
 from typing import Any, Literal
 
@@ -44,6 +49,7 @@ READ_TIMEOUT = 20.0
 MAX_RETRY_AFTER = 60.0
 RETRIED_STATUS = frozenset({408, 409, 429})
 MAX_ERROR_BODY = 64 * 1024
+CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +124,17 @@ class Client:
         self._max_attempts = max_attempts
         self._pause = pause
         self._http = httpx.Client(
-            headers={"User-Agent": f"gcore-collector/{__version__}", "Accept": "application/json"},
+            headers={
+                "User-Agent": f"gcore-collector/{__version__}",
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+            },
             follow_redirects=False,  # the key must not follow
             limits=httpx.Limits(max_keepalive_connections=0),
+            event_hooks={"response": [_set_location_aside]},
         )
+        # A cookie of one source must not go out with the key of another.
+        self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def close(self) -> None:
         self._http.close()
@@ -142,35 +155,57 @@ class Client:
         return replace(outcome, exchange=replace(outcome.exchange, attempts=attempts))
 
     def _attempt(self, request: Request, ends: float) -> _Attempt:
-        asked_at = self._clock()
-        exchange = Exchange(asked_at, asked_at)
-        scrub = partial(scrub_message, secrets=(request.key,))
+        """One attempt, in a thread of its own that is left behind at the deadline: looking up a name, and
+        trying all its addresses, heed no time-out."""
+        exchange = Exchange(asked_at=(asked_at := self._clock()), answered_at=asked_at)
+        cut = _Cut()
+        done: Future[_Attempt] = Future()
+
+        def attempt() -> None:
+            try:
+                done.set_result(self._exchange(request, ends, exchange, cut))
+            except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+                done.set_exception(error)
+
+        threading.Thread(target=attempt, name="fetch", daemon=True).start()
         try:
-            with _cut_off(ends - monotonic()) as cut, self._stream(request, ends, cut) as response:
+            return done.result(max(ends - monotonic(), 0.001))
+        except FutureTimeoutError:
+            cut.now()
+            return _Attempt(self._too_late(request, exchange), is_passing=True)
+
+    def _exchange(self, request: Request, ends: float, exchange: Exchange, cut: _Cut) -> _Attempt:
+        scrub = partial(scrub_message, secrets=(request.key,))
+
+        def failed(cause: Cause, what: str) -> _Attempt:
+            return _Attempt(Failure(self._answered(exchange), cause, scrub(what)), is_passing=True)
+
+        try:
+            with self._stream(request, ends, cut) as response:
                 exchange = replace(exchange, clock_offset=_clock_offset(response, self._clock()))
                 if response.status_code != 200:
-                    body = _read(response, MAX_ERROR_BODY, ends, cut, keep_partial=True) or b""
-                    return _refused(response, body, self._answered(exchange), scrub)
-                whole = _read(response, self._max_body, ends, cut)
+                    return _refused(response, _error_body(response), self._answered(exchange), scrub)
+                whole = _read(response, self._max_body)
         except httpx.ConnectTimeout:
-            what = f"no connection within {CONNECT_TIMEOUT:g} s"
-            return _Attempt(Failure(self._answered(exchange), "connect", what), is_passing=True)
+            return failed("connect", f"no connection within {CONNECT_TIMEOUT:g} s")
         except httpx.TimeoutException:
-            what = f"no whole answer within {request.deadline.total_seconds():g} s"
-            return _Attempt(Failure(self._answered(exchange), "timeout", what), is_passing=True)
+            return _Attempt(self._too_late(request, exchange), is_passing=True)
         except httpx.ConnectError as error:
-            what = f"no connection: {error}"
-            return _Attempt(Failure(self._answered(exchange), "connect", scrub(what)), is_passing=True)
-        except httpx.DecodingError as error:
-            what = f"the body can't be decompressed: {error}"
-            return _Attempt(Failure(self._answered(exchange), "protocol", scrub(what)), is_passing=True)
-        except httpx.TransportError as error:
-            what = f"{type(error).__name__}: {error}"
-            return _Attempt(Failure(self._answered(exchange), "protocol", scrub(what)), is_passing=True)
-        if whole is None:
+            return failed("connect", f"no connection: {error}")
+        except _TooLargeError:
             what = f"the body is larger than {self._max_body:,} bytes"
             return _Attempt(Failure(self._answered(exchange), "too_large", what, 200), is_passing=False)
+        except (_CompressionError, zlib.error) as error:
+            return failed("protocol", f"the body can't be decompressed: {error}")
+        except (httpx.InvalidURL, UnicodeError) as error:
+            return failed("connect", f"no such address: {error}")
+        except httpx.TransportError as error:
+            return failed("protocol", f"{type(error).__name__}: {error}")
         return _Attempt(Answer(self._answered(exchange), whole), is_passing=False)
+
+    def _too_late(self, request: Request, exchange: Exchange) -> Failure:
+        what = f"no whole answer within {request.deadline.total_seconds():g} s"
+        return Failure(self._answered(exchange), "timeout", what)
 
     def _answered(self, exchange: Exchange) -> Exchange:
         return replace(exchange, answered_at=max(self._clock(), exchange.asked_at))
@@ -198,61 +233,81 @@ class _Attempt:
 
 
 class _Cut:
-    """Cuts the connection when the deadline passes: a server that sends a byte now and then would
+    """Cuts the connection of an attempt whose time is over: a server that sends a byte now and then would
     outlast every read time-out."""
 
     def __init__(self) -> None:
-        self.is_cut = False
+        self._is_cut = False
         self._stream: Any = None
         self._lock = threading.Lock()
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
         """httpcore's trace extension: remember the newest network stream of this request."""
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             with self._lock:
                 self._stream = info["return_value"]
+                if self._is_cut:
+                    self._shut_down()
 
     def now(self) -> None:
         with self._lock:
-            self.is_cut = True
-            socket = self._stream.get_extra_info("socket") if self._stream is not None else None
-        if socket is not None:
+            self._is_cut = True
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        connection = self._stream.get_extra_info("socket") if self._stream is not None else None
+        if connection is not None:
             with suppress(OSError):
-                socket.shutdown(2)
+                connection.shutdown(socket.SHUT_RDWR)
 
 
-@contextmanager
-def _cut_off(seconds: float) -> Iterator[_Cut]:
-    cut = _Cut()
-    timer = threading.Timer(max(seconds, 0.001), cut.now)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield cut
-    except httpx.TransportError as error:
-        if cut.is_cut:
-            raise httpx.ReadTimeout("cut at the deadline") from error
-        raise
-    finally:
-        timer.cancel()
+class _TooLargeError(Exception):
+    """The body exceeds the limit."""
 
 
-def _read(
-    response: httpx.Response, limit: int, ends: float, cut: _Cut, *, keep_partial: bool = False
-) -> bytes | None:
-    """The body after decompression, or None (with `keep_partial`: its beginning) beyond the limit."""
+class _CompressionError(Exception):
+    """The body is compressed in a way that was not asked for, or broken."""
+
+
+def _read(response: httpx.Response, limit: int) -> bytes:
+    """The body after decompression. Never holds much more than the limit, whatever the body unpacks to."""
     chunks: list[bytes] = []
     size = 0
-    for chunk in response.iter_bytes(64 * 1024):
+    for chunk in _decompressed(response):
         size += len(chunk)
         if size > limit:
-            return b"".join(chunks) if keep_partial else None
-        if monotonic() > ends or cut.is_cut:
-            raise httpx.ReadTimeout("deadline")
+            raise _TooLargeError
         chunks.append(chunk)
-    if cut.is_cut:
-        raise httpx.ReadTimeout("cut at the deadline")
     return b"".join(chunks)
+
+
+def _decompressed(response: httpx.Response) -> Iterator[bytes]:
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        yield from response.iter_raw(CHUNK)
+        return
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise _CompressionError(f"its encoding is {encoding[:60]!r}, and only gzip was asked for")
+    unpacker = zlib.decompressobj(32 + zlib.MAX_WBITS)  # either format
+    for packed in response.iter_raw(CHUNK):
+        rest = packed
+        while rest and not unpacker.eof:
+            yield unpacker.decompress(rest, CHUNK)
+            rest = unpacker.unconsumed_tail
+    yield unpacker.flush()
+    if not unpacker.eof:
+        raise _CompressionError("it ends too early")
+
+
+def _error_body(response: httpx.Response) -> bytes:
+    """The beginning of the body of a refusal; what goes wrong with it matters less than the status."""
+    body = b""
+    with suppress(httpx.TransportError, _CompressionError, zlib.error):
+        for chunk in _decompressed(response):
+            body += chunk
+            if len(body) > MAX_ERROR_BODY:
+                break
+    return body[:MAX_ERROR_BODY]
 
 
 def _refused(
@@ -261,7 +316,7 @@ def _refused(
     status = response.status_code
     error = error_fields(body)
     if 300 <= status < 400:
-        message = f"redirected to {response.headers.get('Location', 'nowhere')}; redirects are not followed"
+        message = f"redirected to {response.extensions['location']}; redirects are not followed"
     else:
         message = error.get("message") or response.reason_phrase or "no message"
     return _Attempt(
@@ -292,8 +347,13 @@ def error_fields(body: bytes) -> dict[str, str]:
     return {n: error[n] for n in names if isinstance(error, dict) and isinstance(error.get(n), str)}
 
 
+def _set_location_aside(response: httpx.Response) -> None:
+    """httpx would read Location even though redirects are not followed, and fail on a malformed one."""
+    response.extensions["location"] = response.headers.pop("Location", "nowhere")
+
+
 def _clock_offset(response: httpx.Response, now: datetime) -> timedelta | None:
-    with suppress(KeyError, ValueError, TypeError):
+    with suppress(KeyError, ValueError, TypeError, OverflowError):
         sent = parsedate_to_datetime(response.headers["Date"])
         if sent.tzinfo is not None:
             return now - sent
@@ -312,7 +372,7 @@ def _retry_after(response: httpx.Response) -> float | None:
         try:
             until = parsedate_to_datetime(given)
             seconds = (until - parsedate_to_datetime(response.headers["Date"])).total_seconds()
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, OverflowError):
             return None
     return max(seconds, 0.0) if seconds <= MAX_RETRY_AFTER else None
 

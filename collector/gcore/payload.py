@@ -91,8 +91,9 @@ def document_of(body: bytes, secrets: Sequence[str] = ()) -> Document:
         what = f"is {_a(value['results'])}" if "results" in value else "is missing"
         raise NotAListingError(f"`results` {what}, not a list of regions", value)
     document = _document(value)
-    if any(contains_part(text, s) for s in secrets for text in _texts(document)):
-        document = _document(redact(value, secrets))
+    escaped = [jsontext.dumps(secret)[1:-1] for secret in secrets]
+    if any(contains_part(text, s) for s in (*secrets, *escaped) for text in _texts(document)):
+        document = _document(redact(value, secrets, wire.documented_names()))
     return document
 
 

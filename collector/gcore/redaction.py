@@ -8,8 +8,10 @@ fact and not a secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
+
+from collector.gcore.jsontext import Number
 
 MARKER = "[redacted]"
 
@@ -20,9 +22,13 @@ _SECRET_NAME = re.compile(
 _NOT_SECRET = re.compile(r"keystone")
 """Taken out of a name before it is judged: `keystone_id` is no key."""
 
-_USERINFO = re.compile(r"(//)[^\s/?#\"'<>]*@")
-_USERINFO_WITH_SLASH = re.compile(r"(//)[^\s/?#@:\"'<>]*:(?!\d+(?:[/?#]|$))[^\s\"'<>]*@")
+_USERINFO = re.compile(r"(//)[^\s/?#\"<>]*@")
+_USERINFO_WITH_SLASH = re.compile(r"(//)[^\s/?#@:\"<>]*:(?!\d+(?:[/?#]|$))[^\s\"<>]*@")
 """A password that itself contains / ? or #, as people paste them. `//host:5000/x@y` is left alone."""
+_WHOLE_URL = re.compile(
+    r"\A(\s*[a-z][\w+.\-]*://)[^/?#@:]*:(?!\d+(?:[/?#]|\Z)).*@", re.IGNORECASE | re.DOTALL
+)
+"""A string that is nothing but a URL may have anything in its password, blanks and quotes too."""
 _PARAMETER = re.compile(r"([?&;#]([\w.\-\[\]%]{1,64})=)([^&;#\s\"'<>]+)")
 _SCHEME = re.compile(r"\b(apikey|bearer|basic)(\s+)[^\s,;\"'<>]+", re.IGNORECASE)
 
@@ -36,17 +42,23 @@ def is_secret_name(name: str) -> bool:
     return bool(_SECRET_NAME.search(plain) or _SECRET_NAME.search(plain.replace("_", "")))
 
 
-def redact(value: Any, secrets: Sequence[str] = ()) -> Any:
-    """A parsed JSON value without its secrets. `secrets`: keys that must not stand in any string either."""
+def redact(value: Any, secrets: Sequence[str] = (), documented: Set[str] = frozenset()) -> Any:
+    """A parsed JSON value without its secrets.
+
+    `secrets`: keys that must not stand in any string, number or name either, but for `documented` names,
+    which a key may happen to contain.
+    """
     if isinstance(value, dict):
         return {
-            (scrub_parts(k, secrets, _PART_IN_EVIDENCE) if secrets else k): (
-                MARKER if v is not None and is_secret_name(k) else redact(v, secrets)
+            (scrub_parts(k, secrets, _PART_IN_EVIDENCE) if secrets and k not in documented else k): (
+                MARKER if v is not None and is_secret_name(k) else redact(v, secrets, documented)
             )
             for k, v in value.items()
         }
     if isinstance(value, list):
-        return [redact(item, secrets) for item in value]
+        return [redact(item, secrets, documented) for item in value]
+    if isinstance(value, Number):
+        return MARKER if any(contains_part(value.literal, secret) for secret in secrets) else value
     if isinstance(value, str):
         text = scrub_urls(value)
         return scrub_parts(text, secrets, _PART_IN_EVIDENCE) if secrets else text
@@ -62,6 +74,7 @@ def contains_part(text: str, secret: str, size: int = _PART_IN_EVIDENCE) -> bool
 def scrub_urls(text: str) -> str:
     """Replace userinfo and secret parameters in anything that looks like a URL."""
     if "//" in text and "@" in text:
+        text = _WHOLE_URL.sub(rf"\1{MARKER}@", text)
         text = _USERINFO_WITH_SLASH.sub(rf"\1{MARKER}@", _USERINFO.sub(rf"\1{MARKER}@", text))
     if "=" in text:
         text = _PARAMETER.sub(lambda m: m[1] + MARKER if is_secret_name(m[2]) else m[0], text)
@@ -88,8 +101,7 @@ def scrub_parts(text: str, secrets: Sequence[str], size: int) -> str:
 
 def scrub_message(text: str, secrets: Sequence[str] = (), limit: int = 500) -> str:
     """An error message that may be stored and shown: no part of a key, one line, at most `limit` long."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     text = scrub_parts(text, secrets, _PART_IN_MESSAGE)
     text = _SCHEME.sub(rf"\1\2{MARKER}", scrub_urls(text))
-    text = "".join(c if c.isprintable() else " " for c in text)
-    text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from collector.gcore.jsontext import Number, type_name
 from collector.inventory.entities import Drift
 
+MAX_NAME = 255
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:)(\d\d)(?:[.,](\d+))?\s*(Z|z|[+-]\d\d:?\d\d)?", re.ASCII
 )
@@ -166,8 +167,10 @@ class _Reader:
     listed: frozenset[str]
     """The documented values of enum-like text; others are kept and reported."""
     is_list: bool
-    is_kept: bool
-    """False for passwords, and for nested objects, which are read by models of their own."""
+    is_secret: bool
+    """A password: write-only, so it may be missing; only whether it is there is looked at."""
+    is_object: bool
+    """Read by a model of its own."""
 
 
 _JSON_TYPES = {str: "string", datetime: "string", SecretStr: "string", int: "number", bool: "boolean"}
@@ -189,7 +192,8 @@ def _reader(info: FieldInfo) -> _Reader:
         nullable=nullable,
         listed=listed,
         is_list=is_list,
-        is_kept=plain in _JSON_TYPES and plain is not SecretStr,
+        is_secret=plain is SecretStr,
+        is_object=plain not in _JSON_TYPES,
     )
 
 
@@ -212,12 +216,12 @@ def read_object(
     for name, reader in readers.items():
         where = f"{path}.{name}"
         if name not in raw:
-            if reader.required:
+            if reader.required and not reader.is_secret:
                 drift.add(Drift(where, "missing_field", ""))
             value = None
         else:
             value = _read_field(reader, raw[name], where, drift)
-        if reader.is_kept:
+        if not (reader.is_secret or reader.is_object):
             result[name] = value
     drift.update(
         Drift(f"{path}.{storable(name)}", "unknown_field", type_name(value))
@@ -232,7 +236,7 @@ def _read_field(reader: _Reader, raw: Any, where: str, drift: set[Drift]) -> Any
         if not reader.nullable:
             drift.add(Drift(where, "wrong_type", "null"))
         return None
-    if not reader.is_kept:
+    if reader.is_secret or reader.is_object:
         if type_name(raw) != reader.json_type:
             drift.add(Drift(where, "wrong_type", type_name(raw)))
         return None
@@ -249,15 +253,21 @@ def _read_field(reader: _Reader, raw: Any, where: str, drift: set[Drift]) -> Any
 
 
 def _read_list(reader: _Reader, raw: Any, where: str, drift: set[Drift]) -> tuple[Any, ...] | None:
-    """Good elements are kept; a list of which nothing is usable is None, not an empty list."""
+    """Good elements are kept; a list of which nothing is usable is None, not an empty list.
+
+    Texts in lists become keys of rows, and indexes hold no long ones: at most MAX_NAME characters.
+    """
     if not isinstance(raw, list):
         drift.add(Drift(where, "wrong_type", type_name(raw)))
         return None
     kept = set()
     for item in raw:
         try:
-            kept.add(reader.adapter.validate_python(item))
-        except ValidationError:
+            value = reader.adapter.validate_python(item)
+            if isinstance(value, str) and len(value) > MAX_NAME:
+                raise ValueError("too long")
+            kept.add(value)
+        except ValueError:
             drift.add(_misfit(item, reader, f"{where}[]"))
     return tuple(sorted(kept)) if kept or not raw else None
 
@@ -266,6 +276,19 @@ def _misfit(raw: Any, reader: _Reader, where: str) -> Drift:
     """Wrong type, or the right type with a value that the column can't hold."""
     fits = type_name(raw) == reader.json_type
     return Drift(where, "unusable_value" if fits else "wrong_type", type_name(raw))
+
+
+@cache
+def documented_names() -> frozenset[str]:
+    """All keys of the documented schema."""
+    models = (
+        RegionSerializerAiCollectionSerializer,
+        RegionSerializerAi,
+        KeystoneSerializerAi,
+        MetricsDatabaseSerializer,
+        ServiceEndpointSerializer,
+    )
+    return frozenset(name for model in models for name in model.model_fields)
 
 
 def storable(name: str) -> str:

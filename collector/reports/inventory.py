@@ -121,6 +121,16 @@ def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFil
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
+def first_look(connection: sa.Connection, source: str | None = None) -> datetime | None:
+    """When a source, or any, was first seen."""
+    query = sa.select(sa.type_coerce(sa.func.min(observations.c.first_at), UtcTime())).where(
+        observations.c.outcome != "failed"
+    )
+    if source:
+        query = query.join(sources, sources.c.id == observations.c.source_id).where(sources.c.name == source)
+    return connection.scalar(query)
+
+
 @dataclass(frozen=True, slots=True)
 class TransitionFilter:
     """Which transitions; empty means any. Times are those of `observed_at`, half open."""

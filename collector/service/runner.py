@@ -84,9 +84,13 @@ class Runner:
             self._busy.release()
         return True
 
+    def _is_alive(self) -> None:
+        """Deriving a long history again is no reason for the watchdog to bite."""
+        self.last_attempt = monotonic()
+
     def _attempt(self) -> None:
         if self._writer is None:
-            self._writer = open_writer(self._engine, self.source, self._owner)
+            self._writer = open_writer(self._engine, self.source, self._owner, alive=self._is_alive)
             log.info("writing", source=self.source.name, epoch=self._writer.lease.epoch)
         self._keep(look(self.source, self._fetch, self._writer, self._clock))
         try:
@@ -121,6 +125,11 @@ class Runner:
                     raise
                 log.warning("poll_refused", source=self.source.name, error=str(error))
                 continue
+            except CollectorError:
+                raise
+            except BaseException:
+                self._kept.popleft()  # a bug of ours: it must not stand in the way of all that follow
+                raise
             self._kept.popleft()
             self.last_result = result
             _log_poll(result, late=late)

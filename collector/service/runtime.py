@@ -30,7 +30,8 @@ from collector.settings import Settings, Source
 from collector.store import lease
 
 STUCK_EXIT_CODE = 70
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 8.0
+"""Less than the ten seconds after which container engines kill."""
 LEAST_PATIENCE = 90.0
 """The watchdog waits at least so many seconds: longer than the longest poll."""
 
@@ -62,11 +63,11 @@ class Service:
 
     def run(self) -> int:
         """1. take the first leases  2. schedule all sources  3. wait for signals  4. stop."""
+        for number, handler in self._handlers().items():
+            signal.signal(number, handler)
         settings = self._load()
         if self._engine.dialect.name == "sqlite":
             self._make_sure_nobody_else_polls(settings.sources)
-        for number, handler in self._handlers().items():
-            signal.signal(number, handler)
         self._put(settings.sources)
         self._schedule.start()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()

@@ -7,7 +7,7 @@ so that what a collector recorded can be held against what was true.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -87,15 +87,33 @@ class World:
         return {"count": len(results), "results": results}
 
     def changes(self) -> Iterator[TrueChange]:
-        """Every change of state or presence of regions, and of states of keystones, by entity and time."""
-        for entity, tracks in (("region", self.regions), ("keystone", self.keystones)):
-            for entity_id, track in tracks.items():
-                before: str | None = None
-                for at, value in zip(track.times, track.values, strict=True):
-                    after = _state(value)
-                    if after != before:
-                        yield TrueChange(entity, entity_id, at, before, after)
-                    before = after
+        """Every change of state or presence of regions and keystones, by entity and time.
+
+        A keystone is there while a region that is there refers to it.
+        """
+        for region_id, track in self.regions.items():
+            states = ((at, _state(value)) for at, value in zip(track.times, track.values, strict=True))
+            yield from _changes("region", region_id, states)
+        for keystone_id, track in self.keystones.items():
+            users = [r for r in self.regions.values() if any(_uses(v, keystone_id) for v in r.values)]
+            times = sorted({at for t in (track, *users) for at in t.times})
+            shown = ((at, any(_uses(user.at(at), keystone_id) for user in users)) for at in times)
+            states = ((at, _state(track.at(at)) if is_shown else None) for at, is_shown in shown)
+            yield from _changes("keystone", keystone_id, states)
+
+
+def _changes(
+    entity: str, entity_id: int, states: Iterable[tuple[datetime, str | None]]
+) -> Iterator[TrueChange]:
+    before: str | None = None
+    for at, after in states:
+        if after != before:
+            yield TrueChange(entity, entity_id, at, before, after)
+        before = after
+
+
+def _uses(region: Json | None, keystone_id: int) -> bool:
+    return region is not None and region["keystone_id"] == keystone_id
 
 
 def _state(value: Mapping[str, Any] | None) -> str | None:

@@ -133,12 +133,14 @@ def parse_url(url: str) -> sa.URL:
     """A database URL as people write it. Raises SettingsError."""
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         raise SettingsError(
             "COLLECTOR_DATABASE_URL is not a database URL; "
             "write sqlite:///path/to/file.db or postgresql://user@host/name"
         ) from None
     backend = parsed.get_backend_name()
+    if "@" in (parsed.host or ""):
+        raise SettingsError("COLLECTOR_DATABASE_URL has an @ in its password: write it as %40")
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite":
@@ -171,20 +173,23 @@ def open_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
+        # Times come back in the session's zone, and not every zone can hold every time.
+        settings = ["SET LOCAL TimeZone = 'UTC'"]
         options = connection.get_execution_options()
         if options.get("migrates"):
-            connection.exec_driver_sql(
-                f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'; "
-                f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"
-            )
+            settings += [
+                f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})",
+                f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
+            ]
         elif options.get("writes"):
-            connection.exec_driver_sql(
-                f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'; "
-                f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'; "
-                f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"
-            )
+            settings += [
+                f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
+                f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'",
+                f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'",
+            ]
         else:
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            settings.insert(0, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        connection.exec_driver_sql("; ".join(settings))
 
     return engine
 
@@ -246,13 +251,24 @@ def migrating(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def _friendly(engine: sa.Engine) -> Iterator[None]:
-    """Turn what the database says of its own state into a message without a traceback or a password."""
+    """Turn what the database says of its own state into a message without a traceback or a password.
+
+    What is wrong with a row (DataError, IntegrityError) is a bug, and stays loud.
+    """
     try:
         yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-        where = engine.url.render_as_string(hide_password=True)
+    except (sa.exc.DataError, sa.exc.IntegrityError):
+        raise
+    except sa.exc.DBAPIError as error:
         said = " ".join(str(error.orig).split())
-        raise DatabaseError(f"the database {where} can't be used: {said}") from error
+        raise DatabaseError(f"the database {_where(engine.url)} can't be used: {said}") from error
+
+
+def _where(url: sa.URL) -> str:
+    """A database for people: no user, no password, no options."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database or "in memory")
+    return f"{url.database or ''} at {url.host or url.query.get('host') or 'the local socket'}"
 
 
 def number_on(connection: sa.Connection, table: sa.Table) -> None:

@@ -49,11 +49,14 @@ def process_name() -> str:
 
 
 def _here() -> str:
-    """Where process numbers mean the same: a host, and its container."""
+    """Where process numbers mean the same: a host, and its container. Host names alone are used twice."""
+    host = socket.gethostname()
     try:
-        return f"{socket.gethostname()}-{Path('/proc/self/ns/pid').stat().st_ino}"
+        machine = Path("/etc/machine-id").read_text(encoding="ascii")
+        place = f"{machine}{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
-        return socket.gethostname()
+        return host
+    return f"{host}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
 def _is_dead(owner: str) -> bool:
@@ -62,7 +65,7 @@ def _is_dead(owner: str) -> bool:
     Only saves waiting for the lease to run out: should it live after all, the fence stops it.
     """
     here, _, rest = owner.rpartition(":")[0].rpartition(":")
-    if here != _here() or not rest.isdigit():
+    if here != _here() or here == socket.gethostname() or not rest.isdigit():
         return False
     try:
         os.kill(int(rest), 0)

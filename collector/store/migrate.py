@@ -54,7 +54,7 @@ def upgrade(engine: sa.Engine) -> None:
     """Bring tables and views to the newest revision, in one transaction."""
     with migrating(engine) as connection:
         config = _config()
-        config.attributes["connection"] = connection
+        config.attributes.update(connection=connection, direction="upgrade")
         command.upgrade(config, "head")
 
 
@@ -62,7 +62,7 @@ def downgrade(engine: sa.Engine, revision: str) -> None:
     """Go back to an older revision ('base': empty), in one transaction."""
     with migrating(engine) as connection:
         config = _config()
-        config.attributes.update(connection=connection, direction="down")
+        config.attributes.update(connection=connection, direction="downgrade")
         command.downgrade(config, revision)
 
 

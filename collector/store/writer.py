@@ -59,7 +59,7 @@ class Recorded:
     derived: Derived
     """What the poll changed."""
     missing: frozenset[int] = frozenset()
-    """Regions that were present and are not listed; of a poll that opened a row."""
+    """Regions that were present and are not listed."""
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -127,12 +127,15 @@ class Writer:
             judgement = self._judge(connection, listing, {k.id for k in known.values() if k.present})
             if continued and continued.outcome == judgement.outcome:
                 if continued.payload == document.address:
-                    return self._extend(connection, _Memory(continued, *answer), times)
+                    same_again = _Memory(continued, *answer)
+                    return self._extend(connection, same_again, times, missing=judgement.missing)
                 said = remembered or self._said(connection, continued)
                 young = times.answered_at - continued.first_at < evidence.VARIANT_EVIDENCE
                 same = young and listing.says_the_same_as(said)
                 if same and not new_drift(connection, self.lease.source_id, listing):
-                    return self._extend(connection, _Memory(continued, None, said), times, variant=True)
+                    return self._extend(
+                        connection, _Memory(continued, None, said), times, True, judgement.missing
+                    )
             new = NewRow(
                 outcome=judgement.outcome,
                 times=times,
@@ -203,11 +206,16 @@ class Writer:
         )
 
     def _extend(
-        self, connection: sa.Connection, memory: _Memory, times: Times, *, variant: bool = False
+        self,
+        connection: sa.Connection,
+        memory: _Memory,
+        times: Times,
+        variant: bool = False,
+        missing: frozenset[int] = frozenset(),
     ) -> Recorded:
         row = evidence.extend(connection, self.lease, memory.row, times, variant=variant)
         self._after = _Memory(row, memory.body_hash, memory.listing)
-        return _recorded(row)
+        return _recorded(row, missing=missing)
 
     def _judge(self, connection: sa.Connection, listing: Listing, present: set[int]) -> Judgement:
         o = observations.c

@@ -30,7 +30,7 @@ NAMES = (
 _SQLITE = (
     (
         r"SECONDS_BETWEEN\(([\w.]+), ([\w.]+)\)",
-        r"(CAST(strftime('%s', \2) AS INTEGER) - CAST(strftime('%s', \1) AS INTEGER)"
+        r"(CAST(strftime('%s', substr(\2, 1, 19)) AS INTEGER) - CAST(strftime('%s', substr(\1, 1, 19)) AS INTEGER)"
         r" + (CAST(substr(\2, 21, 6) AS REAL) - CAST(substr(\1, 21, 6) AS REAL)) / 1000000)",
     ),
     (r"\bUTC_TIME\b", "TEXT"),
@@ -131,15 +131,23 @@ def _drop(connection: sa.Connection) -> None:
 
 
 def _grants(connection: sa.Connection) -> Sequence[str]:
-    """The GRANT statements that give our views the privileges that they have now."""
+    """The GRANT statements that give our views, and single columns of them, the privileges that they have now."""
     rows = connection.execute(
         sa.text(
-            "SELECT format('GRANT %s ON %I.%I TO %s%s', acl.privilege_type, n.nspname, c.relname,"
-            "   CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END,"
-            "   CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)"
-            " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) AS acl"
-            " WHERE c.relkind = 'v' AND n.nspname = CURRENT_SCHEMA() AND c.relname = ANY(:names)"
-            "   AND acl.grantee <> c.relowner"
+            "WITH given AS ("
+            "   SELECT c.relname, c.relnamespace, c.relowner, NULL AS column_name, acl.*"
+            "   FROM pg_class c, aclexplode(c.relacl) AS acl WHERE c.relkind = 'v'"
+            "   UNION ALL"
+            "   SELECT c.relname, c.relnamespace, c.relowner, a.attname, acl.*"
+            "   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid, aclexplode(a.attacl) AS acl"
+            "   WHERE c.relkind = 'v'"
+            ") "
+            "SELECT format('GRANT %s%s ON %I.%I TO %s%s', privilege_type,"
+            "   CASE WHEN column_name IS NULL THEN '' ELSE format(' (%I)', column_name) END, nspname, relname,"
+            "   CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,"
+            "   CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), column_name"
+            " FROM given JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE nspname = CURRENT_SCHEMA() AND relname = ANY(:names) AND grantee <> relowner"
         ),
         {"names": list(NAMES)},
     )

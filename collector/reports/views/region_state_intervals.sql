@@ -22,6 +22,13 @@ intervals AS (
         i.*,
         CASE
             WHEN i.to_latest IS NOT NULL THEN COALESCE(i.next_not_before, i.from_latest)
+            WHEN i.to_state IS NULL THEN
+                (SELECT o.last_at FROM observations o
+                 WHERE o.source_id = i.source_id AND o.outcome = 'ok' AND NOT EXISTS (
+                     SELECT 1 FROM withheld_absences w
+                     WHERE w.source_id = o.source_id AND w.seq = o.seq AND w.entity = 'region'
+                       AND w.scope IN ('all', CAST(i.region_id AS TEXT)))
+                 ORDER BY o.seq DESC LIMIT 1)
             ELSE COALESCE(
                 (SELECT u.from_at FROM unseen u
                  WHERE u.source_id = i.source_id AND u.entity = 'region' AND u.entity_id = i.region_id

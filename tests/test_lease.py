@@ -1,0 +1,263 @@
+"""One writer per source: who may write, who may not any more, and what is checked before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from collector.errors import LeaseHeldError, LeaseLostError, ObserverChangedError, SchemaError
+from collector.poll import open_writer
+from collector.settings import Source
+from collector.store import lease
+from collector.store.engine import LEASE_SECONDS, open_engine, writing
+from collector.store.tables import DERIVATION_REVISION, metadata, regions, sources, state_transitions
+from tests.builders import region
+from tests.conftest import new_database
+from tests.history import History
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def expire(engine: sa.Engine) -> None:
+    set_source(engine, lease_expires_at=LONG_AGO)
+
+
+def set_source(engine: sa.Engine, **values: Any) -> None:
+    with writing(engine) as connection:
+        connection.execute(sa.update(sources).values(**values))
+
+
+def source_row(engine: sa.Engine) -> dict[str, Any]:
+    return History(engine).row("sources")
+
+
+def everything(engine: sa.Engine) -> dict[str, list[dict[str, Any]]]:
+    history = History(engine)
+    return {name: history.rows(name) for name in metadata.tables}
+
+
+@pytest.fixture
+def other_database(engine: sa.Engine, tmp_path: Path) -> Iterator[sa.Engine]:
+    """Another database with our schema, of the same kind."""
+    if engine.dialect.name == "sqlite":
+        path = tmp_path / "other.db"
+        path.write_bytes(Path(str(engine.url.database)).read_bytes())
+        other = open_engine(f"sqlite:///{path}")
+    else:
+        engine.dispose()
+        other = open_engine(new_database(engine.url, engine.url.database))
+    yield other
+    other.dispose()
+
+
+# Who may write
+
+
+def test_nobody_else_gets_a_lease_while_it_is_held_and_is_told_who_holds_it(engine: sa.Engine) -> None:
+    first = lease.acquire(engine, "gcore", "host-a:1:xyz")
+    with pytest.raises(LeaseHeldError, match="host-a:1:xyz") as raised:
+        lease.acquire(engine, "gcore", "host-b:2:abc")
+    assert "gcore" in str(raised.value)
+    assert raised.value.exit_code == 3
+    row = source_row(engine)
+    assert (row["lease_owner"], row["lease_epoch"]) == ("host-a:1:xyz", first.epoch)
+
+
+def test_a_lease_lasts_as_long_as_it_says_by_the_databases_clock(engine: sa.Engine) -> None:
+    lease.acquire(engine, "gcore", "one")
+    left = source_row(engine)["lease_expires_at"] - datetime.now(UTC)
+    assert timedelta(seconds=LEASE_SECONDS - 10) < left <= timedelta(seconds=LEASE_SECONDS + 1)
+
+
+def test_every_write_renews_the_lease(history: History) -> None:
+    history.poll([region(1)])
+    soon = datetime.now(UTC) + timedelta(seconds=5)
+    set_source(history.engine, lease_expires_at=soon)
+    history.poll([region(1)])
+    assert history.row("sources")["lease_expires_at"] > soon + timedelta(seconds=30)
+
+
+def test_each_source_has_a_lease_of_its_own(engine: sa.Engine) -> None:
+    one = lease.acquire(engine, "one", "a")
+    two = lease.acquire(engine, "two", "b")
+    assert one.source_id != two.source_id
+
+
+def test_a_lease_that_ran_out_goes_to_the_next_and_the_epoch_grows(engine: sa.Engine) -> None:
+    first = lease.acquire(engine, "gcore", "one")
+    expire(engine)
+    second = lease.acquire(engine, "gcore", "two")
+    assert second.epoch > first.epoch
+    assert second.source_id == first.source_id
+    assert source_row(engine)["lease_owner"] == "two"
+
+
+def test_a_writer_that_was_replaced_is_told_so_and_has_written_nothing(history: History) -> None:
+    history.poll([region(1, "NEW")])
+    expire(history.engine)
+    lease.acquire(history.engine, "gcore", "the successor")
+    before = everything(history.engine)
+    with pytest.raises(LeaseLostError):
+        history.poll([region(1, "ACTIVE"), region(2)])
+    assert everything(history.engine) == before
+
+
+def test_a_writer_whose_lease_ran_out_writes_nothing_even_if_nobody_took_it(history: History) -> None:
+    history.poll([region(1, "NEW")])
+    expire(history.engine)
+    before = everything(history.engine)
+    with pytest.raises(LeaseLostError):
+        history.poll([region(1, "ACTIVE")])
+    assert everything(history.engine) == before
+
+
+def test_a_process_that_takes_its_lease_again_fences_its_own_older_writer(history: History) -> None:
+    history.poll([region(1, "NEW")])
+    again = lease.acquire(history.engine, "gcore", history.owner)
+    assert again.epoch > history.writer.lease.epoch
+    with pytest.raises(LeaseLostError):
+        history.poll([region(1, "ACTIVE")])
+
+
+def test_a_released_lease_is_free_at_once_and_its_epoch_is_not_used_again(engine: sa.Engine) -> None:
+    first = lease.acquire(engine, "gcore", "one")
+    lease.release(engine, first)
+    row = source_row(engine)
+    assert (row["lease_owner"], row["lease_expires_at"]) == (None, None)
+    second = lease.acquire(engine, "gcore", "two")
+    assert second.epoch > first.epoch
+
+
+def test_releasing_a_lease_that_went_to_another_leaves_it_with_the_other(engine: sa.Engine) -> None:
+    first = lease.acquire(engine, "gcore", "one")
+    expire(engine)
+    lease.acquire(engine, "gcore", "two")
+    lease.release(engine, first)
+    assert source_row(engine)["lease_owner"] == "two"
+
+
+def test_waiting_for_a_lease_ends_when_it_is_given_back(engine: sa.Engine) -> None:
+    first = lease.acquire(engine, "gcore", "one")
+    rounds: list[float] = []
+
+    def pause(seconds: float) -> None:
+        rounds.append(seconds)
+        lease.release(engine, first)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lease, "sleep", pause)
+        second = lease.acquire(engine, "gcore", "two", wait_seconds=30)
+    assert second.owner == "two"
+    assert len(rounds) == 1
+
+
+def test_two_processes_never_have_the_same_name() -> None:
+    assert lease.process_name() != lease.process_name()
+
+
+# Who looked
+
+
+def test_a_fingerprint_tells_keys_apart_without_telling_what_they_are(
+    engine: sa.Engine, other_database: sa.Engine
+) -> None:
+    one, two = lease.acquire(engine, "one", "a"), lease.acquire(engine, "two", "a")
+    elsewhere = lease.acquire(other_database, "one", "a")
+    key = "1234$abcdef"
+    assert one.fingerprint(key) == two.fingerprint(key), "the same key is known across sources"
+    assert one.fingerprint(key) != one.fingerprint(key + "0")
+    assert one.fingerprint(key) != elsewhere.fingerprint(key), "but not across databases"
+    assert key not in one.fingerprint(key)
+    assert len(one.fingerprint(key)) == 32
+
+
+def test_a_fingerprint_is_the_same_after_a_restart(history: History) -> None:
+    history.poll([region(1)])
+    history.restart()
+    history.poll([region(1)])
+    assert len(history.rows("observers")) == 1
+
+
+def test_another_base_url_under_a_known_name_is_refused_and_the_lease_given_back(history: History) -> None:
+    history.poll([region(1)])
+    history.restart()
+    moved = Source(name="gcore", api_key="key-one", base_url="https://other.example")
+    with pytest.raises(ObserverChangedError) as raised:
+        open_writer(history.engine, moved, "one")
+    for named in ("https://other.example", "https://api.gcore.com", "--accept-base-url", "COLLECTOR_SOURCE"):
+        assert named in str(raised.value)
+    row = history.row("sources")
+    assert (row["lease_owner"], row["lease_expires_at"]) == (None, None)
+    accepted = open_writer(history.engine, moved, "one", accept_base_url=True)
+    assert accepted.lease.owner == "one"
+
+
+def test_another_key_or_scheme_at_the_same_address_is_not_refused(history: History) -> None:
+    history.poll([region(1)])
+    history.restart()
+    for changed in (
+        {"api_key": "key-two"},
+        {"auth_scheme": "bearer"},
+        {"base_url": "https://api.gcore.com/"},
+    ):
+        source = Source(**({"name": "gcore", "api_key": "key-one"} | changed))
+        lease.release(history.engine, open_writer(history.engine, source, "one").lease)
+
+
+# By which rules the history was derived
+
+
+def test_a_history_that_a_newer_version_derived_is_refused_and_the_lease_given_back(
+    history: History,
+) -> None:
+    history.poll([region(1)])
+    history.restart()
+    set_source(history.engine, derivation_revision=DERIVATION_REVISION + 1)
+    before = everything(history.engine)
+    with pytest.raises(SchemaError, match="newer version"):
+        open_writer(history.engine, history.source, "one")
+    after = everything(history.engine)
+    assert after["sources"][0]["lease_owner"] is None
+    assert {name: rows for name, rows in after.items() if name != "sources"} == {
+        name: rows for name, rows in before.items() if name != "sources"
+    }
+
+
+def test_a_history_that_older_rules_derived_is_derived_again_before_the_first_poll(history: History) -> None:
+    history.poll([region(1, "NEW"), region(2)])
+    history.poll([region(1, "ACTIVE"), region(2)])
+    history.restart()
+    good = everything(history.engine)
+    with writing(history.engine) as connection:
+        connection.execute(sa.update(regions).where(regions.c.id == 1).values(state="WRONG"))
+        connection.execute(sa.delete(state_transitions).where(state_transitions.c.seq == 2))
+    set_source(history.engine, derivation_revision=DERIVATION_REVISION - 1)
+    open_writer(history.engine, history.source, "one")
+    after = everything(history.engine)
+    assert after["sources"][0]["derivation_revision"] == DERIVATION_REVISION
+    assert after["sources"][0]["lease_owner"] == "one"
+    del good["sources"], after["sources"]
+    assert after == good
+
+
+def test_a_rebuild_that_fails_gives_the_lease_back(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    history.poll([region(1)])
+    history.restart()
+    set_source(history.engine, derivation_revision=DERIVATION_REVISION - 1)
+    monkeypatch.setattr("collector.poll.rebuild", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        open_writer(history.engine, history.source, "one")
+    row = history.row("sources")
+    assert (row["lease_owner"], row["derivation_revision"]) == (None, DERIVATION_REVISION - 1)
+
+
+def test_the_newest_rules_are_not_applied_again(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    history.poll([region(1)])
+    history.restart()
+    monkeypatch.setattr("collector.poll.rebuild", lambda *_, **__: 1 / 0)
+    open_writer(history.engine, history.source, "one")

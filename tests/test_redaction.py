@@ -1,0 +1,440 @@
+"""Secrets go before anything is stored, hashed or printed; everything else stays as it came."""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from collector.gcore.client import Answer, Exchange, Failure
+from collector.gcore.payload import Document, document_of, listing_of
+from collector.gcore.redaction import (
+    MARKER,
+    contains_part,
+    is_secret_name,
+    redact,
+    scrub_message,
+    scrub_parts,
+    scrub_urls,
+)
+from collector.poll import read
+from tests.builders import answer, body, keystone, region
+
+KEY = "7351$qzWxvKpR8mTn"
+NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+
+
+def parts(secret: str, size: int) -> set[str]:
+    size = min(size, len(secret))
+    return {secret[i : i + size] for i in range(len(secret) - size + 1)}
+
+
+# By name
+
+SECRET_NAMES = [
+    "password",
+    "Password",
+    "PASSWORD",
+    "passwd",
+    "passphrase",
+    "pass",
+    "db_pass",
+    "pwd",
+    "admin_password",
+    "adminPassword",
+    "admin-password",
+    "password2",
+    "old_password_hash",
+    "secret",
+    "client_secret",
+    "clientSecret",
+    "SECRETS",
+    "token",
+    "X-Auth-Token",
+    "access_token",
+    "refreshToken",
+    "key",
+    "apiKey",
+    "api_key",
+    "API-KEY",
+    "api key",
+    "accessKey",
+    "private_key",
+    "ssh_keys",
+    "KEYFILE",
+    "credential",
+    "credentials",
+    "userCredentials",
+    "dsn",
+    "db-dsn",
+    "sentryDSN",
+    "cookie",
+    "Set-Cookie",
+    "Authorization",
+    "proxy-authorization",
+    "bearer",
+    "jwt",
+    "signature",
+    "X-Amz-Signature",
+    "connection_string",
+    "connectionString",
+    "connection-str",
+    "private_pem",
+    "otpSeed",
+    "keystone_password",
+    "keystone_key",
+    "keystoneToken",
+    "keystone_api_key",
+    "keystone.secret",
+]
+PLAIN_NAMES = [
+    "",
+    "id",
+    "name",
+    "state",
+    "slug",
+    "username",
+    "user",
+    "url",
+    "host",
+    "port",
+    "keystone",
+    "Keystone",
+    "keystone_id",
+    "keystoneId",
+    "KEYSTONE-ID",
+    "keystone_name",
+    "keystone_federated_domain_id",
+    "metrics_database",
+    "external_network_id",
+    "created_on",
+    "country",
+    "region",
+    "results",
+    "count",
+    "has_ai",
+    "é",
+]
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+@pytest.mark.parametrize(
+    "value", ["canary", "", 0, 1, True, False, [], ["canary"], {}, {"deep": {"er": "canary"}}], ids=str
+)
+def test_the_value_of_a_secret_name_goes_whatever_it_is(name: str, value: Any) -> None:
+    assert redact({name: value}) == {name: MARKER}
+    assert redact([{"a": [{name: value}]}]) == [{"a": [{name: MARKER}]}]
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+def test_null_is_kept_apart_since_no_password_is_a_fact(name: str) -> None:
+    assert redact({name: None}) == {name: None}
+
+
+@pytest.mark.parametrize("name", PLAIN_NAMES)
+def test_the_value_of_any_other_name_stays(name: str) -> None:
+    assert not is_secret_name(name)
+    for value in ("text", "", 0, True, None, [1, "a"], {"b": {"c": None}}):
+        assert redact({name: value}) == {name: value}
+
+
+def test_what_nests_under_a_secret_name_goes_as_a_whole_and_its_neighbours_stay() -> None:
+    given_value = {
+        "a": 1,
+        "credentials": {"user": "canary", "list": [{"x": "canary"}]},
+        "deep": [{"token": ["canary"], "b": "x"}, [[{"pwd": "canary", "c": None}]]],
+    }
+    assert redact(given_value) == {
+        "a": 1,
+        "credentials": MARKER,
+        "deep": [{"token": MARKER, "b": "x"}, [[{"pwd": MARKER, "c": None}]]],
+    }
+
+
+def test_redacting_leaves_what_it_was_given_alone() -> None:
+    given_value = {"password": "x", "a": [{"url": "https://u:p@h/"}]}
+    before = copy.deepcopy(given_value)
+    redact(given_value, (KEY,))
+    assert given_value == before
+
+
+# By content: URLs
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("https://user:canary@host/x", "https://[redacted]@host/x"),
+        ("https://canary@host", "https://[redacted]@host"),
+        ("https://:canary@host:5000/v3", "https://[redacted]@host:5000/v3"),
+        ("//user:canary@host", "//[redacted]@host"),
+        ("postgresql+psycopg://u:can%40ary@db:5432/x?a=1", "postgresql+psycopg://[redacted]@db:5432/x?a=1"),
+        ("https://u:can@ary@host/", "https://[redacted]@host/"),
+        ("https://u:can:ary@host/", "https://[redacted]@host/"),
+        ("https://u:can/ary@host/x", "https://[redacted]@host/x"),
+        ("https://u:can?ary@host/x", "https://[redacted]@host/x"),
+        ("https://u:can#ary@host/x", "https://[redacted]@host/x"),
+        ("https://u:can\\ary@host/x", "https://[redacted]@host/x"),
+        ("https://u:cänäry@host/x", "https://[redacted]@host/x"),
+        ("https://u:canary@[2001:db8::1]:5000/", "https://[redacted]@[2001:db8::1]:5000/"),
+        ("one //a:canary@b, two //c:canary@d.", "one //[redacted]@b, two //[redacted]@d."),
+        ("https://x/?next=https://u:canary@y/", "https://x/?next=https://[redacted]@y/"),
+    ]
+    + [
+        # All that RFC 3986 allows in userinfo as it is.
+        (f"https://u:can{c}ary@host/", "https://[redacted]@host/")
+        for c in "-._~!$&'()*+,;=:"
+    ],
+)
+def test_userinfo_of_a_url_goes(text: str, scrubbed: str) -> None:
+    assert scrub_urls(text) == scrubbed
+    assert redact({"url": [text]}) == {"url": [scrubbed]}
+    assert "canary" not in scrub_message(text)
+
+
+@pytest.mark.parametrize("separator", ["?", "?a=1&", "?a=1;", "#", "#a=1&", "/x?y=https://h/%20&"])
+@pytest.mark.parametrize(
+    "name", ["token", "access_token", "apiKey", "api-key", "X-Amz-Signature", "password", "key", "user[pass]"]
+)
+def test_secret_parameters_of_a_url_go(separator: str, name: str) -> None:
+    text = f"https://host/x{separator}{name}=ca%20na+ry&b=2#end"
+    assert scrub_urls(text) == f"https://host/x{separator}{name}=[redacted]&b=2#end"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "@",
+        "//",
+        "https://ed-10.cloud.core.pw:5000/v3",
+        "wss://console.example:6083/",
+        "https://[2001:db8::1]:5000/v3",
+        "https://host:5000/x@y",
+        "https://host/a@b",
+        "https://host/?q=a@b",
+        "mailto:someone@example.com",
+        "someone@example.com",
+        "a == b // c",
+        "https://host/?a=1&b=2;c=3#d=4",
+        "https://host/?keystone_id=7&page=2",
+        "?token=",
+        "token=abc",
+        "key: value",
+    ],
+)
+def test_what_only_looks_a_little_like_a_secret_in_a_url_stays(text: str) -> None:
+    assert scrub_urls(text) == text
+    assert redact(text) == text
+
+
+def test_a_secret_in_a_documented_url_costs_only_the_secret() -> None:
+    listed = region(1, novnc_proxy_url="https://user:canary@console.example:6080/?token=canary&a=1")
+    document = document_of(body(answer([listed])))
+    found = listing_of(document).shown["region"].sightings[1].entity
+    assert found.novnc_proxy_url == "https://[redacted]@console.example:6080/?token=[redacted]&a=1"  # type: ignore[union-attr]
+    assert b"canary" not in document.canonical()
+
+
+# By content: parts of a key
+
+secrets = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="[]"), min_size=1)
+"""What a header can carry, without blanks. Brackets are left out: the marker has some of its own."""
+
+
+@st.composite
+def echoes(draw: st.DrawFn) -> tuple[str, str]:
+    """A secret, and a text in which parts of it stand among others."""
+    secret = draw(secrets)
+    cuts = st.integers(0, len(secret))
+    piece = st.tuples(cuts, cuts).map(lambda cut: secret[min(cut) : max(cut)])
+    others = st.text(max_size=6) | st.text(sorted(set(secret)), max_size=6)
+    others |= st.sampled_from(["\0", " ", "\n", "//", "@", "?token=", "apikey ", "Bearer "])
+    return secret, "".join(draw(st.lists(piece | others, max_size=8)))
+
+
+@given(echoes(), st.sampled_from([4, 8]))
+@settings(max_examples=300)
+def test_no_part_of_a_secret_survives(echo: tuple[str, str], size: int) -> None:
+    secret, text = echo
+    assume(not any(part in MARKER for part in parts(secret, size)))
+    scrubbed = scrub_parts(text, (secret,), size)
+    assert not [part for part in parts(secret, size) if part in scrubbed]
+    assert not contains_part(scrubbed, secret, size)
+    assert scrub_parts(scrubbed, (secret,), size) == scrubbed
+    if not contains_part(text, secret, size):
+        assert scrubbed == text
+
+
+@given(echoes(), st.text(st.characters(exclude_categories=[]), max_size=5), st.integers(10, 60))
+@settings(max_examples=300)
+def test_a_message_holds_no_part_of_a_secret_and_is_one_printable_line(
+    echo: tuple[str, str], noise: str, limit: int
+) -> None:
+    secret, text = echo
+    assume(not any(part in MARKER for part in parts(secret, 4)))
+    message = scrub_message(noise + text + noise, (secret,), limit)
+    assert not [part for part in parts(secret, 4) if part in message]
+    assert message.isprintable()
+    message.encode()
+    assert len(message) <= limit
+    assert message == message.strip()
+    assert "  " not in message
+
+
+@given(echoes(), secrets)
+@settings(max_examples=200)
+def test_of_two_secrets_no_part_survives(echo: tuple[str, str], second: str) -> None:
+    first, text = echo
+    both = (first, second)
+    assume(not any(part in MARKER for secret in both for part in parts(secret, 4)))
+    scrubbed = scrub_parts(text + second[1:], both, 4)
+    assert not [part for secret in both for part in parts(secret, 4) if part in scrubbed]
+
+
+def test_a_part_that_blanks_divide_does_not_grow_together() -> None:
+    """White space is reduced for one line: that must not complete a part of a key with blanks in it."""
+    key = "ab cd ef gh"
+    for blank in ("\t", "\n", "  ", "\0", " \n "):
+        message = scrub_message(f"key ab{blank}cd{blank}ef is not valid", (key,))
+        assert not [part for part in parts(key, 4) if part in message]
+
+
+@given(st.text(max_size=60) | echoes().map(lambda echo: echo[1]))
+@settings(max_examples=300)
+def test_scrubbing_again_changes_nothing(text: str) -> None:
+    assert scrub_urls(scrub_urls(text)) == scrub_urls(text)
+    once = scrub_message(text)
+    assert scrub_message(once) == once
+    assert redact(redact({"a": text, text: text})) == redact({"a": text, text: text})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("the key 7351$qzWx… is unknown", "the key [redacted]… is unknown"),
+        ("7351$qzWxvKpR8mTn", "[redacted]"),
+        ("7351$qzWxvKpR8mTn7351$qzWxvKpR8mTn", "[redacted]"),
+        ("ends with mTn", "ends with mTn"),
+        ("ends with 8mTn", "ends with [redacted]"),
+        ("Authorization: apikey other-key", "Authorization: apikey [redacted]"),
+        ("Bearer abc.def", "Bearer [redacted]"),
+        ("a\n\tb\0c\x1b[31m  d\u202e", "a b c [31m d"),
+        ("\ud800 half", "half"),
+        ("", ""),
+    ],
+)
+def test_messages(text: str, message: str) -> None:
+    assert scrub_message(text, (KEY,)) == message
+
+
+def test_a_long_message_is_cut_after_it_was_scrubbed() -> None:
+    """Cut first, and a part of a key at the end would be too short to be known."""
+    for length in range(480, 510):
+        message = scrub_message("x" * length + KEY, (KEY,))
+        assert len(message) <= 500
+        assert not [part for part in parts(KEY, 4) if part in message]
+
+
+def test_an_empty_key_scrubs_nothing() -> None:
+    assert scrub_parts("text", ("",), 4) == "text"
+    assert not contains_part("text", "")
+
+
+# The key that asked, in odd places of the answer
+
+PLACES: dict[str, Any] = {
+    "a documented value": answer([region(1, display_name=KEY), region(2)]),
+    "a part of a documented value": answer([region(1, display_name=f"Region of {KEY} here"), region(2)]),
+    "its first half": answer([region(1, slug=KEY[:9]), region(2)]),
+    "its second half": answer([region(1, slug=KEY[-8:]), region(2)]),
+    "within an object of a region": answer([region(1, keystone=keystone(1001, username=KEY)), region(2)]),
+    "an enum": answer([region(1, zone=KEY), region(2)]),
+    "a list": answer([region(1, available_volume_types=["a", KEY]), region(2)]),
+    "an unknown value": answer([region(1, hint=[{"x": [KEY]}]), region(2)]),
+    "a key of a region": answer([region(1, **{KEY: 1}), region(2)]),
+    "a part of a key": answer([region(1, **{f"x-{KEY}-y": {"z": 1}}), region(2)]),
+    "a key within": answer([region(1, a={"b": [{KEY: KEY}]}), region(2)]),
+    "the envelope": answer([region(1), region(2)], hint=KEY),
+    "a key of the envelope": answer([region(1), region(2)], **{KEY: {KEY: [KEY]}}),
+    "a record that is no object": answer([region(1), region(2), KEY]),
+    "a URL": answer([region(1, novnc_proxy_url=f"https://h/{KEY}/?next={KEY}"), region(2)]),
+    "a value and a secret value": answer([region(1, api_key=KEY, slug=KEY), region(2)]),
+    "one value after another": answer([region(1, slug=KEY + KEY), region(2, slug=KEY)]),
+}
+
+
+def assert_gone(document: Document, key: str) -> None:
+    text = document.canonical().decode()
+    values = json.dumps(json.loads(text), ensure_ascii=False)
+    listing = repr(listing_of(document)) + repr(listing_of(document).drift)
+    for shown in (text, values, listing):
+        assert not [part for part in parts(key, 8) if part in shown]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("escaped", [False, True])
+def test_the_key_that_asked_does_not_land_in_evidence(place: str, escaped: bool) -> None:
+    text = json.dumps(PLACES[place])
+    if escaped:
+        text = text.replace(KEY[:5], "".join(f"\\u{ord(c):04x}" for c in KEY[:5]))
+    document = document_of(text.encode(), (KEY,))
+    assert_gone(document, KEY)
+    found = listing_of(document)
+    assert set(found.shown["region"].sightings) == {1, 2}
+    assert found.is_whole
+    untouched = document_of(body(answer([region(2)])), (KEY,))
+    if place != "one value after another":
+        assert untouched.records[0] in document.records
+
+
+@pytest.mark.parametrize("key", ['7351"qz"Wxv"KpR"8mTn', "7351\\qz\\Wxv\\KpR\\8mTn", "7351/qz&W<xv>'KpR8m"])
+def test_a_key_whose_characters_json_escapes_does_not_land_either(key: str) -> None:
+    document = document_of(body(answer([region(1, display_name=f"of {key}", **{key: key})])), (key,))
+    (name,) = {r.value["display_name"] for r in document.records}
+    assert not [part for part in parts(key, 8) if part in name]
+    names = "".join(document.records[0].value)
+    assert not [part for part in parts(key, 8) if part in names]
+
+
+@pytest.mark.parametrize("key", ["k", "abc", "abcdefg"])
+def test_a_key_shorter_than_a_part_counts_as_a_whole(key: str) -> None:
+    document = document_of(body({"count": 0, "results": [], "x": f"…{key.upper()} {key}…"}), (key,))
+    assert document.envelope["x"] == f"…{key.upper()} {MARKER}…"
+
+
+def test_an_answer_without_the_key_is_the_same_evidence_whoever_asked() -> None:
+    said = body(answer([region(1), region(2, display_name=KEY[:7])]))
+    addresses = {document_of(said, keys).address for keys in ((), (KEY,), ("another-key-altogether",))}
+    assert len(addresses) == 1
+
+
+def answer_of(said: bytes) -> Answer:
+    return Answer(Exchange(NOON, NOON), said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f'{{"{KEY}": 1, "{KEY}": 2}}'.encode(),
+        f'{{"x": {{"{KEY[:9]}": 1, "{KEY[:9]}": 2}}}}'.encode(),
+        body({"message": f"bad key {KEY}", "exception_class": KEY, "request_id": KEY}),
+        body({"message": "bad", "results": KEY}),
+        body(KEY),
+        body([KEY]),
+        b'{"results": [' + KEY.encode(),
+        KEY.encode(),
+        b"<html>" + KEY.encode(),
+        b"\xff" + KEY.encode(),
+    ],
+)
+def test_the_key_does_not_stand_in_why_an_answer_of_status_200_is_not_usable(said: bytes) -> None:
+    failure = read(answer_of(said), KEY)
+    assert isinstance(failure, Failure)
+    assert failure.http_status == 200
+    assert not [part for part in parts(KEY, 4) if part in repr(failure)]

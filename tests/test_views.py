@@ -1,0 +1,569 @@
+"""The views that people query: what they say of known histories, and how they are kept up to date."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from collector.errors import SchemaError
+from collector.reports import views
+from collector.store import migrate
+from collector.store.engine import migrating, open_engine, reading, writing
+from tests.builders import answer, keystone, metrics_database, region
+from tests.conftest import new_database
+from tests.history import History, Row, failure
+
+_numbers = itertools.count(1)
+
+
+def ask(history: History, view: str, order: str, where: str = "1 = 1") -> list[Row]:
+    """Rows of a view, with times as times on both databases."""
+    rows = history.query(f"SELECT * FROM {view} WHERE {where} ORDER BY {order}")
+    return [
+        {name: _as_time(value) if name.endswith(_TIMES) else value for name, value in row.items()}
+        for row in rows
+    ]
+
+
+_TIMES = ("_at", "_on", "not_before", "_earliest", "_latest")
+
+
+def _as_time(value: Any) -> datetime | None:
+    if isinstance(value, str):
+        assert len(value) == 27, value
+        value = datetime.fromisoformat(value)
+    return None if value is None else value.astimezone(UTC)
+
+
+def columns(engine: sa.Engine, view: str) -> list[str]:
+    with reading(engine) as connection:
+        return list(connection.exec_driver_sql(f"SELECT * FROM {view}").keys())
+
+
+# What they say
+
+
+def test_every_view_begins_with_source_region_id_slug_and_display_name(engine: sa.Engine) -> None:
+    for view in views.NAMES:
+        found = columns(engine, view)
+        if view == "coverage_gaps":  # a gap belongs to a source, not to a region
+            assert found[0] == "source"
+            assert not {"region_id", "slug", "display_name"} & set(found)
+        else:
+            assert found[:4] == ["source", "region_id", "slug", "display_name"], view
+        assert len(set(found)) == len(found)
+
+
+def test_current_regions_are_those_present_now_with_their_keystone_and_metrics_database(
+    history: History,
+) -> None:
+    history.poll(
+        [
+            region(1, "NEW", metrics_database_id=5, metrics_database=metrics_database(5), slug="one"),
+            region(2, has_ai_gpu=True),
+            region(3),
+        ],
+        at=0,
+    )
+    changed = region(
+        1,
+        metrics_database_id=5,
+        metrics_database=metrics_database(5),
+        slug="one",
+        keystone=keystone(1001, state="NEW"),
+    )
+    history.poll([changed, region(2, has_ai_gpu=True)], at=60)
+    history.poll([changed, region(2, has_ai_gpu=True)], at=120)
+    one, two = ask(history, "current_regions", "region_id")
+    assert (one["source"], one["region_id"], one["slug"], one["display_name"]) == (
+        "gcore",
+        1,
+        "one",
+        "Region 1",
+    )
+    assert (one["state"], one["keystone_state"], one["keystone_id"]) == ("ACTIVE", "NEW", 1001)
+    assert one["keystone_url"] == "https://ed-1001.cloud.example:5000/v3"
+    assert (one["metrics_database_id"], one["metrics_database_host"], one["metrics_database_port"]) == (
+        5,
+        "10.100.167.20",
+        9097,
+    )
+    assert two["metrics_database_host"] is None
+    assert (bool(one["has_ai_gpu"]), bool(two["has_ai_gpu"])) == (False, True)
+    assert one["available_volume_types"] == '["ssd_hiiops","standard"]'
+    assert (one["first_seen_at"], one["changed_at"]) == (history.time(0), history.time(60))
+    assert (two["first_seen_at"], two["changed_at"]) == (history.time(0), history.time(0))
+    assert one["last_seen_at"] == two["last_seen_at"] == history.time(120)
+
+
+def test_a_region_that_was_not_shown_lately_says_when_it_last_was(history: History) -> None:
+    history.poll([region(1), region(2)], at=0)
+    history.poll([region(1), region(2)], at=60)
+    history.poll(answer([region(1)], count=2), at=120)
+    history.poll(failure(), at=180)
+    one, two = ask(history, "current_regions", "region_id")
+    assert one["last_seen_at"] == history.time(120)
+    assert two["last_seen_at"] == history.time(60)
+
+
+def test_region_transitions_say_what_changed_within_which_window(history: History) -> None:
+    history.poll([region(1, "NEW"), region(2), region(3)], at=0, took=1)
+    history.poll([region(1, "ACTIVE"), region(2), region(3)], at=60.25, took=2)
+    history.poll([region(1, "ACTIVE"), region(2)], at=120, took=3)
+    rows = ask(history, "region_transitions", "seq, region_id")
+    assert [(r["region_id"], r["kind"], r["from_state"], r["to_state"], r["basis"]) for r in rows] == [
+        (1, "appeared", None, "NEW", "baseline"),
+        (2, "appeared", None, "ACTIVE", "baseline"),
+        (3, "appeared", None, "ACTIVE", "baseline"),
+        (1, "changed", "NEW", "ACTIVE", "direct"),
+        (3, "disappeared", "ACTIVE", None, "absence"),
+    ]
+    assert (rows[0]["not_before"], rows[0]["window_seconds"]) == (None, None)
+    change, gone = rows[3:]
+    assert (change["not_before"], change["observed_at"]) == (history.time(-1), history.time(60.25))
+    assert change["window_seconds"] == pytest.approx(61.25)
+    assert (gone["not_before"], gone["observed_at"]) == (history.time(58.25), history.time(120))
+    assert gone["window_seconds"] == pytest.approx(61.75)
+    assert (gone["slug"], gone["display_name"], gone["first_missing_at"]) == (
+        "region-3",
+        "Region 3",
+        history.time(120),
+    )
+    assert [r["seq"] for r in rows] == [1, 1, 1, 2, 3]
+
+
+def test_keystone_transitions_name_the_region_whose_copy_counts(history: History) -> None:
+    def regions(state: str) -> list[Row]:
+        shared = keystone(7, state=state, url="https://seven.example/v3")
+        return [
+            region(2, keystone_id=7, keystone=shared),
+            region(1, keystone_id=7, keystone=shared, slug="first"),
+        ]
+
+    history.poll(regions("NEW"), at=0)
+    history.poll(regions("INITIALIZED"), at=60)
+    appeared, changed = ask(history, "keystone_transitions", "seq")
+    assert (appeared["kind"], appeared["to_state"], appeared["basis"]) == ("appeared", "NEW", "baseline")
+    assert (changed["source"], changed["region_id"], changed["slug"], changed["display_name"]) == (
+        "gcore",
+        1,
+        "first",
+        "Region 1",
+    )
+    assert (changed["keystone_id"], changed["keystone_url"]) == (7, "https://seven.example/v3")
+    assert (changed["from_state"], changed["to_state"], changed["basis"]) == ("NEW", "INITIALIZED", "direct")
+    assert (changed["not_before"], changed["observed_at"]) == (history.time(-0.5), history.time(60))
+    assert changed["window_seconds"] == pytest.approx(60.5)
+    assert not ask(history, "region_transitions", "seq", "kind = 'changed'")
+
+
+def test_state_intervals_count_blind_time_once_where_a_gap_and_an_unseen_span_overlap(
+    history: History,
+) -> None:
+    """Region 1, by hand. Gaps: 60…300, 660…960, 1140…1500. Unseen: 60…420, 600…960."""
+
+    def shows(state: str, *at: float) -> None:
+        for moment in at:
+            history.poll([region(1, state), region(2)], at=moment)
+
+    def hides(*at: float) -> None:
+        for moment in at:
+            history.poll(answer([region(2)], count=2), at=moment)
+
+    shows("ACTIVE", 0, 60)
+    hides(300, 360)  # a gap of 240 s, then not shown: unseen since 60
+    shows("ACTIVE", 420, 480, 540, 600)
+    hides(660)  # unseen since 600, and then a gap of 300 s inside
+    shows("ACTIVE", 960, 1020)
+    shows("MAINTENANCE", 1080, 1140)
+    shows("INACTIVE", 1500, 1560)  # a gap of 360 s at the border of two intervals
+    for moment in (1620, 1680):
+        history.poll([region(2)], at=moment)
+    shows("ACTIVE", 1740, 1800)
+    hides(1860)
+
+    rows = ask(history, "region_state_intervals", "seq", "region_id = 1")
+    t = history.time
+    assert [
+        (
+            r["state"],
+            r["from_earliest"],
+            r["from_latest"],
+            r["to_earliest"],
+            r["to_latest"],
+            r["min_seconds"],
+            r["max_seconds"],
+            bool(r["open"]),
+        )
+        for r in rows
+    ] == [
+        # 1019.5 s less 60…420 and 600…960
+        ("ACTIVE", None, t(0), t(1019.5), t(1080), pytest.approx(299.5), None, False),
+        ("MAINTENANCE", t(1019.5), t(1080), t(1139.5), t(1500), pytest.approx(59.5), approx(480.5), False),
+        ("INACTIVE", t(1139.5), t(1500), t(1559.5), t(1620), approx(59.5), approx(480.5), False),
+        ("ABSENT", t(1559.5), t(1620), t(1679.5), t(1740), approx(59.5), approx(180.5), False),
+        ("ACTIVE", t(1679.5), t(1740), t(1800), None, approx(60), None, True),
+    ]
+    assert {(r["source"], r["slug"], r["display_name"]) for r in rows} == {("gcore", "region-1", "Region 1")}
+    (other,) = ask(history, "region_state_intervals", "seq", "region_id = 2")
+    # Region 2 was shown all along; three gaps of 240, 300 and 360 s.
+    assert (other["to_earliest"], other["min_seconds"]) == (t(1860), approx(1860 - 900))
+
+
+def approx(seconds: float) -> Any:
+    return pytest.approx(seconds, abs=1e-5)
+
+
+def test_a_blind_span_that_begins_in_a_gap_and_outlasts_it_is_counted_as_one(history: History) -> None:
+    history.poll([region(1), region(2)], at=0)
+    history.poll(answer([region(2)], count=2), at=200)  # gap 0…200, unseen 0…
+    history.poll(answer([region(2)], count=2), at=260)
+    history.poll(answer([region(2)], count=2), at=500)  # gap 260…500
+    history.poll([region(1), region(2)], at=560)  # unseen …560
+    history.poll([region(1), region(2)], at=620)
+    history.poll([region(1), region(2)], at=1000)  # gap 620…1000
+    history.poll([region(1), region(2)], at=1060)
+    (row,) = ask(history, "region_state_intervals", "seq", "region_id = 1")
+    assert row["min_seconds"] == approx(1060 - 560 - 380)
+
+
+def test_a_state_seen_in_a_single_poll_lasts_at_least_no_time_at_all(history: History) -> None:
+    for at, state in ((0, "ACTIVE"), (300, "MAINTENANCE"), (600, "ACTIVE")):
+        history.poll([region(1, state)], at=at, took=3)
+    middle = ask(history, "region_state_intervals", "seq")[1]
+    assert (middle["from_earliest"], middle["from_latest"]) == (history.time(-3), history.time(300))
+    assert (middle["to_earliest"], middle["to_latest"]) == (history.time(297), history.time(600))
+    assert (middle["min_seconds"], middle["max_seconds"]) == (0, approx(603))
+
+
+def test_seconds_are_exact_to_the_microsecond_just_before_a_full_second(history: History) -> None:
+    history.poll([region(1)], at=0.000001, took=0)
+    history.poll([region(1)], at=59.999999, took=0)
+    (row,) = ask(history, "region_state_intervals", "seq")
+    assert row["min_seconds"] == pytest.approx(59.999998, abs=1e-7)
+
+
+def test_an_absence_is_confirmed_by_complete_answers_only(history: History) -> None:
+    history.poll([region(1), region(2)], at=0)
+    history.poll([region(2)], at=60)
+    history.poll([region(2)], at=120)
+    history.poll(answer([region(2)], count=9), at=180)  # may well have left region 1 out
+    absent = ask(history, "region_state_intervals", "seq", "region_id = 1")[-1]
+    assert (absent["state"], bool(absent["open"])) == ("ABSENT", True)
+    assert absent["to_earliest"] == history.time(120)
+    assert absent["min_seconds"] == approx(60)
+
+
+def test_sources_are_kept_apart(engine: sa.Engine) -> None:
+    for name, state in (("one", "NEW"), ("two", "ACTIVE")):
+        source = History(engine, name)
+        source.poll([region(1, state)], at=0)
+        source.poll([region(1, "MAINTENANCE")], at=60)
+        source.poll([region(1, "MAINTENANCE")], at=1000 if name == "one" else 120)
+    history = History(engine, "one")
+    rows = ask(history, "region_state_intervals", "source, seq")
+    assert [(r["source"], r["state"]) for r in rows] == [
+        ("one", "NEW"),
+        ("one", "MAINTENANCE"),
+        ("two", "ACTIVE"),
+        ("two", "MAINTENANCE"),
+    ]
+    assert [r["min_seconds"] for r in rows if r["open"]] == [approx(0), approx(60)]
+    gaps = ask(history, "coverage_gaps", "source", "until_at IS NOT NULL")
+    assert [g["source"] for g in gaps] == ["one"]
+    assert len(ask(history, "current_regions", "source")) == 2
+
+
+# Coverage
+
+
+def closed_gaps(history: History) -> list[Row]:
+    return ask(history, "coverage_gaps", "seq", "until_at IS NOT NULL")
+
+
+def test_a_gap_by_failures_has_their_most_frequent_cause_and_its_error(history: History) -> None:
+    history.poll([region(1, "NEW")], at=0)
+    history.poll([region(1, "NEW")], at=60)
+    history.poll(failure("timeout", message="no whole answer"), at=120)
+    history.poll(failure("connect", message="nobody there"), at=180)
+    history.poll(failure("connect", message="still nobody"), at=240)
+    history.poll([region(1, "ACTIVE"), region(2)], at=300)
+    (gap,) = closed_gaps(history)
+    assert (gap["source"], gap["from_at"], gap["until_at"]) == ("gcore", history.time(60), history.time(300))
+    assert (gap["cause"], gap["error"], gap["failed_polls"]) == ("connect", "nobody there", 3)
+    assert gap["seconds"] == approx(240)
+    assert gap["transitions"] == 3, "region 1 changed; region 2 and its keystone appeared"
+    assert gap["seq"] == 1
+
+
+def test_a_gap_by_silence_has_the_cause_no_polls(history: History) -> None:
+    history.poll([region(1)], at=0)
+    history.poll([region(1)], at=3600)
+    (gap,) = closed_gaps(history)
+    assert (gap["cause"], gap["error"], gap["failed_polls"]) == ("no_polls", None, 0)
+    assert (gap["seconds"], gap["transitions"]) == (approx(3600), 0)
+
+
+def test_partial_and_held_answers_and_short_failures_are_no_gap(history: History) -> None:
+    history.poll([region(1), region(2), region(3)], at=0)
+    history.poll(answer([region(1)], count=3), at=100)
+    history.poll([], at=200)
+    history.poll(failure(), at=260)
+    history.poll([region(1), region(2), region(3)], at=320)
+    assert closed_gaps(history) == []
+
+
+def test_midnight_is_no_gap_and_exactly_the_limit_is_none_either(history: History) -> None:
+    midnight = 12 * 3600
+    for at in (midnight - 90, midnight - 30, midnight + 30, midnight + 180):
+        history.poll([region(1)], at=at)
+    assert len(history.rows("observations")) == 2
+    assert closed_gaps(history) == []
+    history.poll([region(1)], at=midnight + 330.001)
+    (gap,) = closed_gaps(history)
+    assert (gap["from_at"], gap["seconds"]) == (history.time(midnight + 180), approx(150.001))
+
+
+def test_the_limit_is_that_of_the_interval_that_was_expected_then(history: History) -> None:
+    history.poll([region(1)], at=0)
+    history.change(interval=timedelta(minutes=10))
+    for at in (100, 700, 1300):
+        history.poll([region(1)], at=at)
+    assert closed_gaps(history) == []
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """Histories end about now, by the clock that the database knows."""
+    now = datetime.now(UTC)
+    monkeypatch.setattr("tests.history.NOON", now - timedelta(hours=1))
+    return now
+
+
+def test_a_gap_is_open_until_the_next_poll_that_succeeds(history: History, now: datetime) -> None:
+    history.poll([region(1)], at=0)
+    history.poll(failure("timeout", message="too slow"), at=60)
+    (gap,) = ask(history, "coverage_gaps", "seq")
+    assert (gap["from_at"], gap["until_at"]) == (now - timedelta(hours=1), None)
+    assert gap["seconds"] == pytest.approx(3600, abs=60)
+    assert (gap["cause"], gap["error"], gap["failed_polls"], gap["transitions"]) == (
+        "timeout",
+        "too slow",
+        1,
+        0,
+    )
+    history.poll([region(1)], at=3599)
+    (gap,) = ask(history, "coverage_gaps", "seq")
+    assert (gap["until_at"], gap["seconds"]) == (now - timedelta(seconds=1), approx(3599))
+
+
+# How they are kept up to date
+
+Change = Callable[[str], str]
+
+
+def add_a_column(text: str) -> str:
+    return text.replace("\nFROM regions r\n", ",\n    r.seq AS one_more\nFROM regions r\n")
+
+
+def remove_a_column(text: str) -> str:
+    return text.replace("    r.zone,\n", "")
+
+
+@pytest.fixture
+def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
+    """A newer version has another text of current_regions."""
+    original = views.definition
+
+    def use(change: Change) -> None:
+        def definition(name: str, dialect: str) -> str:
+            text = original(name, dialect)
+            if name != "current_regions":
+                return text
+            assert change(text) != text
+            return change(text)
+
+        monkeypatch.setattr(views, "definition", definition)
+
+    return use
+
+
+@pytest.fixture
+def postgresql_engine(postgresql_template: sa.URL) -> Iterator[sa.Engine]:
+    engine = open_engine(new_database(postgresql_template, postgresql_template.database))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def analyst(postgresql_engine: sa.Engine) -> Iterator[str]:
+    """A role of the server, gone after the test."""
+    role = f'"Analyst {os.getpid()}-{next(_numbers)}"'
+    with writing(postgresql_engine) as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {role}")
+    yield role
+    with writing(postgresql_engine) as connection:
+        connection.exec_driver_sql(f"DROP OWNED BY {role}")
+        connection.exec_driver_sql(f"DROP ROLE {role}")
+
+
+def grants(engine: sa.Engine) -> dict[str, str | None]:
+    with reading(engine) as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT relname, relacl::text FROM pg_class"
+            " WHERE relkind = 'v' AND relnamespace = CURRENT_SCHEMA()::regnamespace"
+        )
+        return {row[0]: row[1] and ",".join(sorted(row[1].strip("{}").split(","))) for row in rows}
+
+
+def oids(engine: sa.Engine) -> dict[str, int]:
+    with reading(engine) as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT relname, oid FROM pg_class"
+            " WHERE relkind = 'v' AND relnamespace = CURRENT_SCHEMA()::regnamespace"
+        )
+        return {row[0]: row[1] for row in rows}
+
+
+def install(engine: sa.Engine) -> None:
+    with migrating(engine) as connection:
+        views.install(connection)
+
+
+def are_current(engine: sa.Engine) -> bool:
+    with reading(engine) as connection:
+        return views.are_current(connection)
+
+
+def execute(engine: sa.Engine, *statements: str) -> None:
+    with writing(engine) as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def test_views_are_current_until_their_text_changes_or_one_is_gone(
+    engine: sa.Engine, changed: Callable[[Change], None]
+) -> None:
+    assert are_current(engine)
+    execute(engine, "DROP VIEW region_transitions")
+    assert not are_current(engine)
+    install(engine)
+    assert are_current(engine)
+    changed(add_a_column)
+    assert not are_current(engine)
+    install(engine)
+    assert are_current(engine)
+    assert columns(engine, "current_regions")[-1] == "one_more"
+
+
+def test_an_upgrade_puts_the_newest_views_in_place_even_where_the_schema_is_the_newest(
+    engine: sa.Engine, changed: Callable[[Change], None]
+) -> None:
+    changed(remove_a_column)
+    migrate.upgrade(engine)
+    assert "zone" not in columns(engine, "current_regions")
+    assert are_current(engine)
+
+
+def test_on_postgresql_a_view_with_a_new_column_is_replaced_in_place(
+    postgresql_engine: sa.Engine, analyst: str, changed: Callable[[Change], None]
+) -> None:
+    execute(
+        postgresql_engine,
+        f"GRANT SELECT ON current_regions TO {analyst}",
+        "CREATE VIEW mine AS SELECT source, slug FROM current_regions",
+    )
+    before, granted = oids(postgresql_engine), grants(postgresql_engine)
+    changed(add_a_column)
+    install(postgresql_engine)
+    assert oids(postgresql_engine) == before
+    assert grants(postgresql_engine) == granted
+    assert columns(postgresql_engine, "current_regions")[-1] == "one_more"
+
+
+def test_on_postgresql_grants_survive_where_a_view_must_be_made_anew(
+    postgresql_engine: sa.Engine, analyst: str, changed: Callable[[Change], None]
+) -> None:
+    execute(
+        postgresql_engine,
+        f"GRANT SELECT ON current_regions TO {analyst}",
+        f"GRANT SELECT, TRIGGER ON region_transitions TO {analyst} WITH GRANT OPTION",
+        "GRANT SELECT ON coverage_gaps TO PUBLIC",
+    )
+    granted = grants(postgresql_engine)
+    assert sum(acl is not None for acl in granted.values()) == 3
+    changed(remove_a_column)
+    install(postgresql_engine)
+    assert "zone" not in columns(postgresql_engine, "current_regions")
+    assert grants(postgresql_engine) == granted
+
+
+def test_on_postgresql_grants_on_single_columns_survive_too(
+    postgresql_engine: sa.Engine, analyst: str, changed: Callable[[Change], None]
+) -> None:
+    execute(postgresql_engine, f"GRANT SELECT (slug, state) ON current_regions TO {analyst}")
+    changed(remove_a_column)
+    install(postgresql_engine)
+    with reading(postgresql_engine) as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'current_regions'::regclass"
+            " AND attacl IS NOT NULL ORDER BY 1"
+        )
+        assert [row[0] for row in rows] == ["slug", "state"]
+
+
+def test_on_postgresql_other_peoples_views_are_named_and_nothing_changes(
+    postgresql_engine: sa.Engine, changed: Callable[[Change], None]
+) -> None:
+    execute(
+        postgresql_engine,
+        'CREATE SCHEMA "Reports"',
+        'CREATE VIEW "Reports".mine AS SELECT slug FROM public.current_regions',
+        "CREATE MATERIALIZED VIEW kept AS SELECT * FROM region_state_intervals",
+        "CREATE VIEW unrelated AS SELECT name FROM sources",
+    )
+    before = oids(postgresql_engine)
+    changed(remove_a_column)
+    with pytest.raises(SchemaError) as raised:
+        install(postgresql_engine)
+    assert '"Reports".mine' in str(raised.value)
+    assert "public.kept" in str(raised.value)
+    assert "unrelated" not in str(raised.value)
+    assert oids(postgresql_engine) == before
+    assert "zone" in columns(postgresql_engine, "current_regions")
+
+
+def test_on_postgresql_a_downgrade_names_other_peoples_views_and_changes_nothing(
+    postgresql_engine: sa.Engine,
+) -> None:
+    execute(postgresql_engine, "CREATE VIEW mine AS SELECT slug FROM current_regions")
+    with pytest.raises(SchemaError, match=r"public\.mine"):
+        migrate.downgrade(postgresql_engine, "base")
+    assert migrate.current_revision(postgresql_engine) == migrate.newest_revision()
+    assert are_current(postgresql_engine)
+
+
+def test_on_sqlite_a_view_of_ones_own_goes_on_over_an_upgrade(
+    engine: sa.Engine, changed: Callable[[Change], None]
+) -> None:
+    execute(engine, "CREATE VIEW mine AS SELECT source, slug FROM current_regions")
+    changed(add_a_column)
+    migrate.upgrade(engine)
+    History(engine).poll([region(1)])
+    assert History(engine).query("SELECT * FROM mine") == [{"source": "gcore", "slug": "region-1"}]
+
+
+def test_every_view_says_what_a_row_is(engine: sa.Engine) -> None:
+    for name in views.NAMES:
+        assert views.what_a_row_is(name).startswith("One row: ")
+    if engine.dialect.name == "postgresql":
+        with reading(engine) as connection:
+            for name in views.NAMES:
+                comment = connection.scalar(sa.text(f"SELECT obj_description('{name}'::regclass)"))
+                assert comment.startswith(views.what_a_row_is(name))
