@@ -336,6 +336,13 @@ def test_a_record_without_an_id_withholds_all_absences_of_its_poll(history: Hist
     assert history.present() == {1, 2}
 
 
+def test_a_record_without_an_id_withholds_the_absences_of_keystones_too(history: History) -> None:
+    history.poll([region(1), region(2)])
+    history.poll([region("7", keystone_id=1001)])
+    assert history.present("keystones") == {1001, 1002}
+    assert {w["cause"] for w in history.rows("withheld_absences")} == {"record_without_id"}
+
+
 def test_copies_of_one_id_that_differ_are_all_rejected_and_equal_ones_are_one(history: History) -> None:
     history.poll([region(1), region(2)])
     history.poll([region(1), region(1, "NEW"), region(2), region(2)])

@@ -273,7 +273,7 @@ def memory() -> Iterator[sa.Engine]:
 
 
 def test_worlds_in_memory(memory: sa.Engine) -> None:
-    explore(memory, examples=40)
+    explore(memory, examples=30)
 
 
 def test_worlds_in_a_database(engine: sa.Engine) -> None:

@@ -179,14 +179,16 @@ def listing_of(document: Document) -> Listing:
         if reason
     )
     usable = {p.region.id: p for p, reason in zip(parsed, reasons, strict=True) if p.region and not reason}
+    # A record that says not even whose it is might be anything that is not listed: no absence is sure.
+    nameless = "record_without_id" if any(r.id is None for r in rejected) else None
     regions = Shown(
         sightings={i: _sighting(p.region) for i, p in usable.items() if p.region},
         named=frozenset(r.id for r in rejected if r.id is not None),
-        withheld="record_without_id" if any(r.id is None for r in rejected) else None,
+        withheld=nameless,
     )
     shown: dict[Kind, Shown] = {"region": regions}
     for kind in _NESTED:
-        shown[kind], differing = _shown_nested(kind, usable, parsed)
+        shown[kind], differing = _shown_nested(kind, usable, parsed, nameless)
         drift |= differing
     return Listing(
         declared=_id(document.envelope.get("count")),
@@ -198,7 +200,7 @@ def listing_of(document: Document) -> Listing:
 
 
 def _shown_nested(
-    kind: Kind, usable: Mapping[int, _Parsed], parsed: Sequence[_Parsed]
+    kind: Kind, usable: Mapping[int, _Parsed], parsed: Sequence[_Parsed], nameless: str | None
 ) -> tuple[Shown, set[Drift]]:
     """The copy of the lowest region id that gives the object counts."""
     sightings: dict[int, Sighting] = {}
@@ -223,7 +225,7 @@ def _shown_nested(
         Shown(
             sightings=sightings,
             named=frozenset(i for i in references if i is not None and i not in sightings),
-            withheld="reference_not_stated" if unstated else None,
+            withheld=nameless or ("reference_not_stated" if unstated else None),
         ),
         drift,
     )

@@ -64,7 +64,8 @@ def judge(
 def _agreeing_polls(earlier: Iterable[Earlier], missing: Set[int]) -> int:
     """How many held polls missed exactly these ids, back to the last answer that showed one of them.
 
-    Failed and partial polls, and complete ones that had to withhold absences, neither count nor reset.
+    Failed and partial polls, and complete ones that had to withhold absences, neither count nor reset. A complete
+    answer that misses others as well disagrees, and resets too.
     """
     polls = 0
     for row in earlier:
