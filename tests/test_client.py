@@ -44,7 +44,7 @@ from tests.loopback import (
     unused_port,
 )
 
-KEY = "7351$qzWxvKpR8mTn"
+KEY = "73v1$qzWxvKpR8mTn"
 """Shares no four characters in a row with anything else that these tests print."""
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 HTTP_NOON = "Fri, 01 May 2026 12:00:00 GMT"
