@@ -151,6 +151,7 @@ def _log_poll(result: PollResult, *, late: bool) -> None:
         "outcome": result.outcome,
         "observation": recorded.seq,
         "polls": recorded.polls,
+        "listed": recorded.listed,
         "transitions": len(recorded.transitions),
         "fetch_ms": round(result.fetch_seconds * 1000, 1),
         "read_ms": round(result.read_seconds * 1000, 1),

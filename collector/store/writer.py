@@ -56,6 +56,8 @@ class Recorded:
     """The newest opening digest."""
     polls: int
     """Polls of the stretch, this one included; 1: the poll opened a row."""
+    listed: int | None
+    """Number of records in the answer; None of a failed poll."""
     derived: Derived
     """What the poll changed."""
     missing: frozenset[int] = frozenset()
@@ -152,7 +154,7 @@ class Writer:
             row = evidence.open_row(connection, self.lease, before, new)
             derived = derive(connection, self.lease.source_id, at_insert(row), listing, known)
             self._after = _Memory(row, *answer)
-            return _recorded(row, derived, judgement.missing)
+            return _recorded(row, listing, derived, judgement.missing)
 
     def record_failure(self, poll: Poll, failure: Failure) -> Recorded:
         """Record that there was no usable answer. Failures are equal by cause, status and class."""
@@ -215,7 +217,7 @@ class Writer:
     ) -> Recorded:
         row = evidence.extend(connection, self.lease, memory.row, times, variant=variant)
         self._after = _Memory(row, memory.body_hash, memory.listing)
-        return _recorded(row, missing=missing)
+        return _recorded(row, memory.listing, missing=missing)
 
     def _judge(self, connection: sa.Connection, listing: Listing, present: set[int]) -> Judgement:
         o = observations.c
@@ -240,9 +242,20 @@ def _continues(row: OpenRow, times: Times, poll: Poll) -> bool:
 
 
 def _recorded(
-    row: OpenRow, derived: Derived | None = None, missing: frozenset[int] = frozenset()
+    row: OpenRow,
+    listing: Listing | None = None,
+    derived: Derived | None = None,
+    missing: frozenset[int] = frozenset(),
 ) -> Recorded:
-    return Recorded(row.seq, row.outcome, row.opening_digest, row.polls, derived or Derived(), missing)
+    return Recorded(
+        seq=row.seq,
+        outcome=row.outcome,
+        head=row.opening_digest,
+        polls=row.polls,
+        listed=listing.listed if listing else None,
+        derived=derived or Derived(),
+        missing=missing,
+    )
 
 
 def _times(poll: Poll, before: OpenRow | None) -> Times:
