@@ -83,8 +83,9 @@ def _tell_story(path: Path) -> None:
     from collector.store import lease, migrate
     from collector.store.engine import open_engine
 
-    end = utc_now().replace(second=0, microsecond=0)
-    start = end - timedelta(days=DAYS)
+    end = utc_now()
+    # From a midnight on: so the story is numbered alike at every hour of the day.
+    start = end.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
     clock = SimulatedClock(start)
     engine = open_engine(f"sqlite:///{path}")
     migrate.upgrade(engine)

@@ -375,7 +375,8 @@ def explain(context: click.Context, transition: str, source: str | None, format_
         o = found.confirmed
         click.echo(
             f"before    observation {o['seq']}: asked {show_time(o['last_asked_at'])}, "
-            f"answered {show_time(o['last_at'])}, the last of {o['polls']} equal polls"
+            f"answered {show_time(o['last_at'])}"
+            + (f", the last of {o['polls']} equal polls" if o["polls"] > 1 else "")
         )
     for o in found.between:
         what = f"{o['outcome']}, {o['polls']} polls" + (f": {o['message']}" if o["message"] else "")
