@@ -40,6 +40,7 @@ def configure(*, terminal: bool | None = None) -> None:
     root.setLevel(logging.INFO)
     for chatty in ("httpx", "httpcore", "apscheduler", "alembic"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
 
 
 def logger(name: str) -> Logger:

@@ -96,10 +96,10 @@ def open_writer(
     taken = lease.acquire(engine, source.name, owner, wait_seconds=wait_seconds)
     try:
         with reading(engine) as connection:
-            newest = evidence.newest(connection, taken.source_id)
-        if newest and newest.observer.base_url != source.base_url and not accept_base_url:
+            before = evidence.newest_base_url(connection, taken.source_id)
+        if before not in (None, source.base_url) and not accept_base_url:
             raise ObserverChangedError(
-                f"source {source.name!r} was polled at {newest.observer.base_url} and is now set to "
+                f"source {source.name!r} was polled at {before} and is now set to "
                 f"{source.base_url}. Other platforms use the same ids for other regions: give the new one a name "
                 "of its own (COLLECTOR_SOURCE), or, if it is the same platform at a new address, poll once with "
                 "--accept-base-url"
@@ -153,7 +153,7 @@ def look(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -
     else:
         answer = fetch(Request(source.base_url, key, source.auth_scheme, source.deadline))
     fetched = perf_counter()
-    observer = Observer(writer.lease.fingerprint(key), source.base_url, source.auth_scheme)
+    observer = Observer(writer.lease.fingerprint(key) if key else "", source.base_url, source.auth_scheme)
     body_hash = answer.body_hash() if isinstance(answer, Answer) else b""
     said: Document | Failure | Unread
     if isinstance(answer, Failure):

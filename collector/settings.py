@@ -62,7 +62,8 @@ def check_base_url(value: Any) -> Any:
         _ = parts.port
     except ValueError:
         raise ValueError("the port is not a number from 0 to 65535") from None
-    return value.strip().rstrip("/")
+    host = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
+    return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
@@ -216,6 +217,12 @@ class Origin:
     """environment, the settings file, or default."""
 
 
+def _without_secrets(url: str) -> str:
+    """A database URL as far as it is no secret: scheme, and what follows the last @, without options."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{'…@' if '@' in rest else ''}{rest.rpartition('@')[2].partition('?')[0]}"
+
+
 def origins(environment: Mapping[str, str] | None = None, config: Path | None = None) -> list[Origin]:
     """Every setting of the one source that variables describe, and of the process, with its origin."""
     environment = os.environ if environment is None else environment
@@ -224,6 +231,8 @@ def origins(environment: Mapping[str, str] | None = None, config: Path | None = 
     defaults = Settings().model_dump() | Source().model_dump()
     found = []
     for variable, name in sorted(_ENVIRONMENT.items()):
+        if "sources" in in_file and name not in Settings.model_fields:
+            continue  # each source has its own
         given = environment.get(PREFIX + variable, "")
         value = given or in_file.get(name, defaults[name])
         origin = "environment" if given else str(config) if name in in_file else "default"
@@ -233,6 +242,8 @@ def origins(environment: Mapping[str, str] | None = None, config: Path | None = 
             value = value.get_secret_value()
         if isinstance(value, timedelta):
             value = f"{value.total_seconds():g}s"
-        shown = "" if value is None else re.sub(r"//[^/\s]*@", "//…@", str(value))
+        shown = "" if value is None else str(value)
+        if name == "database_url":
+            shown = _without_secrets(shown)
         found.append(Origin(PREFIX + variable, shown, origin))
     return found

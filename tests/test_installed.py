@@ -78,7 +78,9 @@ def test_nothing_comes_from_the_checkout(installed: Installed) -> None:
     )
     path, package, migrations = json.loads(installed.python("-c", code).stdout)
     # The dependencies may well come from an environment that stands inside the checkout.
-    foreign = [entry for entry in path if not Path(entry or installed.cwd).resolve().is_relative_to(sys.prefix)]
+    foreign = [
+        entry for entry in path if not Path(entry or installed.cwd).resolve().is_relative_to(sys.prefix)
+    ]
     assert not [entry for entry in foreign if Path(entry or installed.cwd).resolve().is_relative_to(ROOT)]
     assert Path(package) == installed.folder / "collector" / "__init__.py"
     assert Path(migrations) == installed.folder / "collector" / "_migrations"

@@ -307,7 +307,7 @@ def expected(document: Json) -> Meaning:
             del own["password"]
             own["own_id"] = own.pop("id")
             own["has_password"] = given_object["password"] is not None if "password" in given_object else None
-            if columns[f"{kind}_id"] is None:
+            if raw.get(f"{kind}_id") is None:
                 columns[f"{kind}_id"] = own["own_id"]
             reference = columns[f"{kind}_id"]
             if reference is not None and own.get("state", "any") not in (None, ""):

@@ -419,8 +419,7 @@ def test_the_refused_answer_is_kept_without_its_secrets() -> None:
 
 
 def fresh(document: payload.Document) -> Any:
-    payload._parse.cache_clear()
-    payload._sighting.cache_clear()
+    payload._remembered.cache_clear()
     return listing_of(document)
 
 
@@ -441,7 +440,7 @@ def test_what_is_remembered_of_records_never_shows() -> None:
     documents = [document_of(body(said)) for said in variants]
     alone = [fresh(document) for document in documents]
     drift = [listing.drift for listing in alone]
-    payload._parse.cache_clear()
+    payload._remembered.cache_clear()
     for _ in range(4):
         for i in random.Random(3).sample(range(len(documents)), len(documents)):
             listing = listing_of(documents[i])

@@ -5,8 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
-from collector.errors import ClockError
+from collector.errors import ClockError, LeaseLostError, SchemaError
+from collector.store import rebuild
+from collector.store.engine import writing
+from collector.store.tables import DERIVATION_REVISION, sources
 from tests.builders import MISSING, answer, keystone, region
 from tests.history import History, failure
 
@@ -284,8 +288,8 @@ def test_a_clock_that_steps_back_a_little_is_moved_forward(history: History) -> 
     history.poll([region(1, "NEW")], at=60)
     history.poll([region(1)], at=30)
     first, second = history.rows("observations")
-    assert second["first_asked_at"] == first["last_at"] + timedelta(microseconds=1)
-    assert second["first_at"] == second["first_asked_at"]
+    assert second["first_at"] == first["last_at"] + timedelta(microseconds=1)
+    assert second["first_asked_at"] == history.time(29.5)
 
 
 @pytest.mark.parametrize("back", [61, 3600, 10 * 365 * 86400])
@@ -465,6 +469,44 @@ def test_a_keystone_id_that_differs_from_the_objects_own_is_the_reference(histor
     history.poll([region(1, keystone_id=5, keystone=keystone(77)), two])
     assert [(k["id"], k["own_id"]) for k in history.rows("keystones")] == [(5, 77), (8, 8)]
     assert history.row("regions", id=2)["keystone_id"] == 8
+
+
+def test_an_unusable_keystone_id_is_not_guessed_from_the_object(history: History) -> None:
+    history.poll([region(1, keystone_id=1001, keystone=keystone(5))])
+    history.poll([region(1, keystone_id="1001", keystone=keystone(5))])
+    assert history.present("keystones") == {1001}
+    assert history.row("regions")["keystone_id"] is None
+    assert [u["cause"] for u in history.rows("unseen", entity="keystone")] == ["reference_not_stated"]
+
+
+def test_a_window_contains_the_truth_over_a_clock_step(history: History) -> None:
+    history.poll([region(1, "NEW")], at=0)
+    history.poll([region(1, "NEW")], at=-10, took=15)
+    history.poll([region(1)], at=50)
+    assert history.transitions()[-1]["not_before"] == history.time(-25)
+
+
+def test_an_absence_is_known_only_while_complete_answers_say_so(history: History) -> None:
+    history.poll(THREE, at=0)
+    for at in (60, 120):
+        history.poll([region(1), region(3)], at=at)
+    for at in range(180, 3600, 60):
+        history.poll(answer([region(1)], count=3), at=at)
+    history.poll([region(1), region(3)], at=3600)
+    (absent,) = history.query("SELECT min_seconds FROM region_state_intervals WHERE state = 'ABSENT'")
+    assert absent["min_seconds"] == 60
+
+
+def test_a_writer_of_older_rules_cant_write_on(history: History) -> None:
+    history.poll(THREE)
+    with writing(history.engine) as connection:
+        connection.execute(sa.update(sources).values(derivation_revision=DERIVATION_REVISION + 1))
+    with pytest.raises(LeaseLostError, match="newer version"):
+        history.poll(THREE)
+    with pytest.raises(SchemaError, match="newer version"):
+        rebuild.rebuild(history.engine, "gcore")
+    with writing(history.engine) as connection:
+        connection.execute(sa.update(sources).values(derivation_revision=DERIVATION_REVISION))
 
 
 def test_a_name_with_nul_costs_the_name_and_nothing_else(history: History) -> None:

@@ -398,14 +398,20 @@ def _region(record: Json) -> Row:
 def _typed(record: Json) -> tuple[Any, ...]:
     if not _text(record.get("state")):
         return (None,)
-    nested = [(_reference(record, k), _states(record, k), _object(record, k)) for k in NESTED]
+    # An object that nothing names is not understood, and makes no difference.
+    nested = [
+        (r := _reference(record, k), _states(record, k), None if r is None else _object(record, k))
+        for k in NESTED
+    ]
     return (_region(record), nested)
 
 
 def _reference(record: Json, kind: str) -> int | None:
     """The id that a record gives for its nested object, else the object's own."""
-    given, nested = _integer(record.get(f"{kind}_id")), record.get(kind)
-    return given if given is not None or not isinstance(nested, dict) else _integer(nested.get("id"))
+    given, nested = record.get(f"{kind}_id"), record.get(kind)
+    if given is not None:
+        return _integer(given)  # unusable: not stated, and not guessed from the object
+    return _integer(nested.get("id")) if isinstance(nested, dict) else None
 
 
 def _states(record: Json, kind: str) -> bool:
@@ -719,8 +725,7 @@ class World:
             return None
 
         result = poll()
-        earliest = before.at + TICK if before else on_clock - timedelta(days=9999)
-        asked_at = max(on_clock - timedelta(milliseconds=took), earliest)
+        asked_at = on_clock - timedelta(milliseconds=took)
         outcome, missing, read_ = "failed", frozenset[int](), None
         if isinstance(said, dict):
             read_ = read(said)
@@ -731,7 +736,7 @@ class World:
             reading=read_,
             missing=missing,
             asked_at=asked_at,
-            at=max(on_clock, asked_at),
+            at=max(on_clock, before.at + TICK) if before else on_clock,
             observer=self.key,
             interval=self.history.source.interval,
         )
@@ -784,7 +789,7 @@ class World:
             polls = len(self._remembered)
             # Mostly the poll just before, which this one may have extended, and any other in turn.
             moment = [*self._remembered][-1 if polls % 2 else polls * 7919 % (polls + 1) % polls]
-            assert self._as_of(moment) == self._remembered[moment], "the past has changed"
+            self._check_past(moment)
         self._remembered[now.at] = self._as_of(now.at)
         self._check_as_of_now(now)
         if len(self.ledger.looks) % REBUILD_EVERY == 0:
@@ -793,8 +798,17 @@ class World:
     def check_at_the_end(self) -> None:
         """What takes too long to check after every poll."""
         for moment in self._remembered:
-            assert self._as_of(moment) == self._remembered[moment], "the past has changed"
+            self._check_past(moment)
         self.check_rebuild()
+
+    def _check_past(self, moment: datetime) -> None:
+        """What was in force then is still so. Of the single polls of a stretch only a lower bound remains, so the
+        last confirmation may be given as earlier than it was said then, never as later."""
+        then, now = self._remembered[moment], self._as_of(moment)
+        for was, is_ in zip(then["region"], now["region"], strict=True):
+            assert is_["last_seen_at"] <= was["last_seen_at"], "nobody looked then"
+            assert is_ | {"last_seen_at": None} == was | {"last_seen_at": None}, "the past has changed"
+        assert {k: now[k] for k in NESTED} == {k: then[k] for k in NESTED}, "the past has changed"
 
     def check_rebuild(self) -> None:
         """Deriving everything again from the evidence gives the same."""

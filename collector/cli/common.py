@@ -127,8 +127,13 @@ def show(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return ", ".join(str(item) for item in value)
-    return str(value)
+        return ", ".join(printable(str(item)) for item in value) or "[]"
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Text that can do a terminal no harm."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def as_json(value: Any) -> Any:

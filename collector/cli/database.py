@@ -173,10 +173,10 @@ def copy(context: click.Context, target: str) -> None:
       collector db copy --to postgresql://collector@db/collector
     """
     from collector.store import copying, migrate
-    from collector.store.engine import open_engine
+    from collector.store.engine import open_engine, parse_url
 
-    engine = open_for_writing(context)
-    sink = open_engine(target)
+    engine = open_existing(context)
+    sink = open_engine(parse_url(target, "--to"))
     if migrate.current_revision(sink) is None:
         migrate.upgrade(sink)
     if (revision := migrate.current_revision(sink)) != migrate.newest_revision():

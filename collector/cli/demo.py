@@ -166,8 +166,11 @@ def _make_room(path: Path) -> None:
 
     if path.exists():
         try:
-            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
                 names = [row[0] for row in connection.execute("SELECT name FROM sources")]
+                urls = [row[0] for row in connection.execute("SELECT base_url FROM observers")]
+                if not all(url.startswith("http://127.0.0.1:") for url in urls):
+                    names = []
         except sqlite3.Error:
             names = []
         if names != [SOURCE]:

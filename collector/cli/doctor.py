@@ -51,8 +51,9 @@ def doctor(context: click.Context, offline: bool) -> None:
     width = max(len(row.variable) for row in rows)
     for row in rows:
         click.echo(f"  {row.variable:<{width}}  {row.value or '-'}  ({row.origin})")
-    if len(settings.sources) > 1 or settings.sources[0].name != "gcore":
-        click.echo(f"  sources: {', '.join(source.name for source in settings.sources)}")
+    for source in settings.sources:
+        seconds = source.interval.total_seconds()
+        click.echo(f"  source {source.name}: {source.base_url}, every {seconds:g} s")
     click.echo("checks")
     bad = False
     for finding in _findings(settings, offline=offline):
@@ -100,7 +101,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("good", f"database: {version} answers")
     if revision != newest:
-        todo = "run `collector db upgrade`"
+        is_newer = revision is not None and not migrate.is_known(revision)
+        todo = "update the collector" if is_newer else "run `collector db upgrade`"
         yield Finding("bad", f"schema: {revision or 'none'}, this version works with {newest}", todo)
         return
     with reading(engine) as connection:
@@ -153,7 +155,13 @@ def _source(source: Source, *, offline: bool) -> Iterator[Finding]:
     try:
         key = source.key()
     except CollectorError as error:
-        yield Finding("bad", f"source {source.name}: {error}", "`collector demo` needs no key")
+        has_none = source.api_key is None and source.api_key_file is None
+        todo = (
+            "`collector demo` needs no key"
+            if has_none
+            else "see that this process may read it, and what it holds"
+        )
+        yield Finding("bad", f"source {source.name}: {error}", todo)
         return
     if offline:
         yield Finding("note", f"source {source.name}: the API was not asked")

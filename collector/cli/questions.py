@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import datetime
+from typing import Any
 
 import click
 
@@ -171,24 +172,28 @@ def evidence(context: click.Context, seq: int, region: str | None, source: str |
             ids = {
                 i for s, i in find_region(connection, region, found.facts["source"]) if s == found.source_id
             }
-    text = document.canonical().decode() if document else "null"
-    answer = json.loads(text)
-    if region and document:
-        raws = [r.value.get("id") for r in document.records if isinstance(r.value, dict)]
-        positions = [
-            i for i, raw in enumerate(raws) if isinstance(raw, jsontext.Number) and raw.as_int() in ids
-        ]
-        answer = [answer["results"][i] for i in positions]
+    answer: Any = None
+    if document:
+        records = [r.value for r in document.records]
+        answer = dict(document.envelope) | {"results": records}
+        if region:
+            numbers = [r.get("id") if isinstance(r, dict) else None for r in records]
+            answer = [
+                r
+                for r, n in zip(records, numbers, strict=True)
+                if isinstance(n, jsontext.Number) and n.as_int() in ids
+            ]
+    shown = jsontext.pretty(answer)
     if format_ == "json":
-        facts = {name: as_json(value) for name, value in found.facts.items()}
-        click.echo(json.dumps({"observation": facts, "answer": answer}, indent=2))
+        facts = json.dumps({name: as_json(value) for name, value in found.facts.items()}, indent=2)
+        click.echo(f'{{"observation": {facts}, "answer": {shown}}}')
         return
     width = max(len(name) for name in found.facts)
     for name, value in found.facts.items():
         if value is not None:
             click.echo(f"{name:<{width}}  {show(value)}")
     click.echo()
-    click.echo(json.dumps(answer, indent=2) if document else "no answer is stored: the poll failed")
+    click.echo(shown if document else "no answer is stored: the poll failed")
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -20,13 +21,16 @@ def parse_time(text: str, now: datetime) -> datetime:
     Raises ValueError, with a message for people, for what is no time or lies in the future.
     """
     plain = text.strip()
+    if len(plain) > 60:
+        raise ValueError(f"{plain[:40]!r}… is no time; write it like {EXAMPLES}")
     if plain.lower() in _DAYS:
         day = now.date() - timedelta(days=_DAYS[plain.lower()])
         return datetime.combine(day, time(), UTC)
     try:
         moment: datetime | None = datetime.fromisoformat(plain)
     except ValueError:
-        if plain[:4].isdigit():  # written as a date, and none: no guessing
+        # Written as a date, and none; or digits that may be read in two ways: no guessing.
+        if re.match(r"\d{4}(-|\d|$)|\d+[./]\d+|\d*$", plain) or len(plain) < 3:
             raise ValueError(f"{plain!r} is no time; write it like {EXAMPLES}") from None
         moment = _in_words(plain, now)
     if moment is None:
@@ -50,6 +54,8 @@ def _in_words(text: str, now: datetime) -> datetime | None:
             "TIMEZONE": "UTC",
             "RETURN_AS_TIMEZONE_AWARE": True,
             "PREFER_DATES_FROM": "past",
+            # "May 2026" is a day: its first. "1 month ago" is not.
+            "PREFER_DAY_OF_MONTH": "first" if re.search(r"[a-z] +\d{4}$", text, re.IGNORECASE) else "current",
             "RELATIVE_BASE": now.replace(tzinfo=None),
         },
     )

@@ -124,6 +124,7 @@ class Client:
         self._max_attempts = max_attempts
         self._pause = pause
         self._http = httpx.Client(
+            mounts={"all://127.0.0.1": None},  # no proxy stands between this machine and itself
             headers={
                 "User-Agent": f"gcore-collector/{__version__}",
                 "Accept": "application/json",
@@ -198,7 +199,8 @@ class Client:
         except (_CompressionError, zlib.error) as error:
             return failed("protocol", f"the body can't be decompressed: {error}")
         except (httpx.InvalidURL, UnicodeError) as error:
-            return failed("connect", f"no such address: {error}")
+            what = scrub(f"no such address: {error}")
+            return _Attempt(Failure(self._answered(exchange), "connect", what), is_passing=False)
         except httpx.TransportError as error:
             return failed("protocol", f"{type(error).__name__}: {error}")
         return _Attempt(Answer(self._answered(exchange), whole), is_passing=False)

@@ -110,6 +110,17 @@ def dumps(value: Any) -> str:
     raise TypeError(f"not a parsed JSON value: {type(value).__name__}")
 
 
+def pretty(value: Any, indent: str = "") -> str:
+    """A parsed value for people: indented, otherwise as canonical; numbers as they came."""
+    inner = indent + "  "
+    if isinstance(value, dict) and value:
+        members = [f"{inner}{dumps(k)}: {pretty(v, inner)}" for k, v in sorted(value.items())]
+        return "{\n" + ",\n".join(members) + f"\n{indent}}}"
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(inner + pretty(item, inner) for item in value) + f"\n{indent}]"
+    return dumps(value)
+
+
 def type_name(value: Any) -> str:
     """The JSON type of a parsed value."""
     if value is None:

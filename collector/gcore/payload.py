@@ -35,6 +35,10 @@ from collector.inventory.entities import (
     values,
 )
 
+MAX_RECORDS = 100_000
+"""More regions than any cloud has; a list of so many would cost more memory than its bytes tell."""
+CACHED_TEXT = 16 * 1024
+"""Longer records are understood anew each time, rather than remembered."""
 MAX_REJECTED = 1000
 """So many rejected records of one answer get a row of their own; all stay in the payload."""
 
@@ -90,6 +94,10 @@ def document_of(body: bytes, secrets: Sequence[str] = ()) -> Document:
     if not isinstance(value.get("results"), list):
         what = f"is {_a(value['results'])}" if "results" in value else "is missing"
         raise NotAListingError(f"`results` {what}, not a list of regions", value)
+    if len(value["results"]) > MAX_RECORDS:
+        raise NotAListingError(
+            f"`results` holds {len(value['results']):,} records, more than {MAX_RECORDS:,}", None
+        )
     document = _document(value)
     escaped = [jsontext.dumps(secret)[1:-1] for secret in secrets]
     if any(contains_part(text, s) for s in (*secrets, *escaped) for text in _texts(document)):
@@ -140,7 +148,7 @@ class _Nested:
     reference: int | None
     is_stated: bool
     """The reference is given, or its absence is, where that is legal."""
-    entity: Keystone | MetricsDatabase | None
+    sighting: Sighting | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +158,7 @@ class _Parsed:
     id: int | None
     reason: str | None
     """Why it is rejected, or None."""
-    region: Region | None
+    region: Sighting | None
     nested: Mapping[Kind, _Nested]
     drift: frozenset[Drift]
 
@@ -178,11 +186,13 @@ def listing_of(document: Document) -> Listing:
         for i, reason in enumerate(reasons)
         if reason
     )
-    usable = {p.region.id: p for p, reason in zip(parsed, reasons, strict=True) if p.region and not reason}
+    usable = {
+        p.region.entity.id: p for p, reason in zip(parsed, reasons, strict=True) if p.region and not reason
+    }
     # A record that says not even whose it is might be anything that is not listed: no absence is sure.
     nameless = "record_without_id" if any(r.id is None for r in rejected) else None
     regions = Shown(
-        sightings={i: _sighting(p.region) for i, p in usable.items() if p.region},
+        sightings={i: p.region for i, p in usable.items() if p.region},
         named=frozenset(r.id for r in rejected if r.id is not None),
         withheld=nameless,
     )
@@ -206,16 +216,14 @@ def _shown_nested(
     sightings: dict[int, Sighting] = {}
     drift: set[Drift] = set()
     for region_id in sorted(usable):
-        entity = usable[region_id].nested[kind].entity
-        if entity is None:
+        seen = usable[region_id].nested[kind].sighting
+        if seen is None:
             continue
-        first = sightings.get(entity.id)
-        if first is None:
-            sightings[entity.id] = _sighting(entity, region_id)
-        elif entity != first.entity:
-            ours, theirs = values(first.entity), values(entity)
+        first = sightings.setdefault(seen.entity.id, seen)
+        if seen.content_hash != first.content_hash:
+            ours, theirs = values(first.entity), values(seen.entity)
             drift.update(
-                Drift(f"results[].{kind}.{name}", "copies_differ", f"{kind} {entity.id}")
+                Drift(f"results[].{kind}.{name}", "copies_differ", f"{kind} {seen.entity.id}")
                 for name in ours
                 if ours[name] != theirs[name]
             )
@@ -231,14 +239,22 @@ def _shown_nested(
     )
 
 
-@lru_cache(maxsize=4096)
 def _sighting(entity: Entity, witness: int | None = None) -> Sighting:
     return Sighting(entity, content_hash(entity), witness)
 
 
-@lru_cache(maxsize=4096)
 def _parse(record: Record) -> _Parsed:
-    """Understand one record. Remembered by its text: most records are the same at every poll."""
+    """Understand one record."""
+    return _remembered(record) if len(record.text) <= CACHED_TEXT else _understand(record)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(record: Record) -> _Parsed:
+    """Most records are the same at every poll."""
+    return _understand(record)
+
+
+def _understand(record: Record) -> _Parsed:
     raw = record.value
     if not isinstance(raw, dict):
         drift = frozenset({Drift("results[]", "wrong_type", jsontext.type_name(raw))})
@@ -246,7 +262,7 @@ def _parse(record: Record) -> _Parsed:
     fields, drift_of = wire.read_object(wire.RegionSerializerAi, raw, "results[]")
     nested: dict[Kind, _Nested] = {}
     for kind in _NESTED:
-        nested[kind], more = _parse_nested(kind, raw, fields[f"{kind}_id"])
+        nested[kind], more = _parse_nested(kind, raw, fields[f"{kind}_id"], fields["id"])
         drift_of |= more
     ddos, more = _parse_ddos(raw)
     drift_of |= more
@@ -255,17 +271,23 @@ def _parse(record: Record) -> _Parsed:
     region = None
     if region_id is not None and state:
         references = {f"{kind}_id": nested[kind].reference for kind in _NESTED}
-        region = Region(id=region_id, state=state, **(fields | references | ddos))
+        region = _sighting(Region(id=region_id, state=state, **(fields | references | ddos)))
     return _Parsed(region_id, reason, region, nested, frozenset(drift_of))
 
 
 def _parse_nested(
-    kind: Literal["keystone", "metrics_database"], raw: Mapping[str, Any], reference: int | None
+    kind: Literal["keystone", "metrics_database"],
+    raw: Mapping[str, Any],
+    reference: int | None,
+    region_id: int | None,
 ) -> tuple[_Nested, set[Drift]]:
     model: type[BaseModel] = (
         wire.KeystoneSerializerAi if kind == "keystone" else wire.MetricsDatabaseSerializer
     )
     given = raw.get(kind)
+    if reference is None and raw.get(f"{kind}_id") is not None:
+        drift = wire.read_object(model, given, f"results[].{kind}")[1] if isinstance(given, dict) else set()
+        return _UNSTATED, drift  # given, but unusable: the object's own id may well be another
     if not isinstance(given, dict):
         null_is_legal = kind == "metrics_database"
         says_none = given is None and raw.get(f"{kind}_id") is None and (kind in raw or f"{kind}_id" in raw)
@@ -278,8 +300,8 @@ def _parse_nested(
         return _UNSTATED, drift
     common = {"id": reference, "own_id": own_id, "has_password": _has_password(given)}
     if kind == "metrics_database":
-        return _Nested(reference, True, MetricsDatabase(**fields, **common)), drift
-    usable = Keystone(**fields, **common) if fields["state"] else None
+        return _Nested(reference, True, _sighting(MetricsDatabase(**fields, **common), region_id)), drift
+    usable = _sighting(Keystone(**fields, **common), region_id) if fields["state"] else None
     return _Nested(reference, True, usable), drift
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from collector.inventory.entities import Shown, Sighting
 from collector.inventory.judgement import Outcome
@@ -17,6 +18,8 @@ class Span:
     """The last observation that showed the entity."""
     missed_seq: int
     """The first observation that did not."""
+    missed_at: datetime
+    """When that was answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import sqlalchemy as sa
 
 from collector.errors import UsageError
 from collector.gcore import jsontext
-from collector.gcore.payload import Document
+from collector.gcore.payload import Document, listing_of
 from collector.inventory.entities import Kind
 from collector.reports.inventory import Row, TransitionFilter, find_region, transitions
 from collector.reports.words import transition_in_words
@@ -194,23 +193,15 @@ def explain(connection: sa.Connection, reference: str, source: str | None = None
 
 
 def _record(document: Document, entity: str, entity_id: int) -> Any:
-    """The record of a region, or the first copy of a keystone, in an answer; None where it is not."""
+    """The record of a region, or the copy of a keystone that counted, in an answer; None where it is not."""
+    kind: Kind = "region" if entity == "region" else "keystone"
+    seen = listing_of(document).shown[kind].sightings.get(entity_id)
+    region_id = entity_id if kind == "region" else seen.witness if seen else None
     for record in document.records:
-        value = record.value
-        if not isinstance(value, dict):
-            continue
-        if entity == "region":
-            if _number(value.get("id")) == entity_id:
-                return value
-        elif isinstance(given := value.get("keystone"), dict):
-            reference = _number(value.get("keystone_id"))
-            if (_number(given.get("id")) if reference is None else reference) == entity_id:
-                return given
+        number = record.value.get("id") if isinstance(record.value, dict) else None
+        if isinstance(number, jsontext.Number) and number.as_int() == region_id:
+            return record.value if kind == "region" else record.value.get("keystone")
     return None
-
-
-def _number(value: Any) -> int | None:
-    return value.as_int() if isinstance(value, jsontext.Number) else None
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str | None, str | None]]:
@@ -231,5 +222,4 @@ def readable(text: str | None) -> str:
     """JSON text for people: shortened, `nothing` where there is none."""
     if text is None:
         return "nothing"
-    plain = json.dumps(json.loads(text), ensure_ascii=False)
-    return plain if len(plain) <= 200 else plain[:199] + "…"
+    return text if len(text) <= 200 else text[:199] + "…"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -44,7 +44,7 @@ def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFil
 
     `last_seen_at` says when each was last confirmed. One index seek per region.
     """
-    r, v, s, o, u = regions.c, region_versions.c, sources.c, observations.c, unseen.c
+    r, v, s, u = regions.c, region_versions.c, sources.c, unseen.c
     kv = keystone_versions.alias("kv")
     at = sa.literal(moment, UtcTime())
     later = region_versions.alias("later")
@@ -76,13 +76,6 @@ def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFil
         .limit(1)
         .scalar_subquery()
     )
-    polled = (
-        sa.select(sa.case((o.last_at < at, o.last_at), else_=at))
-        .where(o.source_id == r.source_id, o.outcome != "failed", o.first_at <= at)
-        .order_by(o.seq.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
     in_force = region_versions.c.valid_to
     query = (
         sa.select(
@@ -92,7 +85,7 @@ def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFil
             kv.c.state.label("keystone_state"),
             r.first_seen_at,
             v.valid_from.label("changed_at"),
-            sa.type_coerce(sa.func.coalesce(lost, polled), UtcTime()).label("last_seen_at"),
+            lost.label("last_seen_at"),
         )
         .select_from(regions)
         .join(sources, s.id == r.source_id)
@@ -118,7 +111,30 @@ def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFil
         query = query.where(column == value) if value else query
     if wanted.country:
         query = query.where(sa.func.upper(v.country) == wanted.country.upper())
-    return [dict(row) for row in connection.execute(query).mappings()]
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    looked = {name: _last_look(connection, name, moment) for name in {row["source"] for row in rows}}
+    return [row | {"last_seen_at": row["last_seen_at"] or looked[row["source"]]} for row in rows]
+
+
+def _last_look(connection: sa.Connection, source: str, moment: datetime) -> datetime | None:
+    """The time up to a moment for which it is sure that a successful poll was answered no earlier.
+
+    Of a stretch that goes on beyond the moment only its ends and its longest interval are on record.
+    """
+    o = observations.c
+    row = connection.execute(
+        sa.select(o.first_at, o.last_at, o.longest_interval_ms)
+        .join(sources, sources.c.id == o.source_id)
+        .where(sources.c.name == source, o.outcome != "failed", o.first_at <= moment)
+        .order_by(o.seq.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.last_at <= moment:
+        return cast("datetime", row.last_at)
+    sure = moment - timedelta(milliseconds=row.longest_interval_ms + 1)
+    return max(cast("datetime", row.first_at), sure)
 
 
 def first_look(connection: sa.Connection, source: str | None = None) -> datetime | None:
@@ -184,7 +200,7 @@ def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row
         (t.to_state, wanted.to_state),
         (t.seq, wanted.seq),
     ):
-        query = query.where(column == value) if value else query
+        query = query.where(column == value) if value is not None else query
     if wanted.since:
         query = query.where(t.observed_at >= wanted.since)
     if wanted.until:
@@ -223,7 +239,8 @@ def observation(connection: sa.Connection, seq: int, source: str | None) -> Evid
     )
     rows = connection.execute(query.where(sources.c.name == source) if source else query).mappings().all()
     if not rows:
-        newest = connection.scalar(sa.select(sa.func.max(sources.c.newest_seq)))
+        numbers = sa.select(sa.func.max(sources.c.newest_seq))
+        newest = connection.scalar(numbers.where(sources.c.name == source) if source else numbers)
         of = f" of source {source!r}" if source else ""
         raise UsageError(f"there is no observation {seq}{of}; the newest is {newest or 0}")
     if len(rows) > 1:
@@ -249,6 +266,15 @@ def find_region(connection: sa.Connection, text: str, source: str | None = None)
         for r in rows
         if wanted in ((r.slug or "").casefold(), (r.display_name or "").casefold())
     ]
+    if not found:
+        v = region_versions.c
+        former = (
+            sa.select(v.source_id, v.region_id)
+            .distinct()
+            .where(sa.func.lower(v.slug).in_([wanted]) | sa.func.lower(v.display_name).in_([wanted]))
+        )
+        ours = {(r.source_id, r.id) for r in rows}
+        found = [(s, i) for s, i in connection.execute(former) if (s, i) in ours]
     if found:
         return found
     names = {name.casefold(): name for r in rows for name in (r.display_name, r.slug) if name}

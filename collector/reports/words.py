@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 _BASIS = {
-    "baseline": "it was so at the first complete answer",
+    "baseline": "no complete answer without it is known",
     "direct": "the poll just before still showed the old state",
     "across_gap": "it could not be seen in between",
     "absence": "a complete answer no longer listed it",
@@ -46,6 +46,7 @@ def transition_in_words(row: Mapping[str, Any]) -> str:
     `row`: fields of `reports.inventory.transitions`.
     """
     name = row["display_name"] or row["slug"] or f"{row['entity']} {row['entity_id']}"
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
     if row["entity"] == "keystone":
         name = f"The keystone of {name}"
     what = {

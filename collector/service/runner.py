@@ -17,7 +17,14 @@ from time import monotonic
 import sqlalchemy as sa
 
 from collector.clock import Clock, utc_now
-from collector.errors import ClockError, CollectorError, DatabaseError, LeaseHeldError, LeaseLostError
+from collector.errors import (
+    ClockError,
+    CollectorError,
+    DatabaseError,
+    IntegrityError,
+    LeaseHeldError,
+    LeaseLostError,
+)
 from collector.gcore.payload import Document
 from collector.logs import logger
 from collector.poll import Fetch, PollResult, Seen, look, open_writer, write
@@ -73,16 +80,17 @@ class Runner:
     def stop(self, grace_seconds: float) -> bool:
         """Poll no more, and give the lease back. Returns whether the poll under way ended in time."""
         self._stopped = True
-        if not self._busy.acquire(timeout=max(grace_seconds, 0.0)):
-            return False
+        in_time = self._busy.acquire(timeout=max(grace_seconds, 0.0))
+        writer = self._writer
         try:
-            if self._writer is not None:
-                lease.release(self._engine, self._writer.lease)
+            if writer is not None:
+                lease.release(self._engine, writer.lease)
         except DatabaseError:
             log.warning("lease_not_released", source=self.source.name)
         finally:
-            self._busy.release()
-        return True
+            if in_time:
+                self._busy.release()
+        return in_time
 
     def _is_alive(self) -> None:
         """Deriving a long history again is no reason for the watchdog to bite."""
@@ -96,12 +104,15 @@ class Runner:
         try:
             self._write_kept(self._writer)
         except LeaseLostError as error:
-            if not lease.resume(self._engine, self._writer.lease):
+            try:
+                if not lease.resume(self._engine, self._writer.lease):
+                    raise
+                self._write_kept(self._writer)
+            except LeaseLostError:
                 self._writer = None
                 log.warning("lease_lost", source=self.source.name, given_up=len(self._kept), error=str(error))
                 self._kept.clear()
                 raise
-            self._write_kept(self._writer)
 
     def _keep(self, seen: Seen) -> None:
         """Equal answers share one document, so that a long outage costs little memory."""
@@ -119,7 +130,7 @@ class Runner:
         while self._kept:
             try:
                 result = write(self.source, self._kept[0], writer, self._clock)
-            except ClockError as error:
+            except (ClockError, IntegrityError) as error:
                 self._kept.popleft()
                 if not self._kept:
                     raise

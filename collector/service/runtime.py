@@ -14,6 +14,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from time import monotonic
 
 import sqlalchemy as sa
@@ -57,7 +59,7 @@ class Service:
         self._owner = lease.process_name()
         self._schedule = Schedule()
         self._runners: dict[str, Runner] = {}
-        self._wake = threading.Event()
+        self._told: SimpleQueue[None] = SimpleQueue()
         self._stopping = False
         self._reloading = False
 
@@ -74,8 +76,8 @@ class Service:
         log.info("started", version=__version__, sources=len(self._runners), owner=self._owner)
         notify("READY=1", f"STATUS=polling {len(self._runners)} sources")
         while not self._stopping:
-            self._wake.wait(1.0)
-            self._wake.clear()
+            with suppress(Empty):
+                self._told.get(timeout=1.0)
             if self._reloading:
                 self._reloading = False
                 self._reload()
@@ -84,11 +86,11 @@ class Service:
     def _handlers(self) -> dict[signal.Signals, Callable[..., None]]:
         def stop(*_: object) -> None:
             self._stopping = True
-            self._wake.set()
+            self._told.put(None)
 
         def reload(*_: object) -> None:
             self._reloading = True
-            self._wake.set()
+            self._told.put(None)
 
         return {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
 
@@ -131,7 +133,7 @@ class Service:
             if now - looked > 5.0:
                 paused = now  # the whole process was stopped: give the scheduler time to catch up
             looked = now
-            newest = max((r.last_attempt for r in self._runners.values()), default=now)
+            newest = max((r.last_attempt for r in list(self._runners.values())), default=now)
             if now - max(newest, paused) > self._patience_now():
                 log.critical("stuck", seconds_without_a_poll=round(now - newest))
                 logging.shutdown()
@@ -149,8 +151,20 @@ class Service:
         log.info("stopping", grace_seconds=self._grace)
         notify("STOPPING=1")
         self._schedule.stop()
-        ends = monotonic() + self._grace
-        unfinished = [name for name, runner in self._runners.items() if not runner.stop(ends - monotonic())]
+        finished: list[str] = []
+
+        def stop(name: str, runner: Runner) -> None:
+            if runner.stop(self._grace):
+                finished.append(name)
+
+        # All at once: a database that is locked makes each of them wait.
+        stops = [threading.Thread(target=stop, args=each, daemon=True) for each in self._runners.items()]
+        for each in stops:
+            each.start()
+        ends = monotonic() + self._grace + 1.0
+        for each in stops:
+            each.join(max(ends - monotonic(), 0.0))
+        unfinished = [name for name in self._runners if name not in finished]
         self._client.close()
         log.info("stopped", unfinished=unfinished)
         if unfinished:

@@ -18,7 +18,6 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from email.utils import format_datetime
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import sleep
 from types import TracebackType
@@ -204,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         *,
         cut: bool = False,
     ) -> None:
-        self.send_response_only(status, HTTPStatus(status).phrase)
+        self.send_response_only(status, BaseHTTPRequestHandler.responses.get(status, ("Unknown",))[0])
         self.send_header("Date", format_datetime(self.server.simulator.clock(), usegmt=True))
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))

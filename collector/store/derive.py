@@ -41,9 +41,9 @@ def known_of(connection: sa.Connection, source_id: int, kind: Kind) -> dict[int,
     """Everything known of one kind, without its content."""
     table = CURRENT[kind].c
     spans = {
-        row.entity_id: Span(row.shown_seq, row.missed_seq)
+        row.entity_id: Span(row.shown_seq, row.missed_seq, row.missed_at)
         for row in connection.execute(
-            sa.select(unseen.c.entity_id, unseen.c.shown_seq, unseen.c.missed_seq).where(
+            sa.select(unseen.c.entity_id, unseen.c.shown_seq, unseen.c.missed_seq, unseen.c.missed_at).where(
                 unseen.c.source_id == source_id, unseen.c.entity == kind, unseen.c.until_at.is_(None)
             )
         )

@@ -129,18 +129,17 @@ def insert_if_new(connection: sa.Connection, table: sa.Table, rows: list[dict[st
         connection.execute(statement(table).on_conflict_do_nothing(), rows)
 
 
-def parse_url(url: str) -> sa.URL:
-    """A database URL as people write it. Raises SettingsError."""
+def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
+    """A database URL as people write it. Raises SettingsError, which names where it was written: `what`."""
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
         raise SettingsError(
-            "COLLECTOR_DATABASE_URL is not a database URL; "
-            "write sqlite:///path/to/file.db or postgresql://user@host/name"
+            f"{what} is not a database URL; write sqlite:///path/to/file.db or postgresql://user@host/name"
         ) from None
     backend = parsed.get_backend_name()
     if "@" in (parsed.host or ""):
-        raise SettingsError("COLLECTOR_DATABASE_URL has an @ in its password: write it as %40")
+        raise SettingsError(f"{what} has an @ in its password: write it as %40")
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite":

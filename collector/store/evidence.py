@@ -99,9 +99,12 @@ def extends(row: OpenRow, times: Times, observer: Observer, expected_interval: t
 
 
 def forward(asked_at: datetime, answered_at: datetime, row: OpenRow | None) -> Times:
-    """Within a source time only moves forward: at least one microsecond after the poll before."""
+    """Within a source time only moves forward: an answer comes at least one microsecond after the one before.
+
+    When it was asked for stays as the clock had it: later would narrow windows that begin there.
+    """
     if row is not None:
-        asked_at = max(asked_at, row.last_at + timedelta(microseconds=1))
+        answered_at = max(answered_at, row.last_at + timedelta(microseconds=1))
     return Times(asked_at, max(answered_at, asked_at))
 
 
@@ -315,6 +318,18 @@ def newest_applied_before(connection: sa.Connection, source_id: int, seq: int) -
         .limit(1)
     ).one_or_none()
     return None if row is None else _look(row)
+
+
+def newest_base_url(connection: sa.Connection, source_id: int) -> str | None:
+    """Where the newest answer that was applied came from."""
+    o, who = observations.c, observers.c
+    return connection.scalar(
+        sa.select(who.base_url)
+        .join(observations, (who.source_id == o.source_id) & (who.id == o.observer_id))
+        .where(o.source_id == source_id, o.outcome.in_(APPLIED))
+        .order_by(o.seq.desc())
+        .limit(1)
+    )
 
 
 def earlier(connection: sa.Connection, source_id: int) -> Iterator[Earlier]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,7 +41,7 @@ class KindWriter:
         self._write_withheld()
         return self.transitions
 
-    def _note(self, event: Event, entity_id: int, **extra: Any) -> None:
+    def _note(self, event: Event, entity_id: int, first_missing_at: datetime | None = None) -> None:
         """A transition, if the kind has states and the state or presence changed."""
         if self.kind == "metrics_database":
             return
@@ -62,7 +63,7 @@ class KindWriter:
                 not_before=last.last_asked_at if last else None,
                 observed_at=self.now.first_at,
                 basis=basis_of(event, last, self.now, other_copy=other_copy),
-                first_missing_at=extra.get("first_missing_at"),
+                first_missing_at=first_missing_at,
                 seq=self.now.seq,
             )
         )
@@ -94,9 +95,9 @@ class KindWriter:
 
     def _write_disappeared(self) -> None:
         gone = self.change.disappeared
-        missed = self._first_missed(gone)
         for entity_id in gone:
-            self._note("disappeared", entity_id, first_missing_at=missed.get(entity_id, self.now.first_at))
+            span = self.known[entity_id].unseen
+            self._note("disappeared", entity_id, span.missed_at if span else self.now.first_at)
         self._close_versions(gone)
         table = CURRENT[self.kind]
         rows = [
@@ -109,19 +110,6 @@ class KindWriter:
             for i in gone
         ]
         self._update(table, rows)
-
-    def _first_missed(self, gone: Iterable[int]) -> dict[int, Any]:
-        ids = [i for i in gone if self.known[i].unseen]
-        if not ids:
-            return {}
-        rows = self.connection.execute(
-            sa.select(unseen.c.entity_id, unseen.c.missed_at).where(
-                unseen.c.source_id == self.source_id,
-                unseen.c.entity == self.kind,
-                unseen.c.until_at.is_(None),
-            )
-        )
-        return {row.entity_id: row.missed_at for row in rows if row.entity_id in set(ids)}
 
     def _write_moved_witnesses(self) -> None:
         sightings = self.shown.sightings

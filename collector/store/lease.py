@@ -157,12 +157,16 @@ def fence(connection: sa.Connection, lease: Lease) -> int:
             sources.c.lease_owner == lease.owner,
             sources.c.lease_epoch == lease.epoch,
             sources.c.lease_expires_at > database_time(),
+            sources.c.derivation_revision == DERIVATION_REVISION,
         )
         .values(lease_expires_at=database_time(LEASE_SECONDS))
         .returning(sources.c.newest_seq)
     )
     if seq is None:
-        raise LeaseLostError(f"the lease of source {lease.source!r} was lost; nothing was written")
+        raise LeaseLostError(
+            f"the lease of source {lease.source!r} was lost, or a newer version derived its history; "
+            "nothing was written"
+        )
     return int(seq)
 
 

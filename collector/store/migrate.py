@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from collector.errors import DatabaseError
+from collector.errors import DatabaseError, SchemaError
 from collector.store.engine import migrating, reading, sqlite_path
 
 
@@ -47,7 +47,13 @@ def is_known(revision: str) -> bool:
 def current_revision(engine: sa.Engine) -> str | None:
     """The revision of the database, None for an empty one."""
     with reading(engine) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        revision = MigrationContext.configure(connection).get_current_revision()
+        if revision is None and (foreign := sa.inspect(connection).get_table_names()):
+            raise SchemaError(
+                f"the database holds tables of something else ({', '.join(sorted(foreign)[:3])}); "
+                "give the collector a database of its own"
+            )
+        return revision
 
 
 def upgrade(engine: sa.Engine) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.errors import UsageError
+from collector.errors import SchemaError, UsageError
 from collector.gcore.payload import listing_of
 from collector.store import evidence
 from collector.store.derive import derive, without_finals
@@ -114,13 +114,22 @@ def source_names(engine: sa.Engine) -> list[str]:
         return list(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
 
 
-_STORED = {
-    table: sa.Table(
-        f"stored_{table.name}", sa.MetaData(), *(sa.Column(c.name, c.type) for c in table.columns)
-    )
-    for table in DERIVED
-}
-"""In the scratch database: the derived rows as they stand in the real one."""
+def _beside(name: str) -> dict[sa.Table, sa.Table]:
+    """In the scratch database: a table like each derived one, without its constraints."""
+    return {
+        table: sa.Table(
+            f"{name}_{table.name}", sa.MetaData(), *(sa.Column(c.name, c.type) for c in table.columns)
+        )
+        for table in DERIVED
+    }
+
+
+_STORED = _beside("stored")
+"""The derived rows as they stand in the real database."""
+_SURPLUS = _beside("surplus")
+"""Those of them that do not follow from the evidence, exactly so."""
+_LACKING = _beside("lacking")
+"""Derived rows that do not stand in the real database, exactly so."""
 
 
 @contextmanager
@@ -136,19 +145,27 @@ def _scratch() -> Iterator[sa.Connection]:
         try:
             with engine.connect().execution_options(writes=True) as connection, connection.begin():
                 metadata.create_all(connection)
-                for stored in _STORED.values():
-                    stored.create(connection)
+                for tables in (_STORED, _SURPLUS, _LACKING):
+                    for table in tables.values():
+                        table.create(connection)
                 yield connection
         finally:
             engine.dispose()
 
 
 def _source_id(connection: sa.Connection, source: str) -> int:
-    found = connection.scalar(sa.select(sources.c.id).where(sources.c.name == source))
+    found = connection.execute(
+        sa.select(sources.c.id, sources.c.derivation_revision).where(sources.c.name == source)
+    ).one_or_none()
     if found is None:
         known = ", ".join(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
         raise UsageError(f"there is no source {source!r}; known are: {known or 'none yet'}")
-    return int(found)
+    if found.derivation_revision > DERIVATION_REVISION:
+        raise SchemaError(
+            f"the history of source {source!r} was derived by a newer version (revision {found.derivation_revision}, "
+            f"this one has {DERIVATION_REVISION}); update this collector"
+        )
+    return int(found.id)
 
 
 def _replay(
@@ -193,35 +210,29 @@ def _copy(
 
 
 def _compare(live: sa.Connection, scratch: sa.Connection, source: str, source_id: int, done: int) -> Rebuilt:
+    """Find all differences and keep them in the scratch database, so that applying them takes no thought."""
     rows = different = 0
     examples: list[Difference] = []
     for table, stored in _STORED.items():
-        scratch.execute(sa.delete(stored))
+        surplus, lacking = _SURPLUS[table], _LACKING[table]
+        for each in (stored, surplus, lacking):
+            scratch.execute(sa.delete(each))
         _copy(live, scratch, table, stored, source_id)
+        names = [c.name for c in table.columns]
+        ours, theirs = sa.select(table), sa.select(stored)
+        scratch.execute(sa.insert(lacking).from_select(names, ours.except_(theirs)))
+        scratch.execute(sa.insert(surplus).from_select(names, theirs.except_(ours)))
         rows += scratch.scalar(sa.select(sa.func.count()).select_from(table)) or 0
-        found = _differences(scratch, table)
-        different += len(found)
-        examples += [_difference(scratch, table, key) for key in found[: 10 - len(examples)]]
+        sides = [sa.select(*(side.c[k] for k in _keys(table))) for side in (surplus, lacking)]
+        differing = sides[0].union(sides[1]).subquery()
+        different += scratch.scalar(sa.select(sa.func.count()).select_from(differing)) or 0
+        first = sa.select(differing).order_by(*differing.c).limit(10 - len(examples))
+        examples += [_difference(scratch, table, tuple(key)) for key in scratch.execute(first)]
     return Rebuilt(source, done, rows, different, tuple(examples))
 
 
 def _keys(table: sa.Table) -> list[str]:
     return [c.name for c in table.primary_key.columns]
-
-
-def _surplus(table: sa.Table, *, derived: bool) -> sa.CompoundSelect[Any]:
-    """Rows of one side that are not, exactly so, on the other."""
-    ours, theirs = sa.select(table), sa.select(_STORED[table])
-    return ours.except_(theirs) if derived else theirs.except_(ours)
-
-
-def _differences(scratch: sa.Connection, table: sa.Table) -> list[tuple[Any, ...]]:
-    """Keys of all rows that differ, in order."""
-    keys: set[tuple[Any, ...]] = set()
-    for derived in (True, False):
-        side = _surplus(table, derived=derived).subquery()
-        keys.update(tuple(row) for row in scratch.execute(sa.select(*(side.c[k] for k in _keys(table)))))
-    return sorted(keys)
 
 
 def _difference(scratch: sa.Connection, table: sa.Table, key: tuple[Any, ...]) -> Difference:
@@ -240,20 +251,26 @@ def _apply(live: sa.Connection, scratch: sa.Connection) -> None:
     Current rows that stay are updated, since others refer to them; all other rows are replaced.
     """
     for table in reversed(DERIVED):
-        stays = _key_query(table) if table in CURRENT.values() else None
-        gone = _surplus(table, derived=False).subquery()
-        keys = sa.select(*(gone.c[k] for k in _keys(table)))
-        doomed = keys if stays is None else keys.except_(stays)
+        surplus = _SURPLUS[table]
+        doomed: Any = sa.select(*(surplus.c[k] for k in _keys(table)))
+        if table in CURRENT.values():
+            doomed = doomed.except_(sa.select(*(table.c[k] for k in _keys(table))))
         for rows in scratch.execute(doomed).mappings().partitions(BATCH):
             live.execute(_by_key(sa.delete(table), table), [_as_keys(row) for row in rows])
     for table in DERIVED:
-        for rows in scratch.execute(_surplus(table, derived=True)).mappings().partitions(BATCH):
-            for row in rows:
-                _put(live, table, dict(row))
-
-
-def _key_query(table: sa.Table) -> sa.Select[Any]:
-    return sa.select(*(table.c[k] for k in _keys(table)))
+        lacking, surplus = _LACKING[table], _SURPLUS[table]
+        query: Any = sa.select(lacking)
+        if table in CURRENT.values():
+            stays = sa.exists().where(*(surplus.c[k] == lacking.c[k] for k in _keys(table)))
+            for rows in scratch.execute(query.where(stays)).mappings().partitions(BATCH):
+                new = {c.name: sa.bindparam(f"new_{c.name}", type_=c.type) for c in table.columns}
+                keyed = [
+                    _as_keys({k: r[k] for k in _keys(table)}) | {f"new_{n}": r[n] for n in r} for r in rows
+                ]
+                live.execute(_by_key(sa.update(table), table).values(new), keyed)
+            query = query.where(~stays)
+        for rows in scratch.execute(query).mappings().partitions(BATCH):
+            live.execute(sa.insert(table), [dict(row) for row in rows])
 
 
 def _by_key(statement: Any, table: sa.Table) -> Any:
@@ -262,12 +279,3 @@ def _by_key(statement: Any, table: sa.Table) -> Any:
 
 def _as_keys(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {f"key_{name}": value for name, value in row.items()}
-
-
-def _put(live: sa.Connection, table: sa.Table, row: dict[str, Any]) -> None:
-    if table in CURRENT.values():
-        keys = {k: row[k] for k in _keys(table)}
-        updated = live.execute(_by_key(sa.update(table), table).values(row), _as_keys(keys))
-        if updated.rowcount:
-            return
-    live.execute(sa.insert(table), row)

@@ -88,7 +88,11 @@ observers = _table(
     "One row: who looked at a source: which key, at which URL",
     _source_id(),
     _c("id", sa.Integer, "Counts from 1 within the source", primary_key=True, autoincrement=False),
-    _c("key_fingerprint", sa.Text, "HMAC-SHA256 of the API key with the salt, first 32 hex digits"),
+    _c(
+        "key_fingerprint",
+        sa.Text,
+        "HMAC-SHA256 of the API key with the salt, first 32 hex digits; empty: there was no key",
+    ),
     _c("base_url", sa.Text, "Base URL of the API"),
     _c("auth_scheme", sa.Text, "Word before the key in the Authorization header"),
     _c("first_used_at", UtcTime, "When this observer first polled"),
@@ -339,6 +343,8 @@ unseen = _table(
     sa.Index(
         "ix_unseen_open",
         "source_id",
+        "entity",
+        "entity_id",
         sqlite_where=sa.text("until_at IS NULL"),
         postgresql_where=sa.text("until_at IS NULL"),
     ),

@@ -19,7 +19,7 @@ from typing import TypeGuard
 
 import sqlalchemy as sa
 
-from collector.errors import ClockError
+from collector.errors import ClockError, DatabaseError
 from collector.gcore.client import Exchange, Failure
 from collector.gcore.payload import Document, listing_of
 from collector.inventory.entities import Listing
@@ -187,15 +187,24 @@ class Writer:
         Only a commit lets anything be remembered: after an error it is not known what the database holds.
         """
         memory, self._memory, self._after = self._memory, None, None
-        self._is_unsure, self._was_unsure = True, self._is_unsure
-        with writing(self._engine) as connection:
+        self._is_unsure, self._was_unsure = False, self._is_unsure
+        with self._noticing_loss(), writing(self._engine) as connection:
             seq = fence(connection, self.lease)
             if memory is None or memory.row.seq != seq:
                 row = evidence.newest(connection, self.lease.source_id) if seq else None
                 yield connection, row, None
             else:
                 yield connection, memory.row, memory.listing
-        self._memory, self._is_unsure = self._after, False
+        self._memory = self._after
+
+    @contextmanager
+    def _noticing_loss(self) -> Iterator[None]:
+        """Where the database went away, perhaps the commit had come through and only its confirmation was lost."""
+        try:
+            yield
+        except DatabaseError:
+            self._is_unsure = True
+            raise
 
     def _is_recorded(self, before: OpenRow | None, poll: Poll) -> TypeGuard[OpenRow]:
         """Whether this very poll is in the database already: a commit whose confirmation got lost is tried again."""

@@ -45,7 +45,11 @@ def upgrade() -> None:
         "observers",
         _c("source_id", sa.Integer(), "The source; see sources"),
         _c("id", sa.Integer(), "Counts from 1 within the source"),
-        _c("key_fingerprint", sa.Text(), "HMAC-SHA256 of the API key with the salt, first 32 hex digits"),
+        _c(
+            "key_fingerprint",
+            sa.Text(),
+            "HMAC-SHA256 of the API key with the salt, first 32 hex digits; empty: there was no key",
+        ),
         _c("base_url", sa.Text(), "Base URL of the API"),
         _c("auth_scheme", sa.Text(), "Word before the key in the Authorization header"),
         _c("first_used_at", UTC_TIME, "When this observer first polled"),
@@ -593,7 +597,13 @@ def upgrade() -> None:
         *_times("unseen", "from_at", "missed_at", "until_at"),
         comment="One row: an entity that is present was not shown for a while; its state then is unknown",
     )
-    _index("ix_unseen_open", "unseen", ["source_id"], unique=False, where="until_at IS NULL")
+    _index(
+        "ix_unseen_open",
+        "unseen",
+        ["source_id", "entity", "entity_id"],
+        unique=False,
+        where="until_at IS NULL",
+    )
     op.create_table(
         "withheld_absences",
         _c("source_id", sa.Integer(), "The source; see sources"),

@@ -2,7 +2,21 @@
 -- until_at is NULL while the gap is open. cause: no_polls, or why most polls of that time failed.
 -- Example: when were we blind for more than an hour?
 --   SELECT source, from_at, until_at, cause FROM coverage_gaps WHERE seconds > 3600
+-- A source that failed from the first is not covered from its first poll on.
 WITH applied AS (
+    SELECT
+        o.source_id,
+        0 AS seq,
+        o.first_at AS from_at,
+        o.expected_interval_ms,
+        (SELECT MIN(a.first_at) FROM observations a
+         WHERE a.source_id = o.source_id AND a.outcome <> 'failed') AS until_at,
+        (SELECT MIN(a.seq) FROM observations a
+         WHERE a.source_id = o.source_id AND a.outcome <> 'failed') AS next_seq,
+        NOW AS now_at
+    FROM observations o
+    WHERE o.seq = 1 AND o.outcome = 'failed'
+    UNION ALL
     SELECT
         o.source_id,
         o.seq,

@@ -22,7 +22,10 @@ SELECT
     r.available_volume_types,
     r.keystone_id,
     r.keystone_name,
-    k.state AS keystone_state,
+    CAST(CASE WHEN NOT EXISTS (
+        SELECT 1 FROM unseen u
+        WHERE u.source_id = k.source_id AND u.entity = 'keystone' AND u.entity_id = k.id AND u.until_at IS NULL
+    ) THEN k.state END AS TEXT) AS keystone_state,
     k.url AS keystone_url,
     r.metrics_database_id,
     m.host AS metrics_database_host,

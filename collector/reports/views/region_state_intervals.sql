@@ -12,7 +12,8 @@ WITH steps AS (
         t.not_before AS from_earliest,
         t.observed_at AS from_latest,
         LEAD(t.not_before) OVER w AS next_not_before,
-        LEAD(t.observed_at) OVER w AS to_latest
+        LEAD(t.observed_at) OVER w AS to_latest,
+        LEAD(t.seq) OVER w AS next_seq
     FROM state_transitions t
     WHERE t.entity = 'region'
     WINDOW w AS (PARTITION BY t.source_id, t.entity_id ORDER BY t.seq)
@@ -38,6 +39,40 @@ intervals AS (
             )
         END AS to_earliest
     FROM steps i
+),
+-- Of an absence only complete answers know, and only those that withheld nothing of it.
+absent AS (
+    SELECT
+        i.source_id, i.region_id, i.seq, i.to_earliest,
+        o.seq AS observation, o.first_at, o.last_at, o.expected_interval_ms
+    FROM intervals i
+    JOIN observations o ON o.source_id = i.source_id AND o.seq >= i.seq
+        AND (i.next_seq IS NULL OR o.seq < i.next_seq) AND o.outcome = 'ok'
+    WHERE i.to_state IS NULL AND NOT EXISTS (
+        SELECT 1 FROM withheld_absences w
+        WHERE w.source_id = o.source_id AND w.seq = o.seq AND w.entity = 'region'
+          AND w.scope IN ('all', CAST(i.region_id AS TEXT)))
+),
+absent_to AS (
+    SELECT
+        a.*,
+        CASE
+            WHEN n.observation = a.observation + 1
+                AND SECONDS_BETWEEN(a.last_at, n.first_at) * 1000 <= 2.5 * a.expected_interval_ms
+                AND n.first_at <= a.to_earliest
+            THEN n.first_at
+            WHEN a.last_at <= a.to_earliest THEN a.last_at
+            WHEN a.first_at <= a.to_earliest THEN a.to_earliest
+            ELSE a.first_at
+        END AS until_at
+    FROM absent a
+    LEFT JOIN absent n ON n.source_id = a.source_id AND n.region_id = a.region_id AND n.seq = a.seq
+        AND n.observation = a.observation + 1
+),
+known_absent AS (
+    SELECT a.source_id, a.region_id, a.seq, SUM(SECONDS_BETWEEN(a.first_at, a.until_at)) AS seconds
+    FROM absent_to a
+    GROUP BY a.source_id, a.region_id, a.seq
 ),
 gaps AS (
     SELECT s.id AS source_id, g.from_at, g.until_at
@@ -85,6 +120,7 @@ SELECT
     CAST(i.to_earliest AS UTC_TIME) AS to_earliest,
     CAST(i.to_latest AS UTC_TIME) AS to_latest,
     CAST(CASE
+        WHEN i.to_state IS NULL THEN COALESCE(a.seconds, 0)
         WHEN SECONDS_BETWEEN(i.from_latest, i.to_earliest) > COALESCE(k.seconds, 0)
         THEN SECONDS_BETWEEN(i.from_latest, i.to_earliest) - COALESCE(k.seconds, 0)
         ELSE 0
@@ -95,4 +131,5 @@ SELECT
 FROM intervals i
 JOIN sources s ON s.id = i.source_id
 LEFT JOIN regions r ON r.source_id = i.source_id AND r.id = i.region_id
+LEFT JOIN known_absent a ON a.source_id = i.source_id AND a.region_id = i.region_id AND a.seq = i.seq
 LEFT JOIN unknown k ON k.source_id = i.source_id AND k.region_id = i.region_id AND k.seq = i.seq
