@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,8 @@ def simulate(
         raise UsageError(str(error)) from None
     except OSError as error:
         raise UsageError(f"port {port} can't be used: {error.strerror}") from None
+    # Shells let their background jobs ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     click.echo(f"listening on {simulator.base_url}, key {KEY}")
     try:
         simulator.serve_forever()

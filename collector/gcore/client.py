@@ -124,7 +124,6 @@ class Client:
         self._max_attempts = max_attempts
         self._pause = pause
         self._http = httpx.Client(
-            mounts={"all://127.0.0.1": None},  # no proxy stands between this machine and itself
             headers={
                 "User-Agent": f"gcore-collector/{__version__}",
                 "Accept": "application/json",

@@ -48,7 +48,8 @@ def current_revision(engine: sa.Engine) -> str | None:
     """The revision of the database, None for an empty one."""
     with reading(engine) as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
-        if revision is None and (foreign := sa.inspect(connection).get_table_names()):
+        foreign = set() if revision else set(sa.inspect(connection).get_table_names()) - {"alembic_version"}
+        if foreign:
             raise SchemaError(
                 f"the database holds tables of something else ({', '.join(sorted(foreign)[:3])}); "
                 "give the collector a database of its own"
