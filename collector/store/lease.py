@@ -148,14 +148,18 @@ def _introduce(connection: sa.Connection, source: str) -> None:
     insert_if_new(connection, sources, [row])
 
 
+def _ours(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
+    """Nobody has taken the lease since: the epoch would tell."""
+    s = sources.c
+    return s.id == lease.source_id, s.lease_owner == lease.owner, s.lease_epoch == lease.epoch
+
+
 def fence(connection: sa.Connection, lease: Lease) -> int:
     """Pass the fence and renew the lease. Returns the source's newest seq. Raises LeaseLostError."""
     seq = connection.scalar(
         sa.update(sources)
         .where(
-            sources.c.id == lease.source_id,
-            sources.c.lease_owner == lease.owner,
-            sources.c.lease_epoch == lease.epoch,
+            *_ours(lease),
             sources.c.lease_expires_at > database_time(),
             sources.c.derivation_revision == DERIVATION_REVISION,
         )
@@ -177,13 +181,7 @@ def resume(engine: sa.Engine, lease: Lease) -> bool:
     """
     with writing(engine) as connection:
         renewed = connection.execute(
-            sa.update(sources)
-            .where(
-                sources.c.id == lease.source_id,
-                sources.c.lease_owner == lease.owner,
-                sources.c.lease_epoch == lease.epoch,
-            )
-            .values(lease_expires_at=database_time(LEASE_SECONDS))
+            sa.update(sources).where(*_ours(lease)).values(lease_expires_at=database_time(LEASE_SECONDS))
         )
         return renewed.rowcount == 1
 
@@ -192,11 +190,5 @@ def release(engine: sa.Engine, lease: Lease) -> None:
     """Give the lease back, if it is still ours."""
     with writing(engine) as connection:
         connection.execute(
-            sa.update(sources)
-            .where(
-                sources.c.id == lease.source_id,
-                sources.c.lease_owner == lease.owner,
-                sources.c.lease_epoch == lease.epoch,
-            )
-            .values(lease_owner=None, lease_expires_at=None)
+            sa.update(sources).where(*_ours(lease)).values(lease_owner=None, lease_expires_at=None)
         )
