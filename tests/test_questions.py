@@ -185,7 +185,8 @@ def test_every_format_gives_the_same_answer_and_nothing_else(told: Told, questio
     assert len(table.out.splitlines()) == 1 + len(rows)
     assert said.err == table.err == told.ask(*question, "--format", "json").err
     echoes = {"regions": 1, "diff": 1}
-    assert len(said.err.splitlines()) == (echoes.get(question[0], 0) if len(question) > 1 else 0)
+    lines = [line for line in said.err.splitlines() if "nothing was watched" not in line]
+    assert len(lines) == (echoes.get(question[0], 0) if len(question) > 1 else 0)
 
 
 def test_status_in_every_format(told: Told) -> None:
@@ -203,7 +204,7 @@ def test_times_are_echoed_as_they_were_understood(told: Told) -> None:
     said = told.ask("regions", "--as-of", "2026-05-02T00:30:00+02:00")
     assert said.err == "as of 2026-05-01 22:30:00Z\n"
     said = told.ask("diff", "2026-05-01", "2026-05-02")
-    assert said.err == "from 2026-05-01 00:00:00Z to 2026-05-02 00:00:00Z\n"
+    assert said.err.startswith("from 2026-05-01 00:00:00Z to 2026-05-02 00:00:00Z\n")
     said = told.ask("transitions", "--from", "2026-05-01", "--to", "2026-05-02 12:00")
     assert said.err == "from 2026-05-01 00:00:00Z\nto 2026-05-02 12:00:00Z\n"
 
@@ -598,7 +599,9 @@ def test_as_of_is_the_fold_of_all_that_was_applied_until_then(history: History, 
         (["--state", "NOWHERE"], []),
         (["--region", "5"], []),
         (["--as-of", at(100), "--region", "3", "--state", "NEW"], [("gcore", 3), "p3"]),
+        (["--as-of", at(100), "--region", "3", "--state", "new"], [("gcore", 3), "p3"]),
         (["--as-of", at(100), "--region", "5"], [("gcore", 5)]),
+        (["--source", "gcore", "--zone", "apac"], [("gcore", 2)]),
         (["--as-of", at(360), "--region", "5"], []),
         (["--as-of", at(359.999999), "--region", "5"], [("gcore", 5)]),
     ],
@@ -685,7 +688,38 @@ def test_a_region_that_came_back_otherwise_begins_anew(history: History, ask: As
     assert [(r["display_name"], r["field"], r["old"], r["new"]) for r in rows] == [
         ("Region 3", None, None, "ACTIVE"),
         ("Renamed", None, None, "NEW"),
+        ("Renamed", "country", "LU", "DE"),
+        ("Renamed", "display_name", "Region 3", "Renamed"),
+        ("Renamed", "state", "ACTIVE", "NEW"),
     ]
+
+
+def test_every_change_has_the_window_in_which_it_happened(history: History, ask: Ask) -> None:
+    """Of any field, not of the state alone: from the last poll that confirmed it as it was before."""
+    renamed = region(3, display_name="Renamed")
+    polls: dict[int, Any] = {
+        60: [region(1), region(2)],
+        120: THREE,
+        180: THREE,
+        240: failure(),
+        300: [region(1), region(2), renamed],
+        360: answer([region(1)], count=9),  # 3 is not shown
+        420: [region(1), region(2), renamed | {"has_k8s": False}],
+        480: [region(1), region(2)],
+        540: [region(1), region(2)],
+        600: [region(1), region(2), renamed],
+    }
+    for seconds, said in polls.items():
+        history.poll(said, at=seconds, took=1.0)
+    rows = rows_of(ask("history", "3", "--format", "json"))
+    assert [(r["field"], r["not_before"], r["valid_from"]) for r in rows] == [
+        (None, at(59), at(120)),
+        ("display_name", at(179), at(300)),
+        ("has_k8s", at(299), at(420)),
+        (None, at(539), at(600)),
+        ("has_k8s", at(539), at(600)),
+    ]
+    assert rows_of(ask("history", "1", "--format", "json"))[0]["not_before"] is None
 
 
 def test_no_list_and_an_empty_list_differ(told: Told) -> None:
@@ -727,7 +761,7 @@ def test_regions_with_the_same_id_are_told_source_by_source(told: Told) -> None:
         (["--from-state", "NEW"], ["9/keystone/9", "2/region/3", "2/region/3"]),
         (["--to-state", "MAINTENANCE"], ["13/region/1", "8/region/3", "4/region/3"]),
         (["--to-state", "MAINTENANCE", "--from-state", "ACTIVE"], ["13/region/1", "4/region/3"]),
-        (["--entity", "keystone", "--to-state", "NEW"], ["8/keystone/9"]),
+        (["--entity", "keystone", "--to-state", "new"], ["8/keystone/9"]),
         (["--source", "preprod", "--limit", "1"], ["2/region/3"]),
         (["--to-state", "MAINTENANCE", "--limit", "2"], ["13/region/1", "8/region/3"]),
         (["--region", "luxembourg-2", "--entity", "region"], ["13/region/1", "1/region/1"]),
@@ -1046,6 +1080,40 @@ def test_coverage_of_all_sources_and_with_a_limit(told: Told) -> None:
     assert [r["from_at"] for r in told.rows("coverage", "--limit", "2")] == [at(1560), at(840)]
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--from", at(300)], [1560, 840]),
+        (["--from", at(299.999999)], [1560, 840, 120]),
+        (["--to", at(840)], [120]),
+        (["--to", at(840.000001)], [840, 120]),
+        (["--from", at(1000), "--to", at(1100)], [840]),
+        (["--from", at(1500), "--to", at(1560)], []),
+    ],
+)
+def test_gaps_of_a_time_are_those_that_touch_it(told: Told, options: list[str], expected: list[int]) -> None:
+    rows = told.rows("coverage", "--source", "gcore", *options)
+    assert [r["from_at"] for r in rows] == [at(s) for s in expected]
+
+
+def test_gaps_from_late_to_early_are_refused(told: Told) -> None:
+    said = told.ask("coverage", "--from", at(100), "--to", at(100))
+    assert said.code == 2
+    assert "is not before" in said.err
+
+
+@pytest.mark.parametrize("question", ["regions", "transitions", "coverage", "diff"])
+def test_without_rows_a_csv_has_its_heading_all_the_same(told: Told, question: str) -> None:
+    arguments = {
+        "regions": ["--state", "NOWHERE"],
+        "transitions": ["--to-state", "NOWHERE"],
+        "coverage": ["--to", at(0)],
+        "diff": [at(1570), at(1600)],
+    }[question]
+    said = told.ask(question, *arguments, "--format", "csv")
+    assert said.out == ",".join(documented(question)) + "\n"
+
+
 def test_without_gaps_that_is_said(history: History, ask: Ask) -> None:
     history.poll(THREE, at=ago(65))
     history.poll(failure(), at=ago(35))
@@ -1115,6 +1183,18 @@ def test_the_difference_to_before_the_first_poll_is_everything(told: Told) -> No
     assert [r["entity_id"] for r in rows if r["entity"] == "region"] == [1, 2, 3, 4, 5]
     (database,) = [r for r in rows if r["entity"] == "metrics_database"]
     assert (database["field"], database["old"], database["new"]) == (None, None, None)
+
+
+def test_a_time_before_the_first_poll_is_said_to_be_unwatched(told: Told) -> None:
+    """An empty answer is not to be taken for an empty cloud."""
+    unwatched = "gcore: nothing was watched before 2026-05-01 12:01:00Z\n"
+    for question in (("diff", at(0), at(100)), ("regions", "--as-of", at(0))):
+        for format_ in ("table", "json", "csv"):
+            said = told.ask(*question, "--source", "gcore", "--format", format_)
+            assert said.code == 0
+            assert said.err.endswith(unwatched)
+    for question in (("diff", at(60), at(100)), ("regions", "--as-of", at(60))):
+        assert "nothing was watched" not in told.ask(*question, "--source", "gcore").err
 
 
 def test_a_version_is_in_force_from_its_first_to_before_its_last_moment(told: Told) -> None:

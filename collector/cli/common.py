@@ -146,16 +146,19 @@ def as_json(value: Any) -> Any:
 
 
 def print_rows(
-    rows: Sequence[Mapping[str, Any]], format_: str, columns: Mapping[str, str], empty: str
+    rows: Sequence[Mapping[str, Any]],
+    format_: str,
+    fields: Sequence[str],
+    columns: Mapping[str, str],
+    empty: str,
 ) -> None:
-    """Print rows. `columns`: of the table, field → heading; json and csv have every field."""
+    """Print rows. `fields`: those of json and csv, in order. `columns`: of the table, field → heading."""
     if format_ == "json":
-        click.echo(json.dumps([{k: as_json(v) for k, v in row.items()} for row in rows], indent=2))
+        click.echo(json.dumps([{k: as_json(row[k]) for k in fields} for row in rows], indent=2))
     elif format_ == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        if rows:
-            writer.writerow(rows[0])
-        writer.writerows([_in_csv(v) for v in row.values()] for row in rows)
+        writer.writerow(fields)
+        writer.writerows([_in_csv(row[k]) for k in fields] for row in rows)
     elif not rows:
         click.echo(empty)
     else:

@@ -195,6 +195,7 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
     from collector.cli.questions import REGION_COLUMNS
     from collector.clock import utc_now
     from collector.reports.inventory import (
+        REGION_FIELDS,
         RegionFilter,
         TransitionFilter,
         coverage,
@@ -211,7 +212,8 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
     file = sqlite_path(engine) or path
     size = sum(f.stat().st_size for s in FILES if (f := file.with_name(file.name + s)).exists())
     click.echo(f"{polls} polls, {len(changes)} transitions, {size / 1e6:.1f} MB in {path}\n")
-    print_rows(regions, "table", {k: v for k, v in REGION_COLUMNS.items() if k != "source"}, "")
+    columns = {k: v for k, v in REGION_COLUMNS.items() if k != "source"}
+    print_rows(regions, "table", REGION_FIELDS, columns, "no regions")
     click.echo("\nThe newest changes:")
     for row in changes[:6]:
         click.echo(f"  {transition_in_words(row)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -61,17 +62,23 @@ def regions(
     Example:
       collector regions --as-of 2026-05-01 --state ACTIVE
     """
-    from collector.reports.inventory import RegionFilter, first_look, regions_as_of
+    from collector.reports.inventory import REGION_FIELDS, RegionFilter, first_looks, regions_as_of
 
     wanted = RegionFilter(source=source, region=region, state=state, country=country, zone=zone)
     with open_for_questions(context, source) as connection:
         rows = regions_as_of(connection, as_of or utc_now(), wanted)
-        first = first_look(connection, source) if as_of and not rows else None
+        looks = first_looks(connection, source)
     if as_of:
         click.echo(f"as of {show_time(as_of)}", err=True)
-    early = first is not None and as_of is not None and as_of < first
-    empty = f"nothing was watched yet; the first poll was at {show_time(first)}" if early else "no regions"
-    print_rows(rows, format_, REGION_COLUMNS, empty)
+        _say_what_was_not_watched(looks, as_of)
+    print_rows(rows, format_, REGION_FIELDS, REGION_COLUMNS, "no regions")
+
+
+def _say_what_was_not_watched(looks: Mapping[str, datetime], moment: datetime) -> None:
+    """That a source has nothing to say of a time is not to be taken for an empty cloud."""
+    for name, first in looks.items():
+        if moment < first:
+            click.echo(f"{name}: nothing was watched before {show_time(first)}", err=True)
 
 
 @click.command()
@@ -105,11 +112,10 @@ def transitions(
     Example:
       collector transitions --to-state ACTIVE --from 2026-05-01
     """
-    from collector.reports.inventory import TransitionFilter
+    from collector.reports.inventory import TRANSITION_FIELDS, TransitionFilter
     from collector.reports.inventory import transitions as find
 
-    if since and until and since >= until:
-        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
+    _check_order(since, until)
     wanted = TransitionFilter(
         source=source,
         region=region,
@@ -122,9 +128,7 @@ def transitions(
     )
     with open_for_questions(context, source) as connection:
         rows = find(connection, wanted)
-    for name, moment in (("from", since), ("to", until)):
-        if moment:
-            click.echo(f"{name} {show_time(moment)}", err=True)
+    _echo_times(since, until)
     columns = {
         "source": "source",
         "entity": "entity",
@@ -137,7 +141,18 @@ def transitions(
         "basis": "basis",
         "transition": "transition",
     }
-    print_rows(rows, format_, columns, "no transitions")
+    print_rows(rows, format_, TRANSITION_FIELDS, columns, "no transitions")
+
+
+def _check_order(since: datetime | None, until: datetime | None) -> None:
+    if since and until and since >= until:
+        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
+
+
+def _echo_times(since: datetime | None, until: datetime | None) -> None:
+    for name, moment in (("from", since), ("to", until)):
+        if moment:
+            click.echo(f"{name} {show_time(moment)}", err=True)
 
 
 @click.command()
@@ -209,9 +224,9 @@ def status(context: click.Context, source: str | None, format_: str) -> None:
     Example:
       collector status --format json
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, fields
 
-    from collector.reports.status import statuses
+    from collector.reports.status import SourceStatus, statuses
 
     now = utc_now()
     with open_for_questions(context, source) as connection:
@@ -234,7 +249,8 @@ def status(context: click.Context, source: str | None, format_: str) -> None:
         "lease_owner": "polled by",
         "why": "why",
     }
-    print_rows(rows, format_, columns, "no source was ever polled")
+    names = [f.name for f in fields(SourceStatus)]
+    print_rows(rows, format_, names, columns, "no source was ever polled")
     verdicts = {each.verdict for each in found}
     sys.exit(1 if "stale" in verdicts or not found else 3 if "degraded" in verdicts else 0)
 
@@ -251,13 +267,14 @@ def history(context: click.Context, region: str, source: str | None, format_: st
     Example:
       collector history luxembourg-2
     """
-    from collector.reports.changes import region_history
+    from collector.reports.changes import HISTORY_FIELDS, region_history
 
     with open_for_questions(context, source) as connection:
         rows = region_history(connection, region, source)
     columns = {
         "source": "source",
         "region_id": "id",
+        "not_before": "not before",
         "valid_from": "since",
         "valid_to": "until",
         "field": "field",
@@ -267,25 +284,37 @@ def history(context: click.Context, region: str, source: str | None, format_: st
     }
     if format_ == "table":
         rows = [row | {"field": row["field"] or "(listed)"} for row in rows]
-    print_rows(rows, format_, columns, "no versions")
+    print_rows(rows, format_, HISTORY_FIELDS, columns, "no versions")
 
 
 @click.command()
+@click.option("--from", "since", type=Time(), metavar="TIME", help="Gaps that go on at this time or later.")
+@click.option("--to", "until", type=Time(), metavar="TIME", help="Gaps that began before this time.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest.")
 @source_option
 @format_option
 @click.pass_context
-def coverage(context: click.Context, limit: int | None, source: str | None, format_: str) -> None:
+def coverage(
+    context: click.Context,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int | None,
+    source: str | None,
+    format_: str,
+) -> None:
     """When nothing could be seen: times that no successful poll covers, newest first.
 
     \b
     Example:
-      collector coverage --source gcore
+      collector coverage --from "7 days ago"
     """
+    from collector.reports.inventory import COVERAGE_FIELDS
     from collector.reports.inventory import coverage as find
 
+    _check_order(since, until)
     with open_for_questions(context, source) as connection:
-        rows = find(connection, source, limit)
+        rows = find(connection, source, since=since, until=until, limit=limit)
+    _echo_times(since, until)
     columns = {
         "source": "source",
         "from_at": "from",
@@ -300,7 +329,7 @@ def coverage(context: click.Context, limit: int | None, source: str | None, form
         rows = [
             row | {"lasting": show_span(row["seconds"]), "until_at": row["until_at"] or "now"} for row in rows
         ]
-    print_rows(rows, format_, columns, "no gaps")
+    print_rows(rows, format_, COVERAGE_FIELDS, columns, "no gaps")
 
 
 @click.command()
@@ -318,13 +347,16 @@ def diff(
     Example:
       collector diff 2026-05-01 yesterday
     """
-    from collector.reports.changes import inventory_diff
+    from collector.reports.changes import DIFF_FIELDS, inventory_diff
+    from collector.reports.inventory import first_looks
 
     if earlier >= later:
         raise UsageError(f"{show_time(earlier)} is not before {show_time(later)}")
     with open_for_questions(context, source) as connection:
         rows = inventory_diff(connection, earlier, later, source)
+        looks = first_looks(connection, source)
     click.echo(f"from {show_time(earlier)} to {show_time(later)}", err=True)
+    _say_what_was_not_watched(looks, earlier)
     columns = {
         "source": "source",
         "entity": "entity",
@@ -335,7 +367,7 @@ def diff(
         "old": "old",
         "new": "new",
     }
-    print_rows(rows, format_, columns, "nothing differs")
+    print_rows(rows, format_, DIFF_FIELDS, columns, "nothing differs")
 
 
 @click.command()

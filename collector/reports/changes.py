@@ -18,13 +18,38 @@ from collector.reports.inventory import Row, TransitionFilter, find_region, tran
 from collector.reports.words import transition_in_words
 from collector.store.engine import UtcTime
 from collector.store.evidence import load
-from collector.store.tables import CURRENT, TYPED, VERSIONS, observations, region_versions, sources
+from collector.store.tables import (
+    CURRENT,
+    TYPED,
+    VERSIONS,
+    observations,
+    region_versions,
+    sources,
+    state_transitions,
+    unseen,
+)
+
+HISTORY_FIELDS = (
+    "source",
+    "region_id",
+    "slug",
+    "display_name",
+    "not_before",
+    "valid_from",
+    "valid_to",
+    "seq",
+    "field",
+    "old",
+    "new",
+)
+DIFF_FIELDS = ("source", "entity", "entity_id", "name", "change", "field", "old", "new")
 
 
 def region_history(connection: sa.Connection, region: str, source: str | None = None) -> list[Row]:
     """All versions of a region, oldest first, one row a changed field: `field`, `old`, `new`.
 
-    Of a first version the field is None. `valid_to` is None while the version is in force.
+    Where the region was listed first, or again, the field is None. `valid_to` is None while the version is in
+    force. It began to be so between `not_before` and `valid_from`.
     """
     found = find_region(connection, region, source)
     v, s = region_versions.c, sources.c
@@ -32,32 +57,60 @@ def region_history(connection: sa.Connection, region: str, source: str | None = 
     for source_id, region_id in found:
         before: Mapping[str, Any] | None = None
         versions = connection.execute(
-            sa.select(s.name.label("source"), region_versions)
+            sa.select(s.name.label("source"), region_versions, *_began())
             .join(sources, s.id == v.source_id)
             .where(v.source_id == source_id, v.region_id == region_id)
             .order_by(v.valid_from)
         ).mappings()
         for version in versions:
+            is_listed_anew = before is None or before["valid_to"] != version["valid_from"]
             head = {
                 "source": version["source"],
                 "region_id": region_id,
                 "slug": version["slug"],
                 "display_name": version["display_name"],
+                "not_before": version["excluded_at" if is_listed_anew else "confirmed_at"],
                 "valid_from": version["valid_from"],
                 "valid_to": version["valid_to"],
                 "seq": version["seq"],
             }
-            if version["changed_fields"] is None or before is None:
+            if is_listed_anew:
                 rows.append(head | {"field": None, "old": None, "new": version["state"]})
-            else:
-                if before["valid_to"] != version["valid_from"]:
-                    rows.append(head | {"field": None, "old": None, "new": version["state"]})
+            if before is not None:
                 rows += [
                     head | {"field": name, "old": before[name], "new": version[name]}
                     for name in version["changed_fields"]
                 ]
             before = dict(version)
     return rows
+
+
+def _began() -> tuple[sa.Label[Any], sa.Label[Any]]:
+    """Of a region's version: when the poll asked that last proved its absence, and the one that last confirmed
+    the version before."""
+    v, t, u = region_versions.c, state_transitions.c, unseen.c
+    o, shown = observations.alias("o").c, observations.alias("shown").c
+    excluded = sa.select(t.not_before).where(
+        t.source_id == v.source_id, t.entity == "region", t.entity_id == v.region_id, t.seq == v.seq
+    )
+    before_unseen = (
+        sa.select(shown.last_asked_at)
+        .join(unseen, (u.source_id == shown.source_id) & (u.shown_seq == shown.seq))
+        .where(
+            u.source_id == v.source_id, u.entity == "region", u.entity_id == v.region_id, u.until_seq == v.seq
+        )
+    )
+    applied = (
+        sa.select(o.last_asked_at)
+        .where(o.source_id == v.source_id, o.seq < v.seq, o.outcome != "failed")
+        .order_by(o.seq.desc())
+        .limit(1)
+    )
+    confirmed = sa.func.coalesce(before_unseen.scalar_subquery(), applied.scalar_subquery())
+    return (
+        excluded.scalar_subquery().label("excluded_at"),
+        sa.type_coerce(confirmed, UtcTime()).label("confirmed_at"),
+    )
 
 
 def inventory_diff(

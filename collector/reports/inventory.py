@@ -27,10 +27,48 @@ from collector.store.tables import (
 
 Row = dict[str, Any]
 
+REGION_FIELDS = (
+    "source",
+    "region_id",
+    *TYPED["region"],
+    "keystone_state",
+    "first_seen_at",
+    "changed_at",
+    "last_seen_at",
+)
+TRANSITION_FIELDS = (
+    "source",
+    "region_id",
+    "slug",
+    "display_name",
+    "entity",
+    "entity_id",
+    "kind",
+    "from_state",
+    "to_state",
+    "not_before",
+    "observed_at",
+    "basis",
+    "first_missing_at",
+    "seq",
+    "transition",
+)
+COVERAGE_FIELDS = (
+    "source",
+    "from_at",
+    "until_at",
+    "seconds",
+    "cause",
+    "error",
+    "failed_polls",
+    "transitions",
+    "seq",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RegionFilter:
-    """Which regions; empty means any."""
+    """Which regions; empty means any. Case does not matter."""
 
     source: str | None = None
     region: str | None = None
@@ -107,10 +145,9 @@ def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFil
         query = query.where(
             _is_region(find_region(connection, wanted.region, wanted.source), r.source_id, r.id)
         )
-    for column, value in ((s.name, wanted.source), (v.state, wanted.state), (v.zone, wanted.zone)):
-        query = query.where(column == value) if value else query
-    if wanted.country:
-        query = query.where(sa.func.upper(v.country) == wanted.country.upper())
+    query = query.where(s.name == wanted.source) if wanted.source else query
+    for column, word in ((v.state, wanted.state), (v.zone, wanted.zone), (v.country, wanted.country)):
+        query = query.where(_is_word(column, word)) if word else query
     rows = [dict(row) for row in connection.execute(query).mappings()]
     looked = {name: _last_look(connection, name, moment) for name in {row["source"] for row in rows}}
     return [row | {"last_seen_at": row["last_seen_at"] or looked[row["source"]]} for row in rows]
@@ -137,14 +174,18 @@ def _last_look(connection: sa.Connection, source: str, moment: datetime) -> date
     return max(cast("datetime", row.first_at), sure)
 
 
-def first_look(connection: sa.Connection, source: str | None = None) -> datetime | None:
-    """When a source, or any, was first seen."""
-    query = sa.select(sa.type_coerce(sa.func.min(observations.c.first_at), UtcTime())).where(
-        observations.c.outcome != "failed"
+def first_looks(connection: sa.Connection, source: str | None = None) -> dict[str, datetime]:
+    """When each source, or this one, was first seen, by its name."""
+    first = sa.type_coerce(sa.func.min(observations.c.first_at), UtcTime())
+    query = (
+        sa.select(sources.c.name, first)
+        .join(observations, sources.c.id == observations.c.source_id)
+        .where(observations.c.outcome != "failed")
+        .group_by(sources.c.name)
+        .order_by(sources.c.name)
     )
-    if source:
-        query = query.join(sources, sources.c.id == observations.c.source_id).where(sources.c.name == source)
-    return connection.scalar(query)
+    rows = connection.execute(query.where(sources.c.name == source) if source else query)
+    return dict(rows.all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +237,11 @@ def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row
     for column, value in (
         (s.name, wanted.source),
         (t.entity, wanted.entity),
-        (t.from_state, wanted.from_state),
-        (t.to_state, wanted.to_state),
         (t.seq, wanted.seq),
     ):
         query = query.where(column == value) if value is not None else query
+    for column, word in ((t.from_state, wanted.from_state), (t.to_state, wanted.to_state)):
+        query = query.where(_is_word(column, word)) if word else query
     if wanted.since:
         query = query.where(t.observed_at >= wanted.since)
     if wanted.until:
@@ -287,15 +328,32 @@ def _is_region(found: Sequence[tuple[int, int]], source_id: Any, region_id: Any)
     return sa.or_(*((source_id == s) & (region_id == r) for s, r in found))
 
 
-def coverage(connection: sa.Connection, source: str | None = None, limit: int | None = None) -> list[Row]:
-    """Times that no successful poll covers, newest first; `until_at` None: still open."""
+def _is_word(column: Any, word: str) -> Any:
+    """Whether a column holds this word, in upper or lower case (databases know that of ASCII alone)."""
+    return (column == word) | (sa.func.upper(column) == word.upper())
+
+
+def coverage(
+    connection: sa.Connection,
+    source: str | None = None,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int | None = None,
+) -> list[Row]:
+    """Times that no successful poll covers, newest first; `until_at` None: still open.
+
+    `since`, `until`: only gaps that touch the time from the one to before the other.
+    """
     view = sa.table(
         "coverage_gaps",
         sa.column("source"),
         sa.column("from_at", UtcTime()),
         sa.column("until_at", UtcTime()),
-        *(sa.column(name) for name in ("seconds", "cause", "error", "failed_polls", "transitions", "seq")),
+        *(sa.column(name) for name in COVERAGE_FIELDS[3:]),
     )
     query = sa.select(view).order_by(view.c.from_at.desc(), view.c.source).limit(limit)
     query = query.where(view.c.source == source) if source else query
+    query = query.where(view.c.until_at.is_(None) | (view.c.until_at > since)) if since else query
+    query = query.where(view.c.from_at < until) if until else query
     return [dict(row) for row in connection.execute(query).mappings()]

@@ -77,10 +77,11 @@ class KindWriter:
         appeared = [self.shown.sightings[i] for i in self.change.appeared]
         returned = [self.shown.sightings[i] for i in self.change.reappeared]
         first = {"first_seen_at": self.now.first_at}
+        before = self._values_of(self.change.reappeared)
         insert(self.connection, CURRENT[self.kind], [self._current(s) | first for s in appeared])
         self._update_current(returned)
         self._insert_versions(appeared, {})
-        self._insert_versions(returned, self._values_of(self.change.reappeared))
+        self._insert_versions(returned, before)
         self._write_volume_types(appeared + returned)
 
     def _write_changed(self) -> None:

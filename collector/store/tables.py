@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from collector.inventory.entities import ENTITIES, Kind, Region
 from collector.store.engine import JsonList, UtcTime, time_check
 
-DERIVATION_REVISION = 1
+DERIVATION_REVISION = 2
 """Raised whenever the same evidence would give other derived rows."""
 
 metadata = sa.MetaData(
