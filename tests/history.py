@@ -12,6 +12,7 @@ from collector.poll import PollResult, open_writer, poll
 from collector.settings import Source
 from collector.store import lease, rebuild
 from collector.store.engine import reading
+from collector.store.replay import Comparison
 from collector.store.tables import metadata
 from collector.store.writer import Writer
 from tests import builders
@@ -116,6 +117,6 @@ class History:
     def present(self, table: str = "regions") -> set[int]:
         return {row["id"] for row in self.rows(table) if row["absent_since"] is None}
 
-    def rebuilt(self) -> rebuild.Rebuilt:
+    def rebuilt(self) -> Comparison:
         """What a rebuild would change."""
         return rebuild.rebuild(self.engine, self.source.name, check_only=True)

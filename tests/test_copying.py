@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from collector.errors import DatabaseError, LeaseHeldError, UsageError
 from collector.store import copying, lease, migrate
 from collector.store.engine import open_engine, reading, writing
-from collector.store.rebuild import rebuild, source_names
+from collector.store.rebuild import rebuild
+from collector.store.replay import source_names
 from collector.store.tables import metadata, sources
 from tests.builders import answer, keystone, metrics_database, region
 from tests.conftest import new_database

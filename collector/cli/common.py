@@ -63,7 +63,7 @@ def open_existing(context: click.Context) -> sa.Engine:
 def open_for_questions(context: click.Context, source: str | None = None) -> Iterator[sa.Connection]:
     """A connection that only reads. Raises UsageError where the database knows no such source."""
     from collector.store.engine import reading
-    from collector.store.rebuild import source_names
+    from collector.store.replay import source_names
 
     engine = open_existing(context)
     known = source_names(engine)

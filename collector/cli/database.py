@@ -12,7 +12,7 @@ from collector.cli.common import open_existing, open_for_writing, settings_of, s
 from collector.errors import SchemaError
 
 if TYPE_CHECKING:
-    from collector.store.rebuild import Difference
+    from collector.store.replay import Difference
 
 
 @click.group()
@@ -106,7 +106,7 @@ def rebuild(context: click.Context, check_only: bool, source: str | None) -> Non
       collector db rebuild --check
     """
     from collector.store.rebuild import rebuild as derive_again
-    from collector.store.rebuild import source_names
+    from collector.store.replay import source_names
 
     engine = open_existing(context) if check_only else open_for_writing(context)
     different = 0
@@ -137,9 +137,8 @@ def _in_words(difference: Difference) -> str:
     if difference.derived is None:
         return f"{where}: does not follow from the evidence"
     fields = [
-        f"{name}: stored {show(value) or 'NULL'}, derived {show(difference.derived[name]) or 'NULL'}"
-        for name, value in difference.stored.items()
-        if value != difference.derived[name]
+        f"{name}: stored {show(stored) or 'NULL'}, derived {show(derived) or 'NULL'}"
+        for name, stored, derived in difference.fields()
     ]
     return f"{where}: {'; '.join(fields)}"
 

@@ -285,12 +285,18 @@ def server_version(connection: sa.Connection) -> str:
     return f"PostgreSQL {connection.scalar(sa.text('SHOW server_version'))}"
 
 
-def integrity_errors(connection: sa.Connection, metadata: sa.MetaData) -> list[str]:
-    """What the database itself finds wrong: damage (SQLite), broken references, missing tables."""
+def integrity_errors(
+    connection: sa.Connection, metadata: sa.MetaData, *, thorough: bool = False
+) -> list[str]:
+    """What the database itself finds wrong: damage (SQLite), broken references, missing tables.
+
+    `thorough`: also whether indexes and constraints hold, row by row.
+    """
     missing = set(metadata.tables) - set(sa.inspect(connection).get_table_names())
     errors = [f"table {name} is missing" for name in sorted(missing)]
     if connection.dialect.name == "sqlite":
-        for (text,) in connection.exec_driver_sql("PRAGMA quick_check"):
+        pragma = "integrity_check" if thorough else "quick_check"
+        for (text,) in connection.exec_driver_sql(f"PRAGMA {pragma}"):
             errors += [] if text == "ok" else [text]
         for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
             errors.append(f"row {row[1]} of {row[0]} refers to a row of {row[2]} that does not exist")

@@ -1,0 +1,215 @@
+"""A source's history derived again, in a scratch SQLite database, and compared with what is stored.
+
+    replay    every observation, oldest first, through the same `derive` as polling
+    compare   the stored rows are copied beside the derived ones, just as they stand, and SQL compares them
+
+Memory does not grow with the history.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.errors import SchemaError, UsageError
+from collector.gcore.payload import listing_of
+from collector.store import evidence
+from collector.store.derive import derive, without_finals
+from collector.store.engine import JsonList, open_engine, reading
+from collector.store.tables import DERIVATION_REVISION, DERIVED, metadata, observations, observers, sources
+
+BATCH = 1000
+Progress = Callable[[int, int], None]
+"""Called with observations done and observations in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One derived row that is not as the evidence has it.
+
+    Values are as SQLite stores them: times as text, lists as JSON, booleans as 0 and 1.
+    """
+
+    table: str
+    key: Mapping[str, Any]
+    stored: Mapping[str, Any] | None
+    """None: the row is missing."""
+    derived: Mapping[str, Any] | None
+    """None: the row should not be there."""
+
+    def fields(self) -> list[tuple[str, Any, Any]]:
+        """The columns that differ, with the stored and the derived value; none where one of the rows is."""
+        stored, derived = self.stored or {}, self.derived or {}
+        return [(n, v, derived[n]) for n, v in stored.items() if n in derived and v != derived[n]]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was compared, and what differs."""
+
+    observations: int
+    rows: int
+    """Derived rows."""
+    different: int
+    """Rows that differ, are missing, or should not be there."""
+    examples: tuple[Difference, ...]
+    """The first differences, at most ten."""
+
+
+def source_names(engine: sa.Engine) -> list[str]:
+    """All sources that the database knows, by id."""
+    with reading(engine) as connection:
+        return list(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
+
+
+def source_id_of(connection: sa.Connection, source: str) -> int:
+    found = connection.execute(
+        sa.select(sources.c.id, sources.c.derivation_revision).where(sources.c.name == source)
+    ).one_or_none()
+    if found is None:
+        known = ", ".join(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
+        raise UsageError(f"there is no source {source!r}; known are: {known or 'none yet'}")
+    if found.derivation_revision > DERIVATION_REVISION:
+        raise SchemaError(
+            f"the history of source {source!r} was derived by a newer version (revision {found.derivation_revision}, "
+            f"this one has {DERIVATION_REVISION}); update this collector"
+        )
+    return int(found.id)
+
+
+class _AsStored(sa.types.UserDefinedType[Any]):
+    """A value as the database gives it: nothing that stands there may be mended by reading it."""
+
+    cache_ok = True
+
+
+def _table(name: str, like: sa.Table, retype: Callable[[Any], Any] = lambda type_: type_) -> sa.Table:
+    """A table of this name with the columns of another, without its constraints."""
+    return sa.Table(name, sa.MetaData(), *(sa.Column(c.name, retype(c.type)) for c in like.columns))
+
+
+def as_stored(table: sa.Table) -> sa.Table:
+    """The same table, its values untyped."""
+    return _table(table.name, table, lambda _: _AsStored())
+
+
+def _lists_as_text(table: sa.Table) -> sa.Table:
+    return _table(table.name, table, lambda type_: sa.Text() if isinstance(type_, JsonList) else type_)
+
+
+STORED = {table: _table(f"stored_{table.name}", table) for table in DERIVED}
+"""In the scratch database: the derived rows as they stand in the real one."""
+SURPLUS = {table: _table(f"surplus_{table.name}", table) for table in DERIVED}
+"""Those of them that do not follow from the evidence, exactly so."""
+LACKING = {table: _table(f"lacking_{table.name}", table) for table in DERIVED}
+"""Derived rows that do not stand in the real database, exactly so."""
+
+
+@contextmanager
+def scratch_database() -> Iterator[sa.Connection]:
+    """An empty database of our schema, on disk, gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="collector-") as folder:
+        engine = open_engine(f"sqlite:///{Path(folder) / 'scratch.db'}")
+
+        @sa.event.listens_for(engine, "connect")
+        def connect(raw: Any, _: Any) -> None:
+            for pragma in ("foreign_keys = OFF", "synchronous = OFF"):
+                raw.execute(f"PRAGMA {pragma}").close()
+
+        try:
+            with engine.connect().execution_options(writes=True) as connection, connection.begin():
+                metadata.create_all(connection)
+                for tables in (STORED, SURPLUS, LACKING):
+                    for table in tables.values():
+                        table.create(connection)
+                yield connection
+        finally:
+            engine.dispose()
+
+
+def replay(
+    live: sa.Connection, scratch: sa.Connection, source_id: int, after: int, progress: Progress | None
+) -> int:
+    """Derive all observations after seq `after`. Returns the newest seq."""
+    o = observations.c
+    newest = live.scalar(sa.select(sources.c.newest_seq).where(sources.c.id == source_id)) or 0
+    # The row that was the newest may have been extended since, and an observer may be new.
+    scratch.execute(sa.delete(observations).where(o.seq == after))
+    scratch.execute(sa.delete(observers))
+    _copy(live, scratch, observers, observers, source_id)
+    for start in range(after, newest, BATCH):
+        end = min(start + BATCH, newest)
+        first = start if start == after else start + 1
+        _copy(live, scratch, observations, observations, source_id, o.seq.between(first, end))
+        applied = scratch.execute(
+            sa.select(o.seq, o.payload)
+            .where(o.seq > start, o.seq <= end, o.payload.is_not(None))
+            .order_by(o.seq)
+        ).all()
+        for seq, payload in applied:
+            listing = listing_of(evidence.load(live, source_id, payload))
+            derive(scratch, source_id, without_finals(evidence.look(scratch, source_id, seq)), listing)
+            if progress:
+                progress(seq, newest)
+    return newest
+
+
+def compare(live: sa.Connection, scratch: sa.Connection, source_id: int, done: int) -> Comparison:
+    """Find all differences and keep them in the scratch database, so that applying them takes no thought.
+
+    `done`: the newest observation that was replayed.
+    """
+    rows = different = 0
+    examples: list[Difference] = []
+    for table, stored in STORED.items():
+        surplus, lacking = SURPLUS[table], LACKING[table]
+        for each in (stored, surplus, lacking):
+            scratch.execute(sa.delete(each))
+        retyped = as_stored if live.dialect.name == "sqlite" else _lists_as_text
+        _copy(live, scratch, retyped(table), retyped(stored), source_id)
+        names = [c.name for c in table.columns]
+        ours, theirs = sa.select(table), sa.select(stored)
+        scratch.execute(sa.insert(lacking).from_select(names, ours.except_(theirs)))
+        scratch.execute(sa.insert(surplus).from_select(names, theirs.except_(ours)))
+        rows += scratch.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+        sides = [
+            sa.select(*(side.c[k] for k in keys_of(table)))
+            for side in (as_stored(surplus), as_stored(lacking))
+        ]
+        differing = sides[0].union(sides[1]).subquery()
+        different += scratch.scalar(sa.select(sa.func.count()).select_from(differing)) or 0
+        first = sa.select(differing).order_by(*differing.c).limit(10 - len(examples))
+        examples += [_difference(scratch, table, tuple(key)) for key in scratch.execute(first)]
+    return Comparison(done, rows, different, tuple(examples))
+
+
+def keys_of(table: sa.Table) -> list[str]:
+    """Names of the primary key's columns."""
+    return [c.name for c in table.primary_key.columns]
+
+
+def _difference(scratch: sa.Connection, table: sa.Table, key: tuple[Any, ...]) -> Difference:
+    named = dict(zip(keys_of(table), key, strict=True))
+
+    def row(side: sa.Table) -> dict[str, Any] | None:
+        found = scratch.execute(sa.select(as_stored(side)).filter_by(**named)).mappings().one_or_none()
+        return None if found is None else dict(found)
+
+    return Difference(table.name, named, row(STORED[table]), row(table))
+
+
+def _copy(
+    live: sa.Connection, scratch: sa.Connection, table: sa.Table, into: sa.Table, source_id: int, *where: Any
+) -> None:
+    """Copy rows of one source, in batches."""
+    rows = live.execute(
+        sa.select(table).where(table.c.source_id == source_id, *where), execution_options={"yield_per": BATCH}
+    )
+    for batch in rows.mappings().partitions(BATCH):
+        scratch.execute(sa.insert(into), [dict(row) for row in batch])

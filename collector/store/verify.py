@@ -1,0 +1,330 @@
+"""Is this history what was seen? Checked from the evidence up, in one read transaction a source.
+
+    1. chain      every observation: number, link to the one before, both digests; who looked
+    2. payloads   every answer: its content against its address, its form, whether anything refers to it
+    3. derived    everything else derived again, and compared row by row with what is stored
+    4. database   what the database itself finds damaged, rows of no source (`verify_database`)
+
+A later step is not taken where an earlier one found something: what follows from altered evidence proves
+nothing. Who can write the database can also make all digests anew, or cut the newest observations off: only a
+head that was kept outside tells. `UNPROVEN` names what no step covers.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from collector.errors import IntegrityError
+from collector.gcore.jsontext import CANONICAL_VERSION
+from collector.gcore.payload import stored_document
+from collector.store import chain
+from collector.store.engine import JsonList, integrity_errors, reading
+from collector.store.replay import (
+    BATCH,
+    Comparison,
+    Progress,
+    compare,
+    replay,
+    scratch_database,
+    source_id_of,
+)
+from collector.store.tables import DERIVATION_REVISION, metadata, observations, observers, payloads, sources
+
+Verdict = Literal["good", "stale", "altered"]
+MAX_BREAKS = 10
+"""So many are told, the first ones."""
+
+UNPROVEN: Mapping[str, tuple[str, ...]] = {
+    "sources": ("id", "lease_owner", "lease_expires_at", "lease_epoch", "key_salt", "derivation_revision"),
+    "observations (the newest of a source, until the next one opens)": chain.CLOSING,
+    "webhook_deliveries": ("all",),
+}
+"""Columns that may be edited without being found: they are work in progress, or say nothing of the cloud."""
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """One place where the database is not as the evidence, or its own digests, have it."""
+
+    table: str
+    key: Mapping[str, Any]
+    field: str | None
+    """None: the whole row."""
+    stored: Any
+    expected: Any
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was checked of one source, and what was found."""
+
+    source: str
+    verdict: Verdict
+    """stale: derived by older rules, `db rebuild` mends it; altered: somebody edited, or something broke."""
+    head: str | None
+    """The newest opening digest; None before the first poll."""
+    observations: int
+    polls: int
+    payloads: int
+    derived_rows: int | None
+    """None: not derived, since the evidence is broken."""
+    different: int
+    """Derived rows that differ."""
+    breaks: tuple[Break, ...]
+    """The first ones, at most ten."""
+    heads: Mapping[str, int]
+    """Of the heads that were asked about: those that the chain has, with their observations."""
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What the steps have found so far."""
+
+    asked: Collection[str]
+    observations: int = 0
+    polls: int = 0
+    payloads: int = 0
+    head: str | None = None
+    heads: dict[str, int] = field(default_factory=dict)
+    breaks: list[Break] = field(default_factory=list)
+
+    def add(
+        self,
+        table: str,
+        key: Mapping[str, Any],
+        why: str,
+        field: str | None = None,
+        stored: Any = None,
+        expected: Any = None,
+    ) -> None:
+        if len(self.breaks) < MAX_BREAKS:
+            self.breaks.append(Break(table, key, field, stored, expected, why))
+
+
+def verify(
+    engine: sa.Engine, source: str, *, heads: Collection[str] = (), progress: Progress | None = None
+) -> Verification:
+    """Check one source. `heads`: digests that were kept outside, to be looked for in the chain.
+
+    `progress` is called with answers and observations done, and all of them. Raises UsageError where there is
+    no such source, SchemaError where a newer version derived its history.
+    """
+    with reading(engine) as live:
+        source_id = source_id_of(live, source)
+        row = live.execute(sa.select(sources).where(sources.c.id == source_id)).one()
+        found = _Findings(heads)
+        _check_chain(live, source_id, source, row.newest_seq, found)
+        answers = _count(live, payloads, source_id)
+        steps = answers + row.newest_seq
+
+        def after(done: int, _: int) -> None:
+            if progress:
+                progress(answers + done, steps)
+
+        for number, _ in enumerate(_check_payloads(live, source_id, found)):
+            if progress:
+                progress(number + 1, steps)
+        comparison = None if found.breaks else _check_derived(live, source_id, found, after)
+    is_older = row.derivation_revision < DERIVATION_REVISION
+    verdict: Verdict = "good"
+    if found.breaks or (comparison and comparison.different):
+        verdict = "altered"
+    if is_older and comparison:
+        verdict = "stale"
+    return Verification(
+        source=source,
+        verdict=verdict,
+        head=found.head,
+        observations=found.observations,
+        polls=found.polls,
+        payloads=found.payloads,
+        derived_rows=comparison.rows if comparison else None,
+        different=comparison.different if comparison else 0,
+        breaks=tuple(found.breaks),
+        heads=found.heads,
+    )
+
+
+def verify_database(engine: sa.Engine) -> list[Break]:
+    """What is wrong with the database as a whole: damage, and rows of sources that do not exist."""
+    found = _Findings(())
+    with reading(engine) as connection:
+        for text in integrity_errors(connection, metadata, thorough=True):
+            found.add("(database)", {}, text)
+        known = sa.select(sources.c.id)
+        for table in metadata.sorted_tables:
+            if "source_id" in table.c and table.name in sa.inspect(connection).get_table_names():
+                strange = sa.select(table.c.source_id).where(table.c.source_id.not_in(known)).distinct()
+                for source_id in connection.scalars(strange):
+                    found.add(
+                        table.name, {"source_id": source_id}, "rows of a source that does not exist"
+                    )
+    return found.breaks
+
+
+# 1. The chain
+
+
+def _check_chain(live: sa.Connection, source_id: int, source: str, newest: int, found: _Findings) -> None:
+    o, who = observations.c, observers.c
+    rows = live.execute(
+        sa.select(
+            observations,
+            sa.type_coerce(o.missing, sa.Text).label("missing_text"),
+            *(who[name] for name in chain.OBSERVER),
+            payloads.c.address,
+        )
+        .outerjoin(observers, (who.source_id == o.source_id) & (who.id == o.observer_id))
+        .outerjoin(payloads, (payloads.c.source_id == o.source_id) & (payloads.c.address == o.payload))
+        .where(o.source_id == source_id)
+        .order_by(o.seq),
+        execution_options={"yield_per": BATCH},
+    ).mappings()
+    first_used: dict[int, Any] = {}
+    expected, previous = 1, chain.GENESIS
+    try:
+        for row in rows:
+            while expected < row["seq"] and len(found.breaks) < MAX_BREAKS:
+                found.add("observations", {"seq": expected}, "this row is missing")
+                expected, previous = expected + 1, ""
+            _check_observation(row, source, previous, row["seq"] == newest, found)
+            first_used.setdefault(row["observer_id"], row["first_asked_at"])
+            found.observations += 1
+            found.polls += row["polls"]
+            found.head = row["opening_digest"]
+            if found.head in found.asked:
+                found.heads[found.head] = row["seq"]
+            expected, previous = row["seq"] + 1, row["digest"] or ""
+    except (ValueError, TypeError) as error:
+        key = {"seq": expected}
+        found.add("observations", key, f"this row, or one soon after it, can't be read: {error}")
+        return
+    if expected != newest + 1:
+        key = {"name": source}
+        why = "not the number of the newest observation"
+        found.add("sources", key, why, "newest_seq", newest, expected - 1)
+    _check_observers(live, source_id, first_used, found)
+
+
+def _check_observation(
+    row: Mapping[str, Any], source: str, previous: str, is_newest: bool, found: _Findings
+) -> None:
+    """`previous`: the digest of the row before; empty where that row is missing."""
+    key = {"seq": row["seq"]}
+
+    def check(name: str, expected: Any, why: str) -> None:
+        if row[name] != expected:
+            found.add("observations", key, why, name, row[name], expected)
+
+    if previous:
+        check("previous_digest", previous, "the link to the row before is broken")
+    if row["key_fingerprint"] is None:
+        found.add("observers", {"id": row["observer_id"]}, "this row is missing")
+        return
+    opening = chain.opening_digest(source, row, row)
+    check("opening_digest", opening, f"one of these was edited: {', '.join(chain.OPENING)}, or who looked")
+    if row["missing_text"] != JsonList().process_bind_param(row["missing"], sa.engine.default.DefaultDialect()):
+        found.add("observations", key, "not as it is written", "missing", row["missing_text"], row["missing"])
+    if is_newest:
+        check("digest", None, "the newest observation is open")
+    else:
+        closing = chain.closing_digest(row)
+        check("digest", closing, f"one of these was edited: {', '.join(chain.CLOSING)}")
+    if row["payload"] is not None and row["address"] is None:
+        found.add("payloads", {"address": row["payload"]}, "this row is missing")
+
+
+def _check_observers(
+    live: sa.Connection, source_id: int, first_used: Mapping[int, Any], found: _Findings
+) -> None:
+    """Observers count from 1 in the order of their first poll, and each has looked."""
+    rows = live.execute(
+        sa.select(observers).where(observers.c.source_id == source_id).order_by(observers.c.id)
+    )
+    order = {observer_id: number for number, observer_id in enumerate(first_used, 1)}
+    for row in rows.mappings():
+        key = {"id": row["id"]}
+        if row["id"] not in order:
+            found.add("observers", key, "no observation is by this observer")
+        elif order[row["id"]] != row["id"]:
+            found.add("observers", key, "not in the order of their first polls", "id", row["id"], order[row["id"]])
+        elif row["first_used_at"] != first_used[row["id"]]:
+            why = "not when this observer's first poll asked"
+            found.add("observers", key, why, "first_used_at", row["first_used_at"], first_used[row["id"]])
+
+
+# 2. The answers
+
+
+def _check_payloads(live: sa.Connection, source_id: int, found: _Findings) -> Iterator[None]:
+    """Yields after each answer."""
+    p, o = payloads.c, observations.c
+    is_used = sa.exists().where(o.source_id == p.source_id, o.payload == p.address)
+    rows = live.execute(
+        sa.select(payloads, is_used.label("is_used")).where(p.source_id == source_id).order_by(p.address),
+        execution_options={"yield_per": 100},
+    ).mappings()
+    for row in rows:
+        found.payloads += 1
+        _check_payload(row, found)
+        yield
+
+
+def _check_payload(row: Mapping[str, Any], found: _Findings) -> None:
+    key = {"address": row["address"]}
+    if not row["is_used"]:
+        found.add("payloads", key, "no observation has this answer")
+    try:
+        unpacker = zlib.decompressobj()
+        text = unpacker.decompress(row["body"]) + unpacker.flush()
+        document = stored_document(text)
+        canonical = document.canonical()
+    except (ValueError, TypeError, KeyError, AttributeError, zlib.error, RecursionError):
+        found.add("payloads", key, "this answer can't be read", "body")
+        return
+    facts = {
+        "address": document.address,
+        "canonical_version": CANONICAL_VERSION,
+        "size": len(canonical),
+        "compressed_size": len(row["body"]),
+    }
+    for name, expected in facts.items():
+        if row[name] != expected:
+            found.add("payloads", key, "not what the content says", name, row[name], expected)
+    if text != canonical or unpacker.unused_data or not unpacker.eof:
+        found.add("payloads", key, "not in canonical form", "body")
+
+
+# 3. What follows from them
+
+
+def _check_derived(
+    live: sa.Connection, source_id: int, found: _Findings, progress: Progress
+) -> Comparison | None:
+    with scratch_database() as scratch:
+        try:
+            done = replay(live, scratch, source_id, 0, progress)
+        except IntegrityError as error:
+            found.add("payloads", {}, str(error))
+            return None
+        comparison = compare(live, scratch, source_id, done)
+    for example in comparison.examples:
+        if example.stored is None:
+            found.add(example.table, example.key, "this row is missing", expected=example.derived)
+        elif example.derived is None:
+            why = "this row does not follow from the evidence"
+            found.add(example.table, example.key, why, stored=example.stored)
+        for name, stored, derived in example.fields():
+            found.add(example.table, example.key, "not what the evidence says", name, stored, derived)
+    return comparison
+
+
+def _count(connection: sa.Connection, table: sa.Table, source_id: int) -> int:
+    query = sa.select(sa.func.count()).select_from(table).where(table.c.source_id == source_id)
+    return connection.scalar(query) or 0
