@@ -15,6 +15,7 @@ import click
 
 from collector import __version__
 from collector.cli import questions
+from collector.cli.audit import audit
 from collector.cli.database import db
 from collector.cli.demo import demo
 from collector.cli.doctor import doctor
@@ -56,6 +57,7 @@ for command in (
     questions.diff,
     doctor,
     simulate,
+    audit,
     db,
 ):
     cli.add_command(command)

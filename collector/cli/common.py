@@ -66,10 +66,10 @@ def open_for_questions(context: click.Context, source: str | None = None) -> Ite
     from collector.store.replay import source_names
 
     engine = open_existing(context)
-    known = source_names(engine)
-    if source is not None and source not in known:
-        raise UsageError(f"there is no source {source!r}; known are: {', '.join(known) or 'none yet'}")
     with reading(engine) as connection:
+        known = source_names(connection)
+        if source is not None and source not in known:
+            raise UsageError(f"there is no source {source!r}; known are: {', '.join(known) or 'none yet'}")
         yield connection
     engine.dispose()
 
@@ -113,6 +113,20 @@ def _other_schema(revision: str, newest: str) -> str:
         f"the database has schema {revision}, which a newer version made; this one knows up to {newest}: "
         "update the collector"
     )
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, in a terminal only; yields what to call with how much is done, and how much there is."""
+    with click.progressbar(
+        length=1, label=label, file=sys.stderr, width=30, hidden=not sys.stderr.isatty()
+    ) as bar:
+
+        def progress(done: int, all_: int) -> None:
+            bar.length = all_
+            bar.update(done - bar.pos)
+
+        yield progress
 
 
 # Printing

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.cli.common import open_existing, open_for_writing, settings_of, show
+from collector.cli.common import open_existing, open_for_writing, progress_bar, settings_of, show
 from collector.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -105,20 +105,16 @@ def rebuild(context: click.Context, check_only: bool, source: str | None) -> Non
     Example:
       collector db rebuild --check
     """
+    from collector.store.engine import reading
     from collector.store.rebuild import rebuild as derive_again
     from collector.store.replay import source_names
 
     engine = open_existing(context) if check_only else open_for_writing(context)
+    with reading(engine) as connection:
+        names = [source] if source else source_names(connection)
     different = 0
-    for name in [source] if source else source_names(engine):
-        with click.progressbar(
-            length=1, label=name, file=sys.stderr, width=30, hidden=not sys.stderr.isatty()
-        ) as bar:
-
-            def progress(done: int, all_: int, bar: object = bar) -> None:
-                bar.length = all_  # type: ignore[attr-defined]
-                bar.update(done - bar.pos)  # type: ignore[attr-defined]
-
+    for name in names:
+        with progress_bar(name) as progress:
             result = derive_again(engine, name, check_only=check_only, progress=progress)
         different += result.different
         would = "would change" if check_only else "changed"

@@ -125,8 +125,13 @@ def _texts(document: Document) -> Iterable[str]:
 
 
 def _order(record: Record) -> tuple[bool, int, str]:
-    record_id = _id(record.value.get("id")) if isinstance(record.value, dict) else None
-    return (record_id is None, record_id or 0, record.text)
+    region_id = record_id(record)
+    return (region_id is None, region_id or 0, record.text)
+
+
+def record_id(record: Record) -> int | None:
+    """The id of a record, where it has a usable one."""
+    return _id(record.value.get("id")) if isinstance(record.value, dict) else None
 
 
 def _a(value: Any) -> str:

@@ -8,7 +8,7 @@ transaction another session.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,10 +76,15 @@ class JsonList(sa.types.TypeDecorator[tuple[Any, ...]]):
     cache_ok = True
 
     def process_bind_param(self, value: tuple[Any, ...] | None, dialect: Dialect) -> str | None:
-        return None if value is None else json.dumps(list(value), separators=(",", ":"))
+        return None if value is None else list_text(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[Any, ...] | None:
         return None if value is None else tuple(json.loads(value))
+
+
+def list_text(values: Sequence[Any]) -> str:
+    """A list as it is stored: compact JSON."""
+    return json.dumps(list(values), separators=(",", ":"))
 
 
 def time_text(moment: datetime) -> str:

@@ -21,7 +21,7 @@ from collector.errors import SchemaError, UsageError
 from collector.gcore.payload import listing_of
 from collector.store import evidence
 from collector.store.derive import derive, without_finals
-from collector.store.engine import JsonList, open_engine, reading
+from collector.store.engine import JsonList, open_engine
 from collector.store.tables import DERIVATION_REVISION, DERIVED, metadata, observations, observers, sources
 
 BATCH = 1000
@@ -62,10 +62,9 @@ class Comparison:
     """The first differences, at most ten."""
 
 
-def source_names(engine: sa.Engine) -> list[str]:
+def source_names(connection: sa.Connection) -> list[str]:
     """All sources that the database knows, by id."""
-    with reading(engine) as connection:
-        return list(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
+    return list(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
 
 
 def source_id_of(connection: sa.Connection, source: str) -> int:
@@ -73,7 +72,7 @@ def source_id_of(connection: sa.Connection, source: str) -> int:
         sa.select(sources.c.id, sources.c.derivation_revision).where(sources.c.name == source)
     ).one_or_none()
     if found is None:
-        known = ", ".join(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
+        known = ", ".join(source_names(connection))
         raise UsageError(f"there is no source {source!r}; known are: {known or 'none yet'}")
     if found.derivation_revision > DERIVATION_REVISION:
         raise SchemaError(

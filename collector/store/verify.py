@@ -23,7 +23,7 @@ from collector.errors import IntegrityError
 from collector.gcore.jsontext import CANONICAL_VERSION
 from collector.gcore.payload import stored_document
 from collector.store import chain
-from collector.store.engine import JsonList, integrity_errors, reading
+from collector.store.engine import integrity_errors, list_text, reading
 from collector.store.replay import (
     BATCH,
     Comparison,
@@ -110,27 +110,34 @@ class _Findings:
 def verify(
     engine: sa.Engine, source: str, *, heads: Collection[str] = (), progress: Progress | None = None
 ) -> Verification:
+    """Check one source, in a read transaction of its own. See `verify_source`."""
+    with reading(engine) as live:
+        return verify_source(live, source, heads=heads, progress=progress)
+
+
+def verify_source(
+    live: sa.Connection, source: str, *, heads: Collection[str] = (), progress: Progress | None = None
+) -> Verification:
     """Check one source. `heads`: digests that were kept outside, to be looked for in the chain.
 
     `progress` is called with answers and observations done, and all of them. Raises UsageError where there is
     no such source, SchemaError where a newer version derived its history.
     """
-    with reading(engine) as live:
-        source_id = source_id_of(live, source)
-        row = live.execute(sa.select(sources).where(sources.c.id == source_id)).one()
-        found = _Findings(heads)
-        _check_chain(live, source_id, source, row.newest_seq, found)
-        answers = _count(live, payloads, source_id)
-        steps = answers + row.newest_seq
+    source_id = source_id_of(live, source)
+    row = live.execute(sa.select(sources).where(sources.c.id == source_id)).one()
+    found = _Findings(heads)
+    _check_chain(live, source_id, source, row.newest_seq, found)
+    answers = _count(live, payloads, source_id)
+    steps = answers + row.newest_seq
 
-        def after(done: int, _: int) -> None:
-            if progress:
-                progress(answers + done, steps)
+    def after(done: int, _: int) -> None:
+        if progress:
+            progress(answers + done, steps)
 
-        for number, _ in enumerate(_check_payloads(live, source_id, found)):
-            if progress:
-                progress(number + 1, steps)
-        comparison = None if found.breaks else _check_derived(live, source_id, found, after)
+    for number, _ in enumerate(_check_payloads(live, source_id, found)):
+        if progress:
+            progress(number + 1, steps)
+    comparison = None if found.breaks else _check_derived(live, source_id, found, after)
     is_older = row.derivation_revision < DERIVATION_REVISION
     verdict: Verdict = "good"
     if found.breaks or (comparison and comparison.different):
@@ -162,9 +169,7 @@ def verify_database(engine: sa.Engine) -> list[Break]:
             if "source_id" in table.c and table.name in sa.inspect(connection).get_table_names():
                 strange = sa.select(table.c.source_id).where(table.c.source_id.not_in(known)).distinct()
                 for source_id in connection.scalars(strange):
-                    found.add(
-                        table.name, {"source_id": source_id}, "rows of a source that does not exist"
-                    )
+                    found.add(table.name, {"source_id": source_id}, "rows of a source that does not exist")
     return found.breaks
 
 
@@ -193,7 +198,7 @@ def _check_chain(live: sa.Connection, source_id: int, source: str, newest: int, 
             while expected < row["seq"] and len(found.breaks) < MAX_BREAKS:
                 found.add("observations", {"seq": expected}, "this row is missing")
                 expected, previous = expected + 1, ""
-            _check_observation(row, source, previous, row["seq"] == newest, found)
+            _check_observation(dict(row), source, previous, row["seq"] == newest, found)
             first_used.setdefault(row["observer_id"], row["first_asked_at"])
             found.observations += 1
             found.polls += row["polls"]
@@ -206,9 +211,8 @@ def _check_chain(live: sa.Connection, source_id: int, source: str, newest: int, 
         found.add("observations", key, f"this row, or one soon after it, can't be read: {error}")
         return
     if expected != newest + 1:
-        key = {"name": source}
         why = "not the number of the newest observation"
-        found.add("sources", key, why, "newest_seq", newest, expected - 1)
+        found.add("sources", {"name": source}, why, "newest_seq", newest, expected - 1)
     _check_observers(live, source_id, first_used, found)
 
 
@@ -229,8 +233,8 @@ def _check_observation(
         return
     opening = chain.opening_digest(source, row, row)
     check("opening_digest", opening, f"one of these was edited: {', '.join(chain.OPENING)}, or who looked")
-    if row["missing_text"] != JsonList().process_bind_param(row["missing"], sa.engine.default.DefaultDialect()):
-        found.add("observations", key, "not as it is written", "missing", row["missing_text"], row["missing"])
+    if row["missing"] is not None:
+        check("missing_text", list_text(row["missing"]), "the list is spelled otherwise")
     if is_newest:
         check("digest", None, "the newest observation is open")
     else:
@@ -253,7 +257,9 @@ def _check_observers(
         if row["id"] not in order:
             found.add("observers", key, "no observation is by this observer")
         elif order[row["id"]] != row["id"]:
-            found.add("observers", key, "not in the order of their first polls", "id", row["id"], order[row["id"]])
+            found.add(
+                "observers", key, "not in the order of their first polls", "id", row["id"], order[row["id"]]
+            )
         elif row["first_used_at"] != first_used[row["id"]]:
             why = "not when this observer's first poll asked"
             found.add("observers", key, why, "first_used_at", row["first_used_at"], first_used[row["id"]])
@@ -272,7 +278,7 @@ def _check_payloads(live: sa.Connection, source_id: int, found: _Findings) -> It
     ).mappings()
     for row in rows:
         found.payloads += 1
-        _check_payload(row, found)
+        _check_payload(dict(row), found)
         yield
 
 

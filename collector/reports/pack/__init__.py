@@ -1,0 +1,179 @@
+"""A pack for an auditor: one ZIP with everything that a claim about a time rests on, and how to check it.
+
+The listings are asked for by `queries.sql`, which is in the pack; `check.py` checks a pack and shares no code with
+the collector; `README.txt` is the page that explains both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from importlib import resources
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector import __version__
+from collector.errors import IntegrityError, UsageError
+from collector.gcore import jsontext
+from collector.gcore.payload import Document, record_id
+from collector.store.engine import UtcTime, time_text
+from collector.store.evidence import load
+from collector.store.replay import Progress, source_id_of
+from collector.store.verify import Verification, verify_source
+
+FORMAT = 1
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+"""The same content gives the same bytes."""
+
+Json = dict[str, Any]
+
+
+def build(
+    connection: sa.Connection,
+    source: str,
+    start: datetime,
+    end: datetime,
+    *,
+    made_at: datetime,
+    regions: Collection[int] | None = None,
+    progress: Progress | None = None,
+) -> tuple[bytes, Verification]:
+    """The bytes of the ZIP, and the verification of the source, all of one state of the database.
+
+    `regions`: only what is about these. Raises IntegrityError where the history is not good, UsageError where
+    nothing was observed before the end.
+    """
+    verified = verify_source(connection, source, progress=progress)
+    if verified.verdict != "good":
+        raise IntegrityError(
+            f"the history of source {source!r} is {verified.verdict}, so nothing was packed: "
+            "`collector audit verify` says what is wrong"
+        )
+    content = _Content(connection, source_id_of(connection, source), start, end, regions)
+    files = content.files()
+    facts: Json = {
+        "format": FORMAT,
+        "source": source,
+        "from": time_text(start),
+        "to": time_text(end),
+        "regions": None if regions is None else sorted(regions),
+        "answers_up_to": content.up_to,
+        "head": {"seq": verified.observations, "digest": verified.head},
+        "made_at": time_text(made_at),
+        "collector_version": __version__,
+        "verification": asdict(verified),
+    }
+    which = (
+        "all regions and keystones" if regions is None else f"regions {', '.join(map(str, sorted(regions)))}"
+    )
+    page = _resource("README.txt").format(
+        source=source,
+        start=facts["from"],
+        end=facts["to"],
+        which=which,
+        head=verified.head,
+        head_seq=verified.observations,
+        first_seq=content.first_seq,
+        made_at=facts["made_at"],
+        version=__version__,
+        verdict=verified.verdict,
+        observations=verified.observations,
+        payloads=verified.payloads,
+        derived_rows=verified.derived_rows,
+    )
+    files |= {
+        "README.txt": page.encode(),
+        "queries.sql": _resource("queries.sql").encode(),
+        "check.py": _resource("check.py").encode(),
+    }
+    return _zip(facts, files), verified
+
+
+class _Content:
+    """The listings of one pack."""
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        source_id: int,
+        start: datetime,
+        end: datetime,
+        regions: Collection[int] | None,
+    ) -> None:
+        self._connection, self._regions = connection, regions
+        self._bound: Json = {"source": source_id, "from_at": start, "to_at": end}
+        self._transitions = [t for t in self._ask("transitions") if self._is_about(t)]
+        ending = self._ask("ending")[0]["up_to"]
+        if ending is None:
+            raise UsageError("there is no answer to pack: no poll has succeeded yet")
+        self.first_seq: int = self._ask("beginning")[0]["first_seq"]
+        self.up_to: int = max([ending, *(t["seq"] for t in self._transitions)])
+        self._bound |= {"first_seq": self.first_seq, "up_to": self.up_to}
+
+    def files(self) -> dict[str, bytes]:
+        observations = self._ask("observations")
+        for row in observations:
+            row["missing"] = None if row["missing"] is None else json.loads(row["missing"])
+        return {
+            "transitions.jsonl": _lines(self._transitions),
+            "unseen.jsonl": _lines(row for row in self._ask("unseen") if self._is_about(row)),
+            "gaps.jsonl": _lines(self._ask("gaps")),
+            "observations.jsonl": _lines(observations),
+            "answers.jsonl": _lines(self._answer(row["address"]) for row in self._ask("answers")),
+        }
+
+    def _is_about(self, row: Mapping[str, Any]) -> bool:
+        return self._regions is None or (row["entity"] == "region" and row["entity_id"] in self._regions)
+
+    def _answer(self, address: str) -> Json:
+        document: Document = load(self._connection, self._bound["source"], address)
+        records: list[Json] = []
+        for record in document.records:
+            if self._regions is None or record_id(record) in self._regions:
+                records.append({"text": record.text})
+            else:
+                records.append({"hash": hashlib.sha256(record.text.encode()).hexdigest()})
+        return {"address": address, "envelope": jsontext.dumps(dict(document.envelope)), "records": records}
+
+    def _ask(self, name: str) -> list[Json]:
+        """Rows of a query of `queries.sql`, times as text."""
+        query = sa.text(_queries()[name])
+        bound = {n: v for n, v in self._bound.items() if f":{n}" in query.text}
+        times = [sa.bindparam(n, type_=UtcTime()) for n in ("from_at", "to_at") if n in bound]
+        rows = self._connection.execute(query.bindparams(*times), bound).mappings()
+        return [
+            {str(k): time_text(v) if isinstance(v, datetime) else v for k, v in row.items()} for row in rows
+        ]
+
+
+def _queries() -> dict[str, str]:
+    parts = re.split(r"^-- name: (\w+)\n", _resource("queries.sql"), flags=re.MULTILINE)
+    return {name: text.strip().rstrip(";") for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _resource(name: str) -> str:
+    return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(dict(row)) + "\n" for row in rows).encode("ascii")
+
+
+def _zip(facts: Json, files: Mapping[str, bytes]) -> bytes:
+    facts["files"] = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
+    whole = {"pack.json": json.dumps(facts, indent=2).encode("ascii"), **files}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in sorted(whole):
+            entry = zipfile.ZipInfo(name, _ZIP_TIME)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, whole[name])
+    return packed.getvalue()

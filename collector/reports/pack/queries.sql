@@ -1,0 +1,62 @@
+-- What an audit pack holds, as it is asked of the database. :source is the source's number, :from_at and :to_at the time
+-- asked for, :first_seq and :up_to the first and the last observation whose answers are in the pack.
+
+-- name: transitions
+-- Transitions whose window touches the time asked for; one without not_before by when it was observed.
+SELECT t.entity, t.entity_id, t.kind, t.from_state, t.to_state, t.not_before, t.observed_at, t.basis,
+    t.first_missing_at, t.seq
+FROM state_transitions t
+WHERE t.source_id = :source AND t.observed_at >= :from_at
+    AND COALESCE(t.not_before, t.observed_at) < :to_at
+ORDER BY t.seq, t.entity DESC, t.entity_id;
+
+-- name: unseen
+-- Times in which something that is present was not shown.
+SELECT u.entity, u.entity_id, u.from_at, u.missed_at, u.until_at, u.cause, u.shown_seq, u.missed_seq, u.until_seq
+FROM unseen u
+WHERE u.source_id = :source AND u.from_at < :to_at
+    AND (u.until_at IS NULL OR u.until_at > :from_at)
+ORDER BY u.missed_seq, u.entity DESC, u.entity_id;
+
+-- name: gaps
+-- Times without any successful poll.
+SELECT g.from_at, g.until_at, g.seconds, g.cause, g.error, g.failed_polls
+FROM coverage_gaps g JOIN sources s ON s.name = g.source
+WHERE s.id = :source AND g.from_at < :to_at AND (g.until_at IS NULL OR g.until_at > :from_at)
+ORDER BY g.from_at;
+
+-- name: beginning
+-- The observation at which the pack has to begin: the last successful one before the time asked for, or that of a
+-- transition's not_before, or the last one that showed what was unseen, whichever is the earliest.
+SELECT MIN(seq) AS first_seq FROM (
+    SELECT COALESCE(MAX(o.seq), 1) AS seq FROM observations o
+    WHERE o.source_id = :source AND o.outcome <> 'failed' AND o.first_at <= :from_at
+    UNION ALL
+    SELECT MIN(o.seq) FROM observations o JOIN state_transitions t ON t.source_id = o.source_id
+        AND o.last_asked_at = t.not_before AND o.seq < t.seq
+    WHERE o.source_id = :source AND t.observed_at >= :from_at AND t.not_before < :to_at
+    UNION ALL
+    SELECT MIN(u.shown_seq) FROM unseen u
+    WHERE u.source_id = :source AND u.from_at < :to_at AND (u.until_at IS NULL OR u.until_at > :from_at)
+) AS candidates;
+
+-- name: ending
+-- The first successful observation at the end of the time asked for or later, else the newest.
+SELECT COALESCE(MIN(CASE WHEN o.first_at >= :to_at THEN o.seq END), MAX(o.seq)) AS up_to FROM observations o
+WHERE o.source_id = :source AND o.outcome <> 'failed';
+
+-- name: observations
+-- From the beginning to the newest, so that the head covers them all.
+SELECT o.seq, o.outcome, o.first_at, o.last_at, o.polls, o.listed, o.declared, o.rejected, o.missing, o.variants, o.cause,
+    o.http_status, o.exception_class, o.message, o.request_id, o.first_asked_at, o.last_asked_at,
+    o.expected_interval_ms, o.longest_interval_ms, o.clock_offset_ms, o.payload, o.collector_version, o.recorded_at,
+    o.previous_digest, o.opening_digest, o.digest, w.key_fingerprint, w.base_url, w.auth_scheme
+FROM observations o JOIN observers w ON w.source_id = o.source_id AND w.id = o.observer_id
+WHERE o.source_id = :source AND o.seq >= :first_seq
+ORDER BY o.seq;
+
+-- name: answers
+-- The distinct answers of these observations.
+SELECT DISTINCT o.payload AS address FROM observations o
+WHERE o.source_id = :source AND o.seq BETWEEN :first_seq AND :up_to AND o.payload IS NOT NULL
+ORDER BY o.payload;

@@ -1,0 +1,448 @@
+"""Proof: whatever was edited is found, and what can't be found is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from collector.store import chain
+from collector.store.engine import reading
+from collector.store.rebuild import rebuild
+from collector.store.replay import as_stored, keys_of
+from collector.store.tables import DERIVATION_REVISION, DERIVED, metadata, observations, payloads, sources
+from collector.store.verify import UNPROVEN, Verification, verify, verify_database
+from tests.builders import region
+from tests.history import History, failure
+from tests.test_cli import collector
+from tests.test_questions import tell, tell_other
+
+EVIDENCE = ("observers", "payloads", "observations")
+TABLES = (*EVIDENCE, *(table.name for table in DERIVED))
+Values = dict[str, Any]
+
+
+@pytest.fixture
+def told(history: History) -> History:
+    """Everything that happens, and beside it another source that nobody touches."""
+    tell(history)
+    other = History(history.engine, name="preprod", base_url="https://preprod.example")
+    tell_other(other)
+    for each in (history, other):
+        each.restart()
+    return history
+
+
+@pytest.fixture
+def forger(told: History) -> sa.Engine:
+    """What somebody has who may write the database: no constraint is in the way."""
+    engine = sa.create_engine(told.engine.url)
+    if engine.dialect.name == "sqlite":
+
+        @sa.event.listens_for(engine, "connect")
+        def connect(raw: Any, _: Any) -> None:
+            raw.execute("PRAGMA ignore_check_constraints = ON").close()
+
+        return engine
+    with engine.begin() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT conrelid::regclass, conname FROM pg_constraint"
+            " WHERE contype IN ('c', 'f') AND connamespace = 'public'::regnamespace"
+        ).all()
+        for table, name in rows:
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}")
+    return engine
+
+
+def check(told: History, *heads: str) -> Verification:
+    return verify(told.engine, "gcore", heads=heads)
+
+
+def rows_of(engine: sa.Engine, table: str) -> list[Values]:
+    """Rows of the source `gcore`, as they stand."""
+    raw = as_stored(metadata.tables[table])
+    query = sa.select(raw).where(raw.c.source_id == 1)
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(query.order_by(*raw.c)).mappings()]
+
+
+def write(engine: sa.Engine, table: str, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Edit one row; `key` as it stands now."""
+    raw = as_stored(metadata.tables[table])
+    where = [raw.c[name] == key[name] for name in keys_of(metadata.tables[table])]
+    with engine.begin() as connection:
+        assert connection.execute(sa.update(raw).where(*where).values(dict(values))).rowcount == 1
+
+
+@contextmanager
+def edited(engine: sa.Engine, table: str, row: Values, **values: Any) -> Iterator[None]:
+    """The database with one row edited, and afterwards as before."""
+    write(engine, table, row, values)
+    yield
+    write(engine, table, row | values, {name: row[name] for name in values})
+
+
+def delete(engine: sa.Engine, table: str, row: Values) -> None:
+    raw = as_stored(metadata.tables[table])
+    where = [raw.c[name] == row[name] for name in keys_of(metadata.tables[table])]
+    with engine.begin() as connection:
+        assert connection.execute(sa.delete(raw).where(*where)).rowcount == 1
+
+
+def insert(engine: sa.Engine, table: str, row: Values) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.insert(as_stored(metadata.tables[table])).values(row))
+
+
+def another(column: sa.Column[Any], value: Any) -> Any:
+    """Another value that the column can hold."""
+    if isinstance(value, datetime):
+        return value + timedelta(milliseconds=1)
+    if isinstance(value, bytes | memoryview):
+        return bytes(value) + b"x"
+    if isinstance(value, str) and value.endswith("Z") and value[:2] == "20":
+        return value[:-2] + ("1Z" if value[-2] != "1" else "2Z")
+    if isinstance(value, str) and value.startswith("["):
+        return value.replace(",", ", ") if "," in value else value.replace("[", "[ ")
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    types = {sa.BigInteger: 7, sa.Integer: 7, sa.Boolean: True, sa.Text: "x"}
+    plain = next((v for t, v in types.items() if isinstance(column.type, t)), None)
+    return plain if plain is not None else None
+
+
+def is_proven(table: str, column: str, row: Values, newest: int) -> bool:
+    if column == "source_id" or column in UNPROVEN.get(table, ()):
+        return False
+    return not (table == "observations" and row["seq"] == newest and column in chain.CLOSING)
+
+
+def test_an_untouched_history_is_good(told: History) -> None:
+    found = check(told)
+    assert (found.verdict, found.breaks) == ("good", ())
+    assert found.observations == 14
+    assert found.polls == sum(row["polls"] for row in told.rows("observations", source_id=1))
+    assert found.payloads == len(told.rows("payloads", source_id=1))
+    assert found.derived_rows == sum(len(told.rows(table.name, source_id=1)) for table in DERIVED)
+    assert verify_database(told.engine) == []
+
+
+def test_what_tests_edit_is_there(told: History) -> None:
+    assert all(rows_of(told.engine, table) for table in TABLES)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_whatever_value_is_edited_is_found_where_it_stands(
+    told: History, forger: sa.Engine, table: str
+) -> None:
+    """Each column of each table, in one row that has a value there."""
+    rows = rows_of(forger, table)
+    newest = told.row("sources", id=1)["newest_seq"]
+    tried = 0
+    for column in metadata.tables[table].columns:
+        row = next((r for r in rows if r[column.name] is not None), rows[0])
+        value = another(column, row[column.name])
+        if value is None or not is_proven(table, column.name, row, newest):
+            continue
+        with edited(forger, table, row, **{column.name: value}):
+            found = check(told)
+            assert found.verdict == "altered", column
+            assert found.breaks[0].table in {table, "observations", "observers", "payloads"}, found.breaks
+            tried += 1
+    assert tried > 1
+    assert check(told).verdict == "good"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_row_that_is_deleted_is_found(told: History, forger: sa.Engine, table: str) -> None:
+    for row in rows_of(forger, table)[:3]:
+        delete(forger, table, row)
+        found = check(told)
+        assert found.verdict == "altered"
+        insert(forger, table, row)
+    assert check(told).verdict == "good"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_row_that_is_inserted_is_found(told: History, forger: sa.Engine, table: str) -> None:
+    row = rows_of(forger, table)[-1]
+    for name in reversed(keys_of(metadata.tables[table])):
+        changed = another(metadata.tables[table].c[name], row[name])
+        if name == "source_id" or changed is None:
+            continue
+        if isinstance(row[name], int):
+            changed = row[name] + 1000
+        more = {"valid_to": None} if "valid_to" in row else {}
+        if table == "observers":
+            more = {"key_fingerprint": "f" * 32}
+        insert(forger, table, row | {name: changed} | more)
+        found = check(told)
+        assert found.verdict == "altered"
+        delete(forger, table, row | {name: changed})
+        break
+    else:
+        pytest.fail("no key to change")
+    assert check(told).verdict == "good"
+
+
+def test_the_first_break_names_table_row_field_and_both_values(told: History, forger: sa.Engine) -> None:
+    (row,) = [r for r in rows_of(forger, "state_transitions") if (r["seq"], r["entity_id"]) == (4, 3)]
+    write(forger, "state_transitions", row, {"to_state": "DELETED"})
+    (broken,) = check(told).breaks
+    key = {"source_id": 1, "entity": "region", "entity_id": 3, "seq": 4}
+    assert (broken.table, broken.key, broken.field) == ("state_transitions", key, "to_state")
+    assert (broken.stored, broken.expected) == ("DELETED", "MAINTENANCE")
+    said = collector("audit", "verify", database_url=told.engine.url.render_as_string(hide_password=False))
+    assert said.code == 1
+    assert "state_transitions (entity region, entity_id 3, seq 4), to_state: stored DELETED" in said.out
+    assert "expected MAINTENANCE" in said.out
+
+
+@pytest.mark.parametrize("names", [("first_at", "last_at"), ("payload",), ("last_asked_at",), ("outcome",)])
+def test_values_that_two_observations_swap_are_found(
+    told: History, forger: sa.Engine, names: tuple[str, ...]
+) -> None:
+    one, other = (r for r in rows_of(forger, "observations") if r["seq"] in (4, 6))
+    write(forger, "observations", one, {name: other[name] for name in names})
+    write(forger, "observations", other, {name: one[name] for name in names})
+    found = check(told)
+    assert found.verdict == "altered"
+    assert {b.key.get("seq") for b in found.breaks} >= {4, 6}
+
+
+def test_observers_that_swap_their_numbers_are_found(told: History, forger: sa.Engine) -> None:
+    """Consistently, everywhere: only the order of their first polls tells."""
+    with forger.begin() as connection:
+        for table, column in (("observers", "id"), ("observations", "observer_id")):
+            for old, new in ((1, -2), (2, -1), (-1, 1), (-2, 2)):
+                connection.exec_driver_sql(
+                    f"UPDATE {table} SET {column} = {new} WHERE source_id = 1 AND {column} = {old}"
+                )
+    assert {b.table for b in check(told).breaks} == {"observers"}
+
+
+def made_anew(told: History, forger: sa.Engine, up_to: int | None = None) -> None:
+    """All digests computed again, as who knows this code can."""
+    o = observations
+    with forger.begin() as connection:
+        previous = chain.GENESIS
+        rows = connection.execute(sa.select(o).where(o.c.source_id == 1).order_by(o.c.seq)).mappings().all()
+        for row in rows:
+            who = metadata.tables["observers"]
+            observer = (
+                connection.execute(sa.select(who).where(who.c.source_id == 1, who.c.id == row["observer_id"]))
+                .mappings()
+                .one()
+            )
+            new: Values = dict(row) | {"previous_digest": previous}
+            new["opening_digest"] = chain.opening_digest("gcore", new, dict(observer))
+            new["digest"] = previous = chain.closing_digest(new)
+            is_last = row is rows[-1]
+            connection.execute(
+                sa.update(o)
+                .where(o.c.source_id == 1, o.c.seq == row["seq"])
+                .values(
+                    previous_digest=new["previous_digest"],
+                    opening_digest=new["opening_digest"],
+                    digest=None if is_last else new["digest"],
+                )
+            )
+
+
+def test_a_history_made_anew_is_found_by_a_head_that_was_kept(told: History, forger: sa.Engine) -> None:
+    """And by nothing else: that is why heads are kept."""
+    head = check(told).head
+    assert head is not None
+    (row,) = [r for r in rows_of(forger, "observations") if r["seq"] == 3]
+    write(forger, "observations", row, {"message": "all was well"})
+    made_anew(told, forger)
+    rebuild(told.engine, "gcore")
+    assert check(told).verdict == "good"
+    assert check(told, head).heads == {}
+    url = told.engine.url.render_as_string(hide_password=False)
+    said = collector("audit", "verify", "--head", head, database_url=url)
+    assert said.code == 1
+    assert f"head {head}: no observation has it" in said.out
+
+
+def test_a_tail_that_was_cut_is_found_by_a_head_that_was_kept(told: History, forger: sa.Engine) -> None:
+    head = check(told).head
+    assert head is not None
+    earlier = told.row("observations", source_id=1, seq=10)["opening_digest"]
+    with forger.begin() as connection:
+        for table in DERIVED:
+            connection.execute(sa.delete(table).where(table.c.source_id == 1))
+        connection.execute(sa.delete(observations).where(observations.c.seq > 10))
+        used = sa.select(observations.c.payload).where(observations.c.source_id == 1)
+        connection.execute(
+            sa.delete(payloads).where(
+                payloads.c.source_id == 1,
+                payloads.c.address.not_in(used.where(observations.c.payload.is_not(None))),
+            )
+        )
+        connection.execute(
+            sa.update(observations)
+            .where(observations.c.source_id == 1, observations.c.seq == 10)
+            .values(digest=None)
+        )
+        connection.execute(sa.update(sources).where(sources.c.id == 1).values(newest_seq=10))
+    rebuild(told.engine, "gcore")
+    assert check(told).verdict == "good"
+    assert check(told, head, earlier).heads == {earlier: 10}
+
+
+def test_an_earlier_head_stays_good_while_the_history_grows(told: History) -> None:
+    head = check(told).head
+    assert head is not None
+    told.poll([region(1)], at=60 * 30)
+    told.poll([region(1)], at=60 * 31)
+    assert check(told, head).heads == {head: 14}
+    assert check(told, head).head != head
+
+
+def test_a_history_of_older_rules_is_stale_not_altered(told: History, forger: sa.Engine) -> None:
+    with forger.begin() as connection:
+        connection.execute(sa.update(sources).values(derivation_revision=DERIVATION_REVISION - 1))
+        connection.exec_driver_sql("UPDATE region_versions SET changed_fields = NULL WHERE source_id = 1")
+    url = told.engine.url.render_as_string(hide_password=False)
+    found = check(told)
+    assert (found.verdict, found.different > 0) == ("stale", True)
+    said = collector("audit", "verify", database_url=url)
+    assert said.code == 3
+    assert "collector db rebuild" in said.out
+    assert collector("db", "rebuild", database_url=url).code == 0
+    assert collector("audit", "verify", database_url=url).code == 0
+
+
+def test_altered_evidence_is_altered_by_any_rules(told: History, forger: sa.Engine) -> None:
+    with forger.begin() as connection:
+        connection.execute(sa.update(sources).values(derivation_revision=DERIVATION_REVISION - 1))
+        connection.exec_driver_sql("UPDATE observations SET message = 'all was well' WHERE seq = 3")
+    assert check(told).verdict == "altered"
+
+
+def test_one_source_is_checked_without_regard_to_another(told: History, forger: sa.Engine) -> None:
+    with forger.begin() as connection:
+        connection.exec_driver_sql("UPDATE observations SET declared = 9 WHERE source_id = 2")
+    assert check(told).verdict == "good"
+    assert verify(told.engine, "preprod").verdict == "altered"
+    url = told.engine.url.render_as_string(hide_password=False)
+    assert collector("audit", "verify", "--source", "gcore", database_url=url).code == 0
+    assert collector("audit", "verify", database_url=url).code == 1
+
+
+def test_rows_of_no_source_are_found(told: History, forger: sa.Engine) -> None:
+    (row, *_) = rows_of(forger, "regions")
+    insert(forger, "regions", row | {"source_id": 99})
+    assert any(b.table == "regions" and b.key == {"source_id": 99} for b in verify_database(told.engine))
+
+
+def test_values_that_no_column_should_hold_are_found_and_mended(told: History, forger: sa.Engine) -> None:
+    """SQLite keeps what it is given: reading it must not mend it."""
+    if forger.dialect.name != "sqlite":
+        with forger.begin() as connection, pytest.raises(sa.exc.DBAPIError):
+            connection.exec_driver_sql("UPDATE regions SET has_k8s = 2")
+        return
+    with forger.begin() as connection:
+        connection.exec_driver_sql("UPDATE regions SET has_k8s = 2 WHERE source_id = 1 AND id = 1")
+        connection.exec_driver_sql(
+            "UPDATE region_versions SET valid_from = 'long ago' WHERE source_id = 1 AND region_id = 2"
+        )
+    found = check(told)
+    assert {(b.table, b.field) for b in found.breaks} >= {("regions", "has_k8s"), ("region_versions", None)}
+    assert rebuild(told.engine, "gcore").different > 0
+    assert check(told).verdict == "good"
+
+
+def test_evidence_that_can_not_be_read_is_found(told: History, forger: sa.Engine) -> None:
+    if forger.dialect.name == "sqlite":
+        with forger.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE observations SET first_at = 'noon' WHERE source_id = 1 AND seq = 3"
+            )
+        assert check(told).verdict == "altered"
+        assert any("ck_observations" in b.why or "CHECK" in b.why for b in verify_database(told.engine))
+    else:
+        with forger.begin() as connection:
+            connection.exec_driver_sql("UPDATE payloads SET body = '\\x00' WHERE source_id = 1")
+        assert check(told).verdict == "altered"
+
+
+def test_heads_are_printed_for_keeping(told: History) -> None:
+    url = told.engine.url.render_as_string(hide_password=False)
+    newest = told.row("observations", source_id=1, seq=14)
+    said = collector("audit", "head", "--source", "gcore", database_url=url)
+    assert said.out.split("\t")[:3] == ["gcore", "14", newest["opening_digest"]]
+    rows = json.loads(collector("audit", "head", "--format", "json", database_url=url).out)
+    assert [(row["source"], row["seq"]) for row in rows] == [("gcore", 14), ("preprod", 2)]
+    assert rows[0]["head"] == newest["opening_digest"] == check(told).head
+
+
+def test_a_verification_in_json_has_everything(told: History) -> None:
+    url = told.engine.url.render_as_string(hide_password=False)
+    head = check(told).head or ""
+    said = collector("audit", "verify", "--head", head, "--format", "json", database_url=url)
+    assert said.code == 0
+    answer = json.loads(said.out)
+    assert [s["verdict"] for s in answer["sources"]] == ["good", "good"]
+    assert answer["sources"][0]["heads"] == {head: 14}
+    assert answer["heads_missing"] == answer["database"] == []
+    assert answer["unproven"].keys() == UNPROVEN.keys()
+
+
+@pytest.mark.parametrize("text", ["", "abc", "g" * 64, "0" * 65])
+def test_what_is_no_head_is_refused(told: History, text: str) -> None:
+    url = told.engine.url.render_as_string(hide_password=False)
+    said = collector("audit", "verify", "--head", text, database_url=url)
+    assert said.code == 2
+    assert "64 hex digits" in said.err
+
+
+def test_a_verification_goes_on_while_polls_are_written(told: History) -> None:
+    """It reads one state, whatever is written meanwhile."""
+    polled = []
+
+    def progress(done: int, _: int) -> None:
+        if done % 10 == 1 and len(polled) < 3:
+            polled.append(told.poll([region(1), region(2, "NEW")], at=60.0 * (40 + len(polled))))
+
+    found = verify(told.engine, "gcore", progress=progress)
+    assert (found.verdict, found.observations, len(polled)) == ("good", 14, 3)
+    assert check(told).verdict == "good"
+
+
+def test_a_source_without_observations_is_good(history: History) -> None:
+    _ = history.writer
+    found = check(history)
+    assert (found.verdict, found.head, found.observations) == ("good", None, 0)
+
+
+def test_only_failures_are_good_too(history: History) -> None:
+    for _ in range(3):
+        history.poll(failure())
+    assert check(history).verdict == "good"
+
+
+def test_every_column_that_no_digest_covers_is_named() -> None:
+    """What stands in an observation is in a digest, or refers to what is."""
+    covered = {*chain.OPENING, *chain.CLOSING, "previous_digest", "opening_digest", "digest"}
+    assert set(observations.c.keys()) - covered == {"source_id", "observer_id"}
+    assert set(sources.c.keys()) - set(UNPROVEN["sources"]) == {"name", "newest_seq"}
+
+
+def test_reading_is_all_that_a_verification_does(told: History) -> None:
+    before = {name: told.rows(name) for name in metadata.tables}
+    check(told)
+    verify_database(told.engine)
+    assert {name: told.rows(name) for name in metadata.tables} == before
+    with reading(told.engine) as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(observations)) == 16
