@@ -29,11 +29,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,7 +44,9 @@ import sqlalchemy as sa
 from collector.errors import ClockError
 from collector.gcore.client import Failure
 from collector.poll import PollResult
+from collector.reports import pack
 from collector.reports.inventory import RegionFilter, regions_as_of
+from collector.reports.pack import check
 from collector.store import chain
 from collector.store.engine import reading
 from collector.store.tables import DERIVED, observations, observers, sources
@@ -800,6 +804,7 @@ class World:
         for moment in self._remembered:
             self._check_past(moment)
         self.check_rebuild()
+        self.check_proof()
 
     def _check_past(self, moment: datetime) -> None:
         """What was in force then is still so. Of the single polls of a stretch only a lower bound remains, so the
@@ -816,6 +821,25 @@ class World:
             rebuilt = self.history.rebuilt()
             assert rebuilt.different == 0, rebuilt.examples
             assert self._read() == self._tables, "a rebuild that only checks wrote something"
+
+    def check_proof(self) -> None:
+        """The history verifies; and a checker that shares no code with the collector finds in a pack of it what
+        was derived, over any time."""
+        answered = [look.at for look in self.ledger.looks if look.reading]
+        if not answered:
+            return
+        source, name = self.history.source.name, "pack.zip"
+        marks = [answered[0], answered[len(answered) // 3], answered[2 * len(answered) // 3]]
+        for start, end in [
+            (NOON - timedelta(days=9), answered[-1] + timedelta(days=9)),
+            *itertools.pairwise(marks),
+        ]:
+            if start < end:
+                with reading(self.history.engine) as connection, tempfile.TemporaryDirectory() as folder:
+                    packed, verified = pack.build(connection, source, start, end, made_at=end)
+                    path = Path(folder) / name
+                    path.write_bytes(packed)
+                    check.check(path, [str(verified.head)])
 
     def _check_current(self) -> None:
         for kind in KINDS:

@@ -26,9 +26,7 @@ from collector.errors import UsageError
 from collector.reports.words import show_time
 
 if TYPE_CHECKING:
-    from collector.store.verify import Break, Verification
-
-_EXIT = {"good": 0, "stale": 3, "altered": 1}
+    from collector.store.verify import Break, Verdict, Verification
 
 
 @click.group()
@@ -89,14 +87,15 @@ def head(context: click.Context, source: str | None, format_: str) -> None:
 def verify(context: click.Context, heads: tuple[str, ...], source: str | None, format_: str) -> None:
     """Check digests and answers, derive all history again, and compare. Writes nothing.
 
-    Exits with 0 when all is good, 1 when something was altered or a head is missing, 3 when the history was derived
-    by older rules (`collector db rebuild` mends that). Without --head, a history that was made anew as a whole, or
-    whose newest observations were cut off, can't be told from a true one.
+    Exits with 0 when all is good, 1 when something was altered or a head is missing, 3 when the history or the views
+    are of an older version (`collector db rebuild`, `collector db upgrade` mend that). Without --head, a history
+    that was made anew as a whole, or whose newest observations were cut off, can't be told from a true one.
 
     \b
     Example:
       collector audit verify --head 5d0f…
     """
+    from collector.reports import views
     from collector.store.engine import reading
     from collector.store.replay import source_names
     from collector.store.verify import UNPROVEN, verify, verify_database
@@ -105,6 +104,7 @@ def verify(context: click.Context, heads: tuple[str, ...], source: str | None, f
     engine = open_existing(context)
     with reading(engine) as connection:
         known = source_names(connection)
+        has_views = views.are_current(connection)
     if source is not None and source not in known:
         raise UsageError(f"there is no source {source!r}; known are: {', '.join(known) or 'none yet'}")
     damage = verify_database(engine)
@@ -114,12 +114,21 @@ def verify(context: click.Context, heads: tuple[str, ...], source: str | None, f
             found.append(verify(engine, name, heads=wanted, progress=progress))
     engine.dispose()
     lost = [h for h in wanted if not any(h in each.heads for each in found)]
-    code = (
-        1 if damage or lost else max((_EXIT[each.verdict] for each in found), key=(0, 3, 1).index, default=0)
-    )
+    verdicts: set[Verdict] = {each.verdict for each in found}
+    verdicts |= {"altered"} if damage or lost else set()
+    verdicts |= set() if has_views else {"stale"}
+    code = 1 if "altered" in verdicts else 3 if "stale" in verdicts else 0
     if format_ == "json":
-        click.echo(json.dumps(_as_json(found, damage, lost, wanted), indent=2, default=as_json))
+        click.echo(
+            json.dumps(
+                _as_json(found, damage, lost, wanted) | {"views_current": has_views},
+                indent=2,
+                default=as_json,
+            )
+        )
         sys.exit(code)
+    if not has_views:
+        click.echo("views: not those of this version; `collector db upgrade` puts them in place")
     for broken in damage:
         click.echo(_in_words(broken))
     for each in found:

@@ -30,6 +30,16 @@ from pathlib import Path
 from typing import Any
 
 FORMAT = 1
+FILES = {
+    "README.txt",
+    "answers.jsonl",
+    "check.py",
+    "gaps.jsonl",
+    "observations.jsonl",
+    "queries.sql",
+    "transitions.jsonl",
+    "unseen.jsonl",
+}
 GENESIS = "0" * 64
 OPENING = (
     "seq",
@@ -88,6 +98,7 @@ def check_files(files: dict[str, bytes]) -> Json:
         pack.get("format") == FORMAT, f"format {pack.get('format')} is not {FORMAT}, which this checker knows"
     )
     named = pack["files"]
+    need(set(named) == FILES, f"the files are not {sorted(FILES)}, as in every pack")
     need(set(named) == set(files) - {"pack.json"}, "the files are not those that pack.json names")
     for name, digest in named.items():
         need(
@@ -301,8 +312,10 @@ def check_transitions(
     ended: set[Key],
     start: str,
     end: str,
+    is_whole: bool,
 ) -> None:
-    """`ended`: until when something had not been shown, as the pack says; checked before."""
+    """`ended`: until when something had not been shown, as the pack says; checked before. `is_whole`: the pack
+    begins with the first observation."""
     left = dict(listed)
     for change in changes:
         transition = left.pop(change.key, None)
@@ -311,7 +324,9 @@ def check_transitions(
             continue
         begins = change.last["last_asked_at"] if change.last else change.now["first_at"]
         is_asked_for = begins < end and change.now["first_at"] >= start
-        is_known_from_before = change.is_first or (change.kind == "appeared" and change.key in ended)
+        is_known_from_before = (change.is_first and not is_whole) or (
+            change.kind == "appeared" and change.key in ended
+        )
         need(is_known_from_before or not is_asked_for, f"{change}: this is not among the transitions")
     need(not left, f"these transitions do not follow from the answers: {sorted(left, key=str)}")
 
@@ -390,17 +405,21 @@ def is_gap(last: Json, now: Json) -> bool:
 def check_gaps(listed: list[Json], rows: list[Json], start: str, end: str) -> None:
     applied = [row for row in rows if row["outcome"] != "failed"]
     found = {(a["last_at"], b["first_at"]) for a, b in pairwise(applied) if is_gap(a, b)}
-    if rows[0]["seq"] == 1 and rows[0]["outcome"] == "failed" and applied:
+    if rows[0]["seq"] == 1 and rows[0]["outcome"] == "failed":
         limit = timedelta(milliseconds=rows[0]["expected_interval_ms"]) * GAP_FACTOR
         if time(applied[0]["first_at"]) - time(rows[0]["first_at"]) > limit:
             found.add((rows[0]["first_at"], applied[0]["first_at"]))
     found = {gap for gap in found if gap[0] < end and gap[1] > start}
     given = {(g["from_at"], g["until_at"]) for g in listed if g["until_at"] is not None}
     need(found == given, f"gaps are not those of the observations: {sorted(found ^ given)}")
-    for gap in listed:
-        if gap["until_at"] is None:
-            newest = applied[-1]["last_at"] if applied else rows[0]["first_at"]
-            need(gap["from_at"] == newest, f"an open gap begins at {newest}, not at {gap['from_at']}")
+    open_gaps = [gap["from_at"] for gap in listed if gap["until_at"] is None]
+    newest, limit = applied[-1], timedelta(milliseconds=applied[-1]["expected_interval_ms"]) * GAP_FACTOR
+    need(open_gaps in ([], [newest["last_at"]]), f"an open gap begins at {newest['last_at']}")
+    is_open = time(end) - time(newest["last_at"]) > limit
+    need(
+        bool(open_gaps) or not is_open,
+        f"since {newest['last_at']} no poll succeeded, which is not among the gaps",
+    )
 
 
 # All of it
@@ -427,6 +446,9 @@ def check(path: Path, heads: list[str]) -> list[str]:
     answers = {answer["address"]: check_answer(answer) for answer in lines(files, "answers.jsonl")}
     only = None if pack["regions"] is None else set(pack["regions"])
     applied = [row for row in rows if row["outcome"] != "failed"]
+    need(bool(applied), "no poll succeeded")
+    is_whole = rows[0]["seq"] == 1
+    need(is_whole or applied[0]["first_at"] < pack["from"], "it begins later than the time that it is about")
     after = [row["seq"] for row in applied if row["first_at"] >= pack["to"]]
     up_to = max(pack["answers_up_to"], min(after, default=rows[-1]["seq"]))
     steps: dict[str, list[Step]] = {"region": [], "keystone": []}
@@ -451,7 +473,7 @@ def check(path: Path, heads: list[str]) -> list[str]:
     check_unseen(unseen, shown_by, only)
     ended = {(u["entity"], u["entity_id"], u["until_seq"]) for u in unseen}
     changes = [c for entity, each in steps.items() for c in follow(entity, each, only, set(listed))]
-    check_transitions(listed, changes, rows, shown_by, ended, pack["from"], pack["to"])
+    check_transitions(listed, changes, rows, shown_by, ended, pack["from"], pack["to"], is_whole)
     check_gaps(lines(files, "gaps.jsonl"), rows, pack["from"], pack["to"])
     which = "all regions and keystones" if only is None else f"regions {sorted(only)}"
     said = [

@@ -30,7 +30,7 @@ ORDER BY g.from_at;
 -- transition's not_before, or the last one that showed what was unseen, whichever is the earliest.
 SELECT MIN(seq) AS first_seq FROM (
     SELECT COALESCE(MAX(o.seq), 1) AS seq FROM observations o
-    WHERE o.source_id = :source AND o.outcome <> 'failed' AND o.first_at <= :from_at
+    WHERE o.source_id = :source AND o.outcome <> 'failed' AND o.first_at < :from_at
     UNION ALL
     SELECT MIN(o.seq) FROM observations o JOIN state_transitions t ON t.source_id = o.source_id
         AND o.last_asked_at = t.not_before AND o.seq < t.seq

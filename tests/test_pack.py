@@ -1,0 +1,356 @@
+"""Audit packs: what they hold, that they can be checked alone, and that a forged one fails."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from collector.reports import pack
+from collector.store import chain
+from collector.store.engine import reading
+from collector.store.tables import state_transitions
+from tests.history import NOON, History
+from tests.test_cli import collector
+from tests.test_questions import tell, tell_other
+
+CHECKER = Path(pack.__file__).with_name("check.py")
+Json = dict[str, Any]
+Files = dict[str, bytes]
+
+
+@pytest.fixture
+def told(history: History) -> History:
+    tell(history)
+    other = History(history.engine, name="preprod", base_url="https://preprod.example")
+    tell_other(other)
+    return history
+
+
+def build(history: History, start: float = 0, end: float = 3600, **more: Any) -> Files:
+    """A pack of seconds after NOON, as the files in it."""
+    with reading(history.engine) as connection:
+        packed, _ = pack.build(
+            connection, "gcore", history.time(start), history.time(end), made_at=history.time(end), **more
+        )
+    return unpacked(packed)
+
+
+def unpacked(packed: bytes) -> Files:
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def rows(files: Files, name: str) -> list[Json]:
+    return [json.loads(line) for line in files[f"{name}.jsonl"].splitlines()]
+
+
+def repacked(files: Files, path: Path) -> Path:
+    """A ZIP of the files, with the hashes in pack.json made right: what a careful forger does."""
+    facts = json.loads(files["pack.json"])
+    facts["files"] = {n: hashlib.sha256(b).hexdigest() for n, b in files.items() if n != "pack.json"}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, json.dumps(facts) if name == "pack.json" else content)
+    return path
+
+
+def check(path: Path, *heads: str) -> tuple[int, str]:
+    """Run the checker alone: another folder, no site-packages, nothing of ours."""
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(CHECKER),
+        str(path),
+        *(x for h in heads for x in ("--head", h)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=path.parent, check=False)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def checked(files: Files, tmp_path: Path, *heads: str) -> tuple[int, str]:
+    return check(repacked(files, tmp_path / "pack.zip"), *heads)
+
+
+def test_a_pack_of_everything_holds(told: History, tmp_path: Path) -> None:
+    files = build(told)
+    head = told.row("observations", source_id=1, seq=14)["opening_digest"]
+    code, said = checked(files, tmp_path, head)
+    assert code == 0, said
+    assert said.startswith("HOLDS\n")
+    assert f"head {head}: observation 14" in said
+    assert len(rows(files, "transitions")) == len(told.rows("state_transitions", source_id=1))
+    assert len(rows(files, "unseen")) == len(told.rows("unseen", source_id=1))
+    assert len(rows(files, "observations")) == 14
+    assert {row["address"] for row in rows(files, "answers")} == {
+        row["address"] for row in told.rows("payloads", source_id=1)
+    }
+    facts = json.loads(files["pack.json"])
+    assert (facts["regions"], facts["source"], facts["verification"]["verdict"]) == (None, "gcore", "good")
+    assert head in files["README.txt"].decode()
+    assert files["check.py"] == CHECKER.read_bytes()
+
+
+@pytest.mark.parametrize("start", range(0, 1800, 150))
+def test_a_pack_of_any_time_holds_and_has_the_transitions_that_touch_it(
+    told: History, tmp_path: Path, start: int
+) -> None:
+    end = start + 300
+    files = build(told, start, end)
+    code, said = checked(files, tmp_path)
+    assert code == 0, said
+    expected = [
+        (t["seq"], t["entity"], t["entity_id"])
+        for t in told.rows("state_transitions", source_id=1)
+        if t["observed_at"] >= told.time(start) and (t["not_before"] or t["observed_at"]) < told.time(end)
+    ]
+    found = [(t["seq"], t["entity"], t["entity_id"]) for t in rows(files, "transitions")]
+    assert sorted(found) == sorted(expected)
+
+
+def test_a_pack_of_one_region_discloses_no_other(told: History, tmp_path: Path) -> None:
+    files = build(told, regions={3})
+    code, said = checked(files, tmp_path)
+    assert code == 0, said
+    for answer in rows(files, "answers"):
+        for record in answer["records"]:
+            assert list(record) == ["hash"] or json.loads(record["text"])["id"] == 3
+    everything = b"".join(content for name, content in files.items() if name != "check.py")
+    assert b"region-3" in everything
+    for other in (b"region-4", b"luxembourg-2", b"region-5", b"region-6"):
+        assert other not in everything
+    assert {(t["entity"], t["entity_id"]) for t in rows(files, "transitions")} == {("region", 3)}
+    expected = [t for t in told.transitions("region", 3) if t["source_id"] == 1]
+    assert len(rows(files, "transitions")) == len(expected)
+
+
+def test_a_disappearance_in_a_pack_of_one_region_rests_on_the_observation(
+    told: History, tmp_path: Path
+) -> None:
+    files = build(told, regions={5})
+    assert [t["kind"] for t in rows(files, "transitions")] == ["appeared", "disappeared"]
+    assert checked(files, tmp_path)[0] == 0
+
+
+# Forgery. Each forger has made the hashes in pack.json right.
+
+
+def edit(name: str, change: Callable[[list[Json]], object]) -> Callable[[Files], None]:
+    def forge(files: Files) -> None:
+        content = rows(files, name)
+        change(content)
+        files[f"{name}.jsonl"] = "".join(json.dumps(row) + "\n" for row in content).encode()
+
+    return forge
+
+
+def in_pack(**changes: Any) -> Callable[[Files], None]:
+    def forge(files: Files) -> None:
+        files["pack.json"] = json.dumps(json.loads(files["pack.json"]) | changes).encode()
+
+    return forge
+
+
+def swap_states(answers: list[Json]) -> None:
+    for answer in answers:
+        for record in answer["records"]:
+            record["text"] = record["text"].replace('"MAINTENANCE"', '"ACTIVE"')
+
+
+def make_anew(files: Files) -> None:
+    """All digests and addresses computed again over other answers: right in itself."""
+    answers, observations = rows(files, "answers"), rows(files, "observations")
+    moved = {}
+    for answer in answers:
+        for record in answer["records"]:
+            record["text"] = record["text"].replace('"display_name":"Region 4"', '"display_name":"Forged"')
+        digest = hashlib.sha256(hashlib.sha256(answer["envelope"].encode()).digest())
+        for record in answer["records"]:
+            digest.update(hashlib.sha256(record["text"].encode()).digest())
+        moved[answer["address"]] = answer["address"] = digest.hexdigest()
+    previous = observations[0]["previous_digest"]
+    for row in observations:
+        row["previous_digest"], row["payload"] = previous, moved.get(row["payload"])
+        row["opening_digest"] = chain.opening_digest("gcore", row, row)
+        is_last = row is observations[-1]
+        row["digest"] = None if is_last else chain.closing_digest(row)
+        previous = row["digest"]
+    facts = json.loads(files["pack.json"])
+    facts["head"]["digest"] = observations[-1]["opening_digest"]
+    files["pack.json"] = json.dumps(facts).encode()
+    edit("answers", lambda content: content.__setitem__(slice(None), answers))(files)
+    edit("observations", lambda content: content.__setitem__(slice(None), observations))(files)
+
+
+FORGERIES: dict[str, Callable[[Files], None]] = {
+    "a state in the answers": edit("answers", swap_states),
+    "a record left out": edit("answers", lambda rows: rows[0]["records"].pop()),
+    "a record hidden and another hash": edit(
+        "answers", lambda rows: rows[0]["records"].__setitem__(0, {"hash": "0" * 64})
+    ),
+    "an answer left out": edit("answers", lambda rows: rows.pop()),
+    "a transition left out": edit("transitions", lambda rows: rows.pop()),
+    "the first transition left out": edit("transitions", lambda rows: rows.pop(0)),
+    "a transition that never was": edit(
+        "transitions", lambda rows: rows.append(rows[-1] | {"entity_id": 4, "from_state": "ACTIVE"})
+    ),
+    "a transition twice": edit("transitions", lambda rows: rows.append(rows[-1])),
+    "another state in a transition": edit("transitions", lambda rows: rows[-1].update(to_state="DELETED")),
+    "a transition seen earlier": edit(
+        "transitions", lambda rows: rows[-1].update(observed_at="2026-05-01T12:25:59.500000Z")
+    ),
+    "a narrower window": edit(
+        "transitions", lambda rows: rows[-1].update(not_before="2026-05-01T12:25:58.500000Z")
+    ),
+    "a surer basis": edit(
+        "transitions", lambda rows: next(r for r in rows if r["basis"] == "across_gap").update(basis="direct")
+    ),
+    "another kind": edit(
+        "transitions", lambda rows: next(r for r in rows if r["kind"] == "changed").update(kind="appeared")
+    ),
+    "a gap left out": edit("gaps", lambda rows: rows.pop()),
+    "a shorter gap": edit("gaps", lambda rows: rows[0].update(until_at="2026-05-01T12:04:00.000000Z")),
+    "a gap that never was": edit(
+        "gaps",
+        lambda rows: rows.append(rows[0] | {"from_at": NOON.isoformat(), "until_at": "2026-05-01T12:01:00Z"}),
+    ),
+    "an unseen span that never was": edit(
+        "unseen", lambda rows: rows.append(rows[0] | {"entity": "region", "entity_id": 3, "missed_seq": 2})
+    ),
+    "an observation left out": edit("observations", lambda rows: rows.pop(5)),
+    "the newest observation left out": edit("observations", lambda rows: rows.pop()),
+    "a failure made a success": edit("observations", lambda rows: rows[2].update(outcome="ok", cause=None)),
+    "a time in an observation": edit(
+        "observations", lambda rows: rows[3].update(last_asked_at="2026-05-01T12:04:00.000000Z")
+    ),
+    "another number of polls": edit("observations", lambda rows: rows[3].update(polls=99)),
+    "another key looked": edit("observations", lambda rows: rows[9].update(key_fingerprint="f" * 32)),
+    "missing regions in an observation": edit("observations", lambda rows: rows[4].update(missing=None)),
+    "another source": in_pack(source="preprod"),
+    "another head": in_pack(head={"seq": 14, "digest": "0" * 64}),
+    "no answers, and an end before them": lambda files: files.update(
+        {
+            "answers.jsonl": b"",
+            "pack.json": files["pack.json"].replace(b'"answers_up_to": 14', b'"answers_up_to": 0'),
+        }
+    ),
+    "a file more": lambda files: files.update({"more.txt": b"trust me"}),
+    "no gaps at all": lambda files: files.update({"gaps.jsonl": b""}),
+    "no file of gaps": lambda files: files.__delitem__("gaps.jsonl"),
+    "another format": in_pack(format=2),
+}
+
+
+@pytest.fixture(scope="module")
+def true_pack(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Files:
+    """One pack for all forgers."""
+    from collector.store.engine import open_engine
+
+    path = tmp_path_factory.mktemp("forged") / "collector.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    engine = open_engine(f"sqlite:///{path}")
+    history = History(engine)
+    tell(history)
+    files = build(history)
+    engine.dispose()
+    return files
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forged_pack_is_broken(true_pack: Files, tmp_path: Path, name: str) -> None:
+    files = dict(true_pack)
+    FORGERIES[name](files)
+    assert files != true_pack
+    code, said = checked(files, tmp_path)
+    assert code == 1
+    assert said.startswith("BROKEN: ")
+    assert said.count("\n") == 1
+
+
+def test_hashes_that_are_not_made_right_are_found_too(true_pack: Files, tmp_path: Path) -> None:
+    path = tmp_path / "pack.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in true_pack.items():
+            archive.writestr(name, content + b"\n" if name == "queries.sql" else content)
+    code, said = check(path)
+    assert (code, said) == (1, "BROKEN: queries.sql has another hash than pack.json says\n")
+
+
+def test_a_pack_made_anew_as_a_whole_needs_a_head_from_outside(true_pack: Files, tmp_path: Path) -> None:
+    """And is found by it."""
+    files = dict(true_pack)
+    head = json.loads(files["pack.json"])["head"]["digest"]
+    assert checked(files, tmp_path, head)[0] == 0
+    make_anew(files)
+    assert checked(files, tmp_path)[0] == 0
+    code, said = checked(files, tmp_path, head)
+    assert code == 1
+    assert f"no observation has the head {head}" in said
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"not a zip at all"])
+def test_what_is_no_pack_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "pack.zip"
+    path.write_bytes(content)
+    code, said = check(path)
+    assert code == 1
+    assert said.startswith("BROKEN: it can't be read")
+
+
+# The command
+
+
+def test_the_command_writes_a_pack_that_its_own_checker_accepts(told: History, tmp_path: Path) -> None:
+    url = told.engine.url.render_as_string(hide_password=False)
+    told.restart()
+    path = tmp_path / "may.zip"
+    arguments = ["audit", "pack", "--source", "gcore", "--from", "2026-05-01", "-o", str(path)]
+    said = collector(*arguments, database_url=url)
+    assert said.code == 0, said
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in said.out
+    assert check(path)[0] == 0
+    again = collector(*arguments, database_url=url)
+    assert (again.code, "exists already" in again.err) == (2, True)
+    for options, why in (
+        (["--from", "2026-05-02", "--to", "2026-05-01", "--source", "gcore"], "is not before"),
+        (["--from", "2026-05-01", "--source", "gcore", "--region", "atlantis"], "there is no region"),
+        (["--from", "2026-05-01"], "one source"),
+        (["--from", "2026-05-01", "--source", "nowhere"], "there is no source"),
+    ):
+        refused = collector("audit", "pack", *options, "-o", str(tmp_path / "no.zip"), database_url=url)
+        assert (refused.code, why in refused.err) == (2, True), refused
+    lost = collector(*arguments[:-1], str(tmp_path / "nowhere" / "x.zip"), database_url=url)
+    assert (lost.code, "does not exist" in lost.err) == (2, True)
+    assert sorted(p.name for p in tmp_path.glob("*.zip*")) == ["may.zip"]
+
+
+def test_an_altered_history_is_not_packed(told: History, tmp_path: Path) -> None:
+    with told.engine.connect() as connection:
+        connection.execute(
+            sa.update(state_transitions).where(state_transitions.c.seq == 4).values(to_state="DELETED")
+        )
+        connection.commit()
+    url = told.engine.url.render_as_string(hide_password=False)
+    path = tmp_path / "x.zip"
+    said = collector(
+        "audit", "pack", "--source", "gcore", "--from", "2026-05-01", "-o", str(path), database_url=url
+    )
+    assert said.code == 1
+    assert "altered" in said.err
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["README.txt", "queries.sql", "check.py"])
+def test_what_is_beside_the_listings_is_in_the_wheel(name: str) -> None:
+    assert Path(pack.__file__).with_name(name).is_file()
