@@ -8,6 +8,7 @@ transaction another session.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -225,7 +226,70 @@ def _open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
         writes = options.get("writes") or options.get("migrates")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
+    if path is not None:
+        _mind_the_file(engine, path)
     return engine
+
+
+def _mind_the_file(engine: sa.Engine, path: Path) -> None:
+    """A connection is as good as the file behind it: SQLite goes on writing into one that was deleted, and what it
+    opened read-only, or read damaged, stays so after the file was mended."""
+    was_there = False
+
+    @event.listens_for(engine, "do_connect")
+    def do_connect(*_: Any) -> None:
+        if was_there and _is_gone(path):
+            raise DatabaseError(
+                f"the database {path} is gone: it was deleted or moved away while in use; put it back "
+                "(after a restart a new history would begin)"
+            )
+
+    @event.listens_for(engine, "connect")
+    def connect(_: Any, record: Any) -> None:
+        nonlocal was_there
+        record.info["file"] = _identity(path)
+        was_there = was_there or record.info["file"] is not None
+
+    @event.listens_for(engine, "checkout")
+    def checkout(_raw: Any, record: Any, _proxy: Any) -> None:
+        if "file" not in record.info or record.info["file"] != _identity(path):
+            raise sa.exc.DisconnectionError  # opens the file again
+
+    @event.listens_for(engine, "handle_error")
+    def handle_error(context: sa.engine.ExceptionContext) -> None:
+        code = getattr(context.original_exception, "sqlite_errorcode", 0)
+        if code & 0xFF in _OF_THE_FILE and context.connection is not None:
+            context.connection.info.pop("file", None)  # not used again after its transaction
+
+
+_OF_THE_FILE = frozenset(
+    (
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOTADB,
+    )
+)
+"""Errors after which a connection is no longer trusted; the low byte of what SQLite says."""
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is no such file; where that can't be told, SQLite says why."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands there now."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager
