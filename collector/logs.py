@@ -38,7 +38,7 @@ def configure(*, terminal: bool | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    for chatty in ("httpx", "httpcore", "apscheduler", "alembic"):
+    for chatty in ("httpx", "httpcore", "apscheduler", "alembic", "psycopg"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
 
