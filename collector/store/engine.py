@@ -26,9 +26,13 @@ from collector.errors import DatabaseError, SettingsError
 LEASE_SECONDS = 60
 """A writer that has not written for so long may be replaced."""
 _LOCK_SECONDS, _STATEMENT_SECONDS, _IDLE_SECONDS = 10, 30, 20
+_CONNECT_SECONDS, _NETWORK_SECONDS, _SILENCE_SECONDS = 10, 30, 35
+"""How long to wait for a PostgreSQL that does not answer: for a connection, for any sign of life of its machine,
+and for the answer to a statement, which its own time-out precedes."""
 _MIGRATION_LOCK = 0x67636F7265
 """Advisory lock of PostgreSQL: the letters of gcore."""
 assert max(_LOCK_SECONDS, _STATEMENT_SECONDS, _IDLE_SECONDS) < LEASE_SECONDS  # noqa: S101 - a rule of fencing
+assert _STATEMENT_SECONDS < _SILENCE_SECONDS < LEASE_SECONDS - _CONNECT_SECONDS  # noqa: S101 - a partition is noticed within a lease
 
 TIME_PATTERN = (
     "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
@@ -166,18 +170,39 @@ def open_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     url = parse_url(url) if isinstance(url, str) else url
     if url.get_backend_name() == "sqlite":
         return _open_sqlite(url, read_only=read_only)
+    return _open_postgresql(url, read_only=read_only)
+
+
+def _open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
+    from collector.store.silence import ImpatientConnection
+
     engine = sa.create_engine(
         url,
         pool_pre_ping=True,
         connect_args={
             "prepare_threshold": None,
-            "connect_timeout": 10,
+            "connect_timeout": _CONNECT_SECONDS,
             "application_name": "gcore-collector",
+            # The system's own are two hours, and a quarter of one.
+            "keepalives_idle": _NETWORK_SECONDS // 3,
+            "keepalives_interval": _NETWORK_SECONDS // 3,
+            "keepalives_count": 2,
+            "tcp_user_timeout": _NETWORK_SECONDS * 1000,
         },
     )
 
+    @event.listens_for(engine, "do_connect")
+    def connect(_: Dialect, __: Any, arguments: Any, parameters: Any) -> ImpatientConnection:
+        raw = ImpatientConnection.connect(*arguments, **parameters)
+        raw.patience = _SILENCE_SECONDS
+        return raw
+
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
+        raw: Any = connection.connection.dbapi_connection
+        # A question or a migration may take its time; a poll that is not answered is to be given up.
+        is_long = read_only or connection.get_execution_options().get("migrates")
+        raw.patience = None if is_long else _SILENCE_SECONDS
         # Times come back in the session's zone, and not every zone can hold every time.
         settings = ["SET LOCAL TimeZone = 'UTC'"]
         options = connection.get_execution_options()
@@ -191,6 +216,8 @@ def open_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
                 f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
                 f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'",
                 f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'",
+                # The other time-outs wait for a server that can't get rid of an answer.
+                f"SET LOCAL tcp_user_timeout = '{_NETWORK_SECONDS}s'",
             ]
         else:
             settings.insert(0, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
