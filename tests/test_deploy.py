@@ -58,7 +58,8 @@ def run(*command: str | Path, **more: Any) -> str:
 
 def tool(name: str, comes_with: str) -> str:
     """A tool beside this Python, or on PATH. Without it nothing is known: a failure, not a skip."""
-    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    places = (str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin")
+    found = shutil.which(name, path=os.pathsep.join(places))
     assert found, f"{name} is missing: it comes with {comes_with}"
     return found
 

@@ -55,7 +55,7 @@ OTHER_KEY = "5678$another-reseller-key"
 ELSEWHERE = "another-host-0a1b2c3d:4194305:abcdef"
 """A holder of leases on a host that is not this one; here no process can have its number."""
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds until a test gives up waiting for what comes soon."""
 
 Line = dict[str, Any]
