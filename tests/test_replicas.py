@@ -95,8 +95,8 @@ def text(url: sa.URL) -> str:
 
 
 @contextmanager
-def pgbouncer(database: sa.URL) -> Iterator[int]:
-    """PgBouncer in transaction mode, with fewer sessions than clients. Yields its port."""
+def pgbouncer(database: sa.URL) -> Iterator[tuple[int, Wire]]:
+    """PgBouncer in transaction mode, with fewer sessions than clients. Yields its port, and its way to the database."""
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer"))  # pytest's own folders are closed to other users
     port = unused_port()
     with Wire(socket_of(database)) as wire:
@@ -112,7 +112,7 @@ def pgbouncer(database: sa.URL) -> Iterator[int]:
         with (folder / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as running:
             try:
                 until(lambda: answers(port))
-                yield port
+                yield port, wire
             finally:
                 running.kill()
     shutil.rmtree(folder)
@@ -130,7 +130,7 @@ def way(request: pytest.FixtureRequest, database: sa.URL) -> Iterator[sa.URL]:
     if request.param == "directly":
         yield database
         return
-    with pgbouncer(database) as port:
+    with pgbouncer(database) as (port, _):
         yield through(database, port)
 
 
@@ -308,7 +308,8 @@ def hold_replaced(database: sa.URL, first: Mapping[str, Running], successor: Run
 # One is cut off
 
 CUTS: dict[str, Callable[[Wire], None]] = {
-    "idle": lambda wire: wire.cut(),
+    "idle": Wire.cut,
+    "behind-pgbouncer": Wire.cut,
     "fence-unanswered": lambda wire: wire.cut_after(b"UPDATE sources"),
     "write-held": lambda wire: wire.cut_before(b"UPDATE observations"),
     "commit-held": lambda wire: wire.cut_before(b"COMMIT"),
@@ -321,7 +322,10 @@ def test_a_replica_that_is_cut_off_notices_and_is_replaced_and_stands_by_when_it
 ) -> None:
     with ExitStack() as stack:
         wires = {cut: stack.enter_context(Wire(socket_of(database))) for cut in CUTS}
-        first = {cut: start(f"first-{cut}", through(database, wires[cut].port), cut) for cut in CUTS}
+        ports = {cut: wire.port for cut, wire in wires.items()}
+        pooled = "behind-pgbouncer"
+        ports[pooled], wires[pooled] = stack.enter_context(pgbouncer(database))
+        first = {cut: start(f"first-{cut}", through(database, ports[cut]), cut) for cut in CUTS}
         for replica in first.values():
             replica.until("poll", 2)
         successor = start("successor", database, *CUTS)
@@ -438,7 +442,7 @@ def test_every_command_works_through_pgbouncer_and_leaves_nothing_behind_in_its_
     postgresql_server: sa.URL, cloud: Cloud
 ) -> None:
     database = new_database(postgresql_server)
-    with pgbouncer(database) as port:
+    with pgbouncer(database) as (port, _):
         url = text(through(database, port))
         settings = {"database_url": url, "base_url": cloud.url, "api_key": KEY}
         replica_of = new_database(postgresql_server)

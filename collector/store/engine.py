@@ -194,8 +194,13 @@ def _open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
     @event.listens_for(engine, "do_connect")
     def connect(_: Dialect, __: Any, arguments: Any, parameters: Any) -> ImpatientConnection:
         raw = ImpatientConnection.connect(*arguments, **parameters)
-        raw.patience = _SILENCE_SECONDS
+        raw.patience = _CONNECT_SECONDS
         return raw
+
+    @event.listens_for(engine, "checkin")
+    def checkin(raw: ImpatientConnection | None, _: Any) -> None:
+        if raw is not None:
+            raw.patience = _CONNECT_SECONDS  # for asking, at the next use, whether it is still alive
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
