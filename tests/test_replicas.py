@@ -35,8 +35,8 @@ from collector.clock import utc_now
 from collector.simulator.scenario import KEY, story
 from collector.simulator.server import Simulator
 from collector.simulator.world import World
-from collector.store import rebuild
 from collector.store.engine import LEASE_SECONDS, open_engine, writing
+from collector.store.verify import verify
 from tests.builders import region
 from tests.conftest import new_database
 from tests.history import History
@@ -190,10 +190,6 @@ def polls_of(replica: Running, source: str) -> list[tuple[int, int]]:
     return [(line["observation"], line["polls"]) for line in replica.lines("poll", source=source)]
 
 
-def verified(engine: sa.Engine, source: str) -> bool:
-    return rebuild.rebuild(engine, source, check_only=True).different == 0
-
-
 def hold_against_each_other(
     database: sa.URL, cloud: Cloud, replicas: Sequence[Running], *, unsaid: Sequence[str] = ()
 ) -> None:
@@ -215,7 +211,7 @@ def hold_against_each_other(
         assert set(said) <= written
         assert len(written) - len(said) <= (name in unsaid), f"nobody knows of {written - set(said)}"
         assert len(written) <= cloud.asked[name]
-        assert verified(engine, name)
+        assert verify(engine, name).verdict == "good"
     engine.dispose()
 
 
@@ -460,6 +456,7 @@ def test_every_command_works_through_pgbouncer_and_leaves_nothing_behind_in_its_
         run("db", "rebuild")
         run("db", "rebuild", "--check")
         run("db", "check")
+        run("audit", "verify")
         run("db", "copy", "--to", text(through(replica_of, port)))
         assert len(json.loads(run("regions", "--format", "json"))) == 14
         for question in ("status", "transitions", "coverage"):
@@ -472,7 +469,7 @@ def test_every_command_works_through_pgbouncer_and_leaves_nothing_behind_in_its_
             for state in ("NEW", "ACTIVE", "MAINTENANCE"):
                 list(pool.map(lambda each: each.poll([region(1, state)]), histories))  # noqa: B023
         for n in range(8):
-            assert verified(engine, f"source-{n}")
+            assert verify(engine, f"source-{n}").verdict == "good"
         engine.dispose()
 
         sessions = {}
