@@ -177,6 +177,48 @@ def test_an_answer_with_a_nameless_record_neither_counts_nor_resets_what_is_held
     assert history.present() == set()
 
 
+def test_what_another_key_does_not_see_confirms_nothing(history: History) -> None:
+    """It may see less by right; one false answer to the first key is not to be believed for that."""
+    history.poll(THREE)
+    history.change(api_key="key-two")
+    assert [history.poll([]).outcome for _ in range(2)] == ["held", "held"]
+    history.change(api_key="key-one")
+    assert history.poll([]).outcome == "held"
+    assert history.present() == {1, 2, 3}
+    history.poll(THREE)
+    assert [t["basis"] for t in history.transitions()] == ["baseline"] * 3
+
+
+def test_two_keys_in_turn_each_confirm_what_they_miss_themselves(history: History) -> None:
+    history.poll(THREE)
+    outcomes = []
+    for n in range(5):
+        history.change(api_key=("key-one", "key-two")[n % 2])
+        outcomes.append(history.poll([]).outcome)
+    assert outcomes == ["held", "held", "held", "held", "ok"]
+    assert {t["basis"] for t in history.transitions()[3:]} == {"absence"}
+
+
+def test_another_key_that_sees_even_less_does_not_reset_what_is_held(history: History) -> None:
+    history.poll(THREE)
+    assert [history.poll([region(1)]).outcome for _ in range(2)] == ["held", "held"]
+    history.change(api_key="key-two")
+    assert history.poll([]).outcome == "held"
+    history.change(api_key="key-one")
+    assert history.poll([region(1)]).outcome == "ok"
+    assert history.present() == {1}
+
+
+def test_another_key_that_shows_a_missing_region_resets_what_is_held(history: History) -> None:
+    history.poll(THREE)
+    assert [history.poll([]).outcome for _ in range(2)] == ["held", "held"]
+    history.change(api_key="key-two")
+    assert history.poll([region(2)]).outcome == "held"
+    history.change(api_key="key-one")
+    assert history.poll([]).outcome == "held"
+    assert history.present() == {1, 2, 3}
+
+
 def test_an_empty_first_answer_is_doubted(history: History) -> None:
     assert history.poll([]).outcome == "held"
     history.poll(THREE)

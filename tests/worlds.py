@@ -490,8 +490,8 @@ class Ledger:
     def present(self, kind: str) -> set[int]:
         return {i for (k, i), absent in self.absent_since.items() if k == kind and absent is None}
 
-    def judge(self, said: Reading) -> tuple[str, frozenset[int]]:
-        """The outcome, and the regions that the answer misses."""
+    def judge(self, said: Reading, observer: str) -> tuple[str, frozenset[int]]:
+        """The outcome, and the regions that the answer to this observer misses."""
         present = self.present("region")
         missing = frozenset(present - said.shown["region"].keys() - said.named["region"])
         if not said.whole:
@@ -501,15 +501,16 @@ class Ledger:
         never_complete = all(look.outcome != "ok" for look in self.looks)
         if len(missing) <= len(present) / 2 and not (said.empty and never_complete):
             return "ok", missing
-        agreeing = 1 + sum(1 for _ in self._agreeing(missing))
+        agreeing = 1 + sum(1 for _ in self._agreeing(missing, observer))
         return ("ok" if agreeing >= CONFIRMATIONS else "held"), missing
 
-    def _agreeing(self, missing: frozenset[int]) -> Iterator[Look]:
-        """Held answers with the same set of missing ids, back to one that listed any of these."""
+    def _agreeing(self, missing: frozenset[int], observer: str) -> Iterator[Look]:
+        """This observer's held answers with the same set of missing ids, back to one of anybody's that listed any
+        of these."""
         for look in reversed(self.looks):
             if look.reading is None:
                 continue
-            if look.outcome == "held":
+            if look.outcome == "held" and look.observer == observer:
                 if look.missing != missing:
                     return
                 yield look
@@ -695,7 +696,7 @@ class World:
     def would_believe(self, document: Json) -> bool:
         """Whether any absence would follow from an answer, were it given now."""
         said = read(document)
-        return self.ledger.judge(said)[0] == "ok" and not all(said.withheld.values())
+        return self.ledger.judge(said, self.key)[0] == "ok" and not all(said.withheld.values())
 
     def hear(self, said: Json | bytes | Failure, when: When, clock_error: int = 0) -> PollResult | None:
         """Poll once, being told this, and check everything. None: refused because of the clock.
@@ -733,7 +734,7 @@ class World:
         outcome, missing, read_ = "failed", frozenset[int](), None
         if isinstance(said, dict):
             read_ = read(said)
-            outcome, missing = self.ledger.judge(read_)
+            outcome, missing = self.ledger.judge(read_, self.key)
         look = Look(
             number=len(self.ledger.looks),
             outcome=outcome,

@@ -1,7 +1,8 @@
 """How far an answer may be believed. Pure.
 
 A complete answer that misses many regions at once may be a false one, so its absences wait (`held`) until
-`confirmations` complete answers agree on exactly the same missing regions.
+`confirmations` complete answers agree on exactly the same missing regions: answers to the same eyes, since
+another key may see less by right.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Earlier:
     outcome: Outcome
     missing: frozenset[int]
     polls: int
+    same_eyes: bool = True
+    """Whether it was seen with the key and the URL of the answer that is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,15 @@ def judge(
 def _agreeing_polls(earlier: Iterable[Earlier], missing: Set[int]) -> int:
     """How many held polls missed exactly these ids, back to the last answer that showed one of them.
 
-    Failed and partial polls, and complete ones that had to withhold absences, neither count nor reset. A complete
-    answer that misses others as well disagrees, and resets too.
+    Failed and partial polls, complete ones that had to withhold absences, and what other eyes missed neither
+    count nor reset. A complete answer that misses others as well disagrees, and resets too.
     """
     polls = 0
     for row in earlier:
-        if row.outcome == "held" and row.missing == missing:
+        if row.outcome == "held" and row.same_eyes and row.missing == missing:
             polls += row.polls
-        elif row.outcome == "held" or (row.outcome != "failed" and not missing <= row.missing):
+        elif row.outcome == "held" and row.same_eyes:
+            break
+        elif row.outcome != "failed" and not missing <= row.missing:
             break
     return polls

@@ -37,6 +37,11 @@ class Observer:
     base_url: str
     auth_scheme: str
 
+    @property
+    def eyes(self) -> tuple[str, str]:
+        """What decides what can be seen: the key and the URL. The scheme is only how the key is shown."""
+        return self.key_fingerprint, self.base_url
+
 
 @dataclass(frozen=True, slots=True)
 class Times:
@@ -332,19 +337,24 @@ def newest_base_url(connection: sa.Connection, source_id: int) -> str | None:
     )
 
 
-def earlier(connection: sa.Connection, source_id: int) -> Iterator[Earlier]:
-    """All observations of a source, newest first, read only as far as the caller goes."""
-    o = observations.c
+def earlier(connection: sa.Connection, source_id: int, observer: Observer) -> Iterator[Earlier]:
+    """All observations of a source, newest first, read only as far as the caller goes.
+
+    `observer`: who looks now.
+    """
+    o, who = observations.c, observers.c
     below: int | None = None
     while True:
         rows = connection.execute(
-            sa.select(o.seq, o.outcome, o.missing, o.polls)
+            sa.select(o.seq, o.outcome, o.missing, o.polls, who.key_fingerprint, who.base_url)
+            .join(observers, (who.source_id == o.source_id) & (who.id == o.observer_id))
             .where(o.source_id == source_id, *([] if below is None else [o.seq < below]))
             .order_by(o.seq.desc())
             .limit(50)
         ).all()
         for row in rows:
-            yield Earlier(row.outcome, frozenset(row.missing or ()), row.polls)
+            same_eyes = (row.key_fingerprint, row.base_url) == observer.eyes
+            yield Earlier(row.outcome, frozenset(row.missing or ()), row.polls, same_eyes)
         if not rows:
             return
         below = rows[-1].seq

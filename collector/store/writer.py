@@ -126,7 +126,8 @@ class Writer:
             if continued and continued.payload == document.address and continued.outcome != "held":
                 return self._extend(connection, _Memory(continued, *answer), times)
             known = known_of(connection, self.lease.source_id, "region")
-            judgement = self._judge(connection, listing, {k.id for k in known.values() if k.present})
+            present = {k.id for k in known.values() if k.present}
+            judgement = self._judge(connection, listing, present, poll.observer)
             if continued and continued.outcome == judgement.outcome:
                 if continued.payload == document.address:
                     same_again = _Memory(continued, *answer)
@@ -228,7 +229,9 @@ class Writer:
         self._after = _Memory(row, memory.body_hash, memory.listing)
         return _recorded(row, memory.listing, missing=missing)
 
-    def _judge(self, connection: sa.Connection, listing: Listing, present: set[int]) -> Judgement:
+    def _judge(
+        self, connection: sa.Connection, listing: Listing, present: set[int], observer: Observer
+    ) -> Judgement:
         o = observations.c
         ever_complete = bool(listing.listed) or connection.scalar(
             sa.select(sa.exists().where(o.source_id == self.lease.source_id, o.outcome == "ok"))
@@ -236,7 +239,7 @@ class Writer:
         return judge(
             listing,
             present,
-            evidence.earlier(connection, self.lease.source_id),
+            evidence.earlier(connection, self.lease.source_id, observer),
             ever_complete=bool(ever_complete),
             confirmations=self._confirmations,
         )
