@@ -219,6 +219,19 @@ def test_another_key_that_shows_a_missing_region_resets_what_is_held(history: Hi
     assert history.present() == {1, 2, 3}
 
 
+def test_the_scheme_word_is_not_another_key(history: History) -> None:
+    history.poll(THREE)
+    for scheme in ("APIKey", "apikey"):
+        history.change(auth_scheme=scheme)
+        assert history.poll([]).outcome == "held"
+    assert history.poll([]).outcome == "ok"
+    history.change(auth_scheme="Bearer")
+    history.poll(THREE)
+    found = history.transitions(entity_id=1)
+    assert [t["basis"] for t in found] == ["baseline", "absence", "direct"]
+    assert len(history.rows("observers")) == 3, "who looked is kept as it was"
+
+
 def test_an_empty_first_answer_is_doubted(history: History) -> None:
     assert history.poll([]).outcome == "held"
     history.poll(THREE)

@@ -72,10 +72,9 @@ def _agreeing_polls(earlier: Iterable[Earlier], missing: Set[int]) -> int:
     """
     polls = 0
     for row in earlier:
-        if row.outcome == "held" and row.same_eyes and row.missing == missing:
+        disagrees = row.outcome == "held" and row.same_eyes and row.missing != missing
+        if disagrees or (row.outcome != "failed" and not missing <= row.missing):
+            break
+        if row.outcome == "held" and row.same_eyes:
             polls += row.polls
-        elif row.outcome == "held" and row.same_eyes:
-            break
-        elif row.outcome != "failed" and not missing <= row.missing:
-            break
     return polls

@@ -34,7 +34,8 @@ class Look:
     last_at: datetime
     last_asked_at: datetime
     expected_interval: timedelta
-    observer_id: int
+    eyes: tuple[str, str]
+    """Fingerprint of the key and base URL: who looked, as far as that decides what can be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def basis_of(event: Event, last: Look | None, now: Look, *, other_copy: bool = F
     """
     if last is None:
         return "baseline"
-    if last.observer_id != now.observer_id:
+    if last.eyes != now.eyes:
         return "observer_change"
     if event == "disappeared":
         return "absence"

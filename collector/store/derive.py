@@ -95,7 +95,7 @@ def at_insert(row: OpenRow) -> Look:
         last_at=row.first_at,
         last_asked_at=row.first_at,
         expected_interval=row.expected_interval,
-        observer_id=row.observer_id,
+        eyes=row.observer.eyes,
     )
 
 

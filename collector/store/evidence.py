@@ -361,10 +361,17 @@ def earlier(connection: sa.Connection, source_id: int, observer: Observer) -> It
 
 
 def _look_columns() -> sa.Select[Any]:
-    o = observations.c
+    o, who = observations.c, observers.c
     return sa.select(
-        o.seq, o.outcome, o.first_at, o.last_at, o.last_asked_at, o.expected_interval_ms, o.observer_id
-    )
+        o.seq,
+        o.outcome,
+        o.first_at,
+        o.last_at,
+        o.last_asked_at,
+        o.expected_interval_ms,
+        who.key_fingerprint,
+        who.base_url,
+    ).join(observers, (who.source_id == o.source_id) & (who.id == o.observer_id))
 
 
 def _look(row: sa.Row[Any]) -> Look:
@@ -375,5 +382,5 @@ def _look(row: sa.Row[Any]) -> Look:
         last_at=row.last_at,
         last_asked_at=row.last_asked_at,
         expected_interval=timedelta(milliseconds=row.expected_interval_ms),
-        observer_id=row.observer_id,
+        eyes=(row.key_fingerprint, row.base_url),
     )
