@@ -78,6 +78,7 @@ class Service:
         while not self._stopping:
             with suppress(Empty):
                 self._told.get(timeout=1.0)
+            self._schedule.heed_the_clock()
             if self._reloading:
                 self._reloading = False
                 self._reload()

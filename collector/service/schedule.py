@@ -16,6 +16,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from collector.clock import utc_now
 from collector.logs import logger
 
 THREADS = 8
@@ -24,6 +25,17 @@ SPREAD = timedelta(seconds=10)
 """The first polls of many sources are spread over so much time, or their interval if that is shorter."""
 
 log = logger(__name__)
+
+
+class _Every(IntervalTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """After a long sleep, or a clock that was set forward, one run makes up for all that were missed. APScheduler
+    would list them one by one: millions, where a clock without a battery comes right."""
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        following: datetime = super().get_next_fire_time(previous_fire_time, now)
+        if following <= now:
+            following = super().get_next_fire_time(now, now)
+        return following
 
 
 class Schedule:
@@ -55,15 +67,24 @@ class Schedule:
         seconds = interval.total_seconds()
         self._scheduler.add_job(
             job,
-            IntervalTrigger(seconds=seconds, jitter=min(seconds * 0.05, 5.0), timezone=UTC),
+            _Every(seconds=seconds, jitter=min(seconds * 0.05, 5.0), timezone=UTC),
             id=name,
             name=name,
-            next_run_time=datetime.now(UTC) + min(SPREAD, interval) * place,
+            next_run_time=utc_now() + min(SPREAD, interval) * place,
             replace_existing=True,
         )
 
     def drop(self, name: str) -> None:
         self._scheduler.remove_job(name)
+
+    def heed_the_clock(self) -> None:
+        """Call it every now and then: where the clock was set back, jobs would wait until it has caught up."""
+        now = utc_now()
+        for job in self._scheduler.get_jobs():
+            longest = timedelta(seconds=job.trigger.interval_length + job.trigger.jitter)
+            if job.next_run_time - now > longest:
+                log.warning("clock_set_back", source=job.id, next_poll_was_at=job.next_run_time.isoformat())
+                self._scheduler.modify_job(job.id, next_run_time=now)
 
     def next_run(self, name: str) -> datetime | None:
         job = self._scheduler.get_job(name)
