@@ -182,7 +182,8 @@ class Client:
 
         try:
             with self._stream(request, ends, cut) as response:
-                exchange = replace(exchange, clock_offset=_clock_offset(response, self._clock()))
+                now = max(self._clock(), exchange.asked_at)  # as it would be written
+                exchange = replace(exchange, clock_offset=_clock_offset(response, now))
                 if response.status_code != 200:
                     return _refused(response, _error_body(response), self._answered(exchange), scrub)
                 whole = _read(response, self._max_body)
@@ -355,7 +356,8 @@ def _set_location_aside(response: httpx.Response) -> None:
 
 def _clock_offset(response: httpx.Response, now: datetime) -> timedelta | None:
     with suppress(KeyError, ValueError, TypeError, OverflowError):
-        sent = parsedate_to_datetime(response.headers["Date"])
+        leap = re.sub(r":60\b", ":59", response.headers["Date"])
+        sent = parsedate_to_datetime(leap)
         if sent.tzinfo is not None:
             return now - sent
     return None

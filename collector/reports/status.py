@@ -9,7 +9,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from collector.inventory.transitions import gap_limit
-from collector.store.engine import UtcTime, database_time
+from collector.store.engine import LEASE_SECONDS, UtcTime, database_time
 from collector.store.tables import (
     observations,
     regions,
@@ -28,7 +28,8 @@ class SourceStatus:
 
     source: str
     verdict: Verdict
-    """stale: no successful poll for longer than the gap limit; degraded: something needs a look."""
+    """stale: no successful poll for longer than the gap limit, or a clock that went back; degraded: something needs
+    a look."""
     why: str
     """What makes it less than good, in words."""
     last_outcome: str | None
@@ -103,6 +104,13 @@ def _status(connection: sa.Connection, source: Any, now: datetime) -> SourceStat
     if applied is None or interval is None or now - applied.last_at > gap_limit(interval):
         verdict = "stale"
         reasons.insert(0, "nothing was ever seen" if applied is None else "no successful poll for too long")
+    if newest is not None and newest.last_at - now > timedelta(seconds=LEASE_SECONDS):
+        verdict = "stale"
+        reasons.insert(
+            0,
+            f"the newest poll lies in the future, at {newest.last_at:%Y-%m-%d %H:%M:%S} UTC: this clock was set back, "
+            "or was wrong then; nothing is written until that time",
+        )
     return SourceStatus(
         source=source.name,
         verdict=verdict,

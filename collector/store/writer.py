@@ -213,7 +213,7 @@ class Writer:
             self._was_unsure
             and before is not None
             and before.last_asked_at == poll.exchange.asked_at
-            and before.last_at == poll.exchange.answered_at
+            and before.last_at >= poll.exchange.answered_at  # later where it was moved forward
             and before.observer == poll.observer
         )
 
@@ -279,9 +279,18 @@ def _times(poll: Poll, before: OpenRow | None) -> Times:
             f"this machine's clock differs by {abs(offset)} from that of the API; "
             "the poll was not written; set the clock (is NTP running?)"
         )
-    if before is not None and answered_at < before.last_at - timedelta(seconds=LEASE_SECONDS):
+    if answered_at - asked_at > MAX_CLOCK_OFFSET:
+        raise ClockError(
+            f"this poll took {answered_at - asked_at} by this machine's clock: it was set meanwhile, or the machine "
+            "slept; the poll was not written"
+        )
+    if before is not None and before.last_at - answered_at > timedelta(seconds=LEASE_SECONDS):
         raise ClockError(
             f"this machine's clock says {answered_at:%Y-%m-%d %H:%M:%S} UTC, but this source was already polled "
-            f"at {before.last_at:%Y-%m-%d %H:%M:%S} UTC; the poll was not written; set the clock"
+            f"at {before.last_at:%Y-%m-%d %H:%M:%S} UTC; the poll was not written; set the clock, or, if it was "
+            "wrong then and is right now, see Clocks in docs/history.md"
         )
-    return evidence.forward(asked_at, answered_at, before)
+    try:
+        return evidence.forward(asked_at, answered_at, before)
+    except OverflowError:
+        raise ClockError("this machine's clock is at the end of time; set the clock") from None
