@@ -422,6 +422,23 @@ def test_dates_that_change_from_poll_to_poll_cost_only_the_polls_that_they_belon
     check(history)
 
 
+def test_a_clock_that_is_set_back_between_question_and_answer_is_found_out_by_the_date(
+    engine: sa.Engine,
+) -> None:
+    """The answer can't come before the question, so the wrong time would be written."""
+    readings = iter([NOON + 3 * YEAR])
+    client = Client(clock=lambda: next(readings, NOON))
+    with Server(dated(http_date(NOON))) as server:
+        source = Source(name="gcore", api_key="key-one", base_url=server.url)
+        runner = Runner(engine, source, client.fetch, lease.process_name(), lambda: NOON)
+        runner.attempt()
+        assert (runner.condition, runner.last_result) == ("refused", None)
+        runner.attempt()
+    client.close()
+    assert runner.condition is None
+    assert [row["first_at"] for row in History(engine).rows("observations")] == [NOON]
+
+
 def test_a_commit_that_was_in_doubt_is_not_repeated_after_a_clock_that_stepped_back(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
