@@ -63,6 +63,8 @@ OPENING = (
 )
 CLOSING = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
 OBSERVER = ("key_fingerprint", "base_url", "auth_scheme")
+EYES = ("key_fingerprint", "base_url")
+"""What makes another observer see otherwise."""
 GAP_FACTOR = 2.5
 
 Json = dict[str, Any]
@@ -381,7 +383,7 @@ def check_transition(
 
 
 def basis(change: Change, last: Json, now: Json) -> str:
-    if any(last[name] != now[name] for name in OBSERVER):
+    if any(last[name] != now[name] for name in EYES):
         return "observer_change"
     if change.kind == "disappeared":
         return "absence"
