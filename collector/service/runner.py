@@ -30,8 +30,12 @@ from collector.logs import logger
 from collector.poll import Fetch, PollResult, Seen, look, open_writer, write
 from collector.settings import Source
 from collector.store import lease
+from collector.store.engine import waiting_at_most
 from collector.store.writer import Writer
 
+PATIENCE, PATIENCE_IN_AN_OUTAGE = 0.5, 0.25
+"""So many intervals a write waits for a locked database, and so many once it is known to be away: polls must
+go on being attempted meanwhile."""
 MAX_KEPT = 1000
 """Answers kept for one source while the database is away; the oldest are given up first."""
 
@@ -60,6 +64,11 @@ class Runner:
         """Answers that wait for the database."""
         return len(self._kept)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a poll is under way."""
+        return self._busy.locked()
+
     def attempt(self) -> None:
         """One scheduled poll. What can be expected to go wrong is logged; everything else raises."""
         with self._busy:
@@ -84,7 +93,7 @@ class Runner:
         writer = self._writer
         try:
             if writer is not None:
-                lease.release(self._engine, writer.lease)
+                lease.release(self._patient_engine(), writer.lease)
         except DatabaseError:
             log.warning("lease_not_released", source=self.source.name)
         finally:
@@ -97,15 +106,17 @@ class Runner:
         self.last_attempt = monotonic()
 
     def _attempt(self) -> None:
+        engine = self._patient_engine()
         if self._writer is None:
-            self._writer = open_writer(self._engine, self.source, self._owner, alive=self._is_alive)
+            self._writer = open_writer(engine, self.source, self._owner, alive=self._is_alive)
             log.info("writing", source=self.source.name, epoch=self._writer.lease.epoch)
+        self._writer.engine = engine
         self._keep(look(self.source, self._fetch, self._writer, self._clock))
         try:
             self._write_kept(self._writer)
         except LeaseLostError as error:
             try:
-                if not lease.resume(self._engine, self._writer.lease):
+                if not lease.resume(engine, self._writer.lease):
                     raise
                 self._write_kept(self._writer)
             except LeaseLostError:
@@ -113,6 +124,11 @@ class Runner:
                 log.warning("lease_lost", source=self.source.name, given_up=len(self._kept), error=str(error))
                 self._kept.clear()
                 raise
+
+    def _patient_engine(self) -> sa.Engine:
+        """The engine, as patient with a locked database as can be without missing polls."""
+        patience = PATIENCE_IN_AN_OUTAGE if self.condition == "database" else PATIENCE
+        return waiting_at_most(self._engine, self.source.interval.total_seconds() * patience)
 
     def _keep(self, seen: Seen) -> None:
         """Equal answers share one document, so that a long outage costs little memory."""

@@ -13,15 +13,15 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, sleep
 
 import sqlalchemy as sa
 
 from collector import __version__
-from collector.errors import CollectorError
+from collector.errors import CollectorError, DatabaseError, LeaseHeldError
 from collector.gcore.client import Client
 from collector.logs import logger
 from collector.poll import open_writer
@@ -59,6 +59,8 @@ class Service:
         self._owner = lease.process_name()
         self._schedule = Schedule()
         self._runners: dict[str, Runner] = {}
+        self._left: list[Runner] = []
+        """Of sources that changed or left while a poll of theirs would not end."""
         self._told: SimpleQueue[None] = SimpleQueue()
         self._stopping = False
         self._reloading = False
@@ -74,7 +76,7 @@ class Service:
         self._schedule.start()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         log.info("started", version=__version__, sources=len(self._runners), owner=self._owner)
-        notify("READY=1", f"STATUS=polling {len(self._runners)} sources")
+        notify("READY=1", f"STATUS={self._in_words()}")
         while not self._stopping:
             with suppress(Empty):
                 self._told.get(timeout=1.0)
@@ -96,12 +98,23 @@ class Service:
         return {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
 
     def _make_sure_nobody_else_polls(self, sources: tuple[Source, ...]) -> None:
-        """A SQLite file has one collector: a second one waits shortly, then ends. Raises LeaseHeldError."""
-        for source in sources:
-            writer = open_writer(self._engine, source, self._owner, wait_seconds=5.0)
-            lease.release(self._engine, writer.lease)
+        """A SQLite file has one collector: a second one waits shortly, then ends. Raises LeaseHeldError.
 
-    def _put(self, sources: tuple[Source, ...]) -> None:
+        Whatever else is wrong with one source its runner says, so that it keeps no other from being polled.
+        """
+        for source in sources:
+            try:
+                writer = open_writer(self._engine, source, self._owner, wait_seconds=5.0)
+                lease.release(self._engine, writer.lease)
+            except LeaseHeldError:
+                raise
+            except DatabaseError:
+                return  # that of all sources
+            except CollectorError:
+                continue
+
+    def _put(self, sources: Iterable[Source]) -> None:
+        sources = tuple(sources)
         for number, source in enumerate(sources):
             runner = Runner(self._engine, source, self._client.fetch, self._owner)
             self._runners[source.name] = runner
@@ -114,20 +127,33 @@ class Service:
         except CollectorError as error:
             log.error("settings_not_reloaded", error=str(error))  # noqa: TRY400 - a person's mistake, no traceback
         else:
-            for name, runner in list(self._runners.items()):
-                if wanted.get(name) != runner.source:
-                    self._schedule.drop(name)
-                    runner.stop(self._grace)
-                    del self._runners[name]
-            changed = tuple(s for name, s in wanted.items() if name not in self._runners)
-            self._put(changed)
+            leaving = {n: r for n, r in self._runners.items() if wanted.get(n) != r.source}
+            changed = [s for n, s in wanted.items() if n not in self._runners or n in leaving]
+            self._put(source for source in changed if source.name not in leaving)
+            for name in leaving:
+                self._schedule.drop(name)
+            unfinished = self._stop_runners(leaving, give_up=lambda: self._stopping)
+            if self._stopping:
+                return
+            for name, runner in leaving.items():
+                del self._runners[name]
+                if name in unfinished:
+                    self._left.append(runner)
+            self._put(source for source in changed if source.name in leaving)
             log.info("settings_reloaded", sources=len(self._runners), changed=[s.name for s in changed])
-        notify("READY=1", f"STATUS=polling {len(self._runners)} sources")
+        notify("READY=1", f"STATUS={self._in_words()}")
+
+    def _in_words(self) -> str:
+        """What systemctl shows."""
+        runners = list(self._runners.values())
+        ill = [f"{r.source.name} not written ({r.condition})" for r in runners if r.condition]
+        return "; ".join([f"polling {len(runners)} sources", *ill])
 
     def _watch(self) -> None:
         """Independent of the scheduler: looks only at when polls were attempted."""
         looked = monotonic()
         paused = 0.0
+        said = self._in_words()
         while not self._stopping:
             threading.Event().wait(1.0)
             now = monotonic()
@@ -141,31 +167,23 @@ class Service:
                 os._exit(STUCK_EXIT_CODE)
             if wants_watchdog():
                 notify("WATCHDOG=1")
+            if (words := self._in_words()) != said and not self._stopping:
+                said = words
+                notify(f"STATUS={said}")
 
     def _patience_now(self) -> float:
         if self._patience is not None:
             return self._patience
-        shortest = min((r.source.interval.total_seconds() for r in self._runners.values()), default=60.0)
+        runners = list(self._runners.values())
+        shortest = min((r.source.interval.total_seconds() for r in runners), default=60.0)
         return max(3 * shortest, LEAST_PATIENCE)
 
     def _stop(self) -> int:
         log.info("stopping", grace_seconds=self._grace)
         notify("STOPPING=1")
         self._schedule.stop()
-        finished: list[str] = []
-
-        def stop(name: str, runner: Runner) -> None:
-            if runner.stop(self._grace):
-                finished.append(name)
-
-        # All at once: a database that is locked makes each of them wait.
-        stops = [threading.Thread(target=stop, args=each, daemon=True) for each in self._runners.items()]
-        for each in stops:
-            each.start()
-        ends = monotonic() + self._grace + 1.0
-        for each in stops:
-            each.join(max(ends - monotonic(), 0.0))
-        unfinished = [name for name in self._runners if name not in finished]
+        unfinished = self._stop_runners(self._runners)
+        unfinished += [runner.source.name for runner in self._left if runner.is_busy]
         self._client.close()
         log.info("stopped", unfinished=unfinished)
         if unfinished:
@@ -173,3 +191,24 @@ class Service:
             logging.shutdown()
             os._exit(0)
         return 0
+
+    def _stop_runners(
+        self, runners: Mapping[str, Runner], give_up: Callable[[], bool] = lambda: False
+    ) -> list[str]:
+        """Stop them all at once, since each may have to wait: for its poll, or for a database that is locked.
+
+        Returns the names of those that did not end within the grace period, or before `give_up`.
+        """
+        finished: list[str] = []
+
+        def stop(name: str, runner: Runner) -> None:
+            if runner.stop(self._grace):
+                finished.append(name)
+
+        stops = [threading.Thread(target=stop, args=each, daemon=True) for each in runners.items()]
+        for each in stops:
+            each.start()
+        ends = monotonic() + self._grace + 1.0
+        while any(each.is_alive() for each in stops) and monotonic() < ends and not give_up():
+            sleep(0.02)
+        return [name for name in runners if name not in finished]

@@ -9,6 +9,7 @@ from apscheduler.events import (
     EVENT_JOB_ERROR,
     EVENT_JOB_MAX_INSTANCES,
     EVENT_JOB_MISSED,
+    EVENT_JOB_SUBMITTED,
     JobEvent,
     JobExecutionEvent,
 )
@@ -46,12 +47,14 @@ class Schedule:
         """Runs that were skipped: the one before had not ended, or the machine slept."""
         self.errors = 0
         """Runs that raised what nobody expected."""
+        self._skipping: set[str] = set()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={"default": ThreadPoolExecutor(threads)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         self._scheduler.add_listener(self._on_missed, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.add_listener(self._on_submitted, EVENT_JOB_SUBMITTED)
         self._scheduler.add_listener(self._on_error, EVENT_JOB_ERROR)
 
     def start(self) -> None:
@@ -91,8 +94,14 @@ class Schedule:
         return None if job is None else job.next_run_time
 
     def _on_missed(self, event: JobEvent) -> None:
+        """Counts every one, and logs the first of those in a row."""
         self.missed += 1
-        log.warning("poll_skipped", source=event.job_id, why="the poll before has not ended")
+        if event.job_id not in self._skipping:
+            log.warning("poll_skipped", source=event.job_id, why="the poll before has not ended")
+        self._skipping.add(event.job_id)
+
+    def _on_submitted(self, event: JobEvent) -> None:
+        self._skipping.discard(event.job_id)
 
     def _on_error(self, event: JobExecutionEvent) -> None:
         self.errors += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -218,7 +218,7 @@ def _open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
             ]
         elif options.get("writes"):
             settings += [
-                f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
+                f"SET LOCAL lock_timeout = '{_lock_milliseconds(options)}ms'",
                 f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'",
                 f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'",
                 # The other time-outs wait for a server that can't get rid of an answer.
@@ -256,6 +256,8 @@ def _open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
     def begin(connection: sa.Connection) -> None:
         options = connection.get_execution_options()
         writes = options.get("writes") or options.get("migrates")
+        if writes:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {_lock_milliseconds(options)}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     if path is not None:
@@ -322,6 +324,16 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def waiting_at_most(engine: sa.Engine, seconds: float) -> sa.Engine:
+    """The same engine, whose write transactions wait for a lock no longer than this, nor than before."""
+    before = engine.get_execution_options().get("lock_seconds", _LOCK_SECONDS)
+    return engine.execution_options(lock_seconds=min(seconds, before))
+
+
+def _lock_milliseconds(options: Mapping[str, Any]) -> int:
+    return max(round(options.get("lock_seconds", _LOCK_SECONDS) * 1000), 1)
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class Writer:
     """Writes the polls of one source, as long as the lease lasts. For one thread at a time."""
 
     def __init__(self, engine: sa.Engine, lease: Lease, *, confirmations: int = CONFIRMATIONS) -> None:
-        self._engine = engine
+        self.engine = engine
         self.lease = lease
         self._confirmations = confirmations
         self._memory: _Memory | None = None
@@ -189,7 +189,7 @@ class Writer:
         """
         memory, self._memory, self._after = self._memory, None, None
         self._is_unsure, self._was_unsure = False, self._is_unsure
-        with self._noticing_loss(), writing(self._engine) as connection:
+        with self._noticing_loss(), writing(self.engine) as connection:
             seq = fence(connection, self.lease)
             if memory is None or memory.row.seq != seq:
                 row = evidence.newest(connection, self.lease.source_id) if seq else None
