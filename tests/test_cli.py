@@ -477,6 +477,31 @@ def test_a_source_that_another_process_polls_is_left_to_it(database_url: str) ->
     engine.dispose()
 
 
+def test_all_sources_together_are_waited_for_no_longer_than_told(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "c.toml"
+    names = ("one", "two", "three")
+    config.write_text('api_key = "key"\n' + "".join(f'[[sources]]\nname = "{name}"\n' for name in names))
+    waits: list[float] = []
+
+    def acquire(*arguments: Any, wait_seconds: float, **more: Any) -> Any:
+        waits.append(wait_seconds)
+        return acquire_really(*arguments, wait_seconds=wait_seconds, **more)
+
+    engine = open_engine(sqlite_url)
+    for name in names:
+        lease.acquire(engine, name, "another-host:42:abc")
+    engine.dispose()
+    acquire_really = lease.acquire
+    monkeypatch.setattr(lease, "acquire", acquire)
+    said = collector("--config", str(config), "poll", "--wait", "0.3", database_url=sqlite_url)
+    assert said.code == 3
+    said.explains("one", "two", "three", "another-host:42:abc")
+    assert 0 < waits[0] <= 0.3
+    assert waits[1:] == [0.0, 0.0], "the first used all of it up"
+
+
 def test_another_base_url_is_refused_until_it_is_accepted(sqlite_url: str) -> None:
     with Server(ok(answer(THREE))) as one, Server(ok(answer(THREE))) as other:
         settings = {"database_url": sqlite_url, "api_key": "key"}
@@ -503,6 +528,25 @@ FUTURE = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
         (["regions", "--as-of", "0001-01-01T00:00:00+10:00"], ["0001-01-01"]),
         (["transitions", "--from", "2026-05-01", "--to", "2026-05-01"], ["--from", "--to"]),
         (["transitions", "--limit", "0"], ["--limit"]),
+        (["transitions", "--limit", "9" * 20], ["--limit"]),
+        (["coverage", "--limit", "9" * 20], ["--limit"]),
+        (["explain", "9" * 23 + "/region/76"], ["there is no transition"]),
+        (["explain", "9" * 5000 + "/region/76"], ["is no transition"]),
+        (["explain", "٥١/region/76"], ["is no transition"]),
+        (["history", "\udcff"], ["REGION", "not text"]),
+        (["regions", "--region", "a\udcffb"], ["--region", "not text"]),
+        (["regions", "--zone", "a\udcff"], ["--zone", "not text"]),
+        (["regions", "--state", ""], ["--state", "empty"]),
+        (["transitions", "--from-state", ""], ["--from-state", "empty"]),
+        (["transitions", "--source", " "], ["--source", "empty"]),
+        (["simulate", "--port", "99999"], ["--port", "65535"]),
+        (["simulate", "--port", "-1"], ["--port"]),
+        (["simulate", "--hold", "0"], ["--hold"]),
+        (["simulate", "--hours", "1e300"], ["--hours"]),
+        (["run", "--grace", "nan"], ["--grace", "not a number"]),
+        (["run", "--grace", "1e300"], ["--grace"]),
+        (["poll", "--wait", "nan"], ["--wait", "not a number"]),
+        (["poll", "--wait", "-1"], ["--wait"]),
         (["evidence", "0"], ["0"]),
         (["evidence", "x"], ["x"]),
         (["evidence", "99999999999999999999"], ["99999999999999999999"]),
@@ -534,6 +578,25 @@ def test_wrong_arguments_are_told_without_a_traceback(
 )
 def test_a_database_that_cant_be_used_is_told_in_one_line(url: str, code: int, named: list[str]) -> None:
     collector("regions", database_url=url).refused(code, *named)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize("command", ["poll", "run", "db upgrade", "db rebuild", "db copy --to"])
+def test_a_database_in_memory_is_not_written(sqlite_url: str, url: str, command: str) -> None:
+    if command.endswith("--to"):
+        collector(*command.split(), url, database_url=sqlite_url).refused(2, "--to", "in memory")
+        return
+    said = collector(*command.split(), database_url=url, api_key="x")
+    said.refused(2, "COLLECTOR_DATABASE_URL", "in memory", "sqlite:///")
+
+
+def test_a_sqlite_url_with_options_is_refused(tmp_path: Path) -> None:
+    for options in ("?mode=ro", "?mode=memory&uri=true", "?timeout=1"):
+        said = collector("poll", database_url=f"sqlite:///{tmp_path}/a.db{options}", api_key="x")
+        said.refused(2, "COLLECTOR_DATABASE_URL", "no options", "%3F")
+    assert list(tmp_path.iterdir()) == []
+    assert collector("db", "upgrade", database_url=f"sqlite:///{tmp_path}/a%3Fb.db").code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a?b.db"]
 
 
 @pytest.mark.parametrize("command", ["regions", "db check", "db upgrade", "poll"])
@@ -598,12 +661,11 @@ def test_every_command_has_help_with_an_example() -> None:
         for name in path:
             assert isinstance(command, click.Group)
             command = command.commands[name]
-        if not isinstance(command, click.Group):
-            assert "Example" in said.output, path
-            assert "collector" in said.output.split("Example")[1], path
-            for parameter in command.params:
-                if isinstance(parameter, click.Option) and not parameter.hidden:
-                    assert parameter.help, (path, parameter.name)
+        assert "Example" in said.output, path
+        assert "collector" in said.output.split("Example")[1], path
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.hidden:
+                assert parameter.help, (path, parameter.name)
 
 
 def test_help_and_version_need_no_settings(tmp_path: Path) -> None:

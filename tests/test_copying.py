@@ -221,6 +221,19 @@ def test_a_folder_that_does_not_exist_is_told(new: NewUrl, tmp_path: Path) -> No
     assert not target.parent.exists()
 
 
+def test_a_file_where_a_folder_should_be_is_told(new: NewUrl, tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("something that somebody wrote")
+    target = tmp_path / "a-file" / "copy.db"
+    collector("db", "backup", str(target), database_url=new("sqlite")).refused(1, str(target))
+
+
+def test_a_file_of_somebody_else_beside_the_target_stays(new: NewUrl, tmp_path: Path) -> None:
+    (tmp_path / "copy.db.part").write_text("something that somebody wrote")
+    assert collector("db", "backup", str(tmp_path / "copy.db"), database_url=new("sqlite")).code == 0
+    assert (tmp_path / "copy.db.part").read_text() == "something that somebody wrote"
+    assert sorted(path.name for path in tmp_path.glob("copy.db*")) == ["copy.db", "copy.db.part"]
+
+
 def test_a_damaged_database_leaves_no_half_backup(new: NewUrl, tmp_path: Path) -> None:
     url = new("sqlite")
     with opened(url) as (engine,):

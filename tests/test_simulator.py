@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import urllib.error
@@ -19,14 +21,17 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.cli.demo import _make_room
 from collector.gcore.client import PATH, Answer, Client, Failure, Request
 from collector.poll import open_writer, poll, read
 from collector.settings import Source
@@ -403,7 +408,24 @@ def test_every_fault_is_tested() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [{"kind": "earthquake"}, {}, {"kind": "html", "colour": 1}, [], "html", None]
+    "fault",
+    [
+        {"kind": "earthquake"},
+        {},
+        {"kind": "html", "colour": 1},
+        [],
+        "html",
+        None,
+        {"kind": "status", "status": "abc"},
+        {"kind": "status", "status": 99},
+        {"kind": "status", "status": None},
+        {"kind": "status", "retry_after": "soon"},
+        {"kind": "delay", "seconds": "long"},
+        {"kind": "delay", "seconds": -1},
+        {"kind": "delay", "seconds": float("nan")},
+        {"kind": "html", "times": 0},
+        {"kind": "html", "times": True},
+    ],
 )
 def test_a_fault_that_does_not_exist_is_refused_and_changes_nothing(
     simulator: Simulator, fault: Json
@@ -415,6 +437,23 @@ def test_a_fault_that_does_not_exist_is_refused_and_changes_nothing(
     with raised.value as error:
         assert (error.code, json.load(error)["exception_class"]) == (400, "ValidationError")
     assert ask(simulator.base_url + PATH)[0] == 200
+
+
+def test_an_error_of_its_own_is_printed_and_a_client_that_hangs_up_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def world_of(source: str) -> World:
+        raise ZeroDivisionError(f"no world for {source}")
+
+    with simulating(world_of) as simulator:
+        with socket.create_connection(("127.0.0.1", urlsplit(simulator.base_url).port or 0)) as hasty:
+            hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            hasty.sendall(b"GET /")
+        with pytest.raises((OSError, HTTPException)):
+            ask(f"{simulator.base_url}/somewhere{PATH}")
+    said = capsys.readouterr().err
+    assert "no world for somewhere" in said
+    assert "ConnectionResetError" not in said
 
 
 # collector simulate
@@ -445,6 +484,8 @@ def test_simulate_serves_a_world_that_lives_until_it_is_interrupted() -> None:
         names = {ask(f"{url}/{name}{PATH}")[1]["count"] for name in ("one", "two")}
         assert names == {5}
         truth = ask(url + "/control/truth")[1]
+        status, of_one = ask(url + "/one/control/truth")
+        assert (status, len(of_one) > 20, of_one == truth) == (200, True, False)
         now = {r["id"]: r["state"] for r in document["results"]}
         began = min(datetime.fromisoformat(change["at"]) for change in truth)
         same = random_world(3, began, regions=5, mean_hold=HOUR, until=began + 24 * HOUR)
@@ -571,10 +612,6 @@ def text_file(path: Path) -> None:
     path.write_text("a letter")
 
 
-def empty_file(path: Path) -> None:
-    path.touch()
-
-
 def database_of_another_program(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE sources (id INTEGER)")
@@ -603,7 +640,6 @@ def collected(path: Path, source: str) -> None:
     "make",
     [
         text_file,
-        empty_file,
         database_of_another_program,
         database_of_a_collector,
         database_of_a_collector_whose_only_source_is_called_demo,
@@ -618,13 +654,63 @@ def test_the_demo_refuses_any_other_file_and_leaves_it_as_it_is(
     for live in ([], ["--live"]):
         said = process("demo", "--file", str(path), *live, cwd=tmp_path)
         assert path.read_bytes() == before
+        assert [file.name for file in tmp_path.iterdir()] == ["precious.db"]
         said.refused(2, str(path), "--file")
 
 
+def nothing(path: Path) -> None:
+    path.touch()
+
+
+def only_tables(path: Path) -> None:
+    assert collector("db", "upgrade", database_url=f"sqlite:///{path}").code == 0
+
+
+@pytest.mark.parametrize("make", [nothing, only_tables])
+def test_what_a_demo_leaves_that_was_interrupted_early_is_replaced(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "early.db"
+    make(path)
+    _make_room(path, is_configured=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_does_not_make_the_configured_database(tmp_path: Path) -> None:
+    for settings in ({}, {"database_url": "sqlite:///mine.db"}):
+        name = "mine.db" if settings else "collector.db"
+        said = process("demo", "--file", f"./{name}", cwd=tmp_path, **settings)
+        said.refused(2, name, "the settings call")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configured_file_that_holds_a_demo_may_be_replaced(tmp_path: Path, demo: Demo) -> None:
+    shutil.copy(demo.file, tmp_path / "demo.db")
+    _make_room(tmp_path / "demo.db", is_configured=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_writes_the_file_that_it_was_told_whatever_its_name_means_in_a_url(tmp_path: Path) -> None:
+    name = "a%20b?c#.db"
+    with live_demo(tmp_path, "--file", name) as (running, log):
+        (hint,) = [
+            line for line in said_until(running, log, '"event": "poll"') if "COLLECTOR_DATABASE_URL" in line
+        ]
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 0
+    written = {path.name.removesuffix("-wal").removesuffix("-shm") for path in tmp_path.iterdir()}
+    assert written == {name, "log"}
+    setting = shlex.split(hint)[0].removeprefix("COLLECTOR_DATABASE_URL=")
+    rows = process("regions", "--format", "json", cwd=tmp_path, database_url=setting).json
+    assert len(rows) == 14
+
+
 @contextmanager
-def live_demo(folder: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[str]]]:
+def live_demo(
+    folder: Path, *arguments: str, **variables: str
+) -> Iterator[tuple[subprocess.Popen[bytes], IO[str]]]:
     """`collector demo --live` until the end of the block: the process, and its log."""
-    command = [sys.executable, "-m", "collector", "demo", "--live"]
+    command = [sys.executable, "-m", "collector", "demo", "--live", *arguments]
     settings = environment({"database_url": f"sqlite:///{folder / 'configured.db'}"}) | variables
     with (
         (folder / "log").open("wb") as log,
@@ -636,6 +722,15 @@ def live_demo(folder: Path, **variables: str) -> Iterator[tuple[subprocess.Popen
         finally:
             with suppress(ProcessLookupError):
                 os.kill(running.pid, signal.SIGKILL)
+
+
+def said_until(running: subprocess.Popen[bytes], log: IO[str], text: str) -> list[str]:
+    """All lines up to one with this text."""
+    said = ""
+    while text not in said.rpartition("\n")[0]:
+        said += log.read()
+        assert running.poll() is None, said
+    return said.splitlines()
 
 
 def polled(running: subprocess.Popen[bytes], log: IO[str], times: int) -> list[Json]:
@@ -667,6 +762,19 @@ def test_the_live_demo_polls_until_it_is_interrupted_and_a_second_one_replaces_i
             salts |= set(connection.execute("SELECT key_salt FROM sources"))
     assert len(salts) == 2, "nothing of the first is left"
     assert not (tmp_path / "configured.db").exists()
+
+
+def test_a_demo_that_runs_keeps_its_file_and_one_that_was_killed_does_not(tmp_path: Path) -> None:
+    with live_demo(tmp_path) as (running, log):
+        polled(running, log, 1)
+        for live in ([], ["--live"]):
+            said = process("demo", *live, cwd=tmp_path)
+            said.refused(2, "a demo runs on collector-demo.db", "end it first")
+        assert len(polled(running, log, 2)) >= 2, "it goes on undisturbed"
+        running.kill()
+        running.wait(30)
+    _make_room(tmp_path / "collector-demo.db", is_configured=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
 def test_a_demo_needs_no_proxy_even_if_one_is_set(tmp_path: Path) -> None:

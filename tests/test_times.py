@@ -49,6 +49,8 @@ def test_iso_8601_without_a_zone_is_utc_and_a_day_is_its_start(text: str, moment
     [
         ("today", utc(2026, 11, 23)),
         ("yesterday", utc(2026, 11, 22)),
+        ("day before yesterday", utc(2026, 11, 21)),
+        ("The  day before yesterday", utc(2026, 11, 21)),
         ("Yesterday", utc(2026, 11, 22)),
         ("now", NOW),
         ("2 days ago", NOW - timedelta(days=2)),

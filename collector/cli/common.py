@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from collector.errors import SchemaError, UsageError
+from collector.errors import SchemaError, SettingsError, UsageError
 from collector.reports.words import show_time
 
 if TYPE_CHECKING:
@@ -35,7 +36,32 @@ def format_option(function: F) -> F:
     )(function)
 
 
-source_option = click.option("--source", metavar="NAME", help="Only this source.")
+class Word(click.ParamType[str]):
+    """Text that a database can be asked for: not empty, and no bytes that are not text."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not text.strip():
+            self.fail("it is empty", param, ctx)
+        if any("\ud800" <= c <= "\udfff" for c in text):
+            self.fail(f"{printable(text)!r} is not text: it is no UTF-8", param, ctx)
+        return text
+
+
+class Number(click.FloatRange):
+    """A number in a range; `nan` is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
+LIMIT = click.IntRange(1, 2**63 - 1)
+source_option = click.option("--source", metavar="NAME", type=Word(), help="Only this source.")
 
 
 def settings_of(context: click.Context) -> Settings:
@@ -82,9 +108,9 @@ def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa
     """
     from collector.reports import views
     from collector.store import migrate
-    from collector.store.engine import open_engine, reading
+    from collector.store.engine import open_engine, parse_url, reading
 
-    engine = open_engine(settings_of(context).database_url.get_secret_value())
+    engine = open_engine(lasting(parse_url(settings_of(context).database_url.get_secret_value())))
     revision, newest = migrate.current_revision(engine), migrate.newest_revision()
     if revision == newest:
         with reading(engine) as connection:
@@ -102,6 +128,17 @@ def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa
         click.echo(f"schema {revision} becomes {newest}; the database as it was: {copy}", err=True)
     migrate.upgrade(engine)
     return engine
+
+
+def lasting(url: sa.URL, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
+    """The URL of a database that is written. Raises SettingsError for one in memory, which keeps nothing."""
+    from collector.store.engine import sqlite_path
+
+    if url.get_backend_name() == "sqlite" and sqlite_path(url) is None:
+        raise SettingsError(
+            f"{what} is a database in memory, which keeps nothing; name a file: sqlite:///collector.db"
+        )
+    return url
 
 
 def _other_schema(revision: str, newest: str) -> str:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.cli.common import open_existing, open_for_writing, progress_bar, settings_of, show
+from collector.cli.common import (
+    Word,
+    lasting,
+    open_existing,
+    open_for_writing,
+    progress_bar,
+    settings_of,
+    show,
+)
 from collector.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -17,7 +25,13 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """The database: schema, checks, deriving the history again."""
+    """The database: schema, checks, deriving the history again.
+
+    \b
+    Example:
+      collector db check
+      collector db backup /backups/collector-2026-05-01.db
+    """
 
 
 @db.command()
@@ -96,7 +110,7 @@ def check(context: click.Context) -> None:
 @click.option(
     "--check", "check_only", is_flag=True, help="Only tell what would change; exit 1 if anything would."
 )
-@click.option("--source", metavar="NAME", help="Only this source of the database.")
+@click.option("--source", metavar="NAME", type=Word(), help="Only this source of the database.")
 @click.pass_context
 def rebuild(context: click.Context, check_only: bool, source: str | None) -> None:
     """Derive all history again from the evidence, and write what differs.
@@ -170,8 +184,8 @@ def copy(context: click.Context, target: str) -> None:
     from collector.store import copying, migrate
     from collector.store.engine import open_engine, parse_url
 
+    sink = open_engine(lasting(parse_url(target, "--to"), "--to"))
     engine = open_existing(context)
-    sink = open_engine(parse_url(target, "--to"))
     if migrate.current_revision(sink) is None:
         migrate.upgrade(sink)
     if (revision := migrate.current_revision(sink)) != migrate.newest_revision():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -14,6 +15,8 @@ import click
 from collector.errors import ClockError, UsageError
 
 if TYPE_CHECKING:
+    import sqlite3
+
     import sqlalchemy as sa
 
     from collector.simulator.server import Fault
@@ -54,7 +57,8 @@ class SimulatedClock:
 @click.option(
     "--live", is_flag=True, help="Run the service against the simulated cloud instead, until Ctrl-C."
 )
-def demo(path: Path, live: bool) -> None:
+@click.pass_context
+def demo(context: click.Context, path: Path, live: bool) -> None:
     """See it work: no key, no server; three simulated weeks within seconds, in a file of their own.
 
     A simulated Gcore on loopback lives through three weeks of changes, an outage, a false empty answer, a key
@@ -63,9 +67,9 @@ def demo(path: Path, live: bool) -> None:
     \b
     Example:
       collector demo
-      sqlite3 collector-demo.db "SELECT * FROM region_transitions"
+      COLLECTOR_DATABASE_URL=sqlite:///collector-demo.db collector transitions
     """
-    _make_room(path)
+    _make_room(path, is_configured=_is_configured(context, path))
     os.environ["NO_PROXY"] = "127.0.0.1"  # no proxy stands between this machine and itself
     if live:
         _run_live(path)
@@ -89,7 +93,7 @@ def _tell_story(path: Path) -> None:
     # From a midnight on: so the story is numbered alike at every hour of the day.
     start = end.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
     clock = SimulatedClock(start)
-    engine = open_engine(f"sqlite:///{path}")
+    engine = open_engine(_url(path))
     migrate.upgrade(engine)
     client = Client(clock=clock.of_the_collector, pause=clock.advance)
     refused = 0
@@ -139,12 +143,12 @@ def _run_live(path: Path) -> None:
         source = Source(
             name=SOURCE, base_url=simulator.base_url, api_key=SecretStr(KEY), interval=timedelta(seconds=1)
         )
-        settings = Settings(database_url=SecretStr(f"sqlite:///{path}"), sources=(source,))
-        engine = open_engine(f"sqlite:///{path}")
+        settings = Settings(database_url=SecretStr(str(_url(path))), sources=(source,))
+        engine = open_engine(_url(path))
         migrate.upgrade(engine)
         logs.configure()
         click.echo(f"one poll a second into {path}, until Ctrl-C; ask it from another terminal:", err=True)
-        click.echo(f"  COLLECTOR_DATABASE_URL=sqlite:///{path} collector transitions --limit 10", err=True)
+        click.echo(f"  {_setting(path)} collector transitions --limit 10", err=True)
         Service(engine, lambda: settings).run()
 
 
@@ -161,24 +165,83 @@ def _fault(day: float) -> Fault | None:
     return None
 
 
-def _make_room(path: Path) -> None:
-    """Remove an earlier demo's file. Raises UsageError for any other file."""
+def _url(path: Path) -> sa.URL:
+    """Names may hold what means something else in a URL."""
+    import sqlalchemy as sa
+
+    return sa.URL.create("sqlite", database=str(path))
+
+
+def _setting(path: Path) -> str:
+    return f"COLLECTOR_DATABASE_URL={shlex.quote(str(_url(path)))}"
+
+
+def _is_configured(context: click.Context, path: Path) -> bool:
+    """Whether the settings call this file the database; the demo needs no settings, so wrong ones do not matter."""
+    from collector.cli.common import settings_of
+    from collector.errors import SettingsError
+    from collector.store.engine import parse_url, sqlite_path
+
+    try:
+        configured = sqlite_path(parse_url(settings_of(context).database_url.get_secret_value()))
+    except SettingsError:
+        return False
+    return configured is not None and configured.resolve() == path.resolve()
+
+
+def _make_room(path: Path, *, is_configured: bool) -> None:
+    """Remove an earlier demo's file. Raises UsageError for any other file, and while a demo runs on it."""
     import sqlite3
     from contextlib import closing
 
+    is_demo = False
     if path.exists():
+        # Where no other program has it open, reading must not leave files beside it.
+        mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
         try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-                names = [row[0] for row in connection.execute("SELECT name FROM sources")]
-                urls = [row[0] for row in connection.execute("SELECT base_url FROM observers")]
-                if not all(url.startswith("http://127.0.0.1:") for url in urls):
-                    names = []
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as connection:
+                is_demo = _holds_a_demo(connection)
+                holder = _holder(connection) if is_demo else None
+                is_empty = not is_demo and _is_empty(connection)
         except sqlite3.Error:
-            names = []
-        if names != [SOURCE]:
+            is_demo, is_empty, holder = False, False, None
+        if holder:
+            raise UsageError(f"a demo runs on {path} ({holder}); end it first, or choose another with --file")
+        if not is_demo and not is_empty:
             raise UsageError(f"{path} exists and is not a demo's file; choose another with --file")
+    if is_configured and not is_demo:
+        raise UsageError(
+            f"the settings call {path} the database; choose another file for the demo with --file"
+        )
     for suffix in FILES:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _holds_a_demo(connection: sqlite3.Connection) -> bool:
+    """Whether its only source is a demo's. Raises sqlite3.Error where these are not our tables."""
+    if not connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        return False
+    names = [row[0] for row in connection.execute("SELECT name FROM sources")]
+    urls = [row[0] for row in connection.execute("SELECT base_url FROM observers")]
+    return names == [SOURCE] and all(url.startswith("http://127.0.0.1:") for url in urls)
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nothing is in it: a demo that was interrupted early leaves no more than tables."""
+    if not connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        return True
+    ours = connection.execute("SELECT COUNT(*) FROM alembic_version").fetchone()[0]
+    return bool(ours and not connection.execute("SELECT COUNT(*) FROM sources").fetchone()[0])
+
+
+def _holder(connection: sqlite3.Connection) -> str | None:
+    """The process that writes the demo's file now."""
+    from collector.store.lease import is_dead
+
+    row = connection.execute(
+        "SELECT lease_owner FROM sources WHERE lease_expires_at > strftime('%Y-%m-%dT%H:%M:%f', 'now')"
+    ).fetchone()
+    return row[0] if row and row[0] and not is_dead(row[0]) else None
 
 
 def _schedule(start: datetime, end: datetime) -> Iterator[datetime]:
@@ -225,8 +288,8 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
     click.echo(f"  ({refused} polls were not written, because the machine's clock differed from the API's)")
     click.echo(
         "\nAsk it yourself:\n"
-        f"  export COLLECTOR_DATABASE_URL=sqlite:///{path}\n"
+        f"  export {_setting(path)}\n"
         "  collector transitions --region luxembourg-2\n"
         f"  collector regions --as-of {(utc_now() - timedelta(days=7)):%Y-%m-%d}\n"
-        f'  sqlite3 {path} "SELECT slug, state, from_latest, min_seconds, max_seconds FROM region_state_intervals"'
+        "  collector coverage --unseen"
     )

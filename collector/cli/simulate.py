@@ -9,17 +9,37 @@ from typing import TYPE_CHECKING
 
 import click
 
+from collector.cli.common import Number
+
 if TYPE_CHECKING:
     from collector.simulator.world import World
 
 
 @click.command()
-@click.option("--port", default=8090, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option(
+    "--port",
+    default=8090,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port on 127.0.0.1; 0 takes a free one.",
+)
 @click.option(
     "--regions", default=14, show_default=True, type=click.IntRange(1, 100_000), help="Number of regions."
 )
-@click.option("--hold", default=60.0, show_default=True, help="Seconds for which a state is held on average.")
-@click.option("--hours", default=24.0, show_default=True, help="How long things go on changing.")
+@click.option(
+    "--hold",
+    default=60.0,
+    show_default=True,
+    type=Number(0.01, 1e9),
+    help="Seconds for which a state is held on average.",
+)
+@click.option(
+    "--hours",
+    default=24.0,
+    show_default=True,
+    type=Number(0, 1e5),
+    help="How long things go on changing.",
+)
 @click.option("--seed", default=1, show_default=True, help="The same seed makes the same world.")
 @click.option(
     "--fault", metavar="KIND", help="Misbehave: status, delay, truncated, html, wrong_count, empty, reset."
@@ -43,7 +63,7 @@ def simulate(
     """A simulated Gcore API on loopback, whose regions live and change. No other host can reach it.
 
     Any path before /cloud/v1/ai/regions is a source with a world of its own. PUT /control/fault makes it
-    misbehave, DELETE /control/fault ends that, GET /control/truth tells what truly happened and when.
+    misbehave, DELETE /control/fault ends that, GET …/control/truth tells what truly happened and when.
 
     \b
     Example:

@@ -11,7 +11,7 @@ import click
 from collector.clock import utc_now
 from collector.reports.words import show_time
 
-_DAYS = {"today": 0, "yesterday": 1}
+_DAYS = {"today": 0, "yesterday": 1, "day before yesterday": 2, "the day before yesterday": 2}
 EXAMPLES = "2026-05-01, 2026-05-01T12:30:00Z, yesterday, 2 days ago"
 
 
@@ -23,8 +23,8 @@ def parse_time(text: str, now: datetime) -> datetime:
     plain = text.strip()
     if len(plain) > 60:
         raise ValueError(f"{plain[:40]!r}… is no time; write it like {EXAMPLES}")
-    if plain.lower() in _DAYS:
-        day = now.date() - timedelta(days=_DAYS[plain.lower()])
+    if (words := " ".join(plain.lower().split())) in _DAYS:
+        day = now.date() - timedelta(days=_DAYS[words])
         return datetime.combine(day, time(), UTC)
     try:
         moment: datetime | None = datetime.fromisoformat(plain)

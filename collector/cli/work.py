@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import click
 
-from collector.cli.common import open_for_writing, settings_of
+from collector.cli.common import Number, Word, open_for_writing, settings_of
 from collector.errors import CollectorError, SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -20,14 +21,20 @@ _EXIT = {"ok": 0, "partial": 3, "held": 3, "failed": 1}
 
 
 @click.command()
-@click.option("--source", metavar="NAME", help="Poll only this source of the settings.")
+@click.option("--source", metavar="NAME", type=Word(), help="Poll only this source of the settings.")
 @click.option("--migrate", is_flag=True, help="Bring a PostgreSQL schema up to date first.")
 @click.option(
     "--accept-base-url",
     is_flag=True,
     help="The source moved to a new base URL: go on with its history there.",
 )
-@click.option("--wait", default=5.0, show_default=True, help="Seconds to wait for another process's lease.")
+@click.option(
+    "--wait",
+    default=5.0,
+    show_default=True,
+    type=Number(0, 3600),
+    help="Seconds to wait for other processes' leases, in all.",
+)
 @click.pass_context
 def poll(
     context: click.Context, source: str | None, migrate: bool, accept_base_url: bool, wait: float
@@ -55,9 +62,11 @@ def poll(
         _require_key(each)
     engine = open_for_writing(context, may_migrate=migrate)
     client, owner, worst = Client(), lease.process_name(), 0
+    give_up = monotonic() + wait
     for each in sources:
         try:
-            writer = open_writer(engine, each, owner, wait_seconds=wait, accept_base_url=accept_base_url)
+            left = max(give_up - monotonic(), 0.0)
+            writer = open_writer(engine, each, owner, wait_seconds=left, accept_base_url=accept_base_url)
             try:
                 result = poll_once(each, client.fetch, writer)
             finally:
@@ -123,6 +132,7 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
     "--grace",
     default=8.0,
     show_default=True,
+    type=Number(0, 3600),
     help="Seconds that polls under way get when the service stops.",
 )
 @click.pass_context

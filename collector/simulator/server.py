@@ -3,7 +3,7 @@
     GET    …/cloud/v1/ai/regions   as Gcore's; the path before it names one of any number of sources
     PUT    /control/fault          {"kind": …, "times": 3, …}: misbehave from now on, so many times or until told
     DELETE /control/fault          behave again
-    GET    /control/truth          every true change of state, for holding a history against it
+    GET    …/control/truth         every true change of state of that source, for holding a history against it
 
 Faults: status (with `status`, `retry_after`), delay (`seconds`), truncated, html, wrong_count, empty, reset.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ from collector.gcore.client import PATH
 from collector.simulator.scenario import CLIENT_KEY, KEY
 from collector.simulator.world import World
 
+TRUTH = "/control/truth"
 FAULTS = ("status", "delay", "truncated", "html", "wrong_count", "empty", "reset")
 
 
@@ -46,6 +48,14 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in FAULTS:
             raise ValueError(f"there is no fault {self.kind!r}; there are {', '.join(FAULTS)}")
+        for name, least, most in (("times", 1, 2**31), ("status", 200, 599), ("retry_after", 0, 2**31)):
+            number = getattr(self, name)
+            if number is None and name != "status":
+                continue
+            if type(number) is not int or not least <= number <= most:
+                raise ValueError(f"{name} is a whole number from {least} to {most}, not {number!r}")
+        if type(self.seconds) not in (int, float) or not 0 <= self.seconds <= 3600:
+            raise ValueError(f"seconds is a number from 0 to 3600, not {self.seconds!r}")
 
 
 WorldOf = Callable[[str], World]
@@ -124,7 +134,9 @@ class _Server(ThreadingHTTPServer):
         self.simulator = simulator
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news."""
+        """A client that hangs up is no news; whatever else goes wrong is printed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -133,9 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
-        if path == "/control/truth":
-            changes = [asdict(c) for c in self.server.simulator.world_of("").changes()]
-            self._json(200, changes)
+        if path.endswith(TRUTH):
+            world = self.server.simulator.world_of(path.removesuffix(TRUTH).strip("/"))
+            self._json(200, [asdict(c) for c in world.changes()])
         elif path.endswith(PATH):
             self._regions(path.removesuffix(PATH).strip("/"))
         else:

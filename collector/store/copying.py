@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def backup(engine: sa.Engine, target: Path) -> int:
         raise UsageError("only a SQLite file can be backed up so; for PostgreSQL use pg_dump")
     if target.exists():
         raise UsageError(f"{target} exists already; choose another name")
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")  # nobody else's
     try:
         with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as copy:
             source.backup(copy, pages=1000)
@@ -50,7 +51,8 @@ def backup(engine: sa.Engine, target: Path) -> int:
     except (OSError, sqlite3.Error) as error:
         raise DatabaseError(f"{path} can't be copied to {target}: {error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return target.stat().st_size
 
 

@@ -153,6 +153,10 @@ def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite":
+        if parsed.query:
+            raise SettingsError(
+                f"{what}: a SQLite URL has no options here; a ? in the name of a file is written %3F"
+            )
         return parsed.set(drivername="sqlite")
     raise SettingsError(f"the database is {backend}; only sqlite and postgresql are supported")
 
@@ -333,7 +337,7 @@ def waiting_at_most(engine: sa.Engine, seconds: float) -> sa.Engine:
 
 
 def _lock_milliseconds(options: Mapping[str, Any]) -> int:
-    return max(round(options.get("lock_seconds", _LOCK_SECONDS) * 1000), 1)
+    return max(int(options.get("lock_seconds", _LOCK_SECONDS) * 1000), 1)
 
 
 @contextmanager

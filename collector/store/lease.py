@@ -59,7 +59,7 @@ def _here() -> str:
     return f"{host}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
-def _is_dead(owner: str) -> bool:
+def is_dead(owner: str) -> bool:
     """Whether the holder of a lease was a process of this host that is no more. False where that can't be told.
 
     Only saves waiting for the lease to run out: should it live after all, the fence stops it.
@@ -85,7 +85,7 @@ def acquire(engine: sa.Engine, source: str, owner: str, *, wait_seconds: float =
     while True:
         with writing(engine) as connection:
             lease = _try(connection, source, owner)
-            if not isinstance(lease, Lease) and _is_dead(lease[0]):
+            if not isinstance(lease, Lease) and is_dead(lease[0]):
                 lease = _try(connection, source, owner, instead_of=lease[0])
         if isinstance(lease, Lease):
             return lease
