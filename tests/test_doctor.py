@@ -93,6 +93,18 @@ def dated(offset: timedelta) -> Step:
 # All is well
 
 
+def test_a_source_that_left_the_settings_is_noted(engine: sa.Engine, database_url: str) -> None:
+    for name, age in (("gcore", 5), ("former", 50_000)):
+        history = History(engine, name=name, base_url=f"https://{name}.example")
+        history.poll(THREE, at=(utc_now() - NOON).total_seconds() - age)
+        history.restart()
+    found = visit("--offline", database_url=database_url, api_key=SECRET)
+    verdict, what, _ = found.finding("source former: last seen")
+    assert (verdict, "no longer in the settings" in what) == ("note", True)
+    found = visit("--offline", database_url=database_url, api_key=SECRET, source="another")
+    assert found.finding("source former: last seen")[0] == "bad"
+
+
 def test_all_is_good(engine: sa.Engine, database_url: str) -> None:
     history = History(engine)
     history.poll(THREE, at=(utc_now() - NOON).total_seconds() - 5)

@@ -163,6 +163,7 @@ LISTS = (
     ("history", "6"),
     ("transitions",),
     ("coverage",),
+    ("coverage", "--unseen"),
     ("diff", at(100), at(1600)),
     ("diff", at(0), at(100)),
 )
@@ -197,7 +198,9 @@ def test_status_in_every_format(told: Told) -> None:
     assert (as_csv.code, as_csv.err, said.err) == (1, "", "")
     heading, *lines = told.ask("status").out.splitlines()
     assert heading.split()[:2] == ["source", "verdict"]
-    assert [line.split()[:2] for line in lines] == [["gcore", "stale"], ["preprod", "stale"]]
+    assert [line.split()[:2] for line in lines] == [["gcore", "stale"], ["preprod", "left"]]
+    for name in ("unseen", "held", "drift"):
+        assert name in heading.split()
 
 
 def test_times_are_echoed_as_they_were_understood(told: Told) -> None:
@@ -426,7 +429,10 @@ def test_gaps_of_the_last_day_are_those_that_ended_in_it_or_go_on(history: Histo
     assert status_of(history, later + timedelta(hours=10, minutes=30)).gaps_last_day == 2
 
 
-def test_of_several_sources_the_worst_decides_the_exit_code(history: History, ask: Ask) -> None:
+def test_of_several_sources_the_worst_decides_the_exit_code(
+    history: History, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLLECTOR_SOURCE", "none of these")
     other = History(history.engine, name="preprod", base_url="https://preprod.example")
     history.poll(THREE, at=ago(5))
     other.poll(THREE, at=ago(30))
@@ -443,6 +449,27 @@ def test_of_several_sources_the_worst_decides_the_exit_code(history: History, as
     ask("status", "--source", "nope").refused(2, "'nope'", "gcore, preprod")
     lease.acquire(history.engine, "third", "somebody")
     assert ask("status").code == 1
+
+
+def test_a_source_that_left_the_settings_is_shown_and_does_not_count(
+    history: History, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = History(history.engine, name="former", base_url="https://former.example")
+    history.poll(THREE, at=ago(5))
+    former.poll(THREE, at=ago(5000))
+    verdicts = [(row["source"], row["verdict"]) for row in rows_of(ask("status", "--format", "json"))]
+    assert verdicts == [("former", "left"), ("gcore", "good")]
+    assert "no longer in the settings" in ask("status").out
+    assert ask("status", "--source", "former").code == 1, "who asks for it by name wants to know"
+    monkeypatch.setenv("COLLECTOR_SOURCE", "another")
+    verdicts = [(row["source"], row["verdict"]) for row in rows_of(ask("status", "--format", "json"), 1)]
+    assert verdicts == [("former", "stale"), ("gcore", "good")], "the settings are of another database"
+
+
+def test_what_was_seen_while_the_command_ran_is_no_negative_time_ago(history: History, ask: Ask) -> None:
+    history.poll(THREE, at=ago(-600))
+    (line,) = ask("status").out.splitlines()[1:]
+    assert " 0.0 s " in line
 
 
 # regions
@@ -597,6 +624,8 @@ def test_as_of_is_the_fold_of_all_that_was_applied_until_then(history: History, 
         (["--zone", "APAC"], [("gcore", 2)]),
         (["--state", "DELETED"], ["p1"]),
         (["--state", "NOWHERE"], []),
+        (["--gpu"], [("gcore", 4)]),
+        (["--no-gpu", "--source", "preprod"], ["p1", "p3", "p77"]),
         (["--region", "5"], []),
         (["--as-of", at(100), "--region", "3", "--state", "NEW"], [("gcore", 3), "p3"]),
         (["--as-of", at(100), "--region", "3", "--state", "new"], [("gcore", 3), "p3"]),
@@ -942,14 +971,14 @@ def test_another_copy_of_a_keystone_is_compared_with_the_one_that_counted_before
 
 
 @pytest.mark.parametrize(
-    "reference", ["", "3", "3/region", "3/region/x", "3/metrics_database/7", "x/region/1"]
+    "reference", ["", "3", "3/region", "3/region/x", "3/metrics_database/7", "x/region/1", "٣/region/3"]
 )
 def test_what_is_no_reference_is_refused_with_the_form_of_one(told: Told, reference: str) -> None:
     told.ask("explain", reference).refused(2, repr(reference), "like 12/region/76")
 
 
 def test_a_reference_to_nothing_is_refused(told: Told) -> None:
-    for reference in ("99/region/1", "2/region/1", "2/keystone/3", "999999999999999999/region/1"):
+    for reference in ("99/region/1", "2/region/1", "2/keystone/3", f"{2**63}/region/1", f"9/region/{10**30}"):
         told.ask("explain", reference).refused(2, reference, "collector transitions")
 
 
@@ -991,7 +1020,9 @@ def test_one_region_of_an_answer_is_a_list_with_its_record(told: Told) -> None:
     assert [r["id"] for r in records(1, "luxembourg-2")] == [1]
     assert records(5, "region 5") == [], "it is not in this answer"
     assert [r["state"] for r in records(8, "1")] == [None], "rejected, and still in evidence"
-    assert told.ask("evidence", "5", "--source", "gcore", "--region", "5").out.endswith("\n\n[]\n")
+    assert told.ask("evidence", "5", "--source", "gcore", "--region", "5").out.endswith(
+        "\n\nthis answer does not list it\n"
+    )
 
 
 def test_evidence_names_who_looked(told: Told) -> None:
@@ -1094,6 +1125,45 @@ def test_coverage_of_all_sources_and_with_a_limit(told: Told) -> None:
 def test_gaps_of_a_time_are_those_that_touch_it(told: Told, options: list[str], expected: list[int]) -> None:
     rows = told.rows("coverage", "--source", "gcore", *options)
     assert [r["from_at"] for r in rows] == [at(s) for s in expected]
+
+
+def test_what_single_entities_did_not_show_is_told_on_request(told: Told) -> None:
+    rows = told.rows("coverage", "--source", "gcore", "--unseen")
+    gaps = [row for row in rows if row["entity"] is None]
+    assert [r | {"seconds": 0} for r in gaps] == [
+        r | {"seconds": 0} for r in told.rows("coverage", "--source", "gcore")
+    ]
+    assert {(row["entity_id"], row["display_name"]) for row in gaps} == {(None, None)}
+    assert [row["from_at"] for row in rows] == sorted((row["from_at"] for row in rows), reverse=True)
+    spans = {(r["entity"], r["entity_id"], r["from_at"], r["until_at"]): r for r in rows if r["entity"]}
+    held = spans["region", 2, at(360), at(540)]
+    assert (held["cause"], held["seconds"], held["seq"], held["transitions"]) == ("held", 180, 5, 1)
+    assert (held["display_name"], held["error"], held["failed_polls"]) == ("Region 2", None, 0)
+    rejected = spans["region", 1, at(540), at(660)]
+    assert (rejected["display_name"], rejected["seq"], rejected["transitions"]) == ("Luxembourg-2", 7, 0)
+    for limit in (1, 2, 5):
+        limited = told.rows("coverage", "--source", "gcore", "--unseen", "--limit", str(limit))
+        assert [r | {"seconds": 0} for r in limited] == [r | {"seconds": 0} for r in rows[:limit]]
+    touching = told.rows("coverage", "--source", "gcore", "--unseen", "--from", at(400), "--to", at(500))
+    assert {(r["entity"], r["entity_id"]) for r in touching} >= {("region", 2), ("region", 3), ("region", 4)}
+    assert all(r["from_at"] < at(500) and r["until_at"] > at(400) for r in touching)
+    table = told.ask("coverage", "--source", "gcore", "--unseen").out.splitlines()
+    assert [line for line in table if "held" in line and "Region 2" in line]
+
+
+def test_a_span_that_goes_on_lasts_until_now(history: History, ask: Ask) -> None:
+    def spans() -> dict[str, dict[str, Any]]:
+        return {row["entity"]: row for row in rows_of(ask("coverage", "--unseen", "--format", "json"))}
+
+    history.poll(THREE, at=ago(100))
+    history.poll(answer([region(1), region(2)], count=3), at=ago(40))
+    row = spans()["region"]
+    assert (row["entity_id"], row["cause"], row["until_at"]) == (3, "partial", None)
+    assert 100 <= row["seconds"] < 1000
+    assert spans()["keystone"]["display_name"] == "Region 3"
+    history.poll(THREE, at=ago(1))
+    assert {row["until_at"] for row in spans().values()} == {at(history.at)}
+    assert ask("coverage").out == "no gaps\n"
 
 
 def test_gaps_from_late_to_early_are_refused(told: Told) -> None:

@@ -110,11 +110,14 @@ def _database(settings: Settings) -> Iterator[Finding]:
             yield Finding("good", f"schema: {revision}, views are the newest")
         else:
             yield Finding("bad", "schema: views are not the newest", "run `collector db upgrade`")
-        for status in statuses(connection, utc_now()):
+        names = {source.name for source in settings.sources}
+        for status in statuses(connection, utc_now(), of_settings=names):
             seen = f"{status.last_seen_at:%Y-%m-%d %H:%M:%S} UTC" if status.last_seen_at else "never"
             what = f"source {status.source}: last seen {seen}"
             if status.verdict == "good":
                 yield Finding("good", what)
+            elif status.verdict == "left":
+                yield Finding("note", f"{what}: {status.why}")
             else:
                 verdict: Literal["bad", "note"] = "bad" if status.verdict == "stale" else "note"
                 yield Finding(verdict, f"{what}: {status.why}", "is `collector run`, or your timer, running?")

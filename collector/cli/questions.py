@@ -11,10 +11,13 @@ from typing import Any
 import click
 
 from collector.cli.common import (
+    LIMIT,
+    Word,
     as_json,
     format_option,
     open_for_questions,
     print_rows,
+    settings_of,
     show,
     source_option,
 )
@@ -39,10 +42,13 @@ REGION_COLUMNS = {
 
 @click.command()
 @click.option("--as-of", type=Time(), metavar="TIME", help="The inventory in force at this time; else now.")
-@click.option("--region", metavar="REGION", help="Only this one: id, slug or display name.")
-@click.option("--state", metavar="STATE", help="Only regions in this state.")
-@click.option("--country", metavar="CC", help="Only regions of this country.")
-@click.option("--zone", metavar="ZONE", help="Only regions of this zone.")
+@click.option("--region", type=Word(), metavar="REGION", help="Only this one: id, slug or display name.")
+@click.option("--state", type=Word(), metavar="STATE", help="Only regions in this state.")
+@click.option("--country", type=Word(), metavar="CC", help="Only regions of this country.")
+@click.option("--zone", type=Word(), metavar="ZONE", help="Only regions of this zone.")
+@click.option(
+    "--gpu/--no-gpu", default=None, help="Only regions where GPU clusters can, or can't, be created."
+)
 @source_option
 @format_option
 @click.pass_context
@@ -53,6 +59,7 @@ def regions(
     state: str | None,
     country: str | None,
     zone: str | None,
+    gpu: bool | None,
     source: str | None,
     format_: str,
 ) -> None:
@@ -61,10 +68,11 @@ def regions(
     \b
     Example:
       collector regions --as-of 2026-05-01 --state ACTIVE
+      collector regions --gpu
     """
     from collector.reports.inventory import REGION_FIELDS, RegionFilter, first_looks, regions_as_of
 
-    wanted = RegionFilter(source=source, region=region, state=state, country=country, zone=zone)
+    wanted = RegionFilter(source=source, region=region, state=state, country=country, zone=zone, gpu=gpu)
     with open_for_questions(context, source) as connection:
         rows = regions_as_of(connection, as_of or utc_now(), wanted)
         looks = first_looks(connection, source)
@@ -82,15 +90,15 @@ def _say_what_was_not_watched(looks: Mapping[str, datetime], moment: datetime) -
 
 
 @click.command()
-@click.option("--region", metavar="REGION", help="Only this one: id, slug or display name.")
+@click.option("--region", type=Word(), metavar="REGION", help="Only this one: id, slug or display name.")
 @click.option(
     "--entity", type=click.Choice(["region", "keystone"]), help="Only transitions of this kind of entity."
 )
-@click.option("--from-state", metavar="STATE", help="Only transitions out of this state.")
-@click.option("--to-state", metavar="STATE", help="Only transitions into this state.")
+@click.option("--from-state", type=Word(), metavar="STATE", help="Only transitions out of this state.")
+@click.option("--to-state", type=Word(), metavar="STATE", help="Only transitions into this state.")
 @click.option("--from", "since", type=Time(), metavar="TIME", help="Observed at this time or later.")
 @click.option("--to", "until", type=Time(), metavar="TIME", help="Observed before this time.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest.")
+@click.option("--limit", type=LIMIT, help="At most so many, the newest.")
 @source_option
 @format_option
 @click.pass_context
@@ -157,7 +165,9 @@ def _echo_times(since: datetime | None, until: datetime | None) -> None:
 
 @click.command()
 @click.argument("seq", type=click.IntRange(1, 2**63 - 1))
-@click.option("--region", metavar="REGION", help="Only this region's record: id, slug or display name.")
+@click.option(
+    "--region", type=Word(), metavar="REGION", help="Only this region's record: id, slug or display name."
+)
 @source_option
 @click.option(
     "--format",
@@ -208,7 +218,10 @@ def evidence(context: click.Context, seq: int, region: str | None, source: str |
         if value is not None:
             click.echo(f"{name:<{width}}  {show(value)}")
     click.echo()
-    click.echo(shown if document else "no answer is stored: the poll failed")
+    if document and answer == []:
+        click.echo("this answer does not list it")
+    else:
+        click.echo(shown if document else "no answer is stored: the poll failed")
 
 
 @click.command()
@@ -218,7 +231,8 @@ def evidence(context: click.Context, seq: int, region: str | None, source: str |
 def status(context: click.Context, source: str | None, format_: str) -> None:
     """How each source is: last poll, next poll, gaps, what needs a look. Usable as a health check.
 
-    Exits with 0 when all is good, 3 when something needs a look, 1 when nothing was seen for too long.
+    Exits with 0 when all is good, 3 when something needs a look, 1 when nothing was seen for too long. Sources that
+    are no longer in the settings do not count, unless none is.
 
     \b
     Example:
@@ -228,13 +242,15 @@ def status(context: click.Context, source: str | None, format_: str) -> None:
 
     from collector.reports.status import SourceStatus, statuses
 
-    now = utc_now()
+    names = {each.name for each in settings_of(context).sources}
     with open_for_questions(context, source) as connection:
-        found = statuses(connection, now, source)
+        now = utc_now()
+        found = statuses(connection, now, source, names)
     rows = [asdict(each) for each in found]
     if format_ == "table":
         for row in rows:
-            row["age"] = show_span(now - row["last_seen_at"]) if row["last_seen_at"] else "never"
+            seen = row["last_seen_at"]
+            row["age"] = show_span(max((now - seen).total_seconds(), 0.0)) if seen else "never"
     columns = {
         "source": "source",
         "verdict": "verdict",
@@ -242,6 +258,7 @@ def status(context: click.Context, source: str | None, format_: str) -> None:
         "last_outcome": "outcome",
         "regions": "regions",
         "unseen": "unseen",
+        "held": "held",
         "gaps_last_day": "gaps (24 h)",
         "rejected": "rejected",
         "drift": "drift",
@@ -249,14 +266,13 @@ def status(context: click.Context, source: str | None, format_: str) -> None:
         "lease_owner": "polled by",
         "why": "why",
     }
-    names = [f.name for f in fields(SourceStatus)]
-    print_rows(rows, format_, names, columns, "no source was ever polled")
+    print_rows(rows, format_, [f.name for f in fields(SourceStatus)], columns, "no source was ever polled")
     verdicts = {each.verdict for each in found}
     sys.exit(1 if "stale" in verdicts or not found else 3 if "degraded" in verdicts else 0)
 
 
 @click.command()
-@click.argument("region")
+@click.argument("region", type=Word())
 @source_option
 @format_option
 @click.pass_context
@@ -290,7 +306,10 @@ def history(context: click.Context, region: str, source: str | None, format_: st
 @click.command()
 @click.option("--from", "since", type=Time(), metavar="TIME", help="Gaps that go on at this time or later.")
 @click.option("--to", "until", type=Time(), metavar="TIME", help="Gaps that began before this time.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the newest.")
+@click.option(
+    "--unseen", is_flag=True, help="Also when single regions and others were not shown, though present."
+)
+@click.option("--limit", type=LIMIT, help="At most so many, the newest.")
 @source_option
 @format_option
 @click.pass_context
@@ -298,22 +317,27 @@ def coverage(
     context: click.Context,
     since: datetime | None,
     until: datetime | None,
+    unseen: bool,
     limit: int | None,
     source: str | None,
     format_: str,
 ) -> None:
     """When nothing could be seen: times that no successful poll covers, newest first.
 
+    With --unseen also the times for which one region, keystone or metrics database was not shown, though the rest
+    was: together all that was not seen.
+
     \b
     Example:
       collector coverage --from "7 days ago"
+      collector coverage --unseen
     """
     from collector.reports.inventory import COVERAGE_FIELDS
     from collector.reports.inventory import coverage as find
 
     _check_order(since, until)
     with open_for_questions(context, source) as connection:
-        rows = find(connection, source, since=since, until=until, limit=limit)
+        rows = find(connection, source, since=since, until=until, unseen_too=unseen, limit=limit)
     _echo_times(since, until)
     columns = {
         "source": "source",
@@ -323,13 +347,14 @@ def coverage(
         "cause": "cause",
         "failed_polls": "failed polls",
         "transitions": "transitions across it",
-        "error": "error",
     }
+    columns |= {"entity": "entity", "entity_id": "id", "display_name": "name"} if unseen else {}
+    columns |= {"error": "error"}
     if format_ == "table":
         rows = [
             row | {"lasting": show_span(row["seconds"]), "until_at": row["until_at"] or "now"} for row in rows
         ]
-    print_rows(rows, format_, COVERAGE_FIELDS, columns, "no gaps")
+    print_rows(rows, format_, COVERAGE_FIELDS, columns, "no gaps" + (", and all was shown" if unseen else ""))
 
 
 @click.command()

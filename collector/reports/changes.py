@@ -204,14 +204,15 @@ class Explanation:
 
 def explain(connection: sa.Connection, reference: str, source: str | None = None) -> Explanation:
     """Explain a transition by its reference `SEQ/ENTITY/ID`. Raises UsageError where there is none."""
-    match = re.fullmatch(r"(\d+)/(region|keystone)/(-?\d+)", reference.strip())
+    match = re.fullmatch(r"([0-9]{1,40})/(region|keystone)/(-?[0-9]{1,40})", reference.strip())
     if match is None:
         raise UsageError(
             f"{reference!r} is no transition; `collector transitions` lists them, like 12/region/76"
         )
     seq, entity, entity_id = int(match[1]), match[2], int(match[3])
     wanted = TransitionFilter(source=source, entity=entity, seq=seq)
-    found = [row for row in transitions(connection, wanted) if row["entity_id"] == entity_id]
+    rows = transitions(connection, wanted) if seq < 2**63 else []  # no database counts further
+    found = [row for row in rows if row["entity_id"] == entity_id]
     if not found:
         raise UsageError(f"there is no transition {reference}; `collector transitions` lists them")
     if len(found) > 1:
@@ -227,10 +228,8 @@ def explain(connection: sa.Connection, reference: str, source: str | None = None
     if row["not_before"] is not None:
         asked = query.where(o.last_asked_at == row["not_before"], o.seq < seq, o.outcome != "failed")
         confirmed = dict(connection.execute(asked.order_by(o.seq.desc()).limit(1)).mappings().one())
-        rows = connection.execute(
-            query.where(o.seq > confirmed["seq"], o.seq < seq).order_by(o.seq)
-        ).mappings()
-        between = tuple(dict(r) for r in rows)
+        polls = query.where(o.seq > confirmed["seq"], o.seq < seq).order_by(o.seq)
+        between = tuple(dict(r) for r in connection.execute(polls).mappings())
     old, new = (
         _record(load(connection, int(source_id or 0), each["payload"]), entity, entity_id) if each else None
         for each in (confirmed, showed)

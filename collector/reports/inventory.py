@@ -11,7 +11,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from collector.errors import UsageError
-from collector.store.engine import UtcTime
+from collector.store.engine import UtcTime, database_time
 from collector.store.tables import (
     TYPED,
     keystone_versions,
@@ -63,6 +63,9 @@ COVERAGE_FIELDS = (
     "failed_polls",
     "transitions",
     "seq",
+    "entity",
+    "entity_id",
+    "display_name",
 )
 
 
@@ -75,6 +78,8 @@ class RegionFilter:
     state: str | None = None
     country: str | None = None
     zone: str | None = None
+    gpu: bool | None = None
+    """Where GPU clusters can be created, or can't."""
 
 
 def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFilter) -> list[Row]:
@@ -148,6 +153,7 @@ def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFil
     query = query.where(s.name == wanted.source) if wanted.source else query
     for column, word in ((v.state, wanted.state), (v.zone, wanted.zone), (v.country, wanted.country)):
         query = query.where(_is_word(column, word)) if word else query
+    query = query.where(v.has_ai_gpu.is_(wanted.gpu)) if wanted.gpu is not None else query
     rows = [dict(row) for row in connection.execute(query).mappings()]
     looked = {name: _last_look(connection, name, moment) for name in {row["source"] for row in rows}}
     return [row | {"last_seen_at": row["last_seen_at"] or looked[row["source"]]} for row in rows]
@@ -339,21 +345,66 @@ def coverage(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
+    unseen_too: bool = False,
     limit: int | None = None,
 ) -> list[Row]:
     """Times that no successful poll covers, newest first; `until_at` None: still open.
 
     `since`, `until`: only gaps that touch the time from the one to before the other.
+    `unseen_too`: also times for which one entity was not shown, though present and the rest was; of the gaps
+    `entity`, `entity_id` and `display_name` are None.
     """
     view = sa.table(
         "coverage_gaps",
         sa.column("source"),
         sa.column("from_at", UtcTime()),
         sa.column("until_at", UtcTime()),
-        *(sa.column(name) for name in COVERAGE_FIELDS[3:]),
+        *(sa.column(name) for name in COVERAGE_FIELDS[3:-3]),
     )
-    query = sa.select(view).order_by(view.c.from_at.desc(), view.c.source).limit(limit)
-    query = query.where(view.c.source == source) if source else query
-    query = query.where(view.c.until_at.is_(None) | (view.c.until_at > since)) if since else query
-    query = query.where(view.c.from_at < until) if until else query
-    return [dict(row) for row in connection.execute(query).mappings()]
+    rows: list[Row] = []
+    queries = [(sa.select(view), view.c.source, view.c.from_at, view.c.until_at)]
+    if unseen_too:
+        queries.append((_unseen_spans(), sources.c.name, unseen.c.from_at, unseen.c.until_at))
+    for query, name, from_at, until_at in queries:
+        query = query.order_by(from_at.desc(), name).limit(limit)
+        query = query.where(name == source) if source else query
+        query = query.where(until_at.is_(None) | (until_at > since)) if since else query
+        query = query.where(from_at < until) if until else query
+        rows += [dict.fromkeys(COVERAGE_FIELDS) | dict(row) for row in connection.execute(query).mappings()]
+    for row in rows:
+        if row["entity"]:
+            ended = row["until_at"] or row.pop("now_at")
+            row["seconds"] = max((ended - row["from_at"]).total_seconds(), 0.0)
+    rows.sort(key=lambda row: row["entity_id"] or 0)
+    rows.sort(key=lambda row: row["entity"] or "whole source", reverse=True)
+    rows.sort(key=lambda row: row["source"])
+    rows.sort(key=lambda row: row["from_at"], reverse=True)
+    return rows[:limit]
+
+
+def _unseen_spans() -> sa.Select[Any]:
+    """Times for which an entity was not shown though present, in the fields of `coverage`."""
+    u, t, k = unseen.c, state_transitions.c, keystones.c
+    region_id = sa.case((u.entity == "region", u.entity_id), (u.entity == "keystone", k.witness_region_id))
+    across = sa.select(sa.func.count()).where(
+        t.source_id == u.source_id, t.entity == u.entity, t.entity_id == u.entity_id, t.seq == u.until_seq
+    )
+    return (
+        sa.select(
+            sources.c.name.label("source"),
+            u.from_at,
+            u.until_at,
+            u.cause,
+            sa.literal(0).label("failed_polls"),
+            across.scalar_subquery().label("transitions"),
+            u.shown_seq.label("seq"),
+            u.entity,
+            u.entity_id,
+            regions.c.display_name,
+            sa.type_coerce(database_time(), UtcTime()).label("now_at"),
+        )
+        .join(sources, sources.c.id == u.source_id)
+        .outerjoin(keystones, (k.source_id == u.source_id) & (k.id == u.entity_id) & (u.entity == "keystone"))
+        .outerjoin(regions, (regions.c.source_id == u.source_id) & (regions.c.id == region_id))
+        .order_by(u.from_at.desc(), sources.c.name, u.entity.desc(), u.entity_id)
+    )

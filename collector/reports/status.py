@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from collector.store.tables import (
     unseen,
 )
 
-Verdict = Literal["good", "degraded", "stale"]
+Verdict = Literal["good", "degraded", "stale", "left"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class SourceStatus:
     source: str
     verdict: Verdict
     """stale: no successful poll for longer than the gap limit, or a clock that went back; degraded: something needs
-    a look."""
+    a look; left: no longer in the settings, which is no ill."""
     why: str
     """What makes it less than good, in words."""
     last_outcome: str | None
@@ -54,8 +55,13 @@ class SourceStatus:
     newest_observation: int
 
 
-def statuses(connection: sa.Connection, now: datetime, only: str | None = None) -> list[SourceStatus]:
-    """All sources of the database, by name."""
+def statuses(
+    connection: sa.Connection, now: datetime, only: str | None = None, of_settings: Collection[str] = ()
+) -> list[SourceStatus]:
+    """All sources of the database, by name; `only` this one.
+
+    `of_settings`: names of the sources that are to be polled. Where any of them is in the database, others have left.
+    """
     s = sources.c
     query = sa.select(
         s.id,
@@ -63,10 +69,16 @@ def statuses(connection: sa.Connection, now: datetime, only: str | None = None) 
         s.newest_seq,
         sa.case((s.lease_expires_at > database_time(), s.lease_owner)).label("lease_owner"),
     ).order_by(s.name)
-    return [
-        _status(connection, row, now)
-        for row in connection.execute(query.where(s.name == only) if only else query)
-    ]
+    rows = connection.execute(query).all()
+    are_ours = any(row.name in of_settings for row in rows)
+    found = [_status(connection, row, now) for row in rows if only in (None, row.name)]
+    if only or not are_ours:
+        return found
+    return [each if each.source in of_settings else _left(each) for each in found]
+
+
+def _left(status: SourceStatus) -> SourceStatus:
+    return replace(status, verdict="left", why="no longer in the settings", next_poll_at=None)
 
 
 def _status(connection: sa.Connection, source: Any, now: datetime) -> SourceStatus:
