@@ -6,9 +6,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,8 +21,10 @@ import sqlalchemy as sa
 
 from collector.store import migrate
 from collector.store.engine import open_engine
+from tests.frozen import stop_the_clock_of
 from tests.history import History
 
+ROOT = Path(__file__).parent.parent
 _numbers = itertools.count(1)
 
 
@@ -91,6 +98,67 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 def history(engine: sa.Engine) -> History:
     """A source to poll with answers and times that the test makes up."""
     return History(engine)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said, on stderr and stdout, and how it ended."""
+
+    code: int
+    said: str
+
+
+@dataclass(frozen=True)
+class DemoDatabase:
+    """What `collector demo` leaves, run at a fixed time; questions are asked at that time too."""
+
+    file: Path
+    said: Answer
+    """What the demo itself said."""
+
+    @classmethod
+    def make(cls, folder: Path) -> DemoDatabase:
+        (said,) = cls._run(folder, ["demo"])
+        assert said.code == 0, said.said
+        return cls(folder / "collector-demo.db", said)
+
+    def ask(self, *commands: Sequence[str]) -> list[Answer]:
+        """Run commands, each a list of arguments, in the folder of the demo and with its file as the database."""
+        asked = [list(command) for command in commands]
+        answers = iter(self._run(self.file.parent, *(c for c in asked if c != ["demo"])) if asked else [])
+        return [self.said if command == ["demo"] else next(answers) for command in asked]
+
+    def query(self, sql: str) -> list[tuple[object, ...]]:
+        """Ask in SQL, at the same time."""
+        connection = sqlite3.connect(f"{self.file.as_uri()}?mode=ro", uri=True)
+        stop_the_clock_of(connection)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+
+    @staticmethod
+    def _run(folder: Path, *commands: Sequence[str]) -> list[Answer]:
+        own = {n: v for n, v in os.environ.items() if not n.startswith("COLLECTOR_")}
+        if commands != (["demo"],):
+            own["COLLECTOR_DATABASE_URL"] = "sqlite:///collector-demo.db"
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.frozen"],
+            input=json.dumps(commands),
+            env=own | {"PYTHONPATH": str(ROOT)},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        return [Answer(**each) for each in json.loads(done.stdout)]
+
+
+@pytest.fixture(scope="session")
+def demo_database(tmp_path_factory: pytest.TempPathFactory) -> DemoDatabase:
+    return DemoDatabase.make(tmp_path_factory.mktemp("demo"))
 
 
 def new_database(server: sa.URL, template: str | None = None) -> sa.URL:

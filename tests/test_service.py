@@ -470,7 +470,9 @@ def test_one_source_at_another_address_keeps_no_other_from_being_polled(
     start: Start, database_url: str, simulator: Simulator, tmp_path: Path
 ) -> None:
     config = tmp_path / "collector.toml"
-    one, two = ({"name": n, "base_url": f"{simulator.base_url}/{n}", "interval": "1s"} for n in ("one", "two"))
+    one, two = (
+        {"name": n, "base_url": f"{simulator.base_url}/{n}", "interval": "1s"} for n in ("one", "two")
+    )
     write_settings(config, one, two)
     before = start(database_url, config=str(config))
     for name in ("one", "two"):
