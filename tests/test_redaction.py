@@ -241,6 +241,17 @@ def test_a_secret_in_a_documented_url_costs_only_the_secret() -> None:
     assert b"canary" not in document.canonical()
 
 
+@pytest.mark.parametrize(
+    "unit", ["//a:", "//", "//a:b", "a", "a:", "@", "//a:@", "//1:2/", "?a", "&token", "http://", "/:"]
+)
+@pytest.mark.parametrize(("begin", "end"), [("@", ""), ("", "@"), ("//u:canary@", "=")])
+def test_long_text_of_a_hostile_answer_is_scrubbed_in_good_time(begin: str, end: str, unit: str) -> None:
+    """A pattern whose time grew with the square of the length would not end within this century."""
+    text = begin + unit * 100_000 + end
+    assert "canary" not in scrub_urls(text)
+    assert scrub_urls(scrub_urls(text)) == scrub_urls(text)
+
+
 # By content: parts of a key
 
 secrets = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="[]"), min_size=1)

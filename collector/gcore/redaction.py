@@ -23,8 +23,10 @@ _NOT_SECRET = re.compile(r"keystone")
 """Taken out of a name before it is judged: `keystone_id` is no key."""
 
 _USERINFO = re.compile(r"(//)[^\s/?#\"<>]*@")
-_USERINFO_WITH_SLASH = re.compile(r"(//)[^\s/?#@:\"<>]*:(?!\d+(?:[/?#]|$))[^\s\"<>]*@")
-"""A password that itself contains / ? or #, as people paste them. `//host:5000/x@y` is left alone."""
+_RUN = re.compile(r"[^\s\"<>]+")
+_BEGIN_OF_USERINFO = re.compile(r"//[^\s/?#@:\"<>]*:(?!\d+(?:[/?#]|$))")
+"""A password that itself contains / ? or #, as people paste them. `//host:5000/x@y` is left alone. Looked for in
+two steps: one pattern for both would take a time that grows with the square of what a hostile answer sends."""
 _WHOLE_URL = re.compile(
     r"\A(\s*[a-z][\w+.\-]*://)[^/?#@:]*:(?!\d+(?:[/?#]|\Z)).*@", re.IGNORECASE | re.DOTALL
 )
@@ -75,10 +77,16 @@ def scrub_urls(text: str) -> str:
     """Replace userinfo and secret parameters in anything that looks like a URL."""
     if "//" in text and "@" in text:
         text = _WHOLE_URL.sub(rf"\1{MARKER}@", text)
-        text = _USERINFO_WITH_SLASH.sub(rf"\1{MARKER}@", _USERINFO.sub(rf"\1{MARKER}@", text))
+        text = _RUN.sub(_without_userinfo, _USERINFO.sub(rf"\1{MARKER}@", text))
     if "=" in text:
         text = _PARAMETER.sub(lambda m: m[1] + MARKER if is_secret_name(m[2]) else m[0], text)
     return text
+
+
+def _without_userinfo(run: re.Match[str]) -> str:
+    end = run[0].rfind("@") + 1
+    begin = _BEGIN_OF_USERINFO.search(run[0], 0, end)
+    return run[0] if begin is None else f"{run[0][: begin.start()]}//{MARKER}@{run[0][end:]}"
 
 
 def scrub_parts(text: str, secrets: Sequence[str], size: int) -> str:
@@ -87,15 +95,17 @@ def scrub_parts(text: str, secrets: Sequence[str], size: int) -> str:
         part = min(size, len(secret))
         if not contains_part(text, secret, part):
             continue
-        parts = {secret[i : i + part] for i in range(len(secret) - part + 1)}
-        hidden = [False] * len(text)
-        for i in range(len(text) - part + 1):
-            if text[i : i + part] in parts:
-                hidden[i : i + part] = [True] * part
-        text = "".join(
-            MARKER if hidden[i] and not (i and hidden[i - 1]) else "" if hidden[i] else char
-            for i, char in enumerate(text)
-        )
+        hidden = bytearray(len(text))
+        for piece in {secret[i : i + part] for i in range(len(secret) - part + 1)}:
+            start = text.find(piece)
+            while start >= 0:
+                hidden[start : start + part] = b"\1" * part
+                start = text.find(piece, start + 1)
+        kept, end = [], 0
+        for run in re.finditer(b"\1+", hidden):
+            kept += [text[end : run.start()], MARKER]
+            end = run.end()
+        text = "".join([*kept, text[end:]])
     return text
 
 
