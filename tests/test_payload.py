@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from collector.gcore import payload
 from collector.gcore.jsontext import MAX_DEPTH, Number, StrictJSONError, dumps, loads
-from collector.gcore.payload import NotAListingError, document_of, listing_of, stored_document
+from collector.gcore.payload import MAX_VALUES, NotAListingError, document_of, listing_of, stored_document
 from tests.builders import MISSING, answer, body, keystone, region
 
 # JSON values, and their spellings
@@ -407,6 +407,21 @@ def test_what_is_no_listing_is_refused_in_words(said: Any) -> None:
     with pytest.raises(NotAListingError) as refusal:
         document_of(body(said))
     assert "not an object" in str(refusal.value) or "`results`" in str(refusal.value)
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"1", b'""'])
+def test_an_answer_of_more_values_than_any_listing_has_is_refused_before_it_is_read(value: bytes) -> None:
+    def answer_of(count: int) -> bytes:
+        return b'{"count":0,"results":[],"x":[' + b",".join([value] * count) + b"]}"
+
+    own = 5  # commas and brackets around
+    each = 2 if value in (b"[]", b"{}") else 1
+    fits = (MAX_VALUES - own + 1) // each
+    assert document_of(answer_of(fits)).records == ()
+    with pytest.raises(NotAListingError, match="more than 500,000 values"):
+        document_of(answer_of(fits + 1))
+    with pytest.raises(NotAListingError, match="more than 500,000 values"):
+        document_of(answer_of(fits + 1)[:-3])  # whether or not it is JSON
 
 
 def test_the_refused_answer_is_kept_without_its_secrets() -> None:

@@ -36,7 +36,9 @@ from collector.inventory.entities import (
 )
 
 MAX_RECORDS = 100_000
-"""More regions than any cloud has; a list of so many would cost more memory than its bytes tell."""
+"""More regions than any cloud has."""
+MAX_VALUES = 500_000
+"""Those of ten thousand regions. Once read, a value costs up to a hundred times the memory of its bytes."""
 CACHED_TEXT = 16 * 1024
 """Longer records are understood anew each time, rather than remembered."""
 MAX_REJECTED = 1000
@@ -88,6 +90,10 @@ class Document:
 
 def document_of(body: bytes, secrets: Sequence[str] = ()) -> Document:
     """Read a body as it came over the wire. Raises StrictJSONError or NotAListingError."""
+    if sum(body.count(c) for c in (b",", b"[", b"{")) > MAX_VALUES:  # at least as many as there are values
+        raise NotAListingError(
+            f"the answer holds more than {MAX_VALUES:,} values, as no list of regions does", None
+        )
     value = redact(jsontext.loads(body))
     if not isinstance(value, dict):
         raise NotAListingError(f"the answer is {_a(value)}, not an object", None)
