@@ -201,6 +201,7 @@ def read(answer: Answer, key: str) -> Document | Failure:
         return document_of(answer.body, (key,))
     except StrictJSONError as error:
         looks = "; it looks like an HTML page" if answer.body.lstrip()[:1] == b"<" else ""
+        looks = "; it looks compressed, and is not labelled so" if answer.body[:2] == b"\x1f\x8b" else looks
         looks = "; the body is empty" if not answer.body.strip() else looks
         message = scrub_message(f"status 200, but {error}{looks}", (key,))
         return Failure(answer.exchange, "not_json", message, 200)

@@ -87,6 +87,22 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_database(template, template.database).render_as_string(hide_password=False)
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared_engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[sa.Engine]:
+    """A database for all tests of a file, on each of both; every test polls a source of its own."""
+    if request.param == "sqlite":
+        path = tmp_path_factory.mktemp("shared") / "collector.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        engine = open_engine(f"sqlite:///{path}")
+    else:
+        template = request.getfixturevalue("postgresql_template")
+        engine = open_engine(new_database(template, template.database))
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
 def engine(database_url: str) -> Iterator[sa.Engine]:
     engine = open_engine(database_url)

@@ -14,6 +14,7 @@ from collector.store import lease, rebuild
 from collector.store.engine import reading
 from collector.store.replay import Comparison
 from collector.store.tables import metadata
+from collector.store.verify import verify
 from collector.store.writer import Writer
 from tests import builders
 
@@ -116,6 +117,11 @@ class History:
 
     def present(self, table: str = "regions") -> set[int]:
         return {row["id"] for row in self.rows(table) if row["absent_since"] is None}
+
+    def verify(self) -> None:
+        """The evidence is whole, and everything else follows from it."""
+        found = verify(self.engine, self.source.name)
+        assert found.verdict == "good", found.breaks
 
     def rebuilt(self) -> Comparison:
         """What a rebuild would change."""

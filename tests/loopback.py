@@ -73,6 +73,11 @@ class Server:
     def url(self) -> str:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
+    def turn_to(self, step: Step) -> None:
+        """From now on, every request is answered so."""
+        with self._lock:
+            self._script = (step,)
+
     def __enter__(self) -> Server:
         self._start(self._accept)
         return self

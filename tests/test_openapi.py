@@ -10,7 +10,6 @@ import itertools
 import json
 import random
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -383,21 +382,6 @@ def differences(history: History, meant: Meaning) -> list[str]:
 # A database for all of this file: each answer goes to a source of its own
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def shared_engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[sa.Engine]:
-    if request.param == "sqlite":
-        path = tmp_path_factory.mktemp("openapi") / "collector.db"
-        shutil.copy(request.getfixturevalue("sqlite_template"), path)
-        engine = open_engine(f"sqlite:///{path}")
-    else:
-        template = request.getfixturevalue("postgresql_template")
-        engine = open_engine(new_database(template, template.database))
-    yield engine
-    engine.dispose()
 
 
 def new_history(engine: sa.Engine) -> History:

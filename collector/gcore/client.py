@@ -48,6 +48,9 @@ CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
 MAX_RETRY_AFTER = 60.0
 RETRIED_STATUS = frozenset({408, 409, 429})
+MAX_BODY = 8 * 1024 * 1024
+"""A hundred times what the cloud sends. To read and to store a body costs up to thirty times its bytes in memory,
+and a container has 512 MiB."""
 MAX_ERROR_BODY = 64 * 1024
 CHUNK = 64 * 1024
 
@@ -115,7 +118,7 @@ class Client:
         self,
         *,
         clock: Clock = utc_now,
-        max_body: int = 64 * 1024 * 1024,
+        max_body: int = MAX_BODY,
         max_attempts: int = 6,
         pause: Callable[[float], None] = sleep,
     ) -> None:
@@ -172,7 +175,7 @@ class Client:
             return done.result(max(ends - monotonic(), 0.001))
         except FutureTimeoutError:
             cut.now()
-            return _Attempt(self._too_late(request, exchange), is_passing=True)
+            return _Attempt(self._too_late(request, exchange, cut), is_passing=True)
 
     def _exchange(self, request: Request, ends: float, exchange: Exchange, cut: _Cut) -> _Attempt:
         scrub = partial(scrub_message, secrets=(request.key,))
@@ -187,10 +190,8 @@ class Client:
                 if response.status_code != 200:
                     return _refused(response, _error_body(response), self._answered(exchange), scrub)
                 whole = _read(response, self._max_body)
-        except httpx.ConnectTimeout:
-            return failed("connect", f"no connection within {CONNECT_TIMEOUT:g} s")
         except httpx.TimeoutException:
-            return _Attempt(self._too_late(request, exchange), is_passing=True)
+            return _Attempt(self._too_late(request, exchange, cut), is_passing=True)
         except httpx.ConnectError as error:
             return failed("connect", f"no connection: {error}")
         except _TooLargeError:
@@ -201,13 +202,21 @@ class Client:
         except (httpx.InvalidURL, UnicodeError) as error:
             what = scrub(f"no such address: {error}")
             return _Attempt(Failure(self._answered(exchange), "connect", what), is_passing=False)
+        except httpx.NetworkError as error:
+            return failed("protocol", f"the connection broke: {error}")
+        except httpx.RemoteProtocolError as error:
+            return failed("protocol", f"the answer is not whole, or no HTTP: {error}")
         except httpx.TransportError as error:
             return failed("protocol", f"{type(error).__name__}: {error}")
         return _Attempt(Answer(self._answered(exchange), whole), is_passing=False)
 
-    def _too_late(self, request: Request, exchange: Exchange) -> Failure:
-        what = f"no whole answer within {request.deadline.total_seconds():g} s"
-        return Failure(self._answered(exchange), "timeout", what)
+    def _too_late(self, request: Request, exchange: Exchange, cut: _Cut) -> Failure:
+        """By the deadline or by a time-out, whichever was first: the same thing must have the same cause."""
+        seconds = request.deadline.total_seconds()
+        if not cut.is_connected:
+            what = f"no connection within {min(CONNECT_TIMEOUT, seconds):g} s"
+            return Failure(self._answered(exchange), "connect", what)
+        return Failure(self._answered(exchange), "timeout", f"no whole answer within {seconds:g} s")
 
     def _answered(self, exchange: Exchange) -> Exchange:
         return replace(exchange, answered_at=max(self._clock(), exchange.asked_at))
@@ -239,6 +248,8 @@ class _Cut:
     outlast every read time-out."""
 
     def __init__(self) -> None:
+        self.is_connected = False
+        """The request is on its way."""
         self._is_cut = False
         self._stream: Any = None
         self._lock = threading.Lock()
@@ -250,6 +261,8 @@ class _Cut:
                 self._stream = info["return_value"]
                 if self._is_cut:
                     self._shut_down()
+        elif event.endswith(".send_request_headers.started"):
+            self.is_connected = True
 
     def now(self) -> None:
         with self._lock:

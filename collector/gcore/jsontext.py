@@ -82,7 +82,7 @@ def loads(body: bytes) -> Any:
             parse_constant=_refuse_constant,
         )
     except json.JSONDecodeError as error:
-        raise StrictJSONError(f"not JSON: {error.msg} at character {error.pos}") from None
+        raise StrictJSONError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
         raise StrictJSONError(f"nested deeper than {MAX_DEPTH} levels") from None
     _check_depth(value)
