@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -138,8 +139,6 @@ def _room(path: Path) -> Finding:
 
 
 def _surroundings() -> Iterator[Finding]:
-    from collector.gcore.redaction import scrub_urls
-
     for name in _PROXY_VARIABLES:
         value = os.environ.get(name) or os.environ.get(name.lower())
         if not value:
@@ -147,7 +146,14 @@ def _surroundings() -> Iterator[Finding]:
         if name.startswith("SSL_CERT") and not Path(value).exists():
             yield Finding("bad", f"{name}: {value} does not exist", "point it to your CA certificates")
         else:
-            yield Finding("note", f"{name} is set: {scrub_urls(value)}")
+            yield Finding("note", f"{name} is set: {_without_user(value)}")
+
+
+def _without_user(proxy: str) -> str:
+    """A proxy without user and password; it need not be a whole URL."""
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.\-]*://|", proxy)
+    _, at, host = proxy.rpartition("@")
+    return proxy if not at else f"{scheme[0] if scheme else ''}…@{host}"
 
 
 def _source(source: Source, *, offline: bool) -> Iterator[Finding]:
@@ -169,7 +175,11 @@ def _source(source: Source, *, offline: bool) -> Iterator[Finding]:
     if offline:
         yield Finding("note", f"source {source.name}: the API was not asked")
         return
-    client = Client(max_attempts=1)
+    try:
+        client = Client(max_attempts=1)
+    except CollectorError as error:
+        yield Finding("bad", str(error), "see what is said of them above")
+        return
     answer = client.fetch(Request(source.base_url, key, source.auth_scheme, source.deadline))
     client.close()
     said = read(answer, key) if isinstance(answer, Answer) else answer

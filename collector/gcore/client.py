@@ -29,6 +29,7 @@ import tenacity
 
 from collector import __version__
 from collector.clock import Clock, utc_now
+from collector.errors import SettingsError
 from collector.gcore.redaction import scrub_message
 
 PATH = "/cloud/v1/ai/regions"
@@ -112,6 +113,8 @@ class Client:
 
     Connections are not kept: polls are further apart than servers keep them, and every poll must be able
     to cut its own connection at its deadline.
+
+    Raises SettingsError where the environment's proxies or certificates can't be used.
     """
 
     def __init__(
@@ -126,16 +129,26 @@ class Client:
         self._max_body = max_body
         self._max_attempts = max_attempts
         self._pause = pause
-        self._http = httpx.Client(
-            headers={
-                "User-Agent": f"gcore-collector/{__version__}",
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-            },
-            follow_redirects=False,  # the key must not follow
-            limits=httpx.Limits(max_keepalive_connections=0),
-            event_hooks={"response": [_set_location_aside]},
-        )
+        try:
+            self._http = httpx.Client(
+                headers={
+                    "User-Agent": f"gcore-collector/{__version__}",
+                    "Accept": "application/json",
+                    "Accept-Encoding": "gzip",
+                },
+                follow_redirects=False,  # the key must not follow
+                limits=httpx.Limits(max_keepalive_connections=0),
+                event_hooks={"response": [_set_location_aside]},
+            )
+        except (httpx.InvalidURL, ValueError, ImportError):
+            # What httpx says may be a part of the proxy's password.
+            raise SettingsError(
+                "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY can't be used: write a proxy like "
+                "http://user:password@proxy.example:3128, with special characters as %23 and the like; SOCKS is not "
+                "supported"
+            ) from None
+        except OSError as error:
+            raise SettingsError(f"SSL_CERT_FILE or SSL_CERT_DIR can't be used: {error}") from None
         # A cookie of one source must not go out with the key of another.
         self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
