@@ -6,27 +6,40 @@ finds any of them, whole or cut.
 
 from __future__ import annotations
 
+import gzip
+import io
+import logging
 import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
 import traceback
+import zipfile
 import zlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from contextlib import redirect_stderr, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import sqlalchemy as sa
 
+from collector import logs
 from collector.errors import CollectorError, SettingsError
-from collector.gcore.client import Answer, Client, Exchange, Request
+from collector.gcore.client import Answer, Cause, Client, Exchange, Request
 from collector.poll import open_writer, poll
+from collector.service.runner import Runner
 from collector.settings import Source, load
-from collector.store import lease
-from collector.store.engine import open_engine, reading
-from collector.store.tables import metadata
+from collector.store import lease, migrate, rebuild
+from collector.store.engine import open_engine, reading, writing
 from tests.builders import answer, body, keystone, metrics_database, region
-from tests.loopback import Server, error, reply
-from tests.test_cli import collector, process
+from tests.loopback import Server, Step, error, raw, reply
+from tests.test_cli import Said, collector, environment, process
+from tests.test_faults import BOMB, CHUNKED, IN_GZIP, OF_1000, cut, stall
 
 KEY = "4711$KeYcAnArY0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f6"
 """In the form of real keys: a number, a dollar, hexadecimal digits."""
@@ -125,25 +138,61 @@ def found_in(text: str) -> list[str]:
     return [text[max(0, m.start() - 60) : m.end() + 60] for p in patterns for m in re.finditer(p, text)]
 
 
-def everything_stored(url: str) -> Iterator[tuple[str, str]]:
-    """All texts of a database, with where they stand; answers also as they were before compression."""
+def rows_of(url: str) -> Iterator[tuple[str, str]]:
+    """All texts of all tables, with where they stand; what is compressed also as it was before."""
     engine = open_engine(url)
     with reading(engine) as connection:
-        for table in metadata.tables.values():
-            for row in connection.execute(sa.select(table)).mappings():
+        for table in sa.inspect(connection).get_table_names():
+            for row in connection.exec_driver_sql(f'SELECT * FROM "{table}"').mappings():
                 for column, value in row.items():
                     if isinstance(value, bytes):
-                        yield f"{table.name}.{column}", zlib.decompress(value).decode()
+                        yield f"{table}.{column}", zlib.decompress(value).decode()
                         value = value.decode("latin-1")
-                    yield f"{table.name}.{column}", str(value)
+                    yield f"{table}.{column}", str(value)
+        if engine.dialect.name == "postgresql":
+            for (query,) in connection.exec_driver_sql("SELECT query FROM pg_stat_activity"):
+                yield "pg_stat_activity.query", str(query)
     engine.dispose()
+
+
+def texts_of(name: str, data: bytes) -> Iterator[tuple[str, str]]:
+    """A file as text, and what is packed into it."""
+    yield name, data.decode("latin-1")
+    yield f"{name} as UTF-16", data.decode("utf-16-le", "replace")
+    if data[:2] == b"\x1f\x8b":
+        yield from texts_of(f"{name} unpacked", gzip.decompress(data))
+    if data[:4] == b"PK\x03\x04":
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            for member in packed.namelist():
+                yield from texts_of(f"{name}/{member}", packed.read(member))
+
+
+def files_of(folder: Path) -> Iterator[tuple[str, str]]:
+    """All files in a folder, as far down as it goes; databases also row by row."""
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        data = file.read_bytes()
+        yield from texts_of(file.name, data)
+        if data.startswith(b"SQLite format 3\0"):
+            yield from rows_of(f"sqlite:///{file}")
+
+
+def open_files() -> Iterator[tuple[str, str]]:
+    """What this process has open, also what has no name any more, as SQLite's own temporary files."""
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if link.is_file():
+                yield from texts_of(f"open file {link.readlink()}", link.read_bytes())
+
+
+def everything_stored(url: str) -> Iterator[tuple[str, str]]:
+    """All texts of a database; of a file, also those of all files beside it."""
+    yield from rows_of(url)
     if url.startswith("sqlite"):
         path = Path(url.removeprefix("sqlite:///"))
         files = sorted(path.parent.iterdir())
         assert path in files
         for file in files:
-            yield file.name, file.read_bytes().decode("latin-1")
-            yield f"{file.name} as UTF-16", file.read_bytes().decode("utf-16-le", "replace")
+            yield from texts_of(file.name, file.read_bytes())
 
 
 @pytest.fixture
@@ -311,3 +360,352 @@ def test_an_error_of_the_database_does_not_show_what_was_to_be_written() -> None
     with pytest.raises(CollectorError) as raised:
         lease.acquire(engine, CANARY, CANARY)
     assert found_in(str(raised.value)) == []
+
+
+# Through every fault, by way of a proxy with a password, into a database with a password
+
+PROXY_PASSWORD = canary("proxy")
+DATABASE_PASSWORD = canary("database")
+HOST = "http://api.test"
+"""Only the proxy knows it."""
+
+POISON = body(poisoned())
+ECHO = body(echoing())
+LEAKY = KEY.encode()
+
+
+def leaking(status: int) -> list[Step]:
+    """What a refusal can carry: in its body, in its headers, in its status line."""
+    said = f"{KEY} of https://u:{canary('refusal')}@x.example/?token={canary('refused')}"
+    return [
+        error(status, KEY, said, request_id=KEY, info=SECRET_FIELDS),
+        reply(
+            status, POISON, X_Request_Id=KEY, Location=f"//u:{canary('place')}@h/?key={KEY}", Retry_After=KEY
+        ),
+        raw(f"HTTP/1.1 {status} {said}\r\n\r\n".encode()),
+    ]
+
+
+LEAKS: list[Step] = [
+    *(reply(body=said) for said in (POISON, ECHO, POISON)),
+    # Connections and HTTP that break
+    *(
+        cut(begin + said[:900])
+        for begin in (b"", OF_1000, CHUNKED + b"fff\r\n", IN_GZIP)
+        for said in (POISON, ECHO)
+    ),
+    *(
+        raw(begin + ECHO[:900])
+        for begin in (b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\nX: ", OF_1000, CHUNKED + LEAKY)
+    ),
+    *(
+        raw(b"HTTP/1.1 200 OK\r\n%s: %s\r\n\r\n{}" % (name, LEAKY))
+        for name in (
+            b"Content-Length",
+            b"Transfer-Encoding",
+            b"Content-Encoding",
+            b"Date",
+            b"Set-Cookie",
+            LEAKY,
+        )
+    ),
+    raw(LEAKY + b"\r\n\r\n"),
+    # Compression
+    reply(body=gzip.compress(POISON)[:-9], Content_Encoding="gzip"),
+    reply(body=POISON, Content_Encoding="gzip"),
+    reply(body=gzip.compress(ECHO)),
+    reply(body=BOMB, Content_Encoding="gzip", X_Request_Id=KEY),
+    # Bodies that are no listing
+    *(reply(body=said[:cut_at]) for said in (POISON, ECHO) for cut_at in (300, 900, -1)),
+    reply(body=POISON + LEAKY),
+    reply(body=POISON[:-1] + b"\xff" + LEAKY),
+    reply(body=b'{"%s": NaN}' % LEAKY),
+    reply(body=b'{"%s": 1, "%s": 2}' % (LEAKY, LEAKY)),
+    reply(body=b'{"%s": "\0"}' % LEAKY),
+    reply(body=b'{"%s":' % LEAKY * 100_000),
+    reply(body=b"<html>" + POISON, Content_Type="text/html"),
+    reply(body=body({"message": f"{KEY} //u:{canary('said')}@x", "exception_class": KEY, "request_id": KEY})),
+    reply(body=body(list(SECRET_FIELDS.values()))),
+    reply(body=body({"results": SECRET_FIELDS})),
+    # Every class of status
+    *(
+        step
+        for status in (101, 103, 202, 302, 400, 401, 403, 407, 429, 500, 503, 999)
+        for step in leaking(status)
+    ),
+    reply(body=ECHO),
+    reply(body=POISON),
+]
+SILENT: list[Step] = [stall(b""), stall(OF_1000 + ECHO[:900])]
+
+
+@dataclass(frozen=True)
+class Harmed:
+    """A database that has been through all that."""
+
+    url: str
+    proxy: Server
+    log: str
+    reprs: str
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"database_url": self.url, "base_url": HOST, "api_key": KEY, "interval": "60s"}
+
+
+def by_proxy(server: Server) -> dict[str, str]:
+    where = f"http://user:{PROXY_PASSWORD}@127.0.0.1:{server.port}"
+    return {
+        "HTTP_PROXY": where,
+        "HTTPS_PROXY": where,
+        "http_proxy": where,
+        "https_proxy": where,
+        "NO_PROXY": "",
+    }
+
+
+@pytest.fixture(scope="module")
+def harmed(shared_engine: sa.Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harmed]:
+    url = shared_engine.url
+    if url.get_backend_name() == "postgresql":  # which lets everybody in, whatever the password
+        url = url.set(password=DATABASE_PASSWORD)
+    root, said, shown = logging.getLogger(), io.StringIO(), []
+    before = root.handlers[:], root.level
+    with Server(*LEAKS) as server, pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
+        for name, value in by_proxy(server).items():
+            patch.setenv(name, value)
+        engine, client = open_engine(url), Client(max_attempts=1)
+        usual = Source(base_url=HOST, api_key=KEY, interval=timedelta(seconds=60))
+        runner = Runner(engine, usual, client.fetch, lease.process_name())
+        sources = [(step, usual) for step in LEAKS]
+        sources += [(step, usual.model_copy(update={"interval": timedelta(seconds=1)})) for step in SILENT]
+        sources += [(LEAKS[0], usual.model_copy(update={"base_url": "https://api.test"}))]
+        sources += [(LEAKS[0], usual.model_copy(update={"api_key": None}))]
+        for number, (step, source) in enumerate(sources):
+            logs.configure(terminal=bool(number % 2))
+            # Equal failures of one observer share a row, and the message of the first.
+            runner.source = source.model_copy(update={"auth_scheme": f"scheme{number % 2}"})
+            server.turn_to(step)
+            runner.attempt()
+            shown += [
+                repr(runner.last_result),
+                repr(runner.source),
+                repr(vars(runner)),
+                str(runner.last_result),
+            ]
+        # A proxy that nobody listens at
+        patch.setenv("HTTP_PROXY", f"http://user:{PROXY_PASSWORD}@127.0.0.1:1")
+        patch.setenv("http_proxy", f"http://user:{PROXY_PASSWORD}@127.0.0.1:1")
+        dead = Client(max_attempts=1)
+        runner.source, runner._fetch = usual, dead.fetch
+        runner.attempt()
+        runner.stop(1)
+        for each in (client, dead):
+            each.close()
+        engine.dispose()
+        root.handlers[:], root.level = before
+        assert all("proxy-authorization" in request.headers for request in server.requests)
+        server.turn_to(reply(body=POISON))
+        yield Harmed(url.render_as_string(hide_password=False), server, said.getvalue(), "\n".join(shown))
+
+
+def test_no_secret_of_any_fault_is_stored_or_logged_or_shown(harmed: Harmed) -> None:
+    stored = [*everything_stored(harmed.url), ("log", harmed.log), ("reprs", harmed.reprs)]
+    assert [(where, hit) for where, text in stored for hit in found_in(text)] == []
+    causes = {text for where, text in stored if where == "observations.cause"} - {"None"}
+    assert causes == {*get_args(Cause)}, "not every way to fail was gone"
+    assert all(cause in harmed.log for cause in causes)
+    statuses = {text for where, text in stored if where == "observations.http_status"}
+    assert {"202", "302", "400", "401", "403", "407", "429", "500", "503", "999"} <= statuses
+    seqs = [text for where, text in stored if where == "observations.seq"]
+    assert len(seqs) >= len(LEAKS), "a message of every failure is stored"
+    if harmed.url.startswith("postgresql"):
+        folder = Path(sa.make_url(harmed.url).query["host"])  # type: ignore[arg-type]
+        names = set()
+        for file in folder.rglob("*"):
+            with suppress(OSError):  # the server goes on: files come and go
+                if file.is_file():
+                    assert found_in(file.read_bytes().decode("latin-1")) == [], file
+                    names.add(file.parent.name)
+        assert {"pg_wal", "pg_stat"} & names
+
+
+COMMANDS = [
+    # {new}: a file that does not exist yet. All that a command writes is searched, packed or not.
+    "status",
+    "status --format json",
+    "regions",
+    "regions --format json",
+    "regions --format csv",
+    "history 1",
+    "history 1 --format json",
+    "transitions",
+    "transitions --format csv",
+    "explain 1/region/1",
+    "evidence 1",
+    "evidence 2 --format json",
+    "evidence 5",
+    "coverage",
+    "coverage --format json",
+    "diff yesterday now",
+    "diff yesterday now --format json",
+    "doctor",
+    "doctor --offline",
+    "poll",
+    "poll --source nonsense",
+    "db current",
+    "db check",
+    "db upgrade",
+    "db rebuild --check",
+    "db rebuild",
+    "db backup {new}",
+    "db copy --to sqlite:///{new}",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_shows_or_writes_a_secret(
+    harmed: Harmed, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, value in by_proxy(harmed.proxy).items():
+        monkeypatch.setenv(name, value)
+    arguments = shlex.split(command.format(new=tmp_path / "new"))
+    said: Said = collector(*arguments, **harmed.settings)
+    assert said.out + said.err
+    assert "Traceback" not in said.err
+    refused = {"poll --source nonsense"} | ({"db backup {new}"} if "postgresql" in harmed.url else set())
+    assert (said.code == 2) == (command in refused), said
+    written = list(files_of(tmp_path))
+    assert bool(written) == ("{new}" in command and command not in refused)
+    texts = [("stdout", said.out), ("stderr", said.err), *written, *rows_of(harmed.url)]
+    assert [(where, hit) for where, text in texts for hit in found_in(text)] == []
+
+
+def test_the_service_logs_no_secret(harmed: Harmed, tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text(KEY)
+    settings = harmed.settings | {"interval": "1s", "api_key_file": str(key_file)}
+    del settings["api_key"]
+    with Server(*LEAKS[-3:], *leaking(401), *LEAKS[:4]) as server:
+        command = [sys.executable, "-m", "collector", "run"]
+        with subprocess.Popen(
+            command,
+            env=environment(settings) | by_proxy(server),
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running:
+            for _ in range(600):
+                if len(server.requests) >= 7 or running.poll() is not None:
+                    break
+                signal.sigtimedwait([], 0.1)
+            running.send_signal(signal.SIGTERM)
+            _, log = running.communicate(timeout=60)
+    assert '"outcome": "ok"' in log
+    assert '"http_status": 401' in log
+    assert found_in(log) == []
+    assert [hit for _, text in everything_stored(harmed.url) for hit in found_in(text)] == []
+
+
+def test_no_temporary_file_of_a_rebuild_holds_a_secret(
+    harmed: Harmed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    engine = open_engine(harmed.url)
+    seen: list[tuple[str, str]] = []
+
+    def look(done: int, of: int) -> None:
+        if done == 1 or of - done < 3:
+            for file in tmp_path.rglob("*"):
+                if file.is_file():
+                    seen.extend(texts_of(file.name, file.read_bytes()))
+            seen.extend(open_files())
+
+    rebuild.rebuild(engine, "gcore", check_only=True, progress=look)
+    engine.dispose()
+    assert {"scratch.db", "scratch.db-wal"} <= {where for where, _ in seen}
+    assert [(where, hit) for where, text in seen for hit in found_in(text)] == []
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_the_copy_before_an_upgrade_holds_no_secret(harmed: Harmed) -> None:
+    engine = open_engine(harmed.url)
+    copy = migrate.copy_before_upgrade(engine, "0000")
+    engine.dispose()
+    if copy is None:
+        assert harmed.url.startswith("postgresql"), "there, nothing is copied"
+        return
+    found = [*texts_of(copy.name, copy.read_bytes()), *rows_of(f"sqlite:///{copy}")]
+    assert any(where == "payloads.body" for where, _ in found)
+    assert [(where, hit) for where, text in found for hit in found_in(text)] == []
+    copy.unlink()
+
+
+def test_the_traceback_of_a_bug_shows_no_secret(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong with a row stays loud, and shows the row: as it was to be stored."""
+    says_no = {
+        "sqlite": ["CREATE TRIGGER no BEFORE INSERT ON regions BEGIN SELECT RAISE(ABORT, 'a bug'); END"],
+        "postgresql": [
+            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "RAISE EXCEPTION 'a bug' USING ERRCODE = 'check_violation'; END $$",
+            "CREATE TRIGGER no BEFORE INSERT ON regions FOR EACH ROW EXECUTE FUNCTION no()",
+        ],
+    }
+    with writing(engine) as connection:
+        for statement in says_no[engine.dialect.name]:
+            connection.exec_driver_sql(statement)
+    url = engine.url
+    if url.get_backend_name() == "postgresql":
+        url = url.set(password=DATABASE_PASSWORD)
+    with Server(reply(body=POISON)) as server:
+        for name, value in by_proxy(server).items():
+            monkeypatch.setenv(name, value)
+        said = collector(
+            "poll", database_url=url.render_as_string(hide_password=False), base_url=HOST, api_key=KEY
+        )
+    assert said.code == 1
+    assert "a bug" in said.err
+    assert "[redacted]" in said.err, "the row is shown"
+    assert found_in(said.out + said.err) == []
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        f"http://user:{CANARY}@127.0.0.1:port",
+        f"http://user:{CANARY}@[::1",
+        f"http://user:{CANARY}@127.0.0.1:1\n",
+        f"http://user:{CANARY}#x@127.0.0.1:1",
+        f"http://{CANARY}/x@127.0.0.1:1",
+        f"ftp://user:{CANARY}@127.0.0.1:1",
+        f"socks5://user:{CANARY}@127.0.0.1:1",
+        f"user:{CANARY}@127.0.0.1:1",
+        f"user:a@{CANARY}@127.0.0.1:1",
+        f"http://user:{CANARY}@127.0.0.1:1",
+    ],
+)
+@pytest.mark.parametrize("command", ["poll", "doctor"])
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_that_cant_be_used_does_not_show_its_password(
+    sqlite_template: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    command: str,
+    proxy: str,
+) -> None:
+    for each in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(each, raising=False)
+        monkeypatch.delenv(each.upper(), raising=False)
+    monkeypatch.setenv(name, proxy)
+    path = tmp_path / "collector.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    settings = {"database_url": f"sqlite:///{path}", "base_url": HOST, "api_key": KEY, "interval": "1s"}
+    said = collector(command, **settings)
+    assert said.code in (1, 2)
+    assert "Traceback" not in said.err
+    assert found_in(said.out + said.err) == []
+    if command == "doctor":
+        assert f"{name} is set" in said.out
