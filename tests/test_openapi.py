@@ -623,6 +623,77 @@ def test_whatever_stands_in_one_place_can_be_stored(shared_engine: sa.Engine, pl
     assert rebuilt.different == 0, rebuilt.examples
 
 
+def holder_of(record: Json, path: tuple[str, ...]) -> Json:
+    """The object in which a path's last name stands."""
+    found: Json = record[path[0]] if len(path) > 1 else record
+    return found
+
+
+def differing_region(number: int) -> Json:
+    """Legal, and in every value unlike `base_region`."""
+    region = base_region(number)
+    for path in paths():
+        holder, what, name = holder_of(region, path), field_at(path), path[-1]
+        value = holder[name]
+        if what.values:
+            holder[name] = next(v for v in what.values if v != value)
+        elif what.kind == "flag":
+            holder[name] = not value
+        elif what.kind == "list":
+            holder[name] = [*value, value[0] * 2 if isinstance(value[0], str) else value[0] + 1]
+        elif what.kind == "time":
+            holder[name] = "2001-02-03T04:05:06Z"
+        elif what.kind == "integer" and value == holder_of(base_region(0), path)[name]:
+            holder[name] = value + 1
+        elif what.kind in ("text", "secret") and name != "country":
+            holder[name] = value + "x"
+    return region | {"country": "DE"}
+
+
+def test_two_fields_of_one_record_that_are_swapped_cost_what_does_not_fit(shared_engine: sa.Engine) -> None:
+    """Every pair of places but those of which one holds the other; a record for each pair."""
+    pairs = [(one, other) for one, other in itertools.combinations(paths(), 2) if other[: len(one)] != one]
+    assert len(pairs) > 1000
+    answers: list[tuple[set[int | None], list[str]]] = []
+    for number, (one, other) in enumerate(pairs, 500):
+        record = base_region(number)
+        a, b = holder_of(record, one), holder_of(record, other)
+        a[one[-1]], b[other[-1]] = b[other[-1]], a[one[-1]]
+        ids = {whole_number(record["id"])} - {None}
+        fitting = next((a for a in answers if not a[0] & ids), None)
+        if fitting is None:  # an id that stands twice would cost both records
+            answers.append(fitting := (set(), []))
+        fitting[0].update(ids)
+        fitting[1].append(json.dumps(record))
+    for _, records in answers:
+        history = new_history(shared_engine)
+        body = body_of(records)
+        result = history.poll(body)
+        assert (result.failure, result.outcome) == (None, "ok")
+        assert differences(history, expected(parsed(body))) == []
+        history.verify()
+
+
+def test_one_field_of_two_records_that_is_swapped_is_where_it_stands(shared_engine: sa.Engine) -> None:
+    """For every place; two records each."""
+    records = []
+    for number, path in enumerate(paths()):
+        pair = base_region(500 + 2 * number), differing_region(501 + 2 * number)
+        one, other = (holder_of(record, path) for record in pair)
+        assert one[path[-1]] != other[path[-1]], path
+        one[path[-1]], other[path[-1]] = other[path[-1]], one[path[-1]]
+        records += [json.dumps(record) for record in pair]
+    history = new_history(shared_engine)
+    body = body_of(records)
+    result = history.poll(body)
+    assert (result.failure, result.outcome) == (None, "ok")
+    assert differences(history, expected(parsed(body))) == []
+    assert {
+        row["kind"] for row in history.rows("schema_drift", source_id=history.writer.lease.source_id)
+    } == set()
+    history.verify()
+
+
 def unique_ids() -> list[str | None]:
     """Literals for an id, each number once."""
     by_value: dict[Any, str | None] = {"missing": None}
