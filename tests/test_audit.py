@@ -195,27 +195,26 @@ def test_whatever_derived_value_is_edited_is_found_where_it_stands(told: History
     assert check(told).verdict == "good"
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_a_row_that_is_deleted_is_found(told: History, forger: sa.Engine, table: str) -> None:
-    for row in rows_of(forger, table)[:2]:
+def test_a_row_that_is_deleted_is_found(told: History, forger: sa.Engine) -> None:
+    for table in TABLES:
+        row = rows_of(forger, table)[-1]
         delete(forger, table, row)
-        found = check(told)
-        assert found.verdict == "altered"
+        assert check(told).verdict == "altered", table
         insert(forger, table, row)
     assert check(told).verdict == "good"
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_a_row_that_is_inserted_is_found(told: History, forger: sa.Engine, table: str) -> None:
-    row = rows_of(forger, table)[-1]
-    keys = [name for name in keys_of(metadata.tables[table]) if name != "source_id"]
-    name = next((n for n in keys if isinstance(row[n], int)), keys[-1])
-    new = row | {name: another(metadata.tables[table].c[name], row[name])}
-    if table == "observers":
-        new["key_fingerprint"] = "f" * 32
-    insert(forger, table, new)
-    assert check(told).verdict == "altered"
-    delete(forger, table, new)
+def test_a_row_that_is_inserted_is_found(told: History, forger: sa.Engine) -> None:
+    for table in TABLES:
+        row = rows_of(forger, table)[-1]
+        keys = [name for name in keys_of(metadata.tables[table]) if name != "source_id"]
+        name = next((n for n in keys if isinstance(row[n], int)), keys[-1])
+        new = row | {name: another(metadata.tables[table].c[name], row[name])}
+        if table == "observers":
+            new["key_fingerprint"] = "f" * 32
+        insert(forger, table, new)
+        assert check(told).verdict == "altered", table
+        delete(forger, table, new)
     assert check(told).verdict == "good"
 
 
