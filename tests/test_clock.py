@@ -470,7 +470,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 from collector import logs
 from collector.cli.times import parse_time
-from collector.reports.inventory import TransitionFilter, transitions
+from collector.reports.transitions import TransitionFilter, transitions
 from collector.reports.words import transition_in_words
 from collector.store.engine import open_engine, reading
 from collector.service.schedule import Schedule

@@ -467,7 +467,7 @@ def test_a_source_that_left_the_settings_is_shown_and_does_not_count(
 
 
 def test_what_was_seen_while_the_command_ran_is_no_negative_time_ago(history: History, ask: Ask) -> None:
-    history.poll(THREE, at=ago(-600))
+    history.poll(THREE, at=ago(-20))
     (line,) = ask("status").out.splitlines()[1:]
     assert " 0.0 s " in line
 

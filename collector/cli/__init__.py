@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from collector import __version__
-from collector.cli import questions
+from collector.cli import evidence, questions
 from collector.cli.audit import audit
 from collector.cli.database import db
 from collector.cli.demo import demo
@@ -50,10 +50,10 @@ for command in (
     questions.status,
     questions.regions,
     questions.history,
-    questions.transitions,
-    questions.explain,
-    questions.evidence,
-    questions.coverage,
+    evidence.transitions,
+    evidence.explain,
+    evidence.evidence,
+    evidence.coverage,
     questions.diff,
     doctor,
     simulate,

@@ -251,7 +251,7 @@ def pack(
     import hashlib
 
     from collector.clock import utc_now
-    from collector.reports.inventory import find_region
+    from collector.reports.filters import find_region
     from collector.reports.pack import build
     from collector.store.replay import source_names
 

@@ -257,14 +257,9 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
     from collector.cli.common import print_rows
     from collector.cli.questions import REGION_COLUMNS
     from collector.clock import utc_now
-    from collector.reports.inventory import (
-        REGION_FIELDS,
-        RegionFilter,
-        TransitionFilter,
-        coverage,
-        regions_as_of,
-        transitions,
-    )
+    from collector.reports.coverage import coverage
+    from collector.reports.inventory import REGION_FIELDS, RegionFilter, regions_as_of
+    from collector.reports.transitions import TransitionFilter, transitions
     from collector.reports.words import show_span, show_time, transition_in_words
     from collector.store.engine import reading, sqlite_path
 

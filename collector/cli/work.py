@@ -96,7 +96,7 @@ def _worse(one: int, other: int) -> int:
 
 
 def _tell(result: PollResult, engine: sa.Engine) -> None:
-    from collector.reports.inventory import TransitionFilter, transitions
+    from collector.reports.transitions import TransitionFilter, transitions
     from collector.reports.words import transition_in_words
     from collector.store.engine import reading
 

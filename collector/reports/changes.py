@@ -14,7 +14,8 @@ from collector.errors import UsageError
 from collector.gcore import jsontext
 from collector.gcore.payload import Document, listing_of
 from collector.inventory.entities import Kind
-from collector.reports.inventory import Row, TransitionFilter, find_region, transitions
+from collector.reports.filters import Row, find_region
+from collector.reports.transitions import TransitionFilter, transitions
 from collector.reports.words import transition_in_words
 from collector.store.engine import UtcTime
 from collector.store.evidence import load

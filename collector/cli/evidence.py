@@ -1,0 +1,272 @@
+"""Commands that tell what happened, and on what evidence. They only read."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import click
+
+from collector.cli.common import (
+    LIMIT,
+    Word,
+    as_json,
+    format_option,
+    open_for_questions,
+    print_rows,
+    show,
+    source_option,
+)
+from collector.cli.times import Time
+from collector.errors import UsageError
+from collector.reports.words import show_span, show_time
+
+
+@click.command()
+@click.option("--region", type=Word(), metavar="REGION", help="Only this one: id, slug or display name.")
+@click.option(
+    "--entity", type=click.Choice(["region", "keystone"]), help="Only transitions of this kind of entity."
+)
+@click.option("--from-state", type=Word(), metavar="STATE", help="Only transitions out of this state.")
+@click.option("--to-state", type=Word(), metavar="STATE", help="Only transitions into this state.")
+@click.option("--from", "since", type=Time(), metavar="TIME", help="Observed at this time or later.")
+@click.option("--to", "until", type=Time(), metavar="TIME", help="Observed before this time.")
+@click.option("--limit", type=LIMIT, help="At most so many, the newest.")
+@source_option
+@format_option
+@click.pass_context
+def transitions(
+    context: click.Context,
+    region: str | None,
+    entity: str | None,
+    from_state: str | None,
+    to_state: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int | None,
+    source: str | None,
+    format_: str,
+) -> None:
+    """Changes of state and presence, newest first. Each happened between two known times.
+
+    \b
+    Example:
+      collector transitions --to-state ACTIVE --from 2026-05-01
+    """
+    from collector.reports.transitions import TRANSITION_FIELDS, TransitionFilter
+    from collector.reports.transitions import transitions as find
+
+    _check_order(since, until)
+    wanted = TransitionFilter(
+        source=source,
+        region=region,
+        entity=entity,
+        from_state=from_state,
+        to_state=to_state,
+        since=since,
+        until=until,
+        limit=limit,
+    )
+    with open_for_questions(context, source) as connection:
+        rows = find(connection, wanted)
+    _echo_times(since, until)
+    columns = {
+        "source": "source",
+        "entity": "entity",
+        "entity_id": "id",
+        "display_name": "region",
+        "from_state": "from",
+        "to_state": "to",
+        "not_before": "not before",
+        "observed_at": "observed",
+        "basis": "basis",
+        "transition": "transition",
+    }
+    print_rows(rows, format_, TRANSITION_FIELDS, columns, "no transitions")
+
+
+@click.command()
+@click.option("--from", "since", type=Time(), metavar="TIME", help="Gaps that go on at this time or later.")
+@click.option("--to", "until", type=Time(), metavar="TIME", help="Gaps that began before this time.")
+@click.option(
+    "--unseen", is_flag=True, help="Also when single regions and others were not shown, though present."
+)
+@click.option("--limit", type=LIMIT, help="At most so many, the newest.")
+@source_option
+@format_option
+@click.pass_context
+def coverage(
+    context: click.Context,
+    since: datetime | None,
+    until: datetime | None,
+    unseen: bool,
+    limit: int | None,
+    source: str | None,
+    format_: str,
+) -> None:
+    """When nothing could be seen: times that no successful poll covers, newest first.
+
+    With --unseen also the times for which one region, keystone or metrics database was not shown, though the rest
+    was: together all that was not seen.
+
+    \b
+    Example:
+      collector coverage --from "7 days ago"
+      collector coverage --unseen
+    """
+    from collector.reports.coverage import COVERAGE_FIELDS
+    from collector.reports.coverage import coverage as find
+
+    _check_order(since, until)
+    with open_for_questions(context, source) as connection:
+        rows = find(connection, source, since=since, until=until, unseen_too=unseen, limit=limit)
+    _echo_times(since, until)
+    columns = {
+        "source": "source",
+        "from_at": "from",
+        "until_at": "until",
+        "lasting": "lasting",
+        "cause": "cause",
+        "failed_polls": "failed polls",
+        "transitions": "transitions across it",
+    }
+    columns |= {"entity": "entity", "entity_id": "id", "display_name": "name"} if unseen else {}
+    columns |= {"error": "error"}
+    if format_ == "table":
+        rows = [
+            row | {"lasting": show_span(row["seconds"]), "until_at": row["until_at"] or "now"} for row in rows
+        ]
+    print_rows(rows, format_, COVERAGE_FIELDS, columns, "no gaps" + (", and all was shown" if unseen else ""))
+
+
+def _check_order(since: datetime | None, until: datetime | None) -> None:
+    if since and until and since >= until:
+        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
+
+
+def _echo_times(since: datetime | None, until: datetime | None) -> None:
+    for name, moment in (("from", since), ("to", until)):
+        if moment:
+            click.echo(f"{name} {show_time(moment)}", err=True)
+
+
+@click.command()
+@click.argument("transition")
+@source_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Output.",
+)
+@click.pass_context
+def explain(context: click.Context, transition: str, source: str | None, format_: str) -> None:
+    """Why a transition is believed, and how sure it is: TRANSITION is as `collector transitions` lists it.
+
+    \b
+    Example:
+      collector explain 12/region/76
+    """
+    from collector.reports.changes import explain as find
+    from collector.reports.changes import readable
+
+    with open_for_questions(context, source) as connection:
+        found = find(connection, transition, source)
+    if format_ == "json":
+        answer = {
+            "sentence": found.sentence,
+            "transition": found.transition,
+            "confirmed": found.confirmed,
+            "between": list(found.between),
+            "showed": found.showed,
+            "differences": [dict(zip(("path", "old", "new"), d, strict=True)) for d in found.differences],
+        }
+        click.echo(json.dumps(answer, indent=2, default=as_json))
+        return
+    click.echo(f"{found.sentence}\n")
+    if found.confirmed is None:
+        click.echo("before    no complete answer without it is known")
+    else:
+        o = found.confirmed
+        click.echo(
+            f"before    observation {o['seq']}: asked {show_time(o['last_asked_at'])}, "
+            f"answered {show_time(o['last_at'])}"
+            + (f", the last of {o['polls']} equal polls" if o["polls"] > 1 else "")
+        )
+    for o in found.between:
+        what = f"{o['outcome']}, {o['polls']} polls" + (f": {o['message']}" if o["message"] else "")
+        click.echo(
+            f"between   observation {o['seq']}: {show_time(o['first_at'])} to {show_time(o['last_at'])}, {what}"
+        )
+    o = found.showed
+    click.echo(
+        f"after     observation {o['seq']}: asked {show_time(o['first_asked_at'])}, answered {show_time(o['first_at'])}"
+    )
+    click.echo("\nThe two records differ in:" if found.differences else "\nThe two records are equal.")
+    for path, old, new in found.differences:
+        click.echo(f"  {path}: {readable(old)} → {readable(new)}")
+
+
+@click.command()
+@click.argument("seq", type=click.IntRange(1, 2**63 - 1))
+@click.option(
+    "--region", type=Word(), metavar="REGION", help="Only this region's record: id, slug or display name."
+)
+@source_option
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="json: one object with the observation and the answer.",
+)
+@click.pass_context
+def evidence(context: click.Context, seq: int, region: str | None, source: str | None, format_: str) -> None:
+    """What was seen: an observation, and the answer behind it as it was stored.
+
+    \b
+    Example:
+      collector evidence 12 --region luxembourg-2
+    """
+    from collector.gcore import jsontext
+    from collector.reports.filters import find_region
+    from collector.reports.proof import observation
+    from collector.store.evidence import load
+
+    with open_for_questions(context, source) as connection:
+        found = observation(connection, seq, source)
+        document = load(connection, found.source_id, found.address) if found.address else None
+        ids: set[int] = set()
+        if region:
+            ids = {
+                i for s, i in find_region(connection, region, found.facts["source"]) if s == found.source_id
+            }
+    answer: Any = None
+    if document:
+        records = [r.value for r in document.records]
+        answer = dict(document.envelope) | {"results": records}
+        if region:
+            numbers = [r.get("id") if isinstance(r, dict) else None for r in records]
+            answer = [
+                r
+                for r, n in zip(records, numbers, strict=True)
+                if isinstance(n, jsontext.Number) and n.as_int() in ids
+            ]
+    shown = jsontext.pretty(answer)
+    if format_ == "json":
+        facts = json.dumps({name: as_json(value) for name, value in found.facts.items()}, indent=2)
+        click.echo(f'{{"observation": {facts}, "answer": {shown}}}')
+        return
+    width = max(len(name) for name in found.facts)
+    for name, value in found.facts.items():
+        if value is not None:
+            click.echo(f"{name:<{width}}  {show(value)}")
+    click.echo()
+    if document and answer == []:
+        click.echo("this answer does not list it")
+    else:
+        click.echo(shown if document else "no answer is stored: the poll failed")

@@ -1,0 +1,104 @@
+"""When nothing could be seen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.reports.filters import Row
+from collector.store.engine import UtcTime, database_time
+from collector.store.tables import (
+    keystones,
+    regions,
+    sources,
+    state_transitions,
+    unseen,
+)
+
+COVERAGE_FIELDS = (
+    "source",
+    "from_at",
+    "until_at",
+    "seconds",
+    "cause",
+    "error",
+    "failed_polls",
+    "transitions",
+    "seq",
+    "entity",
+    "entity_id",
+    "display_name",
+)
+
+
+def coverage(
+    connection: sa.Connection,
+    source: str | None = None,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    unseen_too: bool = False,
+    limit: int | None = None,
+) -> list[Row]:
+    """Times that no successful poll covers, newest first; `until_at` None: still open.
+
+    `since`, `until`: only gaps that touch the time from the one to before the other.
+    `unseen_too`: also times for which one entity was not shown, though present and the rest was; of the gaps
+    `entity`, `entity_id` and `display_name` are None.
+    """
+    view = sa.table(
+        "coverage_gaps",
+        sa.column("source"),
+        sa.column("from_at", UtcTime()),
+        sa.column("until_at", UtcTime()),
+        *(sa.column(name) for name in COVERAGE_FIELDS[3:-3]),
+    )
+    rows: list[Row] = []
+    queries = [(sa.select(view), view.c.source, view.c.from_at, view.c.until_at)]
+    if unseen_too:
+        queries.append((_unseen_spans(), sources.c.name, unseen.c.from_at, unseen.c.until_at))
+    for query, name, from_at, until_at in queries:
+        query = query.order_by(from_at.desc(), name).limit(limit)
+        query = query.where(name == source) if source else query
+        query = query.where(until_at.is_(None) | (until_at > since)) if since else query
+        query = query.where(from_at < until) if until else query
+        rows += [dict.fromkeys(COVERAGE_FIELDS) | dict(row) for row in connection.execute(query).mappings()]
+    for row in rows:
+        if row["entity"]:
+            ended = row["until_at"] or row.pop("now_at")
+            row["seconds"] = max((ended - row["from_at"]).total_seconds(), 0.0)
+    rows.sort(key=lambda row: row["entity_id"] or 0)
+    rows.sort(key=lambda row: row["entity"] or "whole source", reverse=True)
+    rows.sort(key=lambda row: row["source"])
+    rows.sort(key=lambda row: row["from_at"], reverse=True)
+    return rows[:limit]
+
+
+def _unseen_spans() -> sa.Select[Any]:
+    """Times for which an entity was not shown though present, in the fields of `coverage`."""
+    u, t, k = unseen.c, state_transitions.c, keystones.c
+    region_id = sa.case((u.entity == "region", u.entity_id), (u.entity == "keystone", k.witness_region_id))
+    across = sa.select(sa.func.count()).where(
+        t.source_id == u.source_id, t.entity == u.entity, t.entity_id == u.entity_id, t.seq == u.until_seq
+    )
+    return (
+        sa.select(
+            sources.c.name.label("source"),
+            u.from_at,
+            u.until_at,
+            u.cause,
+            sa.literal(0).label("failed_polls"),
+            across.scalar_subquery().label("transitions"),
+            u.shown_seq.label("seq"),
+            u.entity,
+            u.entity_id,
+            regions.c.display_name,
+            sa.type_coerce(database_time(), UtcTime()).label("now_at"),
+        )
+        .join(sources, sources.c.id == u.source_id)
+        .outerjoin(keystones, (k.source_id == u.source_id) & (k.id == u.entity_id) & (u.entity == "keystone"))
+        .outerjoin(regions, (regions.c.source_id == u.source_id) & (regions.c.id == region_id))
+        .order_by(u.from_at.desc(), sources.c.name, u.entity.desc(), u.entity_id)
+    )

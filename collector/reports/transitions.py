@@ -1,0 +1,96 @@
+"""What changed state or presence, and within which window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from collector.reports.filters import Row, find_region, is_region, is_word
+from collector.store.tables import (
+    keystones,
+    regions,
+    sources,
+    state_transitions,
+)
+
+TRANSITION_FIELDS = (
+    "source",
+    "region_id",
+    "slug",
+    "display_name",
+    "entity",
+    "entity_id",
+    "kind",
+    "from_state",
+    "to_state",
+    "not_before",
+    "observed_at",
+    "basis",
+    "first_missing_at",
+    "seq",
+    "transition",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionFilter:
+    """Which transitions; empty means any. Times are those of `observed_at`, half open."""
+
+    source: str | None = None
+    region: str | None = None
+    entity: str | None = None
+    from_state: str | None = None
+    to_state: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    seq: int | None = None
+    """Those that this observation showed first."""
+    limit: int | None = None
+
+
+def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row]:
+    """Changes of state and presence, newest first, with the window that contains the true time."""
+    t, s, r, k = state_transitions.c, sources.c, regions.c, keystones.c
+    region_id = sa.case((t.entity == "region", t.entity_id), else_=k.witness_region_id)
+    query = (
+        sa.select(
+            s.name.label("source"),
+            region_id.label("region_id"),
+            r.slug,
+            r.display_name,
+            t.entity,
+            t.entity_id,
+            t.kind,
+            t.from_state,
+            t.to_state,
+            t.not_before,
+            t.observed_at,
+            t.basis,
+            t.first_missing_at,
+            t.seq,
+        )
+        .join(sources, s.id == t.source_id)
+        .outerjoin(keystones, (k.source_id == t.source_id) & (k.id == t.entity_id) & (t.entity == "keystone"))
+        .outerjoin(regions, (r.source_id == t.source_id) & (r.id == region_id))
+        .order_by(t.observed_at.desc(), s.name, t.entity.desc(), t.entity_id)
+    )
+    if wanted.region:
+        query = query.where(
+            is_region(find_region(connection, wanted.region, wanted.source), t.source_id, region_id)
+        )
+    for column, value in (
+        (s.name, wanted.source),
+        (t.entity, wanted.entity),
+        (t.seq, wanted.seq),
+    ):
+        query = query.where(column == value) if value is not None else query
+    for column, word in ((t.from_state, wanted.from_state), (t.to_state, wanted.to_state)):
+        query = query.where(is_word(column, word)) if word else query
+    if wanted.since:
+        query = query.where(t.observed_at >= wanted.since)
+    if wanted.until:
+        query = query.where(t.observed_at < wanted.until)
+    rows = [dict(row) for row in connection.execute(query.limit(wanted.limit)).mappings()]
+    return [row | {"transition": f"{row['seq']}/{row['entity']}/{row['entity_id']}"} for row in rows]
