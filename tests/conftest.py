@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from collector.store import migrate
 from collector.store.engine import open_engine
+from tests.builders import region
 from tests.frozen import stop_the_clock_of
 from tests.history import History
 
@@ -114,6 +115,50 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 def history(engine: sa.Engine) -> History:
     """A source to poll with answers and times that the test makes up."""
     return History(engine)
+
+
+def _tell_everything(engine: sa.Engine) -> None:
+    """Everything that happens (`gcore`), and beside it another source that nobody touches (`preprod`)."""
+    from tests.test_questions import tell, tell_other
+
+    history = History(engine)
+    tell(history)
+    history.poll([region(1), {"state": "NEW"}], at=60 * 27)  # 15: without an id it might be any region
+    history.poll([region(i) for i in (1, 2, 3, 4, 6)], at=60 * 28)  # 16
+    other = History(engine, name="preprod", base_url="https://preprod.example")
+    tell_other(other)
+    for each in (history, other):
+        each.restart()
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def told_sqlite(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Path:
+    path = tmp_path_factory.mktemp("told") / "told.db"
+    shutil.copy(sqlite_template, path)
+    _tell_everything(open_engine(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def told_postgresql(postgresql_template: sa.URL) -> sa.URL:
+    url = new_database(postgresql_template, postgresql_template.database)
+    _tell_everything(open_engine(url))
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def told(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]:
+    """A history of its own in which everything has happened, on each of both databases."""
+    if request.param == "sqlite":
+        path = tmp_path / "collector.db"
+        shutil.copy(request.getfixturevalue("told_sqlite"), path)
+        engine = open_engine(f"sqlite:///{path}")
+    else:
+        template = request.getfixturevalue("told_postgresql")
+        engine = open_engine(new_database(template, template.database))
+    yield History(engine)
+    engine.dispose()
 
 
 @dataclass(frozen=True)

@@ -20,24 +20,10 @@ from collector.store.verify import UNPROVEN, Verification, verify, verify_databa
 from tests.builders import region
 from tests.history import History, failure
 from tests.test_cli import collector
-from tests.test_questions import tell, tell_other
 
 EVIDENCE = ("observers", "payloads", "observations")
 TABLES = (*EVIDENCE, *(table.name for table in DERIVED))
 Values = dict[str, Any]
-
-
-@pytest.fixture
-def told(history: History) -> History:
-    """Everything that happens, and beside it another source that nobody touches."""
-    tell(history)
-    history.poll([region(1), {"state": "NEW"}], at=60 * 27)  # 15: without an id it might be any region
-    history.poll([region(i) for i in (1, 2, 3, 4, 6)], at=60 * 28)  # 16
-    other = History(history.engine, name="preprod", base_url="https://preprod.example")
-    tell_other(other)
-    for each in (history, other):
-        each.restart()
-    return history
 
 
 @pytest.fixture

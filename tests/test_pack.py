@@ -17,23 +17,14 @@ import sqlalchemy as sa
 
 from collector.reports import pack
 from collector.store import chain
-from collector.store.engine import reading
+from collector.store.engine import open_engine, reading, writing
 from collector.store.tables import state_transitions
 from tests.history import NOON, History
 from tests.test_cli import collector
-from tests.test_questions import tell, tell_other
 
 CHECKER = Path(pack.__file__).with_name("check.py")
 Json = dict[str, Any]
 Files = dict[str, bytes]
-
-
-@pytest.fixture
-def told(history: History) -> History:
-    tell(history)
-    other = History(history.engine, name="preprod", base_url="https://preprod.example")
-    tell_other(other)
-    return history
 
 
 def build(history: History, start: float = 0, end: float = 3600, **more: Any) -> Files:
@@ -85,14 +76,14 @@ def checked(files: Files, tmp_path: Path, *heads: str) -> tuple[int, str]:
 
 def test_a_pack_of_everything_holds(told: History, tmp_path: Path) -> None:
     files = build(told)
-    head = told.row("observations", source_id=1, seq=14)["opening_digest"]
+    head = told.row("observations", source_id=1, seq=16)["opening_digest"]
     code, said = checked(files, tmp_path, head)
     assert code == 0, said
     assert said.startswith("HOLDS\n")
-    assert f"head {head}: observation 14" in said
+    assert f"head {head}: observation 16" in said
     assert len(rows(files, "transitions")) == len(told.rows("state_transitions", source_id=1))
     assert len(rows(files, "unseen")) == len(told.rows("unseen", source_id=1))
-    assert len(rows(files, "observations")) == 14
+    assert len(rows(files, "observations")) == 16
     assert {row["address"] for row in rows(files, "answers")} == {
         row["address"] for row in told.rows("payloads", source_id=1)
     }
@@ -239,11 +230,11 @@ FORGERIES: dict[str, Callable[[Files], None]] = {
     "another key looked": edit("observations", lambda rows: rows[9].update(key_fingerprint="f" * 32)),
     "missing regions in an observation": edit("observations", lambda rows: rows[4].update(missing=None)),
     "another source": in_pack(source="preprod"),
-    "another head": in_pack(head={"seq": 14, "digest": "0" * 64}),
+    "another head": in_pack(head={"seq": 16, "digest": "0" * 64}),
     "no answers, and an end before them": lambda files: files.update(
         {
             "answers.jsonl": b"",
-            "pack.json": files["pack.json"].replace(b'"answers_up_to": 14', b'"answers_up_to": 0'),
+            "pack.json": files["pack.json"].replace(b'"answers_up_to": 16', b'"answers_up_to": 0'),
         }
     ),
     "a file more": lambda files: files.update({"more.txt": b"trust me"}),
@@ -254,16 +245,10 @@ FORGERIES: dict[str, Callable[[Files], None]] = {
 
 
 @pytest.fixture(scope="module")
-def true_pack(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Files:
+def true_pack(told_sqlite: Path) -> Files:
     """One pack for all forgers."""
-    from collector.store.engine import open_engine
-
-    path = tmp_path_factory.mktemp("forged") / "collector.db"
-    path.write_bytes(sqlite_template.read_bytes())
-    engine = open_engine(f"sqlite:///{path}")
-    history = History(engine)
-    tell(history)
-    files = build(history)
+    engine = open_engine(f"sqlite:///{told_sqlite}")
+    files = build(History(engine))
     engine.dispose()
     return files
 
@@ -314,7 +299,6 @@ def test_what_is_no_pack_is_said_to_be_none(tmp_path: Path, content: bytes) -> N
 
 def test_the_command_writes_a_pack_that_its_own_checker_accepts(told: History, tmp_path: Path) -> None:
     url = told.engine.url.render_as_string(hide_password=False)
-    told.restart()
     path = tmp_path / "may.zip"
     arguments = ["audit", "pack", "--source", "gcore", "--from", "2026-05-01", "-o", str(path)]
     said = collector(*arguments, database_url=url)
@@ -337,11 +321,10 @@ def test_the_command_writes_a_pack_that_its_own_checker_accepts(told: History, t
 
 
 def test_an_altered_history_is_not_packed(told: History, tmp_path: Path) -> None:
-    with told.engine.connect() as connection:
+    with writing(told.engine) as connection:
         connection.execute(
             sa.update(state_transitions).where(state_transitions.c.seq == 4).values(to_state="DELETED")
         )
-        connection.commit()
     url = told.engine.url.render_as_string(hide_password=False)
     path = tmp_path / "x.zip"
     said = collector(

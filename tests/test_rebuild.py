@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from collector.gcore import payload, wire
 from collector.store import rebuild as rebuilding
-from collector.store.engine import reading
+from collector.store.engine import reading, writing
 from collector.store.rebuild import rebuild
 from collector.store.tables import DERIVED, region_versions, regions, state_transitions
 from collector.store.verify import verify
@@ -151,7 +151,7 @@ def test_only_what_differs_is_written(history: History) -> None:
     for number in range(6):
         history.poll([region(i, "NEW" if number == i else "ACTIVE") for i in range(8)])
     before = derived(history)
-    with history.engine.begin() as connection:
+    with writing(history.engine) as connection:
         connection.execute(
             sa.update(region_versions).where(region_versions.c.region_id == 3).values(country="XX")
         )
@@ -186,7 +186,7 @@ def test_polls_and_readers_go_on_while_it_derives(history: History, monkeypatch:
     """What is recorded meanwhile is derived too, in another round."""
     for number in range(5):
         history.poll([region(1, "NEW" if number % 2 else "ACTIVE"), region(2)])
-    with history.engine.begin() as connection:
+    with writing(history.engine) as connection:
         connection.execute(sa.update(region_versions).values(country="XX"))
     polled = []
     compare = rebuilding.compare
@@ -208,7 +208,7 @@ def test_polls_and_readers_go_on_while_it_derives(history: History, monkeypatch:
 def test_a_rebuild_that_breaks_changes_nothing(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         history.poll([region(1, "NEW" if number % 2 else "ACTIVE"), region(2)])
-    with history.engine.begin() as connection:
+    with writing(history.engine) as connection:
         connection.execute(sa.update(region_versions).values(country="XX"))
         connection.execute(sa.update(regions).values(country="XX"))
     before = derived(history)

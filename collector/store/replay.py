@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,13 @@ def _table(name: str, like: sa.Table, retype: Callable[[Any], Any] = lambda type
     return sa.Table(name, sa.MetaData(), *(sa.Column(c.name, retype(c.type)) for c in like.columns))
 
 
+@cache
 def as_stored(table: sa.Table) -> sa.Table:
     """The same table, its values untyped."""
     return _table(table.name, table, lambda _: _AsStored())
 
 
+@cache
 def _lists_as_text(table: sa.Table) -> sa.Table:
     return _table(table.name, table, lambda type_: sa.Text() if isinstance(type_, JsonList) else type_)
 
