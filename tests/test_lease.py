@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -156,6 +158,25 @@ def test_waiting_for_a_lease_ends_when_it_is_given_back(engine: sa.Engine) -> No
     assert len(rounds) == 1
 
 
+def test_a_lease_that_is_given_back_while_its_holder_is_looked_up_is_taken(engine: sa.Engine) -> None:
+    first = lease.acquire(engine, "gcore", "one")
+    really_execute = sa.Connection.execute
+    is_over = False
+
+    def execute(connection: sa.Connection, statement: Any, *arguments: Any, **more: Any) -> Any:
+        nonlocal is_over
+        if isinstance(statement, sa.Select) and not is_over and "lease_owner" in str(statement):
+            # On SQLite nobody else can write now; what stands there by another's commit is the same.
+            is_over = True
+            connection.execute(sa.update(sources).values(lease_owner=None, lease_expires_at=None))
+        return really_execute(connection, statement, *arguments, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sa.Connection, "execute", execute)
+        second = lease.acquire(engine, "gcore", "two")
+    assert (second.owner, second.epoch) == ("two", first.epoch + 1)
+
+
 def test_two_processes_never_have_the_same_name() -> None:
     assert lease.process_name() != lease.process_name()
 
@@ -174,6 +195,21 @@ def test_a_fingerprint_tells_keys_apart_without_telling_what_they_are(
     assert one.fingerprint(key) != elsewhere.fingerprint(key), "but not across databases"
     assert key not in one.fingerprint(key)
     assert len(one.fingerprint(key)) == 32
+
+
+def test_the_first_sources_of_a_database_share_a_salt_even_if_they_come_at_once(engine: sa.Engine) -> None:
+    together = Barrier(4)
+
+    def acquire(source: str) -> lease.Lease:
+        together.wait()
+        return lease.acquire(engine, source, "a")
+
+    for round_ in range(5):
+        with ThreadPoolExecutor(4) as pool:
+            leases = list(pool.map(acquire, [f"{round_}-{n}" for n in range(4)]))
+        assert len({each.salt for each in leases}) == 1
+        with writing(engine) as connection:
+            connection.execute(sa.delete(sources))
 
 
 def test_a_fingerprint_is_the_same_after_a_restart(history: History) -> None:

@@ -31,6 +31,7 @@ _CONNECT_SECONDS, _NETWORK_SECONDS, _SILENCE_SECONDS = 10, 30, 35
 and for the answer to a statement, which its own time-out precedes."""
 _MIGRATION_LOCK = 0x67636F7265
 """Advisory lock of PostgreSQL: the letters of gcore."""
+_INTRODUCTION_LOCK = _MIGRATION_LOCK + 1
 assert max(_LOCK_SECONDS, _STATEMENT_SECONDS, _IDLE_SECONDS) < LEASE_SECONDS  # noqa: S101 - a rule of fencing
 assert _STATEMENT_SECONDS < _SILENCE_SECONDS < LEASE_SECONDS - _CONNECT_SECONDS  # noqa: S101 - a partition is noticed within a lease
 
@@ -137,6 +138,12 @@ def insert_if_new(connection: sa.Connection, table: sa.Table, rows: list[dict[st
     statement = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     if rows:
         connection.execute(statement(table).on_conflict_do_nothing(), rows)
+
+
+def one_at_a_time(connection: sa.Connection) -> None:
+    """Wait for other write transactions that came to this point; on SQLite there are none."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_INTRODUCTION_LOCK})")
 
 
 def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:

@@ -22,7 +22,7 @@ from typing import cast
 import sqlalchemy as sa
 
 from collector.errors import LeaseHeldError, LeaseLostError
-from collector.store.engine import LEASE_SECONDS, database_time, insert_if_new, writing
+from collector.store.engine import LEASE_SECONDS, database_time, insert_if_new, one_at_a_time, writing
 from collector.store.tables import DERIVATION_REVISION, sources
 
 
@@ -117,6 +117,8 @@ def _try(
     held = connection.execute(
         sa.select(sources.c.lease_owner, sources.c.lease_expires_at).where(sources.c.name == source)
     ).one()
+    if held.lease_owner is None:  # given back just now
+        return _try(connection, source, owner)
     return cast("tuple[str, datetime]", tuple(held))
 
 
@@ -137,6 +139,7 @@ def _take(source: str, owner: str, instead_of: str | None = None) -> sa.Update:
 
 
 def _introduce(connection: sa.Connection, source: str) -> None:
+    one_at_a_time(connection)  # else the first sources of a database get different salts
     salt = connection.scalar(sa.select(sources.c.key_salt).order_by(sources.c.id).limit(1))
     row = {
         "name": source,
