@@ -356,8 +356,13 @@ def test_stopping_does_not_wait_for_a_database_that_is_away(
     for name in names:
         service.until("poll", source=name)
     with outage(database_url):
+        if database_url.startswith("postgresql"):
+            for name in names:
+                service.until("not_written", source=name)
         service.send(signal.SIGTERM)
         assert service.ends(9) == 0, "container engines kill after ten seconds"
+    given_up = {line["source"] for line in service.lines("given_up") + service.lines("unfinished")}
+    assert given_up == {line["source"] for line in service.lines("not_written")}
 
 
 # Other settings
@@ -624,13 +629,16 @@ def test_a_long_outage_costs_bounded_memory_and_the_oldest_answers(
     monkeypatch.setattr(runner_module, "MAX_KEPT", 5)
     polled = Polled(impatient)
     polled.turn([region(1, "NEW")])
-    with outage(database_url):
+    with outage(database_url), capture_logs() as lines:
         for _ in range(9):
             polled.turn([region(1, "ACTIVE")])
         assert polled.runner.kept == 5
         documents = {id(seen.said) for seen in polled.runner._kept}
         assert len(documents) == 1, "equal answers share one document"
-    polled.turn()
+    assert [line["polls"] for line in events(lines, "given_up")] == [1], "not a line for each"
+    with capture_logs() as lines:
+        polled.turn()
+    assert [line["polls"] for line in events(lines, "given_up")] == [4], "the others"
     before, after = History(impatient).rows("observations")
     assert (before["polls"], after["polls"]) == (1, 5)
     assert after["first_at"] == NOON + timedelta(seconds=60 * 7 + 0.5)
@@ -668,8 +676,11 @@ def test_nothing_kept_is_written_after_another_took_over_and_the_time_is_a_gap(
     assert facts(impatient, "gcore") == as_it_was
     assert polled.runner.kept == 0
     assert [line["given_up"] for line in events(lines, "lease_lost")] == [4]
+    assert [line["event"] for line in lines] == ["lease_lost"], "it says all that there is to say"
     lease.release(impatient, taken)
-    polled.turn()
+    with capture_logs() as lines:
+        polled.turn()
+    assert [line["event"] for line in lines] == ["writing", "poll", "transition", "recovered"]
     assert polled.runner.condition is None
     rows = History(impatient).rows("observations")
     assert [row["polls"] for row in rows] == [1, 1]
@@ -698,7 +709,7 @@ FIRST, CHANGED = [region(1, "NEW")], [region(1, "ACTIVE"), region(2)]
 )
 @pytest.mark.parametrize("lost", [1, 2])
 def test_a_commit_whose_confirmation_is_lost_is_not_written_twice(
-    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, before: list[Any], said: Any, lost: int
+    engine: sa.Engine, before: list[Any], said: Any, lost: int
 ) -> None:
     undisturbed = Polled(engine, "undisturbed")
     for each in (*before, said, said, CHANGED):
@@ -709,18 +720,7 @@ def test_a_commit_whose_confirmation_is_lost_is_not_written_twice(
         polled.turn(each)
     if not before:
         polled.runner._writer = runner_module.open_writer(engine, polled.runner.source, "me")
-    really_commit = engine.dialect.do_commit
-    left = lost
-
-    def lose_the_confirmation(connection: Any) -> None:
-        nonlocal left
-        really_commit(connection)
-        if left:
-            left -= 1
-            raise engine.dialect.loaded_dbapi.OperationalError("the connection broke")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.dialect, "do_commit", lose_the_confirmation)
+    with losing_confirmations(engine, lost):
         polled.turn(said)
         assert (polled.runner.condition, polled.runner.kept) == ("database", 1)
         polled.turn(said)
@@ -728,6 +728,103 @@ def test_a_commit_whose_confirmation_is_lost_is_not_written_twice(
     polled.turn(CHANGED)
     assert (polled.runner.condition, polled.runner.kept) == (None, 0)
     assert facts(engine, "gcore") == facts(engine, "undisturbed")
+
+
+@contextmanager
+def losing_confirmations(engine: sa.Engine, times: int) -> Iterator[None]:
+    """So many commits come through without our being told."""
+    really_commit = engine.dialect.do_commit
+    left = times
+
+    def commit(connection: Any) -> None:
+        nonlocal left
+        really_commit(connection)
+        if left:
+            left -= 1
+            raise engine.dialect.loaded_dbapi.OperationalError("the connection broke")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.dialect, "do_commit", commit)
+        yield
+
+
+@pytest.mark.parametrize("said", [FIRST, CHANGED, failure()], ids=["unchanged", "change", "failure"])
+def test_a_commit_whose_confirmation_is_lost_after_the_clock_stepped_back_is_not_written_twice(
+    engine: sa.Engine, said: Any
+) -> None:
+    polled = Polled(engine)
+    polled.turn(FIRST)
+    with losing_confirmations(engine, 1):
+        polled.turn(said, seconds=-2.0)
+        assert polled.runner.kept == 1
+        polled.turn(said)
+    assert (polled.runner.condition, polled.runner.kept) == (None, 0)
+    assert sum(row["polls"] for row in History(engine).rows("observations")) == 3
+
+
+@pytest.mark.parametrize("said", [FIRST, CHANGED, failure()], ids=["unchanged", "change", "failure"])
+def test_a_commit_whose_confirmation_is_lost_is_not_written_twice_where_the_lease_ran_out_meanwhile(
+    engine: sa.Engine, said: Any
+) -> None:
+    polled = Polled(engine)
+    polled.turn(FIRST)
+    with losing_confirmations(engine, 1):
+        polled.turn(said)
+    set_sources(engine.url.render_as_string(hide_password=False), lease_expires_at=LONG_AGO)
+    polled.turn(said)
+    assert (polled.runner.condition, polled.runner.kept) == (None, 0)
+    assert sum(row["polls"] for row in History(engine).rows("observations")) == 3
+
+
+def test_another_poll_at_the_same_time_is_not_taken_for_the_one_whose_confirmation_was_lost(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "MAX_KEPT", 1)
+    polled = Polled(engine)
+    polled.turn(FIRST)
+    with losing_confirmations(engine, 1):
+        polled.turn(FIRST)
+    polled.turn(FIRST, seconds=0.0)
+    assert (polled.runner.condition, polled.runner.kept) == (None, 0)
+    assert sum(row["polls"] for row in History(engine).rows("observations")) == 3
+
+
+def test_answers_that_are_kept_when_a_source_is_stopped_are_reported(
+    impatient: sa.Engine, database_url: str
+) -> None:
+    polled = Polled(impatient)
+    polled.turn()
+    with outage(database_url):
+        for _ in range(3):
+            polled.turn()
+        with capture_logs() as lines:
+            assert polled.runner.stop(PATIENCE)
+    assert polled.runner.kept == 0
+    (given_up,) = events(lines, "given_up")
+    assert (given_up["source"], given_up["polls"], given_up["log_level"]) == ("gcore", 3, "warning")
+
+
+def test_an_answer_that_comes_after_its_source_was_stopped_and_cannot_be_written_is_reported(
+    impatient: sa.Engine, database_url: str
+) -> None:
+    polled = Polled(impatient)
+    polled.turn()
+    asked, go_on = threading.Event(), threading.Event()
+    really_fetch = polled.runner._fetch
+
+    def fetch(request: Request) -> Answer | Failure:
+        asked.set()
+        assert go_on.wait(PATIENCE)
+        return really_fetch(request)
+
+    polled.runner._fetch = fetch
+    with outage(database_url), capture_logs() as lines, ThreadPoolExecutor() as pool:
+        turn = pool.submit(polled.turn)
+        assert asked.wait(PATIENCE)
+        assert not polled.runner.stop(0.0)
+        go_on.set()
+        turn.result()
+    assert [line["polls"] for line in events(lines, "given_up")] == [1]
 
 
 def test_one_line_is_logged_when_the_database_goes_and_one_when_it_comes_back(
@@ -929,7 +1026,8 @@ def test_a_source_that_another_polls_is_left_to_it_and_taken_over_when_it_is_giv
         assert len(polled.cloud.keys) == 2, "who stands by asks nothing"
         lease.release(engine, taken)
         polled.turn([region(1, "ACTIVE")])
-    (standby,) = [line for line in events(lines, "not_written") if line["condition"] == "standby"]
+    (standby,) = events(lines, "not_written")
+    assert standby["condition"] == "standby"
     assert ELSEWHERE in standby["error"]
     assert len(events(lines, "lease_lost")) == 1
     assert [line["from"] for line in events(lines, "recovered")] == ["standby"]

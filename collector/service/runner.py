@@ -56,6 +56,8 @@ class Runner:
         self._engine, self._fetch, self._owner, self._clock = engine, fetch, owner, clock
         self._writer: Writer | None = None
         self._kept: deque[Seen] = deque(maxlen=MAX_KEPT)
+        self._forgotten = 0
+        """Answers for which there was no room any more; a line told of the first."""
         self._busy = threading.Lock()
         self._stopped = False
 
@@ -79,17 +81,26 @@ class Runner:
                 self._attempt()
             except LeaseHeldError as error:
                 self._say("standby", error)
+            except LeaseLostError:
+                self.condition = "lost"  # said where it was noticed
             except DatabaseError as error:
                 self._say("database", error)
             except CollectorError as error:
                 self._say("refused", error)
             else:
                 self._say(None)
+            finally:
+                if self._stopped:
+                    self._report_given_up("the source was stopped")
 
     def stop(self, grace_seconds: float) -> bool:
         """Poll no more, and give the lease back. Returns whether the poll under way ended in time."""
         self._stopped = True
         in_time = self._busy.acquire(timeout=max(grace_seconds, 0.0))
+        if in_time:
+            self._report_given_up("the source was stopped")
+        else:
+            log.warning("unfinished", source=self.source.name, kept=len(self._kept))
         writer = self._writer
         try:
             if writer is not None:
@@ -121,8 +132,7 @@ class Runner:
                 self._write_kept(self._writer)
             except LeaseLostError:
                 self._writer = None
-                log.warning("lease_lost", source=self.source.name, given_up=len(self._kept), error=str(error))
-                self._kept.clear()
+                log.warning("lease_lost", source=self.source.name, given_up=self._give_up(), error=str(error))
                 raise
 
     def _patient_engine(self) -> sa.Engine:
@@ -139,7 +149,23 @@ class Runner:
             and last.address == seen.said.address
         ):
             seen = replace(seen, said=last)
+        if len(self._kept) == self._kept.maxlen:
+            self._forgotten += 1
+            if self._forgotten == 1:
+                why = "the database is away for so long that the oldest answers are given up from now on"
+                log.warning("given_up", source=self.source.name, polls=1, why=why)
         self._kept.append(seen)
+
+    def _give_up(self) -> int:
+        """Forget what is kept. Returns how many answers are lost that no line has told of yet."""
+        lost = len(self._kept) + max(self._forgotten - 1, 0)
+        self._kept.clear()
+        self._forgotten = 0
+        return lost
+
+    def _report_given_up(self, why: str) -> None:
+        if lost := self._give_up():
+            log.warning("given_up", source=self.source.name, polls=lost, why=why)
 
     def _write_kept(self, writer: Writer) -> None:
         late = len(self._kept) > 1
@@ -160,6 +186,7 @@ class Runner:
             self._kept.popleft()
             self.last_result = result
             _log_poll(result, late=late)
+        self._report_given_up("the database was away for too long")
 
     def _say(self, condition: str | None, error: CollectorError | None = None) -> None:
         """One line per change of condition, not per try."""

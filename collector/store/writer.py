@@ -86,7 +86,8 @@ class Writer:
         self._confirmations = confirmations
         self._memory: _Memory | None = None
         self._after: _Memory | None = None
-        self._is_unsure = self._was_unsure = False
+        self._doubt: tuple[Exchange, OpenRow] | None = None
+        """A poll whose commit may have come through without our being told, and the row as it left it."""
 
     def remembers(self, body_hash: bytes, observer: Observer) -> bool:
         """Whether these are the bytes that this observer got at the newest poll, and all was well."""
@@ -109,7 +110,7 @@ class Writer:
         times = _times(poll, memory.row)
         if not _continues(memory.row, times, poll):
             return None
-        with self._transaction() as (connection, before, _):
+        with self._transaction(poll) as (connection, before, _):
             if before is memory.row:
                 return self._extend(connection, memory, times)
         return None
@@ -118,7 +119,7 @@ class Writer:
         """Record a usable answer."""
         listing = listing_of(document)
         answer = (body_hash, listing)
-        with self._transaction() as (connection, before, remembered):
+        with self._transaction(poll) as (connection, before, remembered):
             if self._is_recorded(before, poll):
                 return _recorded(before)
             times = _times(poll, before)
@@ -160,7 +161,7 @@ class Writer:
     def record_failure(self, poll: Poll, failure: Failure) -> Recorded:
         """Record that there was no usable answer. Failures are equal by cause, status and class."""
         failed = Failed(failure.cause, failure.http_status, failure.exception_class)
-        with self._transaction() as (connection, before, _):
+        with self._transaction(poll) as (connection, before, _):
             if self._is_recorded(before, poll):
                 return _recorded(before)
             times = _times(poll, before)
@@ -182,40 +183,41 @@ class Writer:
             return _recorded(row)
 
     @contextmanager
-    def _transaction(self) -> Iterator[tuple[sa.Connection, OpenRow | None, Listing | None]]:
+    def _transaction(self, poll: Poll) -> Iterator[tuple[sa.Connection, OpenRow | None, Listing | None]]:
         """A write transaction behind the fence; yields also the newest row and what it says, if remembered.
 
         Only a commit lets anything be remembered: after an error it is not known what the database holds.
         """
         memory, self._memory, self._after = self._memory, None, None
-        self._is_unsure, self._was_unsure = False, self._is_unsure
-        with self._noticing_loss(), writing(self.engine) as connection:
+        with self._noticing_loss(poll), writing(self.engine) as connection:
             seq = fence(connection, self.lease)
             if memory is None or memory.row.seq != seq:
                 row = evidence.newest(connection, self.lease.source_id) if seq else None
                 yield connection, row, None
             else:
                 yield connection, memory.row, memory.listing
-        self._memory = self._after
+        self._memory, self._doubt = self._after, None
 
     @contextmanager
-    def _noticing_loss(self) -> Iterator[None]:
+    def _noticing_loss(self, poll: Poll) -> Iterator[None]:
         """Where the database went away, perhaps the commit had come through and only its confirmation was lost."""
         try:
             yield
         except DatabaseError:
-            self._is_unsure = True
+            if self._after is not None:
+                self._doubt = (poll.exchange, self._after.row)
             raise
 
     def _is_recorded(self, before: OpenRow | None, poll: Poll) -> TypeGuard[OpenRow]:
-        """Whether this very poll is in the database already: a commit whose confirmation got lost is tried again."""
-        return (
-            self._was_unsure
-            and before is not None
-            and before.last_asked_at == poll.exchange.asked_at
-            and before.last_at >= poll.exchange.answered_at  # later where it was moved forward
-            and before.observer == poll.observer
-        )
+        """Whether this very poll is in the database already: a commit whose confirmation got lost is tried again.
+
+        Its times don't tell: they may have been moved forward, and a clock that steps back shows them twice.
+        """
+        if before is None or self._doubt is None:
+            return False
+        exchange, left = self._doubt
+        is_as_left = (before.opening_digest, before.polls) == (left.opening_digest, left.polls)
+        return exchange is poll.exchange and is_as_left
 
     def _extend(
         self,
