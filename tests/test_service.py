@@ -35,6 +35,7 @@ from structlog.testing import capture_logs
 from collector.clock import utc_now
 from collector.gcore.client import Answer, Exchange, Failure, Request
 from collector.service import runner as runner_module
+from collector.service.keeper import OVERDUE_SECONDS, Keeper
 from collector.service.notify import notify, wants_watchdog
 from collector.service.runner import MAX_KEPT, Runner
 from collector.service.schedule import SPREAD, Schedule
@@ -42,7 +43,7 @@ from collector.settings import Source
 from collector.simulator.scenario import KEY, story
 from collector.simulator.server import Fault, Simulator
 from collector.store import lease, writer
-from collector.store.engine import open_engine, waiting_at_most, writing
+from collector.store.engine import LEASE_SECONDS, open_engine, waiting_at_most, writing
 from collector.store.tables import payloads, sources
 from tests.builders import answer, body, region
 from tests.conftest import new_database
@@ -1035,6 +1036,137 @@ def test_a_source_that_another_polls_is_left_to_it_and_taken_over_when_it_is_giv
     assert [t["to_state"] for t in History(engine).transitions()] == ["NEW", "ACTIVE"]
 
 
+class Leases:
+    """The leases of one source, and a keeper of them."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.url = engine.url.render_as_string(hide_password=False)
+        self.polled = Polled(engine)
+        runner = self.polled.runner
+        self.polled_now: list[str] = []
+        self.keeper = Keeper(engine, runner._owner, {"gcore": runner}, self.polled_now.append)
+        self.history = History(engine)
+
+    @property
+    def left(self) -> timedelta:
+        return self.history.row("sources")["lease_expires_at"] - utc_now()
+
+
+@pytest.fixture
+def leases(engine: sa.Engine) -> Leases:
+    return Leases(engine)
+
+
+NEARLY_OVER = timedelta(seconds=LEASE_SECONDS / 4)
+
+
+@pytest.mark.parametrize(
+    "left", [NEARLY_OVER, -NEARLY_OVER], ids=["nearly over", "ran out, but nobody took it"]
+)
+def test_a_lease_is_kept_between_polls(leases: Leases, left: timedelta) -> None:
+    leases.polled.turn()
+    set_sources(leases.url, lease_expires_at=utc_now() + left)
+    leases.keeper.round()
+    assert leases.left > timedelta(seconds=LEASE_SECONDS / 2)
+    assert leases.history.row("sources")["lease_epoch"] == 1
+
+
+def test_the_leases_of_many_sources_are_kept(engine: sa.Engine) -> None:
+    held = [lease.acquire(engine, f"source {n}", "one") for n in range(1100)]
+    taken = lease.acquire(engine, "source 7", "one")
+    set_sources(engine.url.render_as_string(hide_password=False), lease_expires_at=utc_now() + NEARLY_OVER)
+    lease.renew(engine, "one", held)
+    kept = {
+        row["name"]
+        for row in History(engine).rows("sources")
+        if row["lease_expires_at"] > utc_now() + 2 * NEARLY_OVER
+    }
+    assert kept == {each.source for each in held} - {taken.source}, "an older lease renews no newer one"
+
+
+def test_a_lease_that_another_took_or_that_was_given_back_is_not_kept(leases: Leases) -> None:
+    leases.polled.turn()
+    set_sources(leases.url, lease_expires_at=LONG_AGO, lease_owner=ELSEWHERE, lease_epoch=2)
+    leases.keeper.round()
+    assert leases.history.row("sources")["lease_expires_at"] == LONG_AGO
+    set_sources(leases.url, lease_expires_at=None, lease_owner=None)
+    leases.keeper.round()
+    assert leases.history.row("sources")["lease_owner"] is None
+
+
+def test_the_lease_of_a_source_that_is_not_attempted_any_more_runs_out(leases: Leases) -> None:
+    leases.polled.turn()
+    soon = utc_now() + NEARLY_OVER
+    set_sources(leases.url, lease_expires_at=soon)
+    leases.polled.runner.last_attempt -= 60 + OVERDUE_SECONDS
+    leases.keeper.round()
+    assert leases.history.row("sources")["lease_expires_at"] == soon
+
+
+def test_the_lease_of_a_source_that_was_stopped_is_not_kept_even_if_it_was_not_given_back(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases.polled.turn()
+    with monkeypatch.context() as patch:
+        patch.setattr(lease, "release", lambda *_: None)
+        leases.polled.runner.stop(PATIENCE)
+    soon = utc_now() + NEARLY_OVER
+    set_sources(leases.url, lease_expires_at=soon)
+    leases.keeper.round()
+    assert leases.history.row("sources")["lease_expires_at"] == soon
+
+
+def test_leases_are_kept_past_a_row_that_is_being_written(
+    postgresql_url: str,
+) -> None:
+    with looking_into(postgresql_url) as history:
+        engine = history.engine
+        held = [lease.acquire(engine, name, "one") for name in ("written", "other")]
+        soon = utc_now() + NEARLY_OVER
+        set_sources(postgresql_url, lease_expires_at=soon)
+        with writing(engine) as connection:
+            connection.execute(sa.update(sources).where(sources.c.name == "written").values(newest_seq=0))
+            lease.renew(engine, "one", held)
+        left = {row["name"]: row["lease_expires_at"] for row in history.rows("sources")}
+    assert left["written"] == soon
+    assert left["other"] > soon
+
+
+def test_a_source_whose_holder_is_gone_is_polled_at_once(leases: Leases) -> None:
+    theirs = lease.acquire(leases.polled.runner._engine, "gcore", ELSEWHERE)
+    leases.polled.turn()
+    assert leases.polled.runner.condition == "standby"
+    leases.keeper.round()
+    assert leases.polled_now == [], "it is held"
+    set_sources(leases.url, lease_expires_at=LONG_AGO)
+    leases.keeper.round()
+    assert leases.polled_now == ["gcore"]
+    lease.release(leases.polled.runner._engine, theirs)
+    leases.keeper.round()
+    assert leases.polled_now == ["gcore"] * 2
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    here = lease.process_name().split(":")[0]
+    lease.acquire(leases.polled.runner._engine, "gcore", f"{here}:{dead.pid}:abc")
+    leases.keeper.round()
+    assert leases.polled_now == ["gcore"] * 3
+    leases.polled.turn()
+    leases.keeper.round()
+    assert leases.polled_now == ["gcore"] * 3, "it is ours"
+
+
+def test_of_two_services_one_takes_over_from_the_other_long_before_the_next_poll(
+    start: Start, postgresql_url: str, simulator: Simulator
+) -> None:
+    first = start(postgresql_url, base_url=simulator.base_url, interval="1h")
+    first.until("poll")
+    second = start(postgresql_url, base_url=simulator.base_url, interval="1h")
+    second.until("not_written", condition="standby")
+    first.kill()
+    second.until("poll")
+    assert second.stop() == 0
+
+
 @pytest.fixture
 def two_sources(tmp_path: Path, simulator: Simulator) -> str:
     config = tmp_path / "two.toml"
@@ -1425,6 +1557,20 @@ def test_first_runs_are_spread_within_the_interval(
         first = schedule.next_run(str(number))
         assert first is not None
         assert before <= first - spread * number / 4 <= after
+
+
+def test_a_run_out_of_turn_is_one_more_and_no_clock_concerns_it(schedule: Schedule) -> None:
+    runs: list[str] = []
+    schedule._scheduler.start(paused=True)
+    schedule.put("one", timedelta(hours=1), lambda: runs.append("in turn"))
+    schedule.soon("one", lambda: runs.append("out of turn"))
+    schedule.heed_the_clock()
+    schedule._scheduler.resume()
+    until(lambda: len(runs) == 2)
+    assert sorted(runs) == ["in turn", "out of turn"]
+    following = schedule.next_run("one")
+    assert following is not None
+    assert following > datetime.now(UTC) + timedelta(minutes=30)
 
 
 def test_a_job_that_is_dropped_runs_no_more_and_one_that_is_put_again_is_replaced(schedule: Schedule) -> None:

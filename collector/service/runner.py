@@ -62,6 +62,12 @@ class Runner:
         self._stopped = False
 
     @property
+    def held(self) -> lease.Lease | None:
+        """The lease that this process holds for the source, as far as it knows."""
+        writer = self._writer
+        return None if writer is None or self._stopped else writer.lease
+
+    @property
     def kept(self) -> int:
         """Answers that wait for the database."""
         return len(self._kept)

@@ -25,6 +25,7 @@ from collector.errors import CollectorError, DatabaseError, LeaseHeldError
 from collector.gcore.client import Client
 from collector.logs import logger
 from collector.poll import open_writer
+from collector.service.keeper import Keeper
 from collector.service.notify import notify, wants_watchdog
 from collector.service.runner import Runner
 from collector.service.schedule import Schedule
@@ -61,6 +62,7 @@ class Service:
         self._runners: dict[str, Runner] = {}
         self._left: list[Runner] = []
         """Of sources that changed or left while a poll of theirs would not end."""
+        self._keeper = Keeper(engine, self._owner, self._runners, self._poll_now)
         self._told: SimpleQueue[None] = SimpleQueue()
         self._stopping = False
         self._reloading = False
@@ -74,6 +76,7 @@ class Service:
             self._make_sure_nobody_else_polls(settings.sources)
         self._put(settings.sources)
         self._schedule.start()
+        self._keeper.start()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         log.info("started", version=__version__, sources=len(self._runners), owner=self._owner)
         notify("READY=1", f"STATUS={self._in_words()}")
@@ -119,6 +122,11 @@ class Service:
             runner = Runner(self._engine, source, self._client.fetch, self._owner)
             self._runners[source.name] = runner
             self._schedule.put(source.name, source.interval, runner.attempt, place=number / len(sources))
+
+    def _poll_now(self, name: str) -> None:
+        runner = self._runners.get(name)
+        if runner is not None:
+            self._schedule.soon(name, runner.attempt)
 
     def _reload(self) -> None:
         notify("RELOADING=1")
@@ -181,6 +189,7 @@ class Service:
     def _stop(self) -> int:
         log.info("stopping", grace_seconds=self._grace)
         notify("STOPPING=1")
+        self._keeper.stop()
         self._schedule.stop()
         unfinished = self._stop_runners(self._runners)
         unfinished += [runner.source.name for runner in self._left if runner.is_busy]

@@ -25,6 +25,8 @@ THREADS = 8
 SPREAD = timedelta(seconds=10)
 """The first polls of many sources are spread over so much time, or their interval if that is shorter."""
 
+_OUT_OF_TURN = " out of turn"
+
 log = logger(__name__)
 
 
@@ -77,6 +79,11 @@ class Schedule:
             replace_existing=True,
         )
 
+    def soon(self, name: str, job: Callable[[], object]) -> None:
+        """Run a job once, out of turn; its turns stay as they are."""
+        if self._scheduler.running:
+            self._scheduler.add_job(job, id=name + _OUT_OF_TURN, name=name, replace_existing=True)
+
     def drop(self, name: str) -> None:
         self._scheduler.remove_job(name)
 
@@ -84,6 +91,8 @@ class Schedule:
         """Call it every now and then: where the clock was set back, jobs would wait until it has caught up."""
         now = utc_now()
         for job in self._scheduler.get_jobs():
+            if job.id.endswith(_OUT_OF_TURN):
+                continue
             longest = timedelta(seconds=job.trigger.interval_length + job.trigger.jitter)
             if job.next_run_time - now > longest:
                 log.warning("clock_set_back", source=job.id, next_poll_was_at=job.next_run_time.isoformat())
@@ -97,7 +106,7 @@ class Schedule:
         """Counts every one, and logs the first of those in a row."""
         self.missed += 1
         if event.job_id not in self._skipping:
-            log.warning("poll_skipped", source=event.job_id, why="the poll before has not ended")
+            log.warning("poll_skipped", source=_source(event), why="the poll before has not ended")
         self._skipping.add(event.job_id)
 
     def _on_submitted(self, event: JobEvent) -> None:
@@ -105,4 +114,8 @@ class Schedule:
 
     def _on_error(self, event: JobExecutionEvent) -> None:
         self.errors += 1
-        log.error("poll_broke", source=event.job_id, exc_info=event.exception)
+        log.error("poll_broke", source=_source(event), exc_info=event.exception)
+
+
+def _source(event: JobEvent) -> str:
+    return str(event.job_id).removesuffix(_OUT_OF_TURN)

@@ -13,6 +13,7 @@ import hmac
 import os
 import secrets
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,14 @@ from typing import cast
 import sqlalchemy as sa
 
 from collector.errors import LeaseHeldError, LeaseLostError
-from collector.store.engine import LEASE_SECONDS, database_time, insert_if_new, one_at_a_time, writing
+from collector.store.engine import (
+    LEASE_SECONDS,
+    database_time,
+    insert_if_new,
+    one_at_a_time,
+    reading,
+    writing,
+)
 from collector.store.tables import DERIVATION_REVISION, sources
 
 
@@ -139,8 +147,11 @@ def _take(source: str, owner: str, instead_of: str | None = None) -> sa.Update:
 
 
 def _introduce(connection: sa.Connection, source: str) -> None:
-    one_at_a_time(connection)  # else the first sources of a database get different salts
-    salt = connection.scalar(sa.select(sources.c.key_salt).order_by(sources.c.id).limit(1))
+    of_the_first = sa.select(sources.c.key_salt).order_by(sources.c.id).limit(1)
+    salt = connection.scalar(of_the_first)
+    if salt is None:
+        one_at_a_time(connection)  # else several first sources get different salts
+        salt = connection.scalar(of_the_first)
     row = {
         "name": source,
         "newest_seq": 0,
@@ -187,6 +198,34 @@ def resume(engine: sa.Engine, lease: Lease) -> bool:
             sa.update(sources).where(*_ours(lease)).values(lease_expires_at=database_time(LEASE_SECONDS))
         )
         return renewed.rowcount == 1
+
+
+def renew(engine: sa.Engine, owner: str, leases: Sequence[Lease]) -> None:
+    """Keep those of our leases that are near their end, if nobody took them: safe as in `resume`.
+
+    A row that a write transaction holds is left alone: that transaction renews its lease.
+    """
+    s = sources.c
+    for n in range(0, len(leases), 500):
+        ours = sa.tuple_(s.id, s.lease_epoch).in_(
+            [(each.source_id, each.epoch) for each in leases[n : n + 500]]
+        )
+        near = s.lease_expires_at < database_time(LEASE_SECONDS // 2)
+        kept = sa.select(s.id).where(ours, near, s.lease_owner == owner).with_for_update(skip_locked=True)
+        with writing(engine) as connection:
+            connection.execute(
+                sa.update(sources).where(s.id.in_(kept)).values(lease_expires_at=database_time(LEASE_SECONDS))
+            )
+
+
+def free(engine: sa.Engine) -> set[str]:
+    """Sources whose lease can be had: given back, run out, or of a process that is known to be dead."""
+    s = sources.c
+    with reading(engine) as connection:
+        owners = connection.scalars(sa.select(s.lease_owner).where(s.lease_owner.is_not(None)).distinct())
+        dead = [owner for owner in owners if owner is not None and is_dead(owner)]
+        over = s.lease_owner.is_(None) | (s.lease_expires_at <= database_time()) | s.lease_owner.in_(dead)
+        return set(connection.scalars(sa.select(s.name).where(over)))
 
 
 def release(engine: sa.Engine, lease: Lease) -> None:
