@@ -25,8 +25,8 @@ import sqlalchemy as sa
 
 from collector.service.schedule import THREADS
 from collector.simulator.scenario import KEY
-from collector.store import rebuild
 from collector.store.engine import open_engine
+from collector.store.verify import verify
 from tests.conftest import new_database
 from tests.history import History
 from tests.test_cli import environment
@@ -186,7 +186,9 @@ def carry(load: Load, template: sa.URL, folder: Path) -> None:
         " GROUP BY s.name, s.lease_epoch, s.key_salt"
     )
     polls = {row["name"]: row["polls"] for row in rows}
-    moments = {name: [began, *asked.get(name, []), ended] for name in names}
+    first = sorted(min(asked[name]) - began for name in names)
+    up = began + first[-1]
+    moments = {name: [up, *(at for at in asked[name] if at > up), ended] for name in names}
     gaps = sorted(later - before for each in moments.values() for before, later in pairwise(each))
     across = sorted(
         later - before
@@ -194,7 +196,6 @@ def carry(load: Load, template: sa.URL, folder: Path) -> None:
         for before, later in pairwise(each)
         if before <= killed < later
     )
-    first = sorted(each[1] - began for each in moments.values())
     lines = [(line, replica) for replica in replicas for line in replica.lines()]
     writes = sorted(line["write_ms"] for line, _ in lines if line["event"] == "poll")
     told = Counter((line["event"], line.get("condition")) for line, _ in lines)
@@ -213,11 +214,14 @@ def carry(load: Load, template: sa.URL, folder: Path) -> None:
     )
 
     assert set(polls) == set(names)
+    # The very first polls store everything and take their time: how long depends on the machine.
+    assert up < killed
     assert gaps[-1] <= load.interval + load.lease + LATE
     # An answer that is not recorded was under way at the kill, or a line tells of it.
     given_up = sum(
         line.get("given_up", 0) + (line["event"] == "given_up" and line["polls"]) for line, _ in lines
     )
+    assert given_up <= sum(map(len, asked.values())) / 50, "leases change hands while their holders live"
     assert all(polls[name] <= len(asked[name]) for name in names), "a poll was counted twice"
     assert sum(map(len, asked.values())) - sum(polls.values()) <= THREADS + given_up
     # A source is polled by one replica at a time, and only as often as it should be.
@@ -231,11 +235,10 @@ def carry(load: Load, template: sa.URL, folder: Path) -> None:
         most = (ended - began) / (load.interval * 0.95) + 1 + row["lease_epoch"]
         assert len(asked[row["name"]]) <= most
         assert row["observations"] == row["seq"]
-    assert max(Counter(replica for seen in by.values() for _, replica in seen[-1:]).values()) < load.sources
     assert sum(row["lease_epoch"] for row in rows) == told["writing", None]
     assert len({row["key_salt"] for row in rows}) == 1
     for name in names[:: load.sources // 3]:
-        assert rebuild.rebuild(engine, name, check_only=True).different == 0
+        assert verify(engine, name).verdict == "good"
     engine.dispose()
 
 
