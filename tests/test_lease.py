@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,6 +102,31 @@ def test_a_lease_that_ran_out_goes_to_the_next_and_the_epoch_grows(engine: sa.En
     assert source_row(engine)["lease_owner"] == "two"
 
 
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(days=3650)])
+def test_a_lease_from_a_clock_of_the_database_that_was_set_back_locks_nobody_out(
+    history: History, ahead: timedelta
+) -> None:
+    history.poll([region(1)])
+    set_source(history.engine, lease_expires_at=source_row(history.engine)["lease_expires_at"] + ahead)
+    second = lease.acquire(history.engine, "gcore", "two")
+    with pytest.raises(LeaseLostError):
+        history.poll([region(2)])
+    assert second.epoch == history.writer.lease.epoch + 1
+    assert source_row(history.engine)["lease_expires_at"] < datetime.now(UTC) + timedelta(
+        seconds=LEASE_SECONDS + 5
+    )
+
+
+def test_a_small_correction_of_the_databases_clock_costs_nobody_the_lease(history: History) -> None:
+    history.poll([region(1)])
+    ends = source_row(history.engine)["lease_expires_at"]
+    set_source(history.engine, lease_expires_at=ends + timedelta(seconds=LEASE_SECONDS / 2))
+    with pytest.raises(LeaseHeldError):
+        lease.acquire(history.engine, "gcore", "two")
+    history.poll([region(1)])
+    assert source_row(history.engine)["lease_expires_at"] < ends + timedelta(seconds=LEASE_SECONDS / 4)
+
+
 def test_a_writer_that_was_replaced_is_told_so_and_has_written_nothing(history: History) -> None:
     history.poll([region(1, "NEW")])
     expire(history.engine)
@@ -179,6 +207,63 @@ def test_a_lease_that_is_given_back_while_its_holder_is_looked_up_is_taken(engin
 
 def test_two_processes_never_have_the_same_name() -> None:
     assert lease.process_name() != lease.process_name()
+
+
+# A holder that is no more
+
+
+@pytest.fixture
+def dead_process() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_a_holder_that_died_on_this_host_is_replaced_at_once(engine: sa.Engine, dead_process: int) -> None:
+    dead = lease.process_name().replace(f":{os.getpid()}:", f":{dead_process}:")
+    first = lease.acquire(engine, "gcore", dead)
+    assert lease.is_dead(dead)
+    assert lease.acquire(engine, "gcore", "two").epoch == first.epoch + 1
+
+
+def test_a_holder_whose_number_another_process_has_now_is_waited_for(engine: sa.Engine) -> None:
+    lease.acquire(engine, "gcore", lease.process_name())
+    with pytest.raises(LeaseHeldError):
+        lease.acquire(engine, "gcore", "two")
+
+
+@pytest.mark.parametrize(
+    "here",
+    [
+        pytest.param(lambda here: here[:-8] + "0" * 8, id="a machine or container of the same name"),
+        pytest.param(lambda here: here[:-9], id="a system that does not tell"),
+        pytest.param(lambda here: "x" + here, id="another host"),
+        pytest.param(lambda here: f"{here}:1", id="a name with colons"),
+    ],
+)
+def test_a_holder_elsewhere_is_never_taken_for_dead(
+    engine: sa.Engine, dead_process: int, here: Callable[[str], str]
+) -> None:
+    elsewhere = f"{here(lease._here())}:{dead_process}:abcdef"
+    lease.acquire(engine, "gcore", elsewhere)
+    assert not lease.is_dead(elsewhere)
+    with pytest.raises(LeaseHeldError):
+        lease.acquire(engine, "gcore", "two")
+
+
+def test_machines_cloned_from_one_image_are_two_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same host name, same machine id, same number of the first process namespace; but each was started for itself."""
+    really = Path.read_text
+    places = set()
+    for boot in ("one", "two"):
+
+        def read(path: Path, *a: Any, boot: str = boot, **k: Any) -> str:
+            return boot if path.name == "boot_id" else really(path, *a, **k)
+
+        monkeypatch.setattr(Path, "read_text", read)
+        places.add(lease._here())
+    assert len(places) == 2
 
 
 # Who looked

@@ -33,6 +33,10 @@ from collector.store.engine import (
 )
 from collector.store.tables import DERIVATION_REVISION, sources
 
+LONGEST_SECONDS = 2 * LEASE_SECONDS
+"""A lease that lasts longer was taken by a clock of the database that has been set back since. Its holder may have
+died, and nobody could take over before that clock is where it was: for years, perhaps."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -57,11 +61,12 @@ def process_name() -> str:
 
 
 def _here() -> str:
-    """Where process numbers mean the same: a host, and its container. Host names alone are used twice."""
+    """Where process numbers mean the same: a running kernel, and its container. Host names are used twice, and so are
+    the ids of machines that were cloned from one image; containers often have none."""
     host = socket.gethostname()
     try:
-        machine = Path("/etc/machine-id").read_text(encoding="ascii")
-        place = f"{machine}{Path('/proc/self/ns/pid').stat().st_ino}"
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        place = f"{boot}{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return host
     return f"{host}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
@@ -131,7 +136,10 @@ def _try(
 
 
 def _take(source: str, owner: str, instead_of: str | None = None) -> sa.Update:
-    free = sources.c.lease_owner.is_(None) | (sources.c.lease_expires_at <= database_time())
+    ends = sources.c.lease_expires_at
+    free = (
+        sources.c.lease_owner.is_(None) | (ends <= database_time()) | (ends > database_time(LONGEST_SECONDS))
+    )
     if instead_of is not None:
         free |= sources.c.lease_owner == instead_of
     return (
