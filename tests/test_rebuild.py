@@ -11,11 +11,19 @@ import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel, TypeAdapter
 
+from collector.errors import SchemaError
 from collector.gcore import payload, wire
 from collector.store import rebuild as rebuilding
 from collector.store.engine import reading, writing
 from collector.store.rebuild import rebuild
-from collector.store.tables import DERIVED, region_versions, regions, state_transitions
+from collector.store.tables import (
+    DERIVATION_REVISION,
+    DERIVED,
+    region_versions,
+    region_volume_types,
+    regions,
+    state_transitions,
+)
 from collector.store.verify import verify
 from tests.builders import region
 from tests.history import History
@@ -223,3 +231,71 @@ def test_a_rebuild_that_breaks_changes_nothing(history: History, monkeypatch: py
     sa.event.remove(history.engine, "before_cursor_execute", fail)
     assert derived(history) == before
     assert rebuild(history.engine, "gcore").different > 0
+
+
+@contextmanager
+def in_between(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> Iterator[None]:
+    """Something happens once after the comparison, and before the differences are written."""
+    really, done = rebuilding.writing, []
+
+    def writing(engine: sa.Engine) -> Any:
+        if not done:
+            done.append(True)
+            action()
+        return really(engine)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rebuilding, "writing", writing)
+        yield
+    assert done
+
+
+@pytest.mark.parametrize("table", [region_versions, state_transitions, region_volume_types, regions], ids=str)
+def test_two_rebuilds_at_once_mend_it_once(
+    history: History, monkeypatch: pytest.MonkeyPatch, table: sa.Table
+) -> None:
+    for number in range(4):
+        history.poll([region(1, "NEW" if number % 2 else "ACTIVE"), region(2)])
+    before = derived(history)
+    with writing(history.engine) as connection:
+        if table is regions:
+            connection.execute(sa.delete(region_volume_types))
+        connection.execute(sa.delete(table))
+    with in_between(monkeypatch, lambda: rebuild(history.engine, "gcore")):
+        rebuild(history.engine, "gcore")
+    assert derived(history) == before
+
+
+def test_what_a_newer_version_derived_meanwhile_is_left_alone(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older version's rebuild was paused: what it found to differ is outdated."""
+    history.poll([region(1, has_ai_gpu=True)])
+
+    def upgrade() -> None:
+        with parser(without("has_ai_gpu")), monkeypatch.context() as patch:
+            patch.setattr(rebuilding, "DERIVATION_REVISION", DERIVATION_REVISION + 1)
+            rebuild(history.engine, "gcore")
+
+    with writing(history.engine) as connection:
+        connection.execute(sa.update(regions).values(country="XX"))
+    with in_between(monkeypatch, upgrade), pytest.raises(SchemaError, match="newer version"):
+        rebuild(history.engine, "gcore")
+    assert history.row("sources")["derivation_revision"] == DERIVATION_REVISION + 1
+    assert history.row("regions")["has_ai_gpu"] is None
+
+
+def test_what_an_older_version_derived_meanwhile_is_compared_again(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.poll([region(1, has_ai_gpu=True)])
+
+    def downgrade() -> None:
+        with parser(without("has_ai_gpu")), monkeypatch.context() as patch:
+            patch.setattr(rebuilding, "DERIVATION_REVISION", DERIVATION_REVISION - 1)
+            rebuild(history.engine, "gcore")
+
+    with in_between(monkeypatch, downgrade):
+        assert rebuild(history.engine, "gcore").different > 0
+    assert history.row("regions")["has_ai_gpu"] is True
+    history.verify()

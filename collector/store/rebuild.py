@@ -1,8 +1,8 @@
 """Derive a source's history again from its evidence, and apply what differs.
 
     1. in one read transaction: replay everything into a scratch database, and compare
-    2. in one write transaction: lock the source; if nothing was recorded meanwhile, write the differences,
-       else go back to 1 for what is new
+    2. in one write transaction: lock the source; if nothing was recorded meanwhile, nor derived by other rules,
+       write the differences, else go back to 1 for what is new
 
 Readers go on all the while, and so does the poller, but for the moment of 2. Memory does not grow with the
 history.
@@ -15,7 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.store.engine import reading, writing
+from collector.errors import SchemaError
+from collector.store.engine import insert_if_new, reading, writing
 from collector.store.replay import (
     BATCH,
     LACKING,
@@ -38,21 +39,28 @@ MAX_ROUNDS = 5
 def rebuild(
     engine: sa.Engine, source: str, *, check_only: bool = False, progress: Progress | None = None
 ) -> Comparison:
-    """Derive one source again. With `check_only` nothing is written. Raises UsageError, IntegrityError."""
+    """Derive one source again. With `check_only` nothing is written. Raises UsageError, IntegrityError,
+    and SchemaError where a newer version derives it meanwhile."""
     with scratch_database() as scratch:
         done = 0
         for round_ in range(1, MAX_ROUNDS + 1):
             with reading(engine) as live:
                 source_id = source_id_of(live, source)
+                revision = _revision(live, source_id)
                 done = replay(live, scratch, source_id, done, progress)
                 result = compare(live, scratch, source_id, done)
             if check_only:
                 return result
             with writing(engine) as live:
-                newest = _lock(live, source_id)
-                if newest != done and round_ < MAX_ROUNDS:
+                newest, now = _lock(live, source_id)
+                if now != revision and now > DERIVATION_REVISION:
+                    raise SchemaError(
+                        f"a newer version derived the history of source {source!r} meanwhile; nothing was written"
+                    )
+                is_old = newest != done or now != revision
+                if is_old and round_ < MAX_ROUNDS:
                     continue
-                if newest != done:
+                if is_old:
                     done = replay(live, scratch, source_id, done, progress)
                     result = compare(live, scratch, source_id, done)
                 _apply(live, scratch)
@@ -65,18 +73,27 @@ def rebuild(
         raise AssertionError("the last round returns")
 
 
-def _lock(live: sa.Connection, source_id: int) -> int:
+def _revision(live: sa.Connection, source_id: int) -> int:
+    """Of the rules by which the source's history was derived last."""
+    return int(
+        live.execute(sa.select(sources.c.derivation_revision).where(sources.c.id == source_id)).scalar_one()
+    )
+
+
+def _lock(live: sa.Connection, source_id: int) -> tuple[int, int]:
     """Keep every writer of the source out. Not the lease's fence: another process may hold the lease, and
-    waits at its own fence. Returns the newest seq."""
+    waits at its own fence. Returns the newest seq, and the revision of the rules."""
     same = {"derivation_revision": sources.c.derivation_revision}
     statement = sa.update(sources).where(sources.c.id == source_id).values(same)
-    return int(live.execute(statement.returning(sources.c.newest_seq)).scalar_one())
+    locked = live.execute(statement.returning(sources.c.newest_seq, sources.c.derivation_revision)).one()
+    return int(locked.newest_seq), int(locked.derivation_revision)
 
 
 def _apply(live: sa.Connection, scratch: sa.Connection) -> None:
     """Make the stored rows equal to the derived ones: children go first, parents come first.
 
-    Current rows that stay are updated, since others refer to them; all other rows are replaced.
+    Current rows that stay are updated, since others refer to them; all other rows are replaced. A row that is there
+    already was put there by another rebuild, by the same rules, after the comparison.
     """
     for table in reversed(DERIVED):
         # A key that was edited may be no value of its type: it goes as it stands.
@@ -100,7 +117,7 @@ def _apply(live: sa.Connection, scratch: sa.Connection) -> None:
                 live.execute(_by_key(sa.update(table), table, names).values(new), keyed)
             query = query.where(~stays)
         for rows in scratch.execute(query).mappings().partitions(BATCH):
-            live.execute(sa.insert(table), [dict(row) for row in rows])
+            insert_if_new(live, table, [dict(row) for row in rows])
 
 
 def _by_key(statement: Any, table: sa.Table, names: list[str]) -> Any:
