@@ -376,6 +376,27 @@ def test_a_source_that_is_polled_is_not_moved_away_under_its_writer(
         assert collector("db", "copy", "--to", target, database_url=origin).code == 0
 
 
+@pytest.mark.parametrize(("dialect", "other"), BOTH_WAYS)
+@pytest.mark.parametrize("name", ["gcore", "new"])
+def test_a_poll_while_it_copies_is_not_left_behind(new: NewUrl, dialect: str, other: str, name: str) -> None:
+    """Also one that a timer made, and that is over."""
+    polled: list[History] = []
+    with opened(new(dialect), new(other)) as (engine, sink):
+        tell(engine)
+
+        def poll_once(table: str, _rows: int) -> None:
+            if table == "observations" and not polled:
+                polled.append(History(engine, name=name, base_url="https://gcore.example"))
+                polled[0].poll([region(1, "MAINTENANCE")], at=1000)
+                polled[0].restart()
+
+        with pytest.raises(LeaseHeldError, match="began to poll meanwhile"):
+            copying.copy(engine, sink, poll_once)
+        assert polled
+        assert nothing_in(sink)
+        copying.copy(engine, sink)
+
+
 def test_a_lease_that_ran_out_is_no_obstacle_and_is_not_copied(new: NewUrl) -> None:
     with opened(new("sqlite"), new("postgresql")) as (engine, sink):
         tell(engine)

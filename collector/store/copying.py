@@ -60,7 +60,8 @@ def copy(origin: sa.Engine, target: sa.Engine, progress: Progress | None = None)
     """Copy all rows of all tables into an empty database of the same schema, all or nothing.
 
     Leases are not copied. Both sides are compared by row counts and heads before anything is committed.
-    Raises LeaseHeldError while a collector polls the origin, UsageError where the target holds anything.
+    Raises LeaseHeldError while a collector polls the origin, also one that began meanwhile: its polls would be in
+    only one of two histories that both go on. Raises UsageError where the target holds anything.
     """
     with reading(origin) as source, migrating(target) as sink:
         polling = source.execute(
@@ -87,6 +88,9 @@ def copy(origin: sa.Engine, target: sa.Engine, progress: Progress | None = None)
         theirs, ours = _summary(sink), _summary(source)
         if theirs != ours:
             raise DatabaseError(f"the copy differs: {theirs} instead of {ours}; nothing was copied")
+        with reading(origin) as now:
+            if _leases(now) != _leases(source):
+                raise LeaseHeldError("a collector began to poll meanwhile; stop it first; nothing was copied")
         return ours
 
 
@@ -99,6 +103,12 @@ def _summary(connection: sa.Connection) -> Copied:
         rows={table.name: _count(connection, table) for table in metadata.sorted_tables},
         heads={row.name: row.opening_digest for row in connection.execute(newest.select_from(sources))},
     )
+
+
+def _leases(connection: sa.Connection) -> dict[str, int]:
+    """The epoch of each source's lease: it grows whenever a process begins to poll."""
+    rows = connection.execute(sa.select(sources.c.name, sources.c.lease_epoch))
+    return {row.name: row.lease_epoch for row in rows}
 
 
 def _count(connection: sa.Connection, table: sa.Table) -> int:
