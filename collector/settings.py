@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -54,7 +55,7 @@ def check_base_url(value: Any) -> Any:
         raise ValueError("that is no host name; write a URL like https://api.gcore.com") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("write a URL like https://api.gcore.com")
-    if "@" in parts.netloc:
+    if "@" in parts.netloc or "%40" in parts.netloc:
         raise ValueError("a base URL must not contain a user name or password")
     if parts.query or parts.fragment:
         raise ValueError("a base URL has no ? and no #")
@@ -75,11 +76,11 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(default="gcore", min_length=1, max_length=100, pattern=r"^[\w.\- ]+$")
+    name: str = Field(default="gcore", min_length=1, max_length=100, pattern=r"^[\w.\-]+( [\w.\-]+)*$")
     base_url: BaseUrl = "https://api.gcore.com"
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
-    auth_scheme: str = Field(default="apikey", pattern=r"^[A-Za-z][A-Za-z0-9\-]*$")
+    auth_scheme: str = Field(default="apikey", max_length=20, pattern=r"^[A-Za-z][A-Za-z0-9\-]*$")
     interval: Duration = Field(default=timedelta(seconds=60), ge=timedelta(seconds=1), le=timedelta(days=1))
     confirmations: int = Field(default=3, ge=1, le=1000)
     """Complete answers that must agree before mass absences are believed."""
@@ -98,11 +99,21 @@ class Source(BaseModel):
                 text = self.api_key_file.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 why = error.strerror if isinstance(error, OSError) else "not text"
-                raise SettingsError(f"the key file {self.api_key_file} can't be read: {why}") from None
+                raise SettingsError(
+                    f"the key file {shown_path(self.api_key_file)} can't be read: {why}"
+                ) from None
             return _usable_key(text, f"the key file {self.api_key_file}")
         raise SettingsError(
             "there is no API key: set COLLECTOR_API_KEY, or COLLECTOR_API_KEY_FILE to a file that holds it"
         )
+
+
+def shown_path(path: Path) -> str:
+    """A path, unless it may be the secret itself, given where the name of a file belongs."""
+    with suppress(OSError, ValueError):
+        if path.exists() or (path.name != str(path) and path.parent.is_dir()):
+            return str(path)
+    return "(not shown: neither the file nor a folder of it exists; is it the key itself?)"
 
 
 def _usable_key(text: str, where: str) -> str:
@@ -132,6 +143,8 @@ _ENVIRONMENT = {
     "SOURCE": "name",
     **{name.upper(): name for name in _OF_SOURCE},
 }
+_SHOWN = ("name", "interval", "confirmations", "http_bind")
+"""Settings whose value may be repeated when it is refused; any other may be a secret in the wrong place."""
 VARIABLES = tuple(sorted([PREFIX + name for name in _ENVIRONMENT] + [PREFIX + "CONFIG"]))
 """Every environment variable that is read."""
 
@@ -167,9 +180,9 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
         settings = Settings.model_validate(general)
     except ValidationError as error:
         raise SettingsError(_explain(error, config, general)) from None
-    names = [source.name for source in settings.sources]
+    names = [source.name.casefold() for source in settings.sources]
     if len(set(names)) != len(names) or not names:
-        raise SettingsError(f"{config}: every source needs a name of its own")
+        raise SettingsError(f"{config}: every source needs a name of its own, not one in another case")
     return settings
 
 
@@ -185,7 +198,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"the settings file {path} can't be read: {error.strerror}") from None
+        raise SettingsError(f"the settings file {shown_path(path)} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
 
@@ -203,7 +216,7 @@ def _explain(error: ValidationError, config: Path | None, raw: Any) -> str:
     given: Any = raw
     for part in first["loc"]:
         given = given[part] if isinstance(part, int) or part in given else None
-    shown = "" if name in ("api_key", "database_url", "base_url") else f" {given!r}:"
+    shown = f" {given!r}:" if name in _SHOWN and isinstance(given, str | int | float) else ""
     return f"{where}:{shown} {message}"
 
 
@@ -219,7 +232,9 @@ class Origin:
 
 def _without_secrets(url: str) -> str:
     """A database URL as far as it is no secret: scheme, and what follows the last @, without options."""
-    scheme, _, rest = url.partition("://")
+    scheme, is_url, rest = url.partition("://")
+    if not is_url or not re.fullmatch(r"[a-z][a-z0-9+]*", scheme, re.IGNORECASE):
+        return "(not shown: not a URL)"
     return f"{scheme}://{'…@' if '@' in rest else ''}{rest.rpartition('@')[2].partition('?')[0]}"
 
 
@@ -240,6 +255,8 @@ def origins(environment: Mapping[str, str] | None = None, config: Path | None = 
             value = "(not shown)"
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
+        if name == "api_key_file" and value:
+            value = shown_path(Path(str(value)))
         if isinstance(value, timedelta):
             value = f"{value.total_seconds():g}s"
         shown = "" if value is None else str(value)

@@ -334,6 +334,59 @@ def test_no_refused_setting_shows_a_secret() -> None:
 
 
 @pytest.mark.parametrize(
+    "environment",
+    [
+        {"COLLECTOR_DATABASE_URL": f"host=127.0.0.1 user=u password={CANARY} dbname=d"},
+        {"COLLECTOR_DATABASE_URL": f"postgresql:u:{CANARY}@h/d"},
+        {"COLLECTOR_DATABASE_URL": CANARY},
+        {"COLLECTOR_API_KEY_FILE": KEY},
+        {"COLLECTOR_API_KEY_FILE": f"no/such/{KEY}"},
+        {"COLLECTOR_CONFIG": KEY},
+        {"COLLECTOR_AUTH_SCHEME": f"apikey {KEY}"},
+        {"COLLECTOR_BASE_URL": f"https://u%3A{CANARY}%40h"},
+        {"COLLECTOR_API_KEY": KEY, "HTTPS_PROXY": f"u:{CANARY}"},
+        {"COLLECTOR_API_KEY": KEY, "HTTPS_PROXY": f"http://127.0.0.1:1/?password={CANARY}"},
+        {"COLLECTOR_API_KEY": KEY, "HTTPS_PROXY": f"http:u:{CANARY}"},
+    ],
+    ids=lambda environment: " ".join(environment),
+)
+@pytest.mark.parametrize("command", ["doctor --offline", "poll"])
+def test_a_secret_in_the_wrong_setting_is_not_shown_or_stored(
+    sqlite_template: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    command: str,
+) -> None:
+    file = tmp_path / "collector.db"
+    file.write_bytes(sqlite_template.read_bytes())
+    url = f"sqlite:///{file}"
+    usual = {
+        "COLLECTOR_DATABASE_URL": url,
+        "COLLECTOR_BASE_URL": "http://127.0.0.1:1",
+        "COLLECTOR_INTERVAL": "1s",
+    }
+    for name, value in (usual | environment).items():
+        monkeypatch.setenv(name, value)
+    said = collector(*command.split())
+    assert said.code in (0, 1, 2), said
+    assert "Traceback" not in said.err
+    assert found_in(said.out + said.err) == []
+    assert [(where, hit) for where, text in everything_stored(url) for hit in found_in(text)] == []
+
+
+@pytest.mark.parametrize(
+    "line", ["api_key_file = {a = '@'}", "api_key = ['@']", "name = ['@']", "auth_scheme = '@'"]
+)
+def test_a_secret_of_a_wrong_type_is_not_shown(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(line.replace("@", KEY))
+    with pytest.raises(SettingsError) as raised:
+        load({}, file)
+    assert found_in(str(raised.value)) == []
+
+
+@pytest.mark.parametrize(
     "url",
     [
         f"postgresql://user:{CANARY}@127.0.0.1:1/name",

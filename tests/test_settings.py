@@ -231,7 +231,7 @@ def test_a_wrong_value_is_refused_with_its_name_the_value_and_what_would_do(
 ) -> None:
     message = refused({PREFIX + variable: value})
     assert PREFIX + variable in message
-    assert repr(value) in message
+    assert repr(value) in message or variable == "AUTH_SCHEME"  # people write the key behind the word
     assert why in message
 
 
@@ -425,3 +425,26 @@ def test_settings_are_read_in_one_module_only() -> None:
     reads = re.compile(r"tomllib|(environ|getenv).*COLLECTOR_")
     readers = [str(p.relative_to(package)) for p in package.rglob("*.py") if reads.search(p.read_text())]
     assert readers == ["settings.py"]
+
+
+@pytest.mark.parametrize("name", ["gcore ", " gcore", "a  b", "a\tb", "a\n", " "])
+def test_a_name_with_blanks_that_nobody_sees_is_refused(name: str) -> None:
+    """It would begin a second history beside the first."""
+    with pytest.raises(SettingsError, match="COLLECTOR_SOURCE"):
+        load({"COLLECTOR_SOURCE": name})
+
+
+def test_names_that_differ_only_by_case_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[[sources]]\nname = "gcore"\n[[sources]]\nname = "Gcore"\n')
+    with pytest.raises(SettingsError, match="name of its own"):
+        load({}, file)
+
+
+def test_a_key_file_that_is_missing_is_named_where_its_folder_is_there(tmp_path: Path) -> None:
+    missing = tmp_path / "key"
+    with pytest.raises(SettingsError) as raised:
+        Source(api_key_file=missing).key()
+    assert str(missing) in str(raised.value)
+    with pytest.raises(SettingsError, match="is it the key itself"):
+        Source(api_key_file=Path("1234$abcdef")).key()

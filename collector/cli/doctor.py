@@ -146,14 +146,18 @@ def _surroundings() -> Iterator[Finding]:
         if name.startswith("SSL_CERT") and not Path(value).exists():
             yield Finding("bad", f"{name}: {value} does not exist", "point it to your CA certificates")
         else:
-            yield Finding("note", f"{name} is set: {_without_user(value)}")
+            shown = _without_user(value) if name.endswith("_PROXY") and name != "NO_PROXY" else value
+            yield Finding("note", f"{name} is set: {shown}")
 
 
 def _without_user(proxy: str) -> str:
-    """A proxy without user and password; it need not be a whole URL."""
-    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.\-]*://|", proxy)
-    _, at, host = proxy.rpartition("@")
-    return proxy if not at else f"{scheme[0] if scheme else ''}…@{host}"
+    """A proxy as far as it is no secret; it need not be a whole URL."""
+    url = re.fullmatch(
+        r"([A-Za-z][A-Za-z0-9+.\-]*://)?(.*@)?([^/?#@:]+|\[[^]]*\])(:\d+)?/?", proxy, re.DOTALL
+    )
+    if url is None:
+        return "(not shown: not a proxy's URL)"
+    return f"{url[1] or ''}{'…@' if url[2] else ''}{url[3]}{url[4] or ''}"
 
 
 def _source(source: Source, *, offline: bool) -> Iterator[Finding]:
