@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import assume, given, settings
@@ -91,6 +93,14 @@ SECRET_NAMES = [
     "keystoneToken",
     "keystone_api_key",
     "keystone.secret",
+    "authorisation",
+    "auth",
+    "X-Auth",
+    "admin_pw",
+    "adminPW",
+    "sessionId",
+    "wifi_psk",
+    "\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44",
 ]
 PLAIN_NAMES = [
     "",
@@ -118,6 +128,8 @@ PLAIN_NAMES = [
     "results",
     "count",
     "has_ai",
+    "has_auth",
+    "author",
     "é",
 ]
 
@@ -226,6 +238,8 @@ def test_secret_parameters_of_a_url_go(separator: str, name: str) -> None:
         "?token=",
         "token=abc",
         "key: value",
+        'the field "state": unknown, "password": null',
+        "name=a count=7",
     ],
 )
 def test_what_only_looks_a_little_like_a_secret_in_a_url_stays(text: str) -> None:
@@ -242,7 +256,24 @@ def test_a_secret_in_a_documented_url_costs_only_the_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["//a:", "//", "//a:b", "a", "a:", "@", "//a:@", "//1:2/", "?a", "&token", "http://", "/:"]
+    "unit",
+    [
+        "//a:",
+        "//",
+        "//a:b",
+        "a",
+        "a:",
+        "@",
+        "//a:@",
+        "//1:2/",
+        "?a",
+        "&token",
+        "http://",
+        "/:",
+        '"key": [], ',
+        "'key': {",
+        "a=' ",
+    ],
 )
 @pytest.mark.parametrize(("begin", "end"), [("@", ""), ("", "@"), ("//u:canary@", "=")])
 def test_long_text_of_a_hostile_answer_is_scrubbed_in_good_time(begin: str, end: str, unit: str) -> None:
@@ -449,3 +480,83 @@ def test_the_key_does_not_stand_in_why_an_answer_of_status_200_is_not_usable(sai
     assert isinstance(failure, Failure)
     assert failure.http_status == 200
     assert not [part for part in parts(KEY, 4) if part in repr(failure)]
+
+
+# Where the name stands elsewhere
+
+
+@pytest.mark.parametrize(
+    ("given_value", "redacted"),
+    [
+        ({"name": "OS_PASSWORD", "value": "canary"}, {"name": "OS_PASSWORD", "value": MARKER}),
+        ({"Header": "Authorization", "Value": ["canary"]}, {"Header": "Authorization", "Value": MARKER}),
+        ({"key": "token", "default": "canary", "x": 1}, {"key": MARKER, "default": MARKER, "x": 1}),
+        ({"name": "OS_PASSWORD", "value": None}, {"name": "OS_PASSWORD", "value": None}),
+        ({"name": "OS_USER", "value": "me"}, {"name": "OS_USER", "value": "me"}),
+        ([["Authorization", "canary"], ["Date", "x"]], [["Authorization", MARKER], ["Date", "x"]]),
+        ({"types": ["secret", "standard"]}, {"types": ["secret", "standard"]}),
+    ],
+    ids=str,
+)
+def test_a_value_beside_the_name_of_a_secret_goes(given_value: Any, redacted: Any) -> None:
+    assert redact(given_value) == redacted
+
+
+SETTINGS = {"user": "me", "password": "ca\"n'ary", "n": {"tokens": ["canary", {"a": "canary"}]}, "last": 1}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(
+    "value", [SETTINGS, {"password": 4711}, [SETTINGS, SETTINGS]], ids=["all", "number", "list"]
+)
+def test_a_secret_in_json_in_a_string_goes(depth: int, value: Any) -> None:
+    text = value
+    for _ in range(depth):
+        text = json.dumps({"inner": text, "pin": 1})
+    scrubbed = redact({"debug": text})["debug"]
+    for secret in ("canary", "ca\\", "n'ary", "4711"):
+        assert secret not in scrubbed
+    assert MARKER in scrubbed
+    if value is SETTINGS:
+        assert "user" in scrubbed
+        assert "last" in scrubbed
+    assert redact({"debug": scrubbed}) == {"debug": scrubbed}
+    assert "4711" not in scrub_message(f"400, you sent {text}")
+
+
+@pytest.mark.parametrize("text", ["the body {'password': 'canary'} is wrong", 'cut: "token": "canary'])
+def test_a_secret_in_what_looks_like_json_goes_from_a_message(text: str) -> None:
+    assert "canary" not in scrub_message(text)
+    assert MARKER in scrub_message(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("host=db password=canary dbname=x", "host=db password=[redacted] dbname=x"),
+        ("password = 'ca nary' host = db", "password = [redacted] host = db"),
+        ("host=db port=1", "host=db port=1"),
+    ],
+)
+def test_a_password_in_a_connection_string_goes(text: str, scrubbed: str) -> None:
+    assert scrub_urls(text) == scrubbed
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "apikey ", "user:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_key_in_base64_does_not_land(before: str, encode: Any) -> None:
+    key = "4711$KeY?>~a1b2c3d4~~??"
+    spelled = encode((before + key).encode()).decode()
+    document = document_of(body(answer([region(1, display_name=f"I am {spelled}")])), (key,))
+    for text in (document.canonical().decode(), scrub_message(f"401 for {spelled}", (key,))):
+        rests = {spelled[i : i + 8] for i in range(len(before) + 2, len(spelled) - 10)}
+        assert [rest for rest in rests if rest in text] == []
+
+
+def test_a_key_in_a_url_does_not_land() -> None:
+    key = "4711$KeY/x+y=z"
+    document = document_of(
+        body(answer([region(1, display_name=f"see /login/{quote(key, safe='')}/x")])), (key,)
+    )
+    assert "4711" not in document.canonical().decode()
+    assert "4711" not in scrub_message(f"see /login/{quote(key, safe='')}/x", (key,))
