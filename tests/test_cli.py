@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -422,6 +423,19 @@ def test_the_exit_code_tells_how_good_the_answer_was(sqlite_url: str) -> None:
     assert (html.code, html.out) == (1, "")
     html.explains("not_json", "HTML")
     assert server.requests[0].headers["authorization"] == "apikey key"
+
+
+def test_a_poll_that_opens_an_observation_prints_the_head_for_keeping(sqlite_url: str) -> None:
+    """Under cron nothing else would carry it outside of the database."""
+    with Server(ok(answer(THREE)), ok(answer(THREE)), error(403)) as server:
+        said = [
+            collector("poll", database_url=sqlite_url, base_url=server.url, api_key="key") for _ in range(3)
+        ]
+    for each, text in ((said[0], said[0].out), (said[2], said[2].err)):
+        kept = re.findall("head ([0-9a-f]{64})$", text, re.MULTILINE)
+        assert len(kept) == 1, each
+        assert collector("audit", "verify", "--head", kept[0], database_url=sqlite_url).code == 0
+    assert "head" not in said[1].out
 
 
 def test_of_several_sources_the_worst_counts_and_the_others_are_polled(

@@ -101,18 +101,21 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
     from collector.store.engine import reading
 
     recorded = result.recorded
+    head = f", head {recorded.head}" if recorded.polls == 1 else ""  # to be kept outside of the database
     if result.failure is not None:
         failure = result.failure
         status = f" {failure.http_status}" if failure.http_status else ""
         times = "" if recorded.polls == 1 else f", {recorded.polls} times in a row"
-        click.echo(f"{result.source}: failed ({failure.cause}{status}{times}): {failure.message}", err=True)
+        click.echo(
+            f"{result.source}: failed ({failure.cause}{status}{times}): {failure.message}{head}", err=True
+        )
         if failure.http_status == 401:
             click.echo(
                 "  if the key holds a $, put it in single quotes, or in a file: shells eat $", err=True
             )
         return
     seen = "unchanged" if recorded.polls > 1 else f"{recorded.derived.versions} new or changed entities"
-    click.echo(f"{result.source}: {recorded.outcome}, {seen}, observation {recorded.seq}")
+    click.echo(f"{result.source}: {recorded.outcome}, {seen}, observation {recorded.seq}{head}")
     if recorded.outcome == "held":
         click.echo(
             f"  {len(recorded.missing)} known regions are missing at once; this waits to be confirmed",
