@@ -108,6 +108,7 @@ def test_a_lease_from_a_clock_of_the_database_that_was_set_back_locks_nobody_out
 ) -> None:
     history.poll([region(1)])
     set_source(history.engine, lease_expires_at=source_row(history.engine)["lease_expires_at"] + ahead)
+    assert lease.free(history.engine) == {"gcore"}
     second = lease.acquire(history.engine, "gcore", "two")
     with pytest.raises(LeaseLostError):
         history.poll([region(2)])
@@ -115,6 +116,15 @@ def test_a_lease_from_a_clock_of_the_database_that_was_set_back_locks_nobody_out
     assert source_row(history.engine)["lease_expires_at"] < datetime.now(UTC) + timedelta(
         seconds=LEASE_SECONDS + 5
     )
+
+
+def test_a_lease_from_such_a_clock_is_shortened_while_its_holder_lives(history: History) -> None:
+    history.poll([region(1)])
+    set_source(history.engine, lease_expires_at=datetime.now(UTC) + timedelta(days=3650))
+    lease.renew(history.engine, history.owner, [history.writer.lease])
+    assert lease.free(history.engine) == set()
+    with pytest.raises(LeaseHeldError):
+        lease.acquire(history.engine, "gcore", "two")
 
 
 def test_a_small_correction_of_the_databases_clock_costs_nobody_the_lease(history: History) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from collector.errors import DatabaseError, LeaseHeldError, UsageError
-from collector.store.engine import database_time, migrating, number_on, reading, sqlite_path
+from collector.store.engine import migrating, number_on, reading, sqlite_path
+from collector.store.lease import is_over
 from collector.store.tables import metadata, observations, sources
 
 BATCH = 1000
@@ -64,11 +65,7 @@ def copy(origin: sa.Engine, target: sa.Engine, progress: Progress | None = None)
     only one of two histories that both go on. Raises UsageError where the target holds anything.
     """
     with reading(origin) as source, migrating(target) as sink:
-        polling = source.execute(
-            sa.select(sources.c.name, sources.c.lease_owner).where(
-                sources.c.lease_expires_at > database_time()
-            )
-        ).first()
+        polling = source.execute(sa.select(sources.c.name, sources.c.lease_owner).where(~is_over())).first()
         if polling is not None:
             raise LeaseHeldError(
                 f"source {polling.name!r} is being polled by {polling.lease_owner}; stop it first"

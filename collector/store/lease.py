@@ -136,10 +136,7 @@ def _try(
 
 
 def _take(source: str, owner: str, instead_of: str | None = None) -> sa.Update:
-    ends = sources.c.lease_expires_at
-    free = (
-        sources.c.lease_owner.is_(None) | (ends <= database_time()) | (ends > database_time(LONGEST_SECONDS))
-    )
+    free = is_over()
     if instead_of is not None:
         free |= sources.c.lease_owner == instead_of
     return (
@@ -152,6 +149,13 @@ def _take(source: str, owner: str, instead_of: str | None = None) -> sa.Update:
         )
         .returning(sources.c.id, sources.c.lease_epoch, sources.c.key_salt, sources.c.derivation_revision)
     )
+
+
+def is_over() -> sa.ColumnElement[bool]:
+    """Whether anybody may take a source's lease: nobody has it, or it ran out, or no right clock wrote its end."""
+    s = sources.c
+    ends = s.lease_expires_at
+    return s.lease_owner.is_(None) | (ends <= database_time()) | (ends > database_time(LONGEST_SECONDS))
 
 
 def _introduce(connection: sa.Connection, source: str) -> None:
@@ -218,7 +222,7 @@ def renew(engine: sa.Engine, owner: str, leases: Sequence[Lease]) -> None:
         ours = sa.tuple_(s.id, s.lease_epoch).in_(
             [(each.source_id, each.epoch) for each in leases[n : n + 500]]
         )
-        near = s.lease_expires_at < database_time(LEASE_SECONDS // 2)
+        near = is_over() | (s.lease_expires_at < database_time(LEASE_SECONDS // 2))
         kept = sa.select(s.id).where(ours, near, s.lease_owner == owner).with_for_update(skip_locked=True)
         with writing(engine) as connection:
             connection.execute(
@@ -232,7 +236,7 @@ def free(engine: sa.Engine) -> set[str]:
     with reading(engine) as connection:
         owners = connection.scalars(sa.select(s.lease_owner).where(s.lease_owner.is_not(None)).distinct())
         dead = [owner for owner in owners if owner is not None and is_dead(owner)]
-        over = s.lease_owner.is_(None) | (s.lease_expires_at <= database_time()) | s.lease_owner.in_(dead)
+        over = is_over() | s.lease_owner.in_(dead)
         return set(connection.scalars(sa.select(s.name).where(over)))
 
 
