@@ -6,16 +6,19 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from random import Random
+from typing import Any, get_args
 
 import pytest
 import sqlalchemy as sa
 
 from collector.errors import SchemaError
+from collector.gcore.client import Cause
 from collector.reports import views
+from collector.reports.changes import region_history
 from collector.store import migrate
 from collector.store.engine import migrating, open_engine, reading, writing
-from tests.builders import answer, keystone, metrics_database, region
+from tests.builders import MISSING, answer, keystone, metrics_database, region
 from tests.conftest import new_database
 from tests.history import History, Row, failure
 
@@ -52,7 +55,7 @@ def columns(engine: sa.Engine, view: str) -> list[str]:
 def test_every_view_begins_with_source_region_id_slug_and_display_name(engine: sa.Engine) -> None:
     for view in views.NAMES:
         found = columns(engine, view)
-        if view == "coverage_gaps":  # a gap belongs to a source, not to a region
+        if view in ("coverage_gaps", "poll_health"):  # a gap belongs to a source, not to a region
             assert found[0] == "source"
             assert not {"region_id", "slug", "display_name"} & set(found)
         else:
@@ -280,7 +283,286 @@ def test_sources_are_kept_apart(engine: sa.Engine) -> None:
     assert len(ask(history, "current_regions", "source")) == 2
 
 
+def test_current_keystones_are_those_present_now_each_once_and_say_how_many_regions_share_them(
+    history: History,
+) -> None:
+    shared = {"keystone_id": 7, "keystone": keystone(7, url="https://seven.example/v3", username="root")}
+    history.poll([region(3, **shared), region(2, slug="two", **shared), region(4), region(5)], at=0)
+    moved = {"keystone_id": 7, "keystone": keystone(7, state="NEW", url="https://seven.example/v3", id=8)}
+    history.poll([region(3, **moved), region(2, slug="two", **moved), region(4)], at=60)
+    history.poll(answer([region(4)], count=3), at=120)
+    seven, four = ask(history, "current_keystones", "keystone_id")
+    assert (seven["source"], seven["region_id"], seven["slug"], seven["display_name"]) == (
+        "gcore",
+        2,
+        "two",
+        "Region 2",
+    )
+    assert (seven["keystone_id"], seven["own_id"], seven["url"]) == (7, 8, "https://seven.example/v3")
+    assert (seven["state"], seven["username"], bool(seven["has_password"])) == ("NEW", "admin", True)
+    assert seven["created_on"] == datetime(2019, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert (seven["first_seen_at"], seven["changed_at"]) == (history.time(0), history.time(60))
+    assert (seven["regions"], four["regions"]) == (2, 1)
+    assert (four["keystone_id"], four["region_id"]) == (1004, 4)
+    assert seven["last_seen_at"] == history.time(60), "the last answer did not show it"
+    assert four["last_seen_at"] == history.time(120)
+
+
+def test_current_metrics_databases_are_those_present_now(history: History) -> None:
+    def with_database(region_id: int, **overrides: Any) -> Row:
+        return region(
+            region_id, metrics_database_id=5, metrics_database=metrics_database(5, **overrides), slug="one"
+        )
+
+    gone = region(3, metrics_database_id=6, metrics_database=metrics_database(6))
+    history.poll([with_database(1), with_database(2), gone], at=0)
+    history.poll([with_database(1, port=1), with_database(2, port=1), region(3)], at=60)
+    history.poll(failure(), at=120)
+    (row,) = ask(history, "current_metrics_databases", "metrics_database_id")
+    assert list(row.values())[:5] == ["gcore", 1, "one", "Region 1", 5]
+    assert (row["host"], row["port"], row["username"], bool(row["has_password"]), row["own_id"]) == (
+        "10.100.167.20",
+        1,
+        "metrics",
+        True,
+        5,
+    )
+    assert (row["regions"], row["first_seen_at"], row["changed_at"], row["last_seen_at"]) == (
+        2,
+        history.time(0),
+        history.time(60),
+        history.time(60),
+    )
+
+
+def changes_of(history: History, view: str, where: str = "1 = 1") -> list[tuple[Any, ...]]:
+    """seq, window in seconds after NOON, field, old, new."""
+    rows = ask(history, view, "seq, field", where)
+    return [
+        (
+            r["seq"],
+            r["not_before"] and (r["not_before"] - history.time(0)).total_seconds(),
+            (r["observed_at"] - history.time(0)).total_seconds(),
+            r["field"],
+            r["old"],
+            r["new"],
+        )
+        for r in rows
+    ]
+
+
+def test_region_changes_have_a_row_for_each_field_and_what_last_confirmed_it_as_it_was(
+    history: History,
+) -> None:
+    """A change, one over a gap, one after not being shown, an absence, and a return."""
+    others = [region(2), region(3)]
+    history.poll([region(1, "NEW"), *others], at=0)
+    history.poll([region(1, has_ai_gpu=True), *others], at=60)
+    history.poll(failure(), at=120)
+    history.poll(failure(), at=600)
+    history.poll([region(1, has_ai_gpu=True, available_volume_types=["b", "a"]), *others], at=660)
+    history.poll(answer(others, count=3), at=720)
+    history.poll(answer(others, count=3), at=780)
+    back = region(1, has_ai_gpu=None, available_volume_types=None, created_on="2020-02-29T12:00:00.5Z")
+    history.poll([back, *others], at=840)
+    history.poll(others, at=900)
+    history.poll(others, at=960)
+    history.poll([region(1, "NEW", display_name="Berlin", keystone_id=9), *others], at=1020, took=2)
+    assert changes_of(history, "region_changes", "region_id = 1") == sorted_by_field(
+        (1, None, 0, None, None, "NEW"),
+        (2, -0.5, 60, "has_ai_gpu", "false", "true"),
+        (2, -0.5, 60, "state", "NEW", "ACTIVE"),
+        (5, 59.5, 660, "available_volume_types", '["ssd_hiiops","standard"]', '["a","b"]'),
+        (7, 659.5, 840, "available_volume_types", '["a","b"]', None),
+        (7, 659.5, 840, "created_on", "2019-12-31T23:59:59.000000Z", "2020-02-29T12:00:00.500000Z"),
+        (7, 659.5, 840, "has_ai_gpu", "true", None),
+        (8, 839.5, 900, None, "ACTIVE", None),
+        (9, 959.5, 1020, None, None, "NEW"),
+        (9, 959.5, 1020, "available_volume_types", None, '["ssd_hiiops","standard"]'),
+        (9, 959.5, 1020, "created_on", "2020-02-29T12:00:00.500000Z", "2019-12-31T23:59:59.000000Z"),
+        (9, 959.5, 1020, "display_name", "Region 1", "Berlin"),
+        (9, 959.5, 1020, "has_ai_gpu", None, "false"),
+        (9, 959.5, 1020, "keystone_id", "1001", "9"),
+        (9, 959.5, 1020, "keystone_name", "ED-1001", "ED-9"),
+        (9, 959.5, 1020, "state", "ACTIVE", "NEW"),
+        backend=history.engine.dialect.name,
+    )
+    (row,) = ask(history, "region_changes", "seq", "field = 'display_name'")
+    assert list(row.values())[:4] == ["gcore", 1, "region-1", "Berlin"]
+
+
+def sorted_by_field(*rows: tuple[Any, ...], backend: str) -> list[tuple[Any, ...]]:
+    """In the order of seq and field; NULL comes first on SQLite, last on PostgreSQL."""
+    return sorted(rows, key=lambda r: (r[0], (r[3] is None) == (backend == "postgresql"), r[3] or ""))
+
+
+def test_region_changes_say_the_same_as_the_history_command(history: History) -> None:
+    random = Random(5)
+    for step in range(40):
+        listed = [
+            region(
+                n,
+                random.choice(["ACTIVE", "NEW"]),
+                has_k8s=random.choice([True, False, None]),
+                country=random.choice(["LU", "DE"]),
+            )
+            for n in range(1, 5)
+            if random.random() < 0.8
+        ]
+        said: Any = listed if random.random() < 0.7 else answer(listed, count=9)
+        history.poll(failure() if random.random() < 0.1 else said, at=step * 60 + (step // 9) * 900)
+    with reading(history.engine) as connection:
+        told = [row for n in range(1, 5) for row in region_history(connection, str(n))]
+    expected = {
+        (
+            r["region_id"],
+            r["seq"],
+            r["not_before"],
+            r["valid_from"],
+            r["field"],
+            _text(r["old"]),
+            _text(r["new"]),
+        )
+        for r in told
+    }
+    rows = ask(history, "region_changes", "seq", "field IS NOT NULL OR old IS NULL")
+    found = [
+        (r["region_id"], r["seq"], r["not_before"], r["observed_at"], r["field"], r["old"], r["new"])
+        for r in rows
+    ]
+    assert len(found) == len(set(found)) > 60
+    assert set(found) == expected
+    assert {field for *_, field, _, _ in found} == {None, "state", "has_k8s", "country"}
+    gone = ask(history, "region_changes", "seq, region_id", "new IS NULL AND field IS NULL")
+    left = ask(history, "region_transitions", "seq, region_id", "kind = 'disappeared'")
+    assert [(r["region_id"], r["not_before"], r["observed_at"], r["old"]) for r in gone] == [
+        (r["region_id"], r["not_before"], r["observed_at"], r["from_state"]) for r in left
+    ]
+    assert left
+
+
+def _text(value: Any) -> str | None:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def test_keystone_changes_come_from_the_copy_that_counts(history: History) -> None:
+    def sharing(region_id: int, *, url: str = "https://a.example/v3", **overrides: Any) -> Row:
+        return region(region_id, keystone_id=7, keystone=keystone(7, url=url, **overrides))
+
+    one, two = sharing(1), sharing(2, url="https://b.example/v3", state="NEW")
+    history.poll([one, two, region(3)], at=0)
+    history.poll([two, region(3)], at=60)  # the other copy counts now
+    history.poll(failure(), at=120)
+    history.poll(answer([region(3)], count=2), at=180)  # unseen
+    history.poll([sharing(2, state="NEW"), region(3)], at=240)
+    history.poll([region(2, keystone_id=8), region(3)], at=300)  # nobody refers to it
+    history.poll([sharing(2, password=None), region(3)], at=360)
+    assert changes_of(history, "keystone_changes", "keystone_id = 7") == sorted_by_field(
+        (1, None, 0, None, None, "INITIALIZED"),
+        (2, -0.5, 60, "state", "INITIALIZED", "NEW"),
+        (2, -0.5, 60, "url", "https://a.example/v3", "https://b.example/v3"),
+        (5, 59.5, 240, "url", "https://b.example/v3", "https://a.example/v3"),
+        (6, 239.5, 300, None, "NEW", None),
+        (7, 299.5, 360, None, None, "INITIALIZED"),
+        (7, 299.5, 360, "has_password", "true", "false"),
+        (7, 299.5, 360, "state", "NEW", "INITIALIZED"),
+        backend=history.engine.dialect.name,
+    )
+    (row,) = ask(history, "keystone_changes", "seq", "field = 'has_password'")
+    assert list(row.values())[:5] == ["gcore", 2, "region-2", "Region 2", 7]
+
+
+def test_keystone_state_intervals_leave_out_gaps_and_unseen_time_and_know_absence(history: History) -> None:
+    def sharing(state: str) -> Row:
+        return region(1, keystone_id=7, keystone=keystone(7, state=state, url="https://seven.example/v3"))
+
+    history.poll([sharing("NEW"), region(2)], at=0)
+    history.poll([region(1, keystone_id=7, keystone=None), region(2)], at=60)  # unseen since 0
+    history.poll([sharing("NEW"), region(2)], at=120)
+    history.poll([sharing("NEW"), region(2)], at=480)  # a gap since 120
+    history.poll([sharing("NEW"), region(2)], at=540)
+    history.poll([sharing("INITIALIZED"), region(2)], at=600)
+    history.poll([region(1), region(2)], at=660)  # another keystone
+    history.poll([region(1), region(2)], at=720)
+    history.poll([region(1), region(2, keystone_id=MISSING, keystone=MISSING)], at=780)  # proves nothing
+    history.poll([sharing("NEW"), region(2)], at=840)
+    history.poll([sharing("NEW"), region(2)], at=900)
+    rows = ask(history, "keystone_state_intervals", "seq", "keystone_id = 7")
+    t = history.time
+    names = (
+        "state",
+        "from_earliest",
+        "from_latest",
+        "to_earliest",
+        "to_latest",
+        "min_seconds",
+        "max_seconds",
+    )
+    assert [tuple(r[name] for name in names) for r in rows] == [
+        ("NEW", None, t(0), t(539.5), t(600), approx(539.5 - 120 - 360), None),
+        ("INITIALIZED", t(539.5), t(600), t(599.5), t(660), 0, approx(120.5)),
+        ("ABSENT", t(599.5), t(660), t(719.5), t(840), approx(59.5), approx(240.5)),
+        ("NEW", t(719.5), t(840), t(900), None, approx(60), None),
+    ]
+    assert [bool(r["open"]) for r in rows] == [False, False, False, True]
+    assert list(rows[0].values())[:6] == ["gcore", 1, "region-1", "Region 1", 7, "https://seven.example/v3"]
+
+
 # Coverage
+
+
+def test_poll_health_counts_the_polls_of_each_day_by_outcome_and_cause(history: History) -> None:
+    midnight = 12 * 3600
+    three = [region(1), region(2), region(3)]
+    history.poll(three, at=midnight - 180)
+    history.poll(failure("timeout"), at=midnight - 120)
+    history.poll(failure("timeout"), at=midnight - 60)
+    history.poll(failure("connect"), at=midnight + 60)
+    for at in (midnight + 120, midnight + 180):
+        history.poll(three, at=at)
+    history.poll(answer([region(1)], count=3), at=midnight + 240)
+    history.poll([], at=midnight + 300)
+    history.poll([], at=midnight + 360)
+    history.poll(three, at=midnight + 360 + 2 * 86400)
+    history.poll(three, at=midnight + 420 + 2 * 86400)
+    rows = ask(history, "poll_health", "day", "day <= '2026-05-04'")
+    assert [str(r["day"]) for r in rows] == [f"2026-05-0{n}" for n in (1, 2, 3, 4)]
+    counts = ("polls", "ok_polls", "partial_polls", "held_polls", "failed_polls", "failed_timeout")
+    assert [tuple(r[name] for name in (*counts, "failed_connect")) for r in rows] == [
+        (3, 1, 0, 0, 2, 2, 0),
+        (6, 2, 1, 2, 1, 0, 1),
+        (0, 0, 0, 0, 0, 0, 0),
+        (2, 2, 0, 0, 0, 0, 0),
+    ]
+    assert {r["source"] for r in rows} == {"gcore"}
+    first, second, silent, last = rows
+    # One gap of 300 s over midnight, and one of two days.
+    assert (first["seconds"], first["longest_gap_seconds"], first["share_covered"]) == (
+        approx(180),
+        approx(180),
+        approx(0),
+    )
+    assert (second["seconds"], second["longest_gap_seconds"]) == (86400, approx(86400 - 360))
+    assert second["share_covered"] == pytest.approx((360 - 120) / 86400)
+    assert (silent["seconds"], silent["longest_gap_seconds"], silent["share_covered"]) == (86400, 86400, 0)
+    # … and one since the newest poll
+    assert last["longest_gap_seconds"] == approx(86400 - 420)
+    assert last["share_covered"] == pytest.approx(60 / 86400)
+
+
+def test_poll_health_ends_now_and_covers_what_no_gap_does(history: History, now: datetime) -> None:
+    for at in range(0, 3600, 60):
+        history.poll([region(1)], at=at)
+    rows = ask(history, "poll_health", "day")
+    assert sum(r["polls"] for r in rows) == 60
+    assert sum(r["seconds"] for r in rows) == pytest.approx(3600, abs=60)
+    assert {r["share_covered"] for r in rows} == {1}
+    assert {r["longest_gap_seconds"] for r in rows} == {0}
+
+
+def test_poll_health_has_a_column_for_each_cause_of_a_failure(engine: sa.Engine) -> None:
+    found = [name for name in columns(engine, "poll_health") if name.startswith("failed_")]
+    assert found == ["failed_polls", *(f"failed_{cause}" for cause in get_args(Cause))]
 
 
 def closed_gaps(history: History) -> list[Row]:

@@ -3,8 +3,16 @@
 The files are written once for both dialects, with a few words that are spelled for each:
 
     SECONDS_BETWEEN(a, b)   seconds from time a to time b, with microseconds; plain column names only
-    UTC_TIME                the type of a time, for CAST
+    CAST(… AS UTC_TIME)     a time; on SQLite, which has no such type to cast to, the text as it is
     NOW                     the database's clock
+    UTC_DAY(a)              the day of a time, NEXT_DAY(a) the one after a time or a day, START_OF(d) a day's first
+                            moment, DAY_TYPE its type; plain column names only
+
+and words for text that views of regions and of keystones share:
+
+    STATE_INTERVALS_OF(kind), CHANGES_OF(kind)  the file of this name under parts/, its ENTITY being the kind
+    FIELDS_OF(kind)         the names of the typed columns, as rows
+    VALUE_OF(kind, t, f)    of the row t the typed column whose name is f, as text
 """
 
 from __future__ import annotations
@@ -13,17 +21,26 @@ import hashlib
 import re
 from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 import sqlalchemy as sa
 
 from collector.errors import SchemaError
+from collector.store.engine import UtcTime
+from collector.store.tables import TYPED, VERSIONS
 
 NAMES = (
     "current_regions",
+    "current_keystones",
+    "current_metrics_databases",
     "region_transitions",
     "keystone_transitions",
+    "region_changes",
+    "keystone_changes",
     "coverage_gaps",
     "region_state_intervals",
+    "keystone_state_intervals",
+    "poll_health",
 )
 """In the order in which they build on one another."""
 
@@ -33,19 +50,27 @@ _SQLITE = (
         r"(CAST(strftime('%s', substr(\2, 1, 19)) AS INTEGER) - CAST(strftime('%s', substr(\1, 1, 19)) AS INTEGER)"
         r" + (CAST(substr(\2, 21, 6) AS REAL) - CAST(substr(\1, 21, 6) AS REAL)) / 1000000)",
     ),
-    (r"\bUTC_TIME\b", "TEXT"),
     (r"\bNOW\b", "(strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z')"),
+    (r"UTC_DAY\(([\w.]+)\)", r"substr(\1, 1, 10)"),
+    (r"NEXT_DAY\(([\w.]+)\)", r"date(substr(\1, 1, 10), '+1 day')"),
+    (r"START_OF\(([\w.]+)\)", r"(\1 || 'T00:00:00.000000Z')"),
+    (r"\bDAY_TYPE\b", "TEXT"),
 )
 _POSTGRESQL = (
     (r"SECONDS_BETWEEN\(([\w.]+), ([\w.]+)\)", r"CAST(EXTRACT(EPOCH FROM (\2 - \1)) AS DOUBLE PRECISION)"),
     (r"\bUTC_TIME\b", "TIMESTAMP WITH TIME ZONE"),
     (r"\bNOW\b", "CURRENT_TIMESTAMP"),
+    (r"UTC_DAY\(([\w.]+)\)", r"CAST(\1 AT TIME ZONE 'UTC' AS DATE)"),
+    (r"NEXT_DAY\(([\w.]+_at)\)", r"(CAST(\1 AT TIME ZONE 'UTC' AS DATE) + 1)"),
+    (r"NEXT_DAY\(([\w.]+)\)", r"(\1 + 1)"),
+    (r"START_OF\(([\w.]+)\)", r"(CAST(\1 AS TIMESTAMP) AT TIME ZONE 'UTC')"),
+    (r"\bDAY_TYPE\b", "DATE"),
 )
 
 
 def source_text(name: str) -> str:
     """The .sql file of a view, as people read it."""
-    return resources.files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    return _file(f"{name}.sql")
 
 
 def what_a_row_is(name: str) -> str:
@@ -55,9 +80,59 @@ def what_a_row_is(name: str) -> str:
 
 def definition(name: str, dialect: str) -> str:
     """The SELECT of a view in a dialect."""
-    text = source_text(name).rstrip().rstrip(";")
+    text = with_parts(source_text(name).rstrip().rstrip(";"))
+    text = re.sub(r"FIELDS_OF\((\w+)\)", lambda m: _fields_of(m[1]), text)
+    text = re.sub(r"VALUE_OF\((\w+), (\w+), ([\w.]+)\)", lambda m: _value_of(m[1], m[2], m[3], dialect), text)
+    if dialect == "sqlite":
+        text = _without_casts_to_time(text)
     for word, spelled in _SQLITE if dialect == "sqlite" else _POSTGRESQL:
         text = re.sub(word, spelled, text)
+    return text
+
+
+def with_parts(text: str) -> str:
+    """A view's text with the parts that it shares with others in their places."""
+
+    def part(match: re.Match[str]) -> str:
+        return _file(f"parts/{match[1].lower()}.sql").partition("\n")[2].rstrip().replace("ENTITY", match[2])
+
+    return re.sub(r"\b(STATE_INTERVALS|CHANGES)_OF\((\w+)\)", part, text)
+
+
+def _file(name: str) -> str:
+    return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _fields_of(kind: Any) -> str:
+    return " UNION ALL ".join(
+        f"SELECT CAST('{name}' AS TEXT) AS field" if n == 0 else f"SELECT '{name}'"
+        for n, name in enumerate(TYPED[kind])
+    )
+
+
+def _value_of(kind: Any, table: str, field: str, dialect: str) -> str:
+    """Text that is the same on both databases: true and false, times as SQLite has them."""
+    cases = []
+    for name in TYPED[kind]:
+        value, of_type = f"{table}.{name}", VERSIONS[kind].c[name].type
+        if isinstance(of_type, sa.Boolean):
+            value = f"CASE WHEN {value} THEN 'true' WHEN NOT {value} THEN 'false' END"
+        elif isinstance(of_type, UtcTime) and dialect == "postgresql":
+            value = f"to_char({value} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+        elif isinstance(of_type, sa.BigInteger):
+            value = f"CAST({value} AS TEXT)"
+        cases.append(f"WHEN '{name}' THEN {value}")
+    return f"CASE {field} {' '.join(cases)} END"
+
+
+def _without_casts_to_time(text: str) -> str:
+    """A cast to TEXT would hide from DuckDB and others that a column is a time."""
+    while end := re.search(r"\s+AS UTC_TIME\)", text):
+        start, depth = end.start(), 1
+        while depth:
+            start -= 1
+            depth += {")": 1, "(": -1}.get(text[start], 0)
+        text = f"{text[: start - len('CAST')]}({text[start + 1 : end.start()]}){text[end.end() :]}"
     return text
 
 

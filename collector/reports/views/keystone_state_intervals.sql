@@ -1,0 +1,27 @@
+-- One row: a keystone was in one state (or ABSENT) from a time in [from_earliest, from_latest] to one in
+-- [to_earliest, to_latest]. min_seconds counts only time that is known: no gap, not unseen.
+-- open: the state is the newest one; then to_earliest is when it was last confirmed, and max_seconds is NULL.
+-- The region is the one whose copy of the keystone counts.
+-- Example: how long did each keystone take to initialize, at least and at most?
+--   SELECT keystone_id, min_seconds, max_seconds FROM keystone_state_intervals WHERE state = 'NEW' AND NOT open
+WITH STATE_INTERVALS_OF(keystone)
+SELECT
+    s.name AS source,
+    k.witness_region_id AS region_id,
+    r.slug,
+    r.display_name,
+    m.entity_id AS keystone_id,
+    k.url AS keystone_url,
+    m.state,
+    m.from_earliest,
+    m.from_latest,
+    m.to_earliest,
+    m.to_latest,
+    m.min_seconds,
+    m.max_seconds,
+    m.open,
+    m.seq
+FROM measured m
+JOIN sources s ON s.id = m.source_id
+LEFT JOIN keystones k ON k.source_id = m.source_id AND k.id = m.entity_id
+LEFT JOIN regions r ON r.source_id = m.source_id AND r.id = k.witness_region_id

@@ -1,0 +1,49 @@
+-- What region_changes and keystone_changes share: rows of `changes`. ENTITY is region or keystone.
+fields AS (
+    FIELDS_OF(ENTITY)
+),
+changes AS (
+    SELECT
+        t.source_id,
+        t.entity_id,
+        t.observed_at,
+        t.not_before,
+        CAST(NULL AS TEXT) AS field,
+        t.from_state AS old,
+        t.to_state AS new,
+        t.seq
+    FROM state_transitions t
+    WHERE t.entity = 'ENTITY' AND t.kind <> 'changed'
+    UNION ALL
+    SELECT
+        v.source_id,
+        v.ENTITY_id,
+        v.valid_from,
+        CAST(CASE
+            -- The last poll that confirmed it as it was before: the last that showed it, if it was unseen since.
+            WHEN b.valid_to = v.valid_from THEN COALESCE(
+                (SELECT o.last_asked_at FROM unseen u
+                 JOIN observations o ON o.source_id = u.source_id AND o.seq = u.shown_seq
+                 WHERE u.source_id = v.source_id AND u.entity = 'ENTITY' AND u.entity_id = v.ENTITY_id
+                   AND u.until_seq = v.seq),
+                (SELECT o.last_asked_at FROM observations o
+                 WHERE o.source_id = v.source_id AND o.seq < v.seq AND o.outcome <> 'failed'
+                 ORDER BY o.seq DESC LIMIT 1)
+            )
+            -- It was absent before: the change was seen when it was listed again.
+            ELSE (SELECT t.not_before FROM state_transitions t
+                  WHERE t.source_id = v.source_id AND t.entity = 'ENTITY' AND t.entity_id = v.ENTITY_id
+                    AND t.seq = v.seq)
+        END AS UTC_TIME),
+        f.field,
+        CAST(VALUE_OF(ENTITY, b, f.field) AS TEXT),
+        CAST(VALUE_OF(ENTITY, v, f.field) AS TEXT),
+        v.seq
+    FROM ENTITY_versions v
+    JOIN ENTITY_versions b ON b.source_id = v.source_id AND b.ENTITY_id = v.ENTITY_id
+        AND b.valid_from = (SELECT MAX(e.valid_from) FROM ENTITY_versions e
+                            WHERE e.source_id = v.source_id AND e.ENTITY_id = v.ENTITY_id
+                              AND e.valid_from < v.valid_from)
+    CROSS JOIN fields f
+    WHERE v.changed_fields LIKE '%"' || f.field || '"%'
+)

@@ -1,0 +1,102 @@
+-- One row: a day (UTC) of a source, from its first poll to now, also one without any poll.
+-- failed_…: the failed polls by cause. Time is covered where no gap of coverage_gaps lies; the first day begins with
+-- the first poll, and today ends now.
+-- Example: on which days could less than 99 % of the time be seen, and why?
+--   SELECT source, day, share_covered, polls, failed_polls FROM poll_health WHERE share_covered < 0.99
+WITH RECURSIVE looked AS (
+    SELECT o.source_id, MIN(o.first_at) AS from_at, MAX(o.last_at) AS last_at, NOW AS now_at
+    FROM observations o
+    GROUP BY o.source_id
+),
+spans AS (
+    SELECT l.source_id, l.from_at, CASE WHEN l.now_at > l.last_at THEN l.now_at ELSE l.last_at END AS until_at
+    FROM looked l
+),
+days AS (
+    SELECT p.source_id, UTC_DAY(p.from_at) AS day, NEXT_DAY(p.from_at) AS next_day, p.from_at, p.until_at
+    FROM spans p
+    UNION ALL
+    SELECT d.source_id, d.next_day, NEXT_DAY(d.next_day), d.from_at, d.until_at
+    FROM days d
+    WHERE d.next_day <= UTC_DAY(d.until_at)
+),
+bounds AS (
+    SELECT
+        d.source_id,
+        d.day,
+        CASE WHEN d.from_at > START_OF(d.day) THEN d.from_at ELSE START_OF(d.day) END AS from_at,
+        CASE WHEN d.until_at < START_OF(d.next_day) THEN d.until_at ELSE START_OF(d.next_day) END AS until_at
+    FROM days d
+),
+missed AS (
+    SELECT
+        b.source_id,
+        b.day,
+        CASE WHEN g.from_at > b.from_at THEN g.from_at ELSE b.from_at END AS from_at,
+        CASE WHEN g.until_at < b.until_at THEN g.until_at ELSE b.until_at END AS until_at
+    FROM coverage_gaps g
+    JOIN sources s ON s.name = g.source
+    JOIN bounds b ON b.source_id = s.id AND b.until_at > g.from_at
+        AND (g.until_at IS NULL OR b.from_at < g.until_at)
+),
+missing AS (
+    SELECT
+        m.source_id,
+        m.day,
+        SUM(SECONDS_BETWEEN(m.from_at, m.until_at)) AS seconds,
+        MAX(SECONDS_BETWEEN(m.from_at, m.until_at)) AS longest
+    FROM missed m
+    GROUP BY m.source_id, m.day
+),
+polled AS (
+    SELECT
+        o.source_id,
+        UTC_DAY(o.first_at) AS day,
+        SUM(o.polls) AS polls,
+        SUM(CASE WHEN o.outcome = 'ok' THEN o.polls ELSE 0 END) AS ok,
+        SUM(CASE WHEN o.outcome = 'partial' THEN o.polls ELSE 0 END) AS partial,
+        SUM(CASE WHEN o.outcome = 'held' THEN o.polls ELSE 0 END) AS held,
+        SUM(CASE WHEN o.outcome = 'failed' THEN o.polls ELSE 0 END) AS failed,
+        SUM(CASE WHEN o.cause = 'key' THEN o.polls ELSE 0 END) AS failed_key,
+        SUM(CASE WHEN o.cause = 'connect' THEN o.polls ELSE 0 END) AS failed_connect,
+        SUM(CASE WHEN o.cause = 'timeout' THEN o.polls ELSE 0 END) AS failed_timeout,
+        SUM(CASE WHEN o.cause = 'protocol' THEN o.polls ELSE 0 END) AS failed_protocol,
+        SUM(CASE WHEN o.cause = 'http_status' THEN o.polls ELSE 0 END) AS failed_http_status,
+        SUM(CASE WHEN o.cause = 'too_large' THEN o.polls ELSE 0 END) AS failed_too_large,
+        SUM(CASE WHEN o.cause = 'not_json' THEN o.polls ELSE 0 END) AS failed_not_json,
+        SUM(CASE WHEN o.cause = 'not_a_listing' THEN o.polls ELSE 0 END) AS failed_not_a_listing
+    FROM observations o
+    GROUP BY o.source_id, UTC_DAY(o.first_at)
+),
+measured AS (
+    SELECT
+        b.source_id,
+        b.day,
+        SECONDS_BETWEEN(b.from_at, b.until_at) AS seconds,
+        COALESCE(m.seconds, 0) AS missing,
+        COALESCE(m.longest, 0) AS longest
+    FROM bounds b
+    LEFT JOIN missing m ON m.source_id = b.source_id AND m.day = b.day
+)
+SELECT
+    s.name AS source,
+    CAST(m.day AS DAY_TYPE) AS day,
+    CAST(COALESCE(p.polls, 0) AS BIGINT) AS polls,
+    CAST(COALESCE(p.ok, 0) AS BIGINT) AS ok_polls,
+    CAST(COALESCE(p.partial, 0) AS BIGINT) AS partial_polls,
+    CAST(COALESCE(p.held, 0) AS BIGINT) AS held_polls,
+    CAST(COALESCE(p.failed, 0) AS BIGINT) AS failed_polls,
+    CAST(COALESCE(p.failed_key, 0) AS BIGINT) AS failed_key,
+    CAST(COALESCE(p.failed_connect, 0) AS BIGINT) AS failed_connect,
+    CAST(COALESCE(p.failed_timeout, 0) AS BIGINT) AS failed_timeout,
+    CAST(COALESCE(p.failed_protocol, 0) AS BIGINT) AS failed_protocol,
+    CAST(COALESCE(p.failed_http_status, 0) AS BIGINT) AS failed_http_status,
+    CAST(COALESCE(p.failed_too_large, 0) AS BIGINT) AS failed_too_large,
+    CAST(COALESCE(p.failed_not_json, 0) AS BIGINT) AS failed_not_json,
+    CAST(COALESCE(p.failed_not_a_listing, 0) AS BIGINT) AS failed_not_a_listing,
+    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,
+    CAST(m.longest AS DOUBLE PRECISION) AS longest_gap_seconds,
+    CAST(CASE WHEN m.seconds > 0 THEN (m.seconds - m.missing) / m.seconds END AS DOUBLE PRECISION) AS share_covered
+FROM measured m
+JOIN sources s ON s.id = m.source_id
+LEFT JOIN polled p ON p.source_id = m.source_id AND p.day = m.day

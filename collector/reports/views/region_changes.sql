@@ -1,0 +1,21 @@
+-- One row: a field of a region that changed, from old to new, at a time in [not_before, observed_at].
+-- field is NULL where the region appeared (old is NULL) or disappeared (new is NULL): then old and new are its state.
+-- Where it returned, what differs from before its absence has rows of its own.
+-- Values are text: true and false, times as 2026-05-01T12:00:00.000000Z, lists as JSON.
+-- Example: which regions gained GPUs, and when?
+--   SELECT display_name, not_before, observed_at FROM region_changes WHERE field = 'has_ai_gpu' AND new = 'true'
+WITH CHANGES_OF(region)
+SELECT
+    s.name AS source,
+    c.entity_id AS region_id,
+    r.slug,
+    r.display_name,
+    c.observed_at,
+    CAST(c.not_before AS UTC_TIME) AS not_before,
+    CAST(c.field AS TEXT) AS field,
+    CAST(c.old AS TEXT) AS old,
+    CAST(c.new AS TEXT) AS new,
+    c.seq
+FROM changes c
+JOIN sources s ON s.id = c.source_id
+LEFT JOIN regions r ON r.source_id = c.source_id AND r.id = c.entity_id
