@@ -26,7 +26,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.errors import SchemaError
-from collector.store.engine import UtcTime
+from collector.store.engine import JsonList, UtcTime
 from collector.store.tables import TYPED, VERSIONS
 
 NAMES = (
@@ -94,9 +94,9 @@ def with_parts(text: str) -> str:
     """A view's text with the parts that it shares with others in their places."""
 
     def part(match: re.Match[str]) -> str:
-        return _file(f"parts/{match[1].lower()}.sql").partition("\n")[2].rstrip().replace("ENTITY", match[2])
+        return _file(f"parts/{match[1].lower()}.sql").rstrip().replace("ENTITY", match[2])
 
-    return re.sub(r"\b(STATE_INTERVALS|CHANGES)_OF\((\w+)\)", part, text)
+    return re.sub(r"(?m)^(STATE_INTERVALS|CHANGES)_OF\((\w+)\)", part, text)
 
 
 def _file(name: str) -> str:
@@ -111,7 +111,10 @@ def _fields_of(kind: Any) -> str:
 
 
 def _value_of(kind: Any, table: str, field: str, dialect: str) -> str:
-    """Text that is the same on both databases: true and false, times as SQLite has them."""
+    """Text that is the same on both databases: true and false, times as SQLite has them.
+
+    All is cast to text, since DuckDB reads a view on an attached SQLite file by its own rules.
+    """
     cases = []
     for name in TYPED[kind]:
         value, of_type = f"{table}.{name}", VERSIONS[kind].c[name].type
@@ -119,7 +122,7 @@ def _value_of(kind: Any, table: str, field: str, dialect: str) -> str:
             value = f"CASE WHEN {value} THEN 'true' WHEN NOT {value} THEN 'false' END"
         elif isinstance(of_type, UtcTime) and dialect == "postgresql":
             value = f"to_char({value} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
-        elif isinstance(of_type, sa.BigInteger):
+        elif not isinstance(of_type, sa.Text | JsonList):
             value = f"CAST({value} AS TEXT)"
         cases.append(f"WHEN '{name}' THEN {value}")
     return f"CASE {field} {' '.join(cases)} END"

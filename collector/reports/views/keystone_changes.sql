@@ -4,9 +4,9 @@
 -- that counted before, see basis in keystone_transitions. Values are text, as in region_changes.
 -- Example: which keystones moved to another address?
 --   SELECT keystone_id, old, new, observed_at FROM keystone_changes WHERE field = 'url'
-WITH CHANGES_OF(keystone)
+CHANGES_OF(keystone)
 SELECT
-    s.name AS source,
+    c.source,
     k.witness_region_id AS region_id,
     r.slug,
     r.display_name,
@@ -18,6 +18,5 @@ SELECT
     CAST(c.new AS TEXT) AS new,
     c.seq
 FROM changes c
-JOIN sources s ON s.id = c.source_id
 LEFT JOIN keystones k ON k.source_id = c.source_id AND k.id = c.entity_id
 LEFT JOIN regions r ON r.source_id = c.source_id AND r.id = k.witness_region_id

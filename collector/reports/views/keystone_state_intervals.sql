@@ -4,7 +4,7 @@
 -- The region is the one whose copy of the keystone counts.
 -- Example: how long did each keystone take to initialize, at least and at most?
 --   SELECT keystone_id, min_seconds, max_seconds FROM keystone_state_intervals WHERE state = 'NEW' AND NOT open
-WITH STATE_INTERVALS_OF(keystone)
+STATE_INTERVALS_OF(keystone)
 SELECT
     s.name AS source,
     k.witness_region_id AS region_id,

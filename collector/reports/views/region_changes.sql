@@ -4,9 +4,9 @@
 -- Values are text: true and false, times as 2026-05-01T12:00:00.000000Z, lists as JSON.
 -- Example: which regions gained GPUs, and when?
 --   SELECT display_name, not_before, observed_at FROM region_changes WHERE field = 'has_ai_gpu' AND new = 'true'
-WITH CHANGES_OF(region)
+CHANGES_OF(region)
 SELECT
-    s.name AS source,
+    c.source,
     c.entity_id AS region_id,
     r.slug,
     r.display_name,
@@ -17,5 +17,4 @@ SELECT
     CAST(c.new AS TEXT) AS new,
     c.seq
 FROM changes c
-JOIN sources s ON s.id = c.source_id
 LEFT JOIN regions r ON r.source_id = c.source_id AND r.id = c.entity_id

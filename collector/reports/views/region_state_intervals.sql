@@ -3,7 +3,7 @@
 -- open: the state is the newest one; then to_earliest is when it was last confirmed, and max_seconds is NULL.
 -- Example: how long was each region in MAINTENANCE, at least and at most?
 --   SELECT display_name, from_latest, min_seconds, max_seconds FROM region_state_intervals WHERE state = 'MAINTENANCE'
-WITH STATE_INTERVALS_OF(region)
+STATE_INTERVALS_OF(region)
 SELECT
     s.name AS source,
     m.entity_id AS region_id,

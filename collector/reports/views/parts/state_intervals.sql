@@ -1,5 +1,5 @@
 -- What region_state_intervals and keystone_state_intervals share: rows of `measured`. ENTITY is region or keystone.
-steps AS (
+WITH steps AS (
     SELECT
         t.source_id,
         t.entity_id,
