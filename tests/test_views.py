@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any, get_args
 
@@ -17,7 +21,7 @@ from collector.gcore.client import Cause
 from collector.reports import views
 from collector.reports.changes import region_history
 from collector.store import migrate
-from collector.store.engine import migrating, open_engine, reading, writing
+from collector.store.engine import migrating, open_engine, reading, sqlite_path, writing
 from tests.builders import MISSING, answer, keystone, metrics_database, region
 from tests.conftest import new_database
 from tests.history import History, Row, failure
@@ -645,13 +649,150 @@ def test_a_gap_is_open_until_the_next_poll_that_succeeds(history: History, now: 
     assert (gap["until_at"], gap["seconds"]) == (now - timedelta(seconds=1), approx(3599))
 
 
+# How they are read: by which indexes, and by others
+
+
+@pytest.mark.parametrize("name", ["current_regions", "current_keystones", "current_metrics_databases"])
+def test_what_is_current_is_read_without_versions_and_without_a_walk_over_observations(
+    engine: sa.Engine, name: str
+) -> None:
+    plan = plan_of(engine, f"SELECT * FROM {name}")
+    assert "versions" not in plan
+    assert "transitions" not in plan
+    if engine.dialect.name == "sqlite":
+        assert "SEARCH o USING INDEX sqlite_autoindex_observations_1 (source_id=?)" in plan
+        assert "SEARCH u USING INDEX ix_unseen_open (source_id=? AND entity=? AND entity_id=?)" in plan
+        assert "SCAN o" not in plan
+        assert "SCAN u" not in plan
+    else:
+        assert "Index Scan Backward using pk_observations" in plan
+        assert not re.search(r"Seq Scan on (observations|unseen)", plan)
+
+
+@pytest.mark.parametrize("kind", ["region", "keystone"])
+def test_the_changes_of_one_entity_are_found_by_index_seeks(engine: sa.Engine, kind: str) -> None:
+    plan = plan_of(engine, f"SELECT * FROM {kind}_changes WHERE {kind}_id = 76")
+    if engine.dialect.name == "sqlite":
+        assert (
+            f"SEARCH v USING INDEX sqlite_autoindex_{kind}_versions_1 (source_id=? AND {kind}_id=?)" in plan
+        )
+        assert f"({'source_id=? AND ' + kind}_id=? AND valid_from=?)" in plan
+        assert "(source_id=? AND entity=? AND entity_id=?)" in plan
+        assert not re.search(r"SCAN (v|b|e|t|o|u)\b", plan)
+    else:
+        assert not re.search(r"Seq Scan on (\w+_versions|state_transitions|observations|unseen)", plan)
+        assert re.search(rf"Index Cond: .*{kind}_id = 76", plan)
+
+
+def plan_of(engine: sa.Engine, query: str) -> str:
+    with reading(engine) as connection:
+        if engine.dialect.name == "sqlite":
+            return "\n".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}"))
+        # Tables are empty here: say that they are not worth reading whole.
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        return "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {query}"))
+
+
+@pytest.fixture
+def duckdb_of() -> Iterator[Callable[[sa.Engine], Any]]:
+    """DuckDB with a SQLite file attached as `c`. Its reader of such files comes as a wheel: nothing is downloaded."""
+    import duckdb
+
+    extension = importlib.util.find_spec("duckdb_extension_sqlite_scanner")
+    assert extension is not None
+    assert extension.origin is not None
+    (reader,) = Path(extension.origin).parent.rglob("*.duckdb_extension")
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
+        connection.execute(f"LOAD '{reader}'")
+
+        def attach(engine: sa.Engine) -> Any:
+            connection.execute(f"ATTACH '{sqlite_path(engine)}' AS c (TYPE sqlite, READ_ONLY)")
+            return connection
+
+        yield attach
+
+
+@pytest.fixture
+def sqlite_history(sqlite_template: Path, tmp_path: Path) -> Iterator[History]:
+    shutil.copy(sqlite_template, tmp_path / "collector.db")
+    engine = open_engine(f"sqlite:///{tmp_path / 'collector.db'}")
+    history = History(engine)
+    database = {"metrics_database_id": 5, "metrics_database": metrics_database(5)}
+    history.poll([region(1, **database), region(2)], at=0)
+    moved = keystone(1002, url="https://b.example/v3", created_on="2020-01-01")
+    history.poll([region(1, "NEW", has_ai=None, **database), region(2, keystone=moved)], at=60)
+    history.poll([region(1, "NEW", has_ai=None, **database)], at=400)
+    yield history
+    engine.dispose()
+
+
+TYPED_IN_DUCKDB = (
+    "current_regions",
+    "current_keystones",
+    "current_metrics_databases",
+    "region_changes",
+    "keystone_changes",
+)
+"""The others reckon with times, which is spelled in SQLite's own functions: sqlite_query() reads them, as text."""
+
+
+def test_duckdb_knows_the_types_of_columns_on_an_attached_sqlite_file(
+    sqlite_history: History, duckdb_of: Callable[[sa.Engine], Any]
+) -> None:
+    duck = duckdb_of(sqlite_history.engine)
+    for view in TYPED_IN_DUCKDB:
+        seen = dict(duck.execute(f"SELECT column_name, column_type FROM (DESCRIBE c.{view})").fetchall())
+        assert list(seen) == columns(sqlite_history.engine, view)
+        numbers = ("has_", "own_id", "regions", "seq")
+        expected = {
+            name: "TIMESTAMP"
+            if name.endswith(_TIMES)
+            else "BIGINT"
+            if name.startswith(numbers) or name.endswith(("port", "region_id", "keystone_id", "database_id"))
+            else "VARCHAR"
+            for name in seen
+        }
+        assert seen == expected, view
+
+
+def test_duckdb_reads_the_same_from_every_view_as_sqlite(
+    sqlite_history: History, duckdb_of: Callable[[sa.Engine], Any]
+) -> None:
+    duck = duckdb_of(sqlite_history.engine)
+    for view in views.NAMES:
+        where = {  # not what ends now
+            "coverage_gaps": "WHERE until_at IS NOT NULL",
+            "poll_health": "WHERE day < '2026-05-02'",
+        }.get(view, "")
+        ours = sqlite_history.query(f"SELECT * FROM {view} {where}")
+        asked = f"SELECT * FROM {view} {where}".replace("'", "''")
+        as_text = duck.execute(f"SELECT * FROM sqlite_query('c', '{asked}')").fetchall()
+        assert sorted(str([_plain(v) for v in row]) for row in as_text) == sorted(
+            str([_plain(v) for v in row.values()]) for row in ours
+        )
+        assert as_text, view
+        if view in TYPED_IN_DUCKDB:
+            theirs = duck.execute(f"SELECT * FROM c.{view}").fetchall()
+            assert sorted(str([_plain(v) for v in row]) for row in theirs) == sorted(
+                str([_plain(v) for v in row.values()]) for row in ours
+            )
+
+
+def _plain(value: Any) -> str:
+    """A value as text: numbers without what SQLite cuts off, and times, which DuckDB has as such, in one spelling."""
+    text = str(value)
+    if re.fullmatch(r"\d{4}-\d\d-\d\d[ T][\d:.]+Z?", text):
+        return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S.%f}"
+    return f"{float(text):.9g}" if re.fullmatch(r"\d+(\.\d+)?", text) else text
+
+
 # How they are kept up to date
 
 Change = Callable[[str], str]
 
 
 def add_a_column(text: str) -> str:
-    return text.replace("\nFROM regions r\n", ",\n    r.seq AS one_more\nFROM regions r\n")
+    return text.replace("\nFROM regions r\n", "\n    , r.seq AS one_more\nFROM regions r\n")
 
 
 def remove_a_column(text: str) -> str:

@@ -38,30 +38,30 @@ measured AS (
 )
 SELECT
     s.name AS source,
-    m.from_at,
-    CAST(m.until_at AS UTC_TIME) AS until_at,
-    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,
+    m.from_at,  -- The newest successful poll before; of a source that failed from the first, its first poll
+    CAST(m.until_at AS UTC_TIME) AS until_at,  -- The next successful poll; NULL: none yet
+    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,  -- Length, until now while it is open
     CAST(COALESCE(
         (SELECT f.cause FROM observations f
          WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)
          ORDER BY f.polls DESC, f.seq LIMIT 1),
         'no_polls'
-    ) AS TEXT) AS cause,
+    ) AS TEXT) AS cause,  -- Of most failed polls in it, or no_polls
     CAST(
         (SELECT f.message FROM observations f
          WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)
          ORDER BY f.polls DESC, f.seq LIMIT 1)
-    AS TEXT) AS error,
+    AS TEXT) AS error,  -- Message of those polls
     CAST(COALESCE(
         (SELECT SUM(f.polls) FROM observations f
          WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)),
         0
-    ) AS BIGINT) AS failed_polls,
+    ) AS BIGINT) AS failed_polls,  -- Failed polls in it
     CAST(
         (SELECT COUNT(*) FROM state_transitions t
          WHERE t.source_id = m.source_id AND t.seq = m.next_seq AND t.not_before <= m.from_at)
-    AS BIGINT) AS transitions,
-    m.seq
+    AS BIGINT) AS transitions,  -- Changes of state or presence that happened in it or were first seen after it
+    m.seq  -- Observation before it; 0: none
 FROM measured m
 JOIN sources s ON s.id = m.source_id
 WHERE m.seconds * 1000 > 2.5 * m.expected_interval_ms

@@ -1,5 +1,4 @@
 -- One row: a metrics database that is present now, as last seen; the region is the one whose copy of it counts.
--- regions: how many regions that are present now refer to it.
 -- Example: which metrics databases serve several regions?
 --   SELECT metrics_database_id, host, port, regions FROM current_metrics_databases WHERE regions > 1
 SELECT
@@ -7,13 +6,13 @@ SELECT
     e.witness_region_id AS region_id,
     r.slug,
     r.display_name,
-    e.id AS metrics_database_id,
+    e.id AS metrics_database_id,  -- The regions' metrics_database_id
     e.host,
     e.port,
     e.username,
     e.has_password,
     e.own_id,
-    CAST(COALESCE(n.regions, 0) AS BIGINT) AS regions,
+    CAST(COALESCE(n.regions, 0) AS BIGINT) AS regions,  -- How many regions that are present now refer to it
     e.first_seen_at,
     e.changed_at,
     CAST(COALESCE(
@@ -21,7 +20,7 @@ SELECT
          WHERE u.source_id = e.source_id AND u.entity = 'metrics_database' AND u.entity_id = e.id AND u.until_at IS NULL),
         (SELECT o.last_at FROM observations o
          WHERE o.source_id = e.source_id AND o.outcome <> 'failed' ORDER BY o.seq DESC LIMIT 1)
-    ) AS UTC_TIME) AS last_seen_at
+    ) AS UTC_TIME) AS last_seen_at  -- When the newest answer that showed it was answered
 FROM metrics_databases e
 JOIN sources s ON s.id = e.source_id
 LEFT JOIN regions r ON r.source_id = e.source_id AND r.id = e.witness_region_id

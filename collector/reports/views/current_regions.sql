@@ -25,11 +25,11 @@ SELECT
     CAST(CASE WHEN NOT EXISTS (
         SELECT 1 FROM unseen u
         WHERE u.source_id = k.source_id AND u.entity = 'keystone' AND u.entity_id = k.id AND u.until_at IS NULL
-    ) THEN k.state END AS TEXT) AS keystone_state,
-    k.url AS keystone_url,
+    ) THEN k.state END AS TEXT) AS keystone_state,  -- State of its keystone; NULL while that is not shown
+    k.url AS keystone_url,  -- Address of its keystone
     r.metrics_database_id,
-    m.host AS metrics_database_host,
-    m.port AS metrics_database_port,
+    m.host AS metrics_database_host,  -- Host of its metrics database
+    m.port AS metrics_database_port,  -- Port of its metrics database
     r.created_on,
     r.first_seen_at,
     r.changed_at,
@@ -38,7 +38,7 @@ SELECT
          WHERE u.source_id = r.source_id AND u.entity = 'region' AND u.entity_id = r.id AND u.until_at IS NULL),
         (SELECT o.last_at FROM observations o
          WHERE o.source_id = r.source_id AND o.outcome <> 'failed' ORDER BY o.seq DESC LIMIT 1)
-    ) AS UTC_TIME) AS last_seen_at
+    ) AS UTC_TIME) AS last_seen_at  -- When the newest answer that showed it was answered
 FROM regions r
 JOIN sources s ON s.id = r.source_id
 LEFT JOIN keystones k ON k.source_id = r.source_id AND k.id = r.keystone_id AND k.absent_since IS NULL

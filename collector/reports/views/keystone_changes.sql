@@ -10,13 +10,13 @@ SELECT
     k.witness_region_id AS region_id,
     r.slug,
     r.display_name,
-    c.entity_id AS keystone_id,
-    c.observed_at,
-    CAST(c.not_before AS UTC_TIME) AS not_before,
-    CAST(c.field AS TEXT) AS field,
-    CAST(c.old AS TEXT) AS old,
-    CAST(c.new AS TEXT) AS new,
-    c.seq
+    c.entity_id AS keystone_id,  -- The regions' keystone_id
+    c.observed_at,  -- When the first poll that showed it so was answered
+    CAST(c.not_before AS UTC_TIME) AS not_before,  -- When the last poll that confirmed it as it was before asked; NULL: unbounded
+    CAST(c.field AS TEXT) AS field,  -- Column of the versions' table; NULL: appeared or disappeared
+    CAST(c.old AS TEXT) AS old,  -- Value before, as text
+    CAST(c.new AS TEXT) AS new,  -- Value since, as text
+    c.seq  -- Observation that first showed it
 FROM changes c
 LEFT JOIN keystones k ON k.source_id = c.source_id AND k.id = c.entity_id
 LEFT JOIN regions r ON r.source_id = c.source_id AND r.id = k.witness_region_id

@@ -10,8 +10,8 @@ SELECT
     k.witness_region_id AS region_id,
     r.slug,
     r.display_name,
-    m.entity_id AS keystone_id,
-    k.url AS keystone_url,
+    m.entity_id AS keystone_id,  -- The regions' keystone_id
+    k.url AS keystone_url,  -- Its address now
     m.state,
     m.from_earliest,
     m.from_latest,

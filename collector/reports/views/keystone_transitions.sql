@@ -7,14 +7,14 @@ SELECT
     k.witness_region_id AS region_id,
     r.slug,
     r.display_name,
-    t.entity_id AS keystone_id,
-    k.url AS keystone_url,
+    t.entity_id AS keystone_id,  -- The regions' keystone_id
+    k.url AS keystone_url,  -- Its address now
     t.kind,
     t.from_state,
     t.to_state,
     t.not_before,
     t.observed_at,
-    CAST(SECONDS_BETWEEN(t.not_before, t.observed_at) AS DOUBLE PRECISION) AS window_seconds,
+    CAST(SECONDS_BETWEEN(t.not_before, t.observed_at) AS DOUBLE PRECISION) AS window_seconds,  -- From not_before to observed_at
     t.basis,
     t.first_missing_at,
     t.seq

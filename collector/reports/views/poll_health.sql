@@ -80,23 +80,23 @@ measured AS (
 )
 SELECT
     s.name AS source,
-    CAST(m.day AS DAY_TYPE) AS day,
-    CAST(COALESCE(p.polls, 0) AS BIGINT) AS polls,
-    CAST(COALESCE(p.ok, 0) AS BIGINT) AS ok_polls,
-    CAST(COALESCE(p.partial, 0) AS BIGINT) AS partial_polls,
-    CAST(COALESCE(p.held, 0) AS BIGINT) AS held_polls,
-    CAST(COALESCE(p.failed, 0) AS BIGINT) AS failed_polls,
-    CAST(COALESCE(p.failed_key, 0) AS BIGINT) AS failed_key,
-    CAST(COALESCE(p.failed_connect, 0) AS BIGINT) AS failed_connect,
-    CAST(COALESCE(p.failed_timeout, 0) AS BIGINT) AS failed_timeout,
-    CAST(COALESCE(p.failed_protocol, 0) AS BIGINT) AS failed_protocol,
-    CAST(COALESCE(p.failed_http_status, 0) AS BIGINT) AS failed_http_status,
-    CAST(COALESCE(p.failed_too_large, 0) AS BIGINT) AS failed_too_large,
-    CAST(COALESCE(p.failed_not_json, 0) AS BIGINT) AS failed_not_json,
-    CAST(COALESCE(p.failed_not_a_listing, 0) AS BIGINT) AS failed_not_a_listing,
-    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,
-    CAST(m.longest AS DOUBLE PRECISION) AS longest_gap_seconds,
-    CAST(CASE WHEN m.seconds > 0 THEN (m.seconds - m.missing) / m.seconds END AS DOUBLE PRECISION) AS share_covered
+    CAST(m.day AS DAY_TYPE) AS day,  -- The day, in UTC
+    CAST(COALESCE(p.polls, 0) AS BIGINT) AS polls,  -- Polls of the day
+    CAST(COALESCE(p.ok, 0) AS BIGINT) AS ok_polls,  -- Complete answers
+    CAST(COALESCE(p.partial, 0) AS BIGINT) AS partial_polls,  -- Answers whose count differs
+    CAST(COALESCE(p.held, 0) AS BIGINT) AS held_polls,  -- Answers whose absences wait for confirmation
+    CAST(COALESCE(p.failed, 0) AS BIGINT) AS failed_polls,  -- Polls without a usable answer
+    CAST(COALESCE(p.failed_key, 0) AS BIGINT) AS failed_key,  -- Failed: no key to ask with
+    CAST(COALESCE(p.failed_connect, 0) AS BIGINT) AS failed_connect,  -- Failed: nobody answers, or TLS fails
+    CAST(COALESCE(p.failed_timeout, 0) AS BIGINT) AS failed_timeout,  -- Failed: no whole answer in time
+    CAST(COALESCE(p.failed_protocol, 0) AS BIGINT) AS failed_protocol,  -- Failed: the connection broke, or what came was not HTTP
+    CAST(COALESCE(p.failed_http_status, 0) AS BIGINT) AS failed_http_status,  -- Failed: another status than 200
+    CAST(COALESCE(p.failed_too_large, 0) AS BIGINT) AS failed_too_large,  -- Failed: the answer exceeds the limit
+    CAST(COALESCE(p.failed_not_json, 0) AS BIGINT) AS failed_not_json,  -- Failed: not JSON that can be relied on
+    CAST(COALESCE(p.failed_not_a_listing, 0) AS BIGINT) AS failed_not_a_listing,  -- Failed: JSON, but no list of regions
+    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,  -- Length of the day, or of the part since the first poll, until now
+    CAST(m.longest AS DOUBLE PRECISION) AS longest_gap_seconds,  -- Longest part of a gap that lies in the day; 0: none
+    CAST(CASE WHEN m.seconds > 0 THEN (m.seconds - m.missing) / m.seconds END AS DOUBLE PRECISION) AS share_covered  -- Share of seconds that lies in no gap
 FROM measured m
 JOIN sources s ON s.id = m.source_id
 LEFT JOIN polled p ON p.source_id = m.source_id AND p.day = m.day

@@ -11,7 +11,7 @@ SELECT
     t.to_state,
     t.not_before,
     t.observed_at,
-    CAST(SECONDS_BETWEEN(t.not_before, t.observed_at) AS DOUBLE PRECISION) AS window_seconds,
+    CAST(SECONDS_BETWEEN(t.not_before, t.observed_at) AS DOUBLE PRECISION) AS window_seconds,  -- From not_before to observed_at
     t.basis,
     t.first_missing_at,
     t.seq

@@ -109,20 +109,20 @@ measured AS (
     SELECT
         i.source_id,
         i.entity_id,
-        CAST(COALESCE(i.to_state, 'ABSENT') AS TEXT) AS state,
-        i.from_earliest,
-        i.from_latest,
-        CAST(i.to_earliest AS UTC_TIME) AS to_earliest,
-        CAST(i.to_latest AS UTC_TIME) AS to_latest,
+        CAST(COALESCE(i.to_state, 'ABSENT') AS TEXT) AS state,  -- State, or ABSENT
+        i.from_earliest,  -- It began not before this; NULL: unbounded
+        i.from_latest,  -- It was first seen in this state
+        CAST(i.to_earliest AS UTC_TIME) AS to_earliest,  -- It was last confirmed in this state
+        CAST(i.to_latest AS UTC_TIME) AS to_latest,  -- It was first seen otherwise; NULL: still so
         CAST(CASE
             WHEN i.to_state IS NULL THEN COALESCE(a.seconds, 0)
             WHEN SECONDS_BETWEEN(i.from_latest, i.to_earliest) > COALESCE(b.seconds, 0)
             THEN SECONDS_BETWEEN(i.from_latest, i.to_earliest) - COALESCE(b.seconds, 0)
             ELSE 0
-        END AS DOUBLE PRECISION) AS min_seconds,
-        CAST(SECONDS_BETWEEN(i.from_earliest, i.to_latest) AS DOUBLE PRECISION) AS max_seconds,
-        CAST(i.to_latest IS NULL AS BOOLEAN) AS open,
-        i.seq
+        END AS DOUBLE PRECISION) AS min_seconds,  -- Known to have lasted so long: without gaps and unseen time
+        CAST(SECONDS_BETWEEN(i.from_earliest, i.to_latest) AS DOUBLE PRECISION) AS max_seconds,  -- Can have lasted so long; NULL: unbounded
+        CAST(i.to_latest IS NULL AS BOOLEAN) AS open,  -- Whether it is the newest state
+        i.seq  -- Observation that first showed it
     FROM intervals i
     LEFT JOIN known_absent a ON a.source_id = i.source_id AND a.entity_id = i.entity_id AND a.seq = i.seq
     LEFT JOIN unknown b ON b.source_id = i.source_id AND b.entity_id = i.entity_id AND b.seq = i.seq

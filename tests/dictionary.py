@@ -1,0 +1,231 @@
+"""The data dictionary, docs/data-dictionary.md, made from the comments of tables and the heads of views.
+
+python -m tests.dictionary --write      after a change of a table or a view
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.reports import views
+from collector.store import migrate
+from collector.store.engine import JsonList, UtcTime, open_engine, reading
+from collector.store.tables import DERIVED, metadata, webhook_deliveries
+
+PAGE = Path(__file__).parent.parent / "docs" / "data-dictionary.md"
+
+_HEAD = """# Data dictionary
+
+Every column of every table and view, made by `python -m tests.dictionary --write` from the comments that a PostgreSQL
+database carries too, and from the heads of the views' files in
+[collector/reports/views](../collector/reports/views). How the tables follow from one another is in
+[history.md](history.md).
+
+A *time* is a TIMESTAMP WITH TIME ZONE on PostgreSQL, and on SQLite text of one width, `2026-05-01T12:00:00.000000Z`, so
+that comparing texts is comparing times. A *boolean* is 0 or 1 on SQLite. A *JSON list* is text on both. A **key** names
+one row.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join(
+        [
+            _HEAD,
+            *_diagram(),
+            "## Views",
+            "",
+            *_views(),
+            "## Tables",
+            "",
+            "Evidence comes first; all that follows is derived from it, but for `webhook_deliveries`.",
+            "",
+            *(line for table in _in_order() for line in _table(table)),
+        ]
+    )
+
+
+def _in_order() -> list[sa.Table]:
+    last = [*DERIVED, webhook_deliveries]
+    return [t for t in metadata.tables.values() if t not in last] + last
+
+
+def _diagram() -> Iterator[str]:
+    """How tables refer to one another. What all share, the source, is drawn for evidence only."""
+    yield "```mermaid"
+    yield "erDiagram"
+    for table in _in_order():
+        for key in sorted(table.foreign_key_constraints, key=lambda k: str(k.name)):
+            own = [column.name for column in key.columns]
+            many = "|o" if any(column.nullable for column in key.columns) else "||"
+            yield f'    {key.referred_table.name} {many}--o{{ {table.name} : "{", ".join(own)}"'
+    yield "    regions }o--o| keystones : keystone_id"
+    yield "    regions }o--o| metrics_databases : metrics_database_id"
+    for current, versions in _VERSIONED:
+        yield f'    {current} ||--|{{ {versions} : "{versions.removesuffix("_versions")}_id"'
+    yield "```"
+    yield ""
+    yield "`entity_id` of `state_transitions`, `unseen` and `webhook_deliveries` is the id of a row of `regions`,"
+    yield "`keystones` or `metrics_databases`, as `entity` says. Nested entities have no foreign keys: no answer may be"
+    yield "unstorable."
+    yield ""
+
+
+_VERSIONED = (
+    ("regions", "region_versions"),
+    ("keystones", "keystone_versions"),
+    ("metrics_databases", "metrics_database_versions"),
+)
+
+
+def _table(table: sa.Table) -> Iterator[str]:
+    yield f"### `{table.name}`"
+    yield ""
+    yield f"{table.comment}."
+    yield ""
+    yield from _columns(
+        [
+            (column.name, _type(column), column.nullable, str(column.comment), column.primary_key)
+            for column in table.columns
+        ]
+    )
+
+
+def _columns(rows: list[tuple[str, str, bool, str, bool]]) -> Iterator[str]:
+    yield "| column | type | |"
+    yield "|---|---|---|"
+    for name, of_type, nullable, comment, is_key in rows:
+        shown = f"**`{name}`**" if is_key else f"`{name}`"
+        yield f"| {shown} | {of_type}{', or NULL' if nullable else ''} | {comment.replace('|', chr(92) + '|')} |"
+    yield ""
+
+
+def _type(column: sa.Column[Any]) -> str:
+    names: tuple[tuple[type, str], ...] = (
+        (UtcTime, "time"),
+        (JsonList, "JSON list"),
+        (sa.Boolean, "boolean"),
+        (sa.BigInteger, "bigint"),
+        (sa.Integer, "integer"),
+        (sa.LargeBinary, "bytes"),
+        (sa.Text, "text"),
+    )
+    return next(name for of_type, name in names if isinstance(column.type, of_type))
+
+
+# Views
+
+_TABLES = {
+    "current_regions": "regions",
+    "current_keystones": "keystones",
+    "current_metrics_databases": "metrics_databases",
+    "region_transitions": "state_transitions",
+    "keystone_transitions": "state_transitions",
+}
+"""Where columns come from that a view passes on as they are."""
+_SPELLED = {
+    "UTC_TIME": "time",
+    "DAY_TYPE": "DATE; on SQLite text, `2026-05-01`",
+    "DOUBLE PRECISION": "double",
+    "BIGINT": "bigint",
+    "BOOLEAN": "boolean",
+    "TEXT": "text",
+}
+
+
+def _views() -> Iterator[str]:
+    found = columns_of_views()
+    for name in views.NAMES:
+        said, example = _head(name)
+        yield f"### `{name}`"
+        yield ""
+        yield said
+        yield ""
+        yield example
+        yield ""
+        yield from _columns([(c, *_described(name, c), False) for c in found[name]])
+
+
+def columns_of_views() -> dict[str, list[str]]:
+    """The columns of each view, as a database has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = open_engine(f"sqlite:///{folder}/empty.db")
+        migrate.upgrade(engine)
+        with reading(engine) as connection:
+            found = {n: list(connection.exec_driver_sql(f"SELECT * FROM {n}").keys()) for n in views.NAMES}
+        engine.dispose()
+    return found
+
+
+def _described(view: str, name: str) -> tuple[str, bool, str]:
+    """Type, whether it may be NULL (comments say so), and comment of a view's column: what its file says, else
+    that of the column that it passes on."""
+    text = views.with_parts(views.source_text(view))
+    comments = dict(re.findall(r"(?m)\b(\w+),?  -- (.+)$", text))
+    types = {column: _SPELLED[spelled] for spelled, column in re.findall(r" AS ([A-Z_ ]+)\) AS (\w+)", text)}
+    passed = _passed_on(view, name)
+    comment = comments.get(name) or (passed is not None and passed.comment)
+    of_type = types.get(name) or (passed is not None and _type(passed))
+    if not comment or not of_type:
+        raise LookupError(f"the file of {view} must say what {name} is: `AS {name},  -- …`")
+    return of_type, False, comment
+
+
+def _passed_on(view: str, name: str) -> sa.Column[Any] | None:
+    regions = metadata.tables["regions"].c
+    shared = {
+        "source": metadata.tables["sources"].c.name,
+        "region_id": regions.id,
+        "slug": regions.slug,
+        "display_name": regions.display_name,
+    }
+    table = metadata.tables.get(_TABLES.get(view, ""))
+    own = (
+        [table] if table is not None else [metadata.tables[n] for n in ("state_transitions", "observations")]
+    )
+    columns = shared | {
+        "keystone_id": regions.keystone_id,
+        "keystone_url": metadata.tables["keystones"].c.url,
+    }
+    for each in own:
+        columns = {c.name: c for c in each.columns} | columns
+    if name not in columns:
+        renamed = {"from_earliest": "not_before", "from_latest": "observed_at", "from_at": "first_at"}
+        name = renamed.get(name, name)
+    for prefix, of in (("metrics_database_", "metrics_databases"), ("keystone_", "keystones")):
+        if name not in columns and name.startswith(prefix):
+            return metadata.tables[of].c.get(name.removeprefix(prefix))
+    return columns.get(name)
+
+
+def _head(view: str) -> tuple[str, str]:
+    """What a view's file says before the SQL: in prose, and the example with its question."""
+    lines = []
+    for line in views.source_text(view).splitlines():
+        if not line.startswith("--"):
+            break
+        lines.append(line.removeprefix("--").removeprefix(" "))
+    at = next(n for n, line in enumerate(lines) if line.startswith("Example: "))
+    statement = [line.strip() for line in lines[at + 1 :] if line.startswith("  ")]
+    said = [*lines[:at], *(line for line in lines[at + 1 :] if not line.startswith("  "))]
+    question = lines[at].removeprefix("Example: ")
+    prose = textwrap.fill(" ".join(said), 118, break_long_words=False, break_on_hyphens=False)
+    return prose, "\n".join([question[0].upper() + question[1:], "", "```sql", *statement, "```"])
+
+
+def main() -> None:
+    if sys.argv[1:] != ["--write"]:
+        sys.exit(__doc__)
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
