@@ -32,6 +32,10 @@ database carries too, and from the heads of the views' files in
 A *time* is a TIMESTAMP WITH TIME ZONE on PostgreSQL, and on SQLite text of one width, `2026-05-01T12:00:00.000000Z`, so
 that comparing texts is comparing times. A *boolean* is 0 or 1 on SQLite. A *JSON list* is text on both. A **key** names
 one row.
+
+DuckDB, with a SQLite file attached (`ATTACH 'collector.db' AS c (TYPE sqlite)`), knows the types of tables, of the
+`current_…` and of the `…_changes` views. The others reckon with times in SQLite's own functions: it reads them as text, by
+`SELECT * FROM sqlite_query('c', 'SELECT * FROM coverage_gaps')`.
 """
 
 

@@ -291,7 +291,8 @@ def test_current_keystones_are_those_present_now_each_once_and_say_how_many_regi
     history: History,
 ) -> None:
     shared = {"keystone_id": 7, "keystone": keystone(7, url="https://seven.example/v3", username="root")}
-    history.poll([region(3, **shared), region(2, slug="two", **shared), region(4), region(5)], at=0)
+    listed = [region(3, **shared), region(2, slug="two", **shared), region(4), region(5), region(6, **shared)]
+    history.poll(listed, at=0)
     moved = {"keystone_id": 7, "keystone": keystone(7, state="NEW", url="https://seven.example/v3", id=8)}
     history.poll([region(3, **moved), region(2, slug="two", **moved), region(4)], at=60)
     history.poll(answer([region(4)], count=3), at=120)
@@ -321,7 +322,8 @@ def test_current_metrics_databases_are_those_present_now(history: History) -> No
     gone = region(3, metrics_database_id=6, metrics_database=metrics_database(6))
     history.poll([with_database(1), with_database(2), gone], at=0)
     history.poll([with_database(1, port=1), with_database(2, port=1), region(3)], at=60)
-    history.poll(failure(), at=120)
+    history.poll(answer([region(3)], count=3), at=120)  # does not show it
+    history.poll(failure(), at=180)
     (row,) = ask(history, "current_metrics_databases", "metrics_database_id")
     assert list(row.values())[:5] == ["gcore", 1, "one", "Region 1", 5]
     assert (row["host"], row["port"], row["username"], bool(row["has_password"]), row["own_id"]) == (
@@ -489,8 +491,10 @@ def test_keystone_state_intervals_leave_out_gaps_and_unseen_time_and_know_absenc
     history.poll([region(1), region(2)], at=660)  # another keystone
     history.poll([region(1), region(2)], at=720)
     history.poll([region(1), region(2, keystone_id=MISSING, keystone=MISSING)], at=780)  # proves nothing
-    history.poll([sharing("NEW"), region(2)], at=840)
-    history.poll([sharing("NEW"), region(2)], at=900)
+    history.poll([region(1), region(2)], at=840)
+    history.poll([region(1), region(2)], at=900)
+    history.poll([sharing("NEW"), region(2)], at=960)
+    history.poll([sharing("NEW"), region(2)], at=1020)
     rows = ask(history, "keystone_state_intervals", "seq", "keystone_id = 7")
     t = history.time
     names = (
@@ -505,8 +509,8 @@ def test_keystone_state_intervals_leave_out_gaps_and_unseen_time_and_know_absenc
     assert [tuple(r[name] for name in names) for r in rows] == [
         ("NEW", None, t(0), t(539.5), t(600), approx(539.5 - 120 - 360), None),
         ("INITIALIZED", t(539.5), t(600), t(599.5), t(660), 0, approx(120.5)),
-        ("ABSENT", t(599.5), t(660), t(719.5), t(840), approx(59.5), approx(240.5)),
-        ("NEW", t(719.5), t(840), t(900), None, approx(60), None),
+        ("ABSENT", t(599.5), t(660), t(899.5), t(960), approx(60 + 59.5), approx(360.5)),
+        ("NEW", t(899.5), t(960), t(1020), None, approx(60), None),
     ]
     assert [bool(r["open"]) for r in rows] == [False, False, False, True]
     assert list(rows[0].values())[:6] == ["gcore", 1, "region-1", "Region 1", 7, "https://seven.example/v3"]
@@ -562,6 +566,15 @@ def test_poll_health_ends_now_and_covers_what_no_gap_does(history: History, now:
     assert sum(r["seconds"] for r in rows) == pytest.approx(3600, abs=60)
     assert {r["share_covered"] for r in rows} == {1}
     assert {r["longest_gap_seconds"] for r in rows} == {0}
+
+
+def test_poll_health_has_a_row_for_today_also_where_nothing_was_polled(
+    history: History, now: datetime
+) -> None:
+    history.poll([region(1)], at=-3 * 86400)
+    *_, last = ask(history, "poll_health", "day")
+    assert str(last["day"]) in (f"{now:%Y-%m-%d}", f"{datetime.now(UTC):%Y-%m-%d}")
+    assert (last["polls"], last["share_covered"]) == (0, 0)
 
 
 def test_poll_health_has_a_column_for_each_cause_of_a_failure(engine: sa.Engine) -> None:
