@@ -34,8 +34,8 @@ that comparing texts is comparing times. A *boolean* is 0 or 1 on SQLite. A *JSO
 one row.
 
 DuckDB, with a SQLite file attached (`ATTACH 'collector.db' AS c (TYPE sqlite)`), knows the types of tables, of the
-`current_…` and of the `…_changes` views. The others reckon with times in SQLite's own functions: it reads them as text, by
-`SELECT * FROM sqlite_query('c', 'SELECT * FROM coverage_gaps')`.
+`current_…` and of the `…_changes` views. The others reckon with times in SQLite's own functions: it reads them as
+text, by `SELECT * FROM sqlite_query('c', 'SELECT * FROM coverage_gaps')`.
 """
 
 
