@@ -15,7 +15,7 @@ ORDER BY t.seq, t.entity DESC, t.entity_id;
 SELECT u.entity, u.entity_id, u.from_at, u.missed_at, u.until_at, u.cause, u.shown_seq, u.missed_seq, u.until_seq
 FROM unseen u
 WHERE u.source_id = :source AND u.from_at < :to_at
-    AND (u.until_at IS NULL OR u.until_at > :from_at)
+    AND (u.until_at IS NULL OR u.until_at >= :from_at)
 ORDER BY u.missed_seq, u.entity DESC, u.entity_id;
 
 -- name: gaps
@@ -37,7 +37,7 @@ SELECT MIN(seq) AS first_seq FROM (
     WHERE o.source_id = :source AND t.observed_at >= :from_at AND t.not_before < :to_at
     UNION ALL
     SELECT MIN(u.shown_seq) FROM unseen u
-    WHERE u.source_id = :source AND u.from_at < :to_at AND (u.until_at IS NULL OR u.until_at > :from_at)
+    WHERE u.source_id = :source AND u.from_at < :to_at AND (u.until_at IS NULL OR u.until_at >= :from_at)
 ) AS candidates;
 
 -- name: ending
