@@ -19,6 +19,8 @@ from collector.reports import pack
 from collector.store import chain
 from collector.store.engine import open_engine, reading, writing
 from collector.store.tables import state_transitions
+from tests import builders
+from tests.builders import region
 from tests.history import NOON, History
 from tests.test_cli import collector
 
@@ -185,7 +187,72 @@ def make_anew(files: Files) -> None:
     edit("observations", lambda content: content.__setitem__(slice(None), observations))(files)
 
 
+def hide_a_record(answers: list[Json]) -> None:
+    """Behind its true hash, so that the address is right."""
+    for answer in answers:
+        for number, record in enumerate(answer["records"]):
+            if '"id":3,' in record["text"]:
+                digest = hashlib.sha256(record["text"].encode()).hexdigest()
+                answer["records"][number] = {"hash": digest}
+
+
+def say_nothing(**changes: Any) -> Callable[[Files], None]:
+    """A pack that says that nothing happened, with these in pack.json."""
+
+    def forge(files: Files) -> None:
+        files.update({f"{name}.jsonl": b"" for name in ("transitions", "gaps", "unseen")})
+        in_pack(**changes)(files)
+
+    return forge
+
+
+def say_twice(files: Files) -> None:
+    """Readers differ in which of two values they take."""
+    files["observations.jsonl"] = files["observations.jsonl"].replace(
+        b'"outcome": "failed"', b'"outcome": "ok", "outcome": "failed"'
+    )
+
+
+def first(rows: list[Json], **where: Any) -> Json:
+    return next(r for r in rows if all(r[name] == value for name, value in where.items()))
+
+
 FORGERIES: dict[str, Callable[[Files], None]] = {
+    "a record hidden behind its own hash": edit("answers", hide_a_record),
+    "an answer twice": edit("answers", lambda rows: rows.append(rows[0])),
+    "an unseen span left out": edit("unseen", lambda rows: rows.pop()),
+    "an unseen span that ends earlier": edit(
+        "unseen", lambda rows: rows[0].update(until_at=rows[0]["missed_at"], until_seq=rows[0]["missed_seq"])
+    ),
+    "an unseen span that begins later": edit(
+        "unseen", lambda rows: rows[0].update(from_at=rows[0]["missed_at"])
+    ),
+    "another cause of an unseen span": edit("unseen", lambda rows: rows[0].update(cause="nobody knows")),
+    "missing since another time": edit(
+        "transitions",
+        lambda rows: first(rows, kind="disappeared").update(first_missing_at="2026-05-01T12:00:00.000000Z"),
+    ),
+    "a return that is the first appearance": edit(
+        "transitions", lambda rows: first(rows, kind="reappeared").update(kind="appeared")
+    ),
+    "an appearance with an open window": edit(
+        "transitions",
+        lambda rows: next(r for r in rows if r["kind"] == "appeared" and r["not_before"]).update(
+            not_before=None, basis="baseline"
+        ),
+    ),
+    "an id that is only equal": edit("transitions", lambda rows: rows[-1].update(entity_id=3.0)),
+    "a field more in a transition": edit("transitions", lambda rows: rows[-1].update(note="trust me")),
+    "another cause of a gap": edit("gaps", lambda rows: rows[0].update(cause="nobody knows")),
+    "fewer failed polls in a gap": edit("gaps", lambda rows: rows[0].update(failed_polls=99)),
+    "fewer seconds in a gap": edit("gaps", lambda rows: rows[0].update(seconds=1.0)),
+    "two values of one name": say_twice,
+    "a begin in other digits": say_nothing(**{"from": "２026-05-01T12:00:00.000000Z"}),
+    "an end in another spelling": say_nothing(
+        **{"from": "2026-05-01T11:00:00.000000Z", "to": "2026-05-01 12"}
+    ),
+    "a region by its text": say_nothing(regions=["3"]),
+    "no region": say_nothing(regions=[]),
     "a state in the answers": edit("answers", swap_states),
     "a record left out": edit("answers", lambda rows: rows[0]["records"].pop()),
     "a record hidden and another hash": edit(
@@ -283,6 +350,127 @@ def test_a_pack_made_anew_as_a_whole_needs_a_head_from_outside(true_pack: Files,
     code, said = checked(files, tmp_path, head)
     assert code == 1
     assert f"no observation has the head {head}" in said
+
+
+def test_what_no_head_covers_is_said(true_pack: Files, tmp_path: Path) -> None:
+    heads = {row["seq"]: row["opening_digest"] for row in rows(true_pack, "observations")}
+    code, said = checked(true_pack, tmp_path, heads[5], heads[6].upper())
+    assert code == 0
+    assert "BUT no head was given for what came after observation 6" in said
+    uncovered = [line for line in said.splitlines() if "covered by no head" in line]
+    assert len(uncovered) == sum(t["seq"] > 6 for t in rows(true_pack, "transitions")) > 0
+    assert "no head" not in checked(true_pack, tmp_path, heads[14])[1]
+
+
+def put(name: str, content: bytes) -> Callable[[Files], None]:
+    return lambda files: files.update({name: content})
+
+
+HOSTILE: dict[str, Callable[[Files], None]] = {
+    "nested JSON": put("transitions.jsonl", b"[" * 200_000),
+    "nested records": edit(
+        "answers", lambda rows: rows[0]["records"][0].update(text="[" * 100_000 + "]" * 100_000)
+    ),
+    "a number of many digits": put("transitions.jsonl", b"9" * 10_000),
+    "a number without end": put("gaps.jsonl", b'{"from_at": 1e999999999}'),
+    "a list": put("observations.jsonl", b"[1, 2]\n"),
+    "null": put("unseen.jsonl", b"null\n"),
+    "no text": put("answers.jsonl", b"\xff\xfe"),
+    "an end that is no number": in_pack(answers_up_to="all"),
+    "what a terminal obeys": edit("gaps", lambda rows: rows[0].update(cause="\x1b[2J\r\nHOLDS\n")),
+    "a name that a terminal obeys": put("a\nHOLDS\x1b[2J", b""),
+    "half a character": edit("gaps", lambda rows: rows[0].update(cause="\ud800")),
+    "a time of no calendar": in_pack(to="2026-13-99T00:00:00.000000Z"),
+    "a digest of another type": edit("observations", lambda rows: rows[0].update(opening_digest=[])),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_pack_that_is_made_to_harm_its_reader_is_broken(
+    true_pack: Files, tmp_path: Path, name: str
+) -> None:
+    files = dict(true_pack)
+    HOSTILE[name](files)
+    code, said = checked(files, tmp_path)
+    assert code == 1
+    assert said.startswith("BROKEN: ")
+    assert said.count("\n") == 1
+    assert said.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("what", ["file_size", "compress_type", "flag_bits"])
+def test_a_zip_that_is_not_as_it_says_is_broken(true_pack: Files, tmp_path: Path, what: str) -> None:
+    """Much larger, packed in a way that nobody knows, or under a password."""
+    path = repacked(true_pack, tmp_path / "pack.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        entry = archive.getinfo("answers.jsonl")
+        setattr(entry, what, {"file_size": 1 << 31, "compress_type": 77, "flag_bits": 1}[what])
+        archive.comment = b"written again"
+    code, said = check(path)
+    assert (code, said.startswith("BROKEN: ")) == (1, True), said
+
+
+def test_a_terminal_without_arrows_does_not_stop_the_checker(true_pack: Files, tmp_path: Path) -> None:
+    path = repacked(true_pack, tmp_path / "pack.zip")
+    done = subprocess.run(
+        [sys.executable, str(CHECKER), str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ACTIVE \\u2192 MAINTENANCE" in done.stdout
+
+
+# What is odd, but true, holds.
+
+
+def test_copies_of_one_region_that_say_the_same_are_one(history: History, tmp_path: Path) -> None:
+    """Ids 3 and 3.0, other spellings of times, unknown fields: none of that makes two."""
+    copy = region(3, created_on="2024-01-01T00:00:00")
+    alike = copy | {"id": 3.0, "created_on": "2024-01-01 00:00:00Z", "news": 1, "has_k8s": copy["has_k8s"]}
+    other = copy | {"keystone": copy["keystone"] | {"state": "NEW"}}
+    history.poll([region(1), copy])
+    history.poll([region(1), copy, alike])
+    history.poll([region(1), copy, other])
+    history.poll([region(1, "NEW"), copy, {"state": "NEW"}])
+    assert [row["rejected"] for row in history.rows("observations")] == [0, 0, 2, 1]
+    for regions in (None, {1}, {3}, {1, 3}):
+        code, said = checked(build(history, regions=regions), tmp_path)
+        assert code == 0, said
+
+
+def test_a_pack_that_begins_when_a_region_is_shown_again_holds(history: History, tmp_path: Path) -> None:
+    history.poll([region(1), region(2)], at=0)
+    history.poll(builders.answer([region(1)]) | {"count": 2}, at=60)
+    history.poll([region(1), region(2, "NEW")], at=120)
+    history.poll([region(1), region(2, "NEW")], at=180)
+    for start in (119, 120, 121):
+        files = build(history, start, 150)
+        code, said = checked(files, tmp_path)
+        assert code == 0, said
+        assert len(rows(files, "transitions")) == (start <= 120)
+
+
+def test_an_answer_in_which_a_region_is_neither_shown_nor_missing_needs_its_record(
+    history: History, tmp_path: Path
+) -> None:
+    """Also where the answer proves no absence: in a pack of one region the observation tells whom it listed."""
+    history.poll([region(1), region(2)], at=0)
+    history.poll(builders.answer([region(1), region(2, "MAINTENANCE")]) | {"count": 3}, at=60)
+    history.poll([region(1), region(2)], at=120)
+    files = build(history, regions={2})
+    assert checked(files, tmp_path)[0] == 0
+    content = rows(files, "answers")
+    for answer in content:
+        for number, record in enumerate(answer["records"]):
+            if "MAINTENANCE" in record.get("text", ""):
+                answer["records"][number] = {"hash": hashlib.sha256(record["text"].encode()).hexdigest()}
+    edit("answers", lambda rows: rows.__setitem__(slice(None), content))(files)
+    edit("transitions", lambda rows: rows.__delitem__(slice(1, None)))(files)
+    code, said = checked(files, tmp_path)
+    assert (code, "observation 2 does not count region 2 as missing" in said) == (1, True)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"not a zip at all"])

@@ -26,8 +26,8 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Collection, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -298,35 +298,90 @@ def shown_regions(records: list[Any], rejected: int) -> Shown:
             copies.setdefault(region_id, []).append(record)
         elif record is not None:
             shown.withheld, refused = "record_without_id", refused + 1
-    doubtful = []
     for region_id, each in copies.items():
-        states = {r["state"] if usable_text(r.get("state")) else None for r in each}
-        if states == {None} or len(states) > 1:
+        state = each[0].get("state")
+        if usable_text(state) and all(meaning(copy) == meaning(each[0]) for copy in each[1:]):
+            shown.states[region_id] = (state, region_id)
+        else:
             shown.named.add(region_id)
             refused += len(each)
-            continue
-        shown.states[region_id] = (states.pop(), region_id)
-        if any(record != each[0] for record in each):
-            doubtful.append(region_id)
-    # Copies may differ in what the collector does not look at: it counted what it refused, and the head covers that.
-    for region_id in sorted(doubtful, key=lambda i: spelled_alike(copies[i])):
-        may_be_hidden = None in records and spelled_alike(copies[region_id])
-        if refused + len(copies[region_id]) <= rejected and not may_be_hidden:
-            refused += len(copies[region_id])
-            shown.named.add(region_id)
-            del shown.states[region_id]
     shown.hides_rejected = None in records and refused < rejected
     return shown
 
 
-def spelled_alike(copies: list[Json]) -> bool:
-    """Whether they have the same values, but for lists and objects, or names that some of them lack."""
-    return all(
-        copy.get(name) == value
-        for copy in copies
-        for name, value in copies[0].items()
-        if name in copy and not isinstance(value, list | dict)
-    )
+def meaning(record: Json) -> list[Any]:
+    """What two copies of one region have to agree in: every documented value, as far as a column can hold it."""
+    parts: list[Any] = [values(record, FIELDS["region"])]
+    for kind in ("keystone", "metrics_database"):
+        given, thing = record.get(f"{kind}_id"), record.get(kind)
+        reference = integer(given)
+        if given is None and isinstance(thing, dict):
+            reference = integer(thing.get("id"))
+        is_none = given is None and thing is None and (kind in record or f"{kind}_id" in record)
+        parts += [reference, reference is None and kind == "metrics_database" and is_none]
+        if (
+            isinstance(thing, dict)
+            and reference is not None
+            and (kind != "keystone" or usable_text(thing.get("state")))
+        ):
+            given_passwords = [thing[n] is not None for n in ("password", "admin_password") if n in thing]
+            parts += [values(thing, FIELDS[kind]), given_passwords[:1]]
+    ddos = record.get("ddos_endpoint")
+    return [*parts, values(ddos if isinstance(ddos, dict) else {}, FIELDS["ddos_endpoint"])]
+
+
+def values(thing: Json, fields: str) -> list[Any]:
+    return [MEANINGS[kind](thing.get(name)) for name, kind in (f.split(":") for f in fields.split())]
+
+
+FIELDS = {
+    "region": "slug:text display_name:text state:text country:text zone:text access_level:text endpoint_type:text "
+    "has_ai:flag has_ai_gpu:flag has_baremetal:flag has_basic_vm:flag has_k8s:flag has_kvm:flag has_sfs:flag "
+    "has_ddos:flag available_volume_types:texts keystone_name:text external_network_id:text "
+    "vlan_physical_network:text novnc_proxy_url:text serial_proxy_url:text spice_proxy_url:text task_id:text "
+    "created_on:time ddos_endpoint_id:integer",
+    "keystone": "url:text state:text username:text keystone_federated_domain_id:text created_on:time id:integer",
+    "metrics_database": "host:text port:integer username:text id:integer",
+    "ddos_endpoint": "id:integer region_id:integer service:text url:text version:text client_ids:integers "
+    "created_on:time updated_at:time",
+}
+GIVEN_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:)(\d\d)(?:[.,](\d+))?\s*(Z|z|[+-]\d\d:?\d\d)?", re.ASCII
+)
+
+
+def as_text(value: Any) -> Any:
+    return value if value == "" or usable_text(value) else None
+
+
+def as_time(value: Any) -> datetime | None:
+    match = GIVEN_TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    day, clock, seconds, fraction, zone = match.groups()
+    is_leap = seconds == "60"
+    text = f"{day}T{clock}{'59' if is_leap else seconds}.{(fraction or '0')[:6]:0<6}{(zone or 'Z').upper()}"
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) + timedelta(seconds=is_leap)
+    except (ValueError, OverflowError):
+        return None
+
+
+def as_set(value: Any, of: Callable[[Any], Any]) -> Any:
+    if not isinstance(value, list):
+        return None
+    kept = {of(item) for item in value if not (isinstance(item, str) and len(item) > 255)} - {None}
+    return kept if kept or not value else None
+
+
+MEANINGS: dict[str, Callable[[Any], Any]] = {
+    "text": as_text,
+    "integer": integer,
+    "flag": lambda value: value if isinstance(value, bool) else None,
+    "time": as_time,
+    "texts": lambda value: as_set(value, as_text),
+    "integers": lambda value: as_set(value, integer),
+}
 
 
 def shown_nested(kind: str, records: list[Any], regions: Shown) -> Shown:
@@ -379,11 +434,12 @@ class History:
         listed: dict[Key, Json],
         unseen: dict[Key, Json],
         is_whole: bool,
+        end: str,
     ) -> None:
         """`only`: ids of a pack of some regions. `listed`, `unseen`: what the pack says, by the observation that first
         showed it, or last did: asked only where a record that is not disclosed leaves it open. `is_whole`: the pack
         begins with the first observation; else the first answer shows what was there before."""
-        self.entity, self.only, self.is_whole = entity, only, is_whole
+        self.entity, self.only, self.is_whole, self.end = entity, only, is_whole, end
         self.listed, self.unseen = listed, unseen
         self.known: dict[int, Known] = {}
         self.changes: list[Json] = []
@@ -437,8 +493,14 @@ class History:
             self.spans.append(old.span)
 
     def _says_unseen(self, entity_id: int, old: Known, row: Json) -> bool:
+        """Whether the pack has it for unseen, rather than for absent; where it says neither, it is as much as it need
+        not say."""
+        if (self.entity, entity_id, row["seq"]) in self.listed:
+            return False
         span = self.unseen.get((self.entity, entity_id, old.row["seq"]))
-        return span is not None and (span["until_seq"] is None or span["until_seq"] > row["seq"])
+        if span is None:
+            return bool(old.row["last_at"] >= self.end)
+        return span["until_seq"] is None or bool(span["until_seq"] > row["seq"])
 
     @staticmethod
     def _end(old: Known | None, row: Json) -> None:
@@ -640,7 +702,7 @@ def check(path: Path, heads: list[str]) -> list[str]:
     histories = []
     for kind in KINDS if only is None else KINDS[:1]:
         steps = [(row, shown[row["payload"]][kind]) for row in applied]
-        histories.append(History(kind, steps, only, listed, unseen_by, is_whole))
+        histories.append(History(kind, steps, only, listed, unseen_by, is_whole, end))
     check_transitions(listed, histories, start, end)
     check_unseen(unseen, histories, rows, up_to, start, end)
     check_gaps(list(lines(files, "gaps.jsonl", GAP)), rows, start, end)
