@@ -511,11 +511,17 @@ class History:
     def _excluding(self, entity_id: int, now: Json) -> Json | None:
         """The last complete answer that proves that it was absent."""
         listed = self.listed.get((self.entity, entity_id, now["seq"]))
+        perhaps = None
         for row, shown in reversed(self.without):
             if entity_id in shown.named or entity_id in shown.states:
                 continue
-            # A hidden record may be of this region: the pack says which answer it was.
-            if not shown.hides_rejected or listed is None or listed["not_before"] == row["last_asked_at"]:
+            if not shown.hides_rejected:
+                return perhaps or row
+            # A hidden record may be of this region: the pack says which answer it was. Where it does not say that it
+            # appeared, it may do so as late as can be.
+            if listed is None:
+                perhaps = perhaps or row
+            elif listed["not_before"] == row["last_asked_at"]:
                 return row
         return None
 
