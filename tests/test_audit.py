@@ -457,3 +457,196 @@ def test_reading_is_all_that_a_verification_does(told: History) -> None:
     assert {name: told.rows(name) for name in metadata.tables} == before
     with reading(told.engine) as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(observations)) == 18
+
+
+# With the schema in the forger's hand, too
+
+
+def without_keys(engine: sa.Engine, table: str) -> None:
+    """The table as it was, but no key keeps rows apart, and any column may be empty."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            columns = connection.exec_driver_sql(f"PRAGMA table_info({table})").all()
+            for statement in (
+                "PRAGMA legacy_alter_table = ON",
+                f"CREATE TABLE other ({', '.join(f'{c[1]} {c[2]}' for c in columns)})",
+                f"INSERT INTO other SELECT * FROM {table}",
+                f"DROP TABLE {table}",
+                f"ALTER TABLE other RENAME TO {table}",
+            ):
+                connection.exec_driver_sql(statement)
+        else:
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT pk_{table} CASCADE")
+            connection.exec_driver_sql(f"ALTER TABLE {table} ALTER COLUMN source_id DROP NOT NULL")
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS uq_observers_who")
+
+
+def rewrite_schema(engine: sa.Engine, table: str, old: str, new: str) -> None:
+    """SQLite lets its schema be written like a table."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA writable_schema = ON")
+        changed = connection.execute(
+            sa.text(
+                "UPDATE sqlite_master SET sql = replace(sql, :old, :new) WHERE name = :name AND sql LIKE :like"
+            ),
+            {"old": old, "new": new, "name": table, "like": f"%{old}%"},
+        )
+        assert changed.rowcount == 1
+        version = connection.exec_driver_sql("PRAGMA schema_version").scalar_one()
+        connection.exec_driver_sql(
+            f"PRAGMA schema_version = {version + 1}"
+        )  # other connections read it again
+        connection.commit()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("table", ["state_transitions", "regions", "observations", "payloads", "observers"])
+def test_a_row_that_stands_there_twice_is_found(told: History, forger: sa.Engine, table: str) -> None:
+    """The newest observation, above all: no digest follows it."""
+    without_keys(forger, table)
+    row = rows_of(forger, table)[-1]
+    insert(forger, table, row)
+    found = check(told)
+    assert found.verdict == "altered"
+    assert any("more than once" in b.why for b in found.breaks), found.breaks
+    if table == "state_transitions":
+        assert rebuild(told.engine, "gcore").different == 1
+        assert check(told).verdict == "good"
+
+
+def test_a_source_that_stands_there_twice_is_found(told: History, forger: sa.Engine) -> None:
+    with forger.begin() as connection:
+        if forger.dialect.name != "sqlite":
+            connection.exec_driver_sql("ALTER TABLE sources DROP CONSTRAINT uq_sources_name")
+        else:
+            connection.exec_driver_sql("DROP INDEX IF EXISTS uq_sources_name")
+    if forger.dialect.name == "sqlite":
+        with forger.begin() as connection:
+            columns = connection.exec_driver_sql("PRAGMA table_info(sources)").all()
+            for statement in (
+                "PRAGMA legacy_alter_table = ON",
+                f"CREATE TABLE other ({', '.join(f'{c[1]} {c[2]}' for c in columns)})",
+                "INSERT INTO other SELECT * FROM sources",
+                "DROP TABLE sources",
+                "ALTER TABLE other RENAME TO sources",
+            ):
+                connection.exec_driver_sql(statement)
+    with forger.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE more AS SELECT * FROM sources WHERE id = 1")
+        connection.exec_driver_sql("UPDATE more SET id = 7")
+        connection.exec_driver_sql("INSERT INTO sources SELECT * FROM more")
+    assert any(b.table == "sources" for b in verify_database(told.engine))
+    url = told.engine.url.render_as_string(hide_password=False)
+    said = collector("audit", "verify", database_url=url)
+    assert (said.code, "Traceback" in said.err) == (1, False), said
+
+
+def test_rows_of_no_source_at_all_are_found(told: History, forger: sa.Engine) -> None:
+    without_keys(forger, "state_transitions")
+    insert(forger, "state_transitions", rows_of(forger, "state_transitions")[0] | {"source_id": None})
+    assert any(
+        b.table == "state_transitions" and b.key == {"source_id": None} for b in verify_database(told.engine)
+    )
+
+
+def test_a_time_that_is_spelled_otherwise_is_found(told: History, forger: sa.Engine) -> None:
+    """It reads the same, but compares as another text."""
+    if forger.dialect.name != "sqlite":
+        with forger.begin() as connection:
+            connection.exec_driver_sql("UPDATE observations SET first_at = '-infinity' WHERE seq = 3")
+        found = check(told)
+        assert (found.verdict, "can't be read" in found.breaks[0].why) == ("altered", True)
+        return
+    for table, column in (("observations", "first_at"), ("observers", "first_used_at")):
+        rewrite_schema(forger, table, f"{column} GLOB", f"1 OR {column} GLOB")
+        row = rows_of(forger, table)[0]
+        with edited(forger, table, row, **{column: row[column].replace("T", " ")}):
+            found = check(told)
+            assert (found.verdict, found.breaks[0].why) == ("altered", "the time is spelled otherwise")
+
+
+def test_columns_that_compare_otherwise_are_found(told: History, forger: sa.Engine) -> None:
+    """Values are as they were, but a question does not find them."""
+    if forger.dialect.name == "sqlite":
+        rewrite_schema(forger, "regions", "keystone_id BIGINT", "keystone_id BLOB")
+        rewrite_schema(forger, "keystones", "state TEXT", "state TEXT COLLATE NOCASE")
+        (row, *_) = rows_of(forger, "regions")
+        write(forger, "regions", row, {"keystone_id": str(row["keystone_id"])})
+        expected = ["keystone_id of regions is blob, not bigint", "keystones compares text in another way"]
+    else:
+        with forger.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE unseen ENABLE ROW LEVEL SECURITY")
+            connection.exec_driver_sql('ALTER TABLE schema_drift ALTER COLUMN detail TYPE text COLLATE "C"')
+            connection.exec_driver_sql("ALTER TABLE rejected_records ALTER COLUMN reason TYPE varchar(90)")
+        expected = [
+            "unseen does not show every row to everybody",
+            "detail of schema_drift is text of another collation",
+            "reason of rejected_records is character varying(90), not text",
+        ]
+    said = [b.why for b in verify_database(told.engine)]
+    assert [e for e in expected if not any(e in text for text in said)] == [], said
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("sources", "derivation_revision", "abc"),
+        ("sources", "newest_seq", "abc"),
+        ("observations", "polls", 1.5),
+        ("observations", "polls", "many"),
+        ("observations", "missing", "[" * 100_000),
+        ("observations", "message", sa.text("CAST(x'ff41' AS TEXT)")),
+        ("regions", "slug", sa.text("CAST(x'ff41' AS TEXT)")),
+    ],
+)
+def test_what_no_reader_expects_is_a_finding_and_no_accident(
+    told: History, forger: sa.Engine, table: str, column: str, value: Any
+) -> None:
+    raw = as_stored(metadata.tables[table])
+    if forger.dialect.name == "sqlite":
+        own = raw.c["id" if table == "sources" else "source_id"] == 1
+        newest = [raw.c.seq == 16] if table == "observations" else []
+        with forger.begin() as connection:
+            connection.execute(sa.update(raw).where(own, *newest).values({column: value}))
+    else:
+        with forger.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE region_versions SET valid_to = 'infinity' WHERE valid_to IS NULL"
+            )
+    assert check(told).verdict == "altered"
+
+
+def test_the_newest_observation_can_not_be_stretched_over_its_day(told: History, forger: sa.Engine) -> None:
+    row = rows_of(forger, "observations")[-1]
+    newest = next(r for r in rows_of(forger, "observations") if r["seq"] == 16)
+    assert row["source_id"] == 1
+    later = told.row("observations", source_id=1, seq=16)["last_at"] + timedelta(days=1)
+    raw = as_stored(metadata.tables["observations"])
+    value = later if forger.dialect.name != "sqlite" else newest["last_at"].replace("-01T", "-02T")
+    with forger.begin() as connection:
+        connection.execute(sa.update(raw).where(raw.c.source_id == 1, raw.c.seq == 16).values(last_at=value))
+    (broken,) = check(told).breaks
+    assert (broken.field, broken.why) == ("last_at", "a stretch ends with its day")
+
+
+def test_a_source_without_a_head_is_said_to_have_none(told: History, forger: sa.Engine) -> None:
+    """And where evidence was edited, nothing is said of what stands before a head."""
+    head = check(told).head or ""
+    url = told.engine.url.render_as_string(hide_password=False)
+    said = collector("audit", "verify", "--head", head, database_url=url)
+    assert said.out.count("BUT none of the heads that were given is of this source") == 1
+    assert "observation 16, and nothing before it was edited" in said.out
+    (row,) = [r for r in rows_of(forger, "observations") if r["seq"] == 3]
+    write(forger, "observations", row, {"message": "all was well"})
+    said = collector("audit", "verify", "--head", head, database_url=url)
+    assert said.code == 1
+    assert "observation 16\n" in said.out
+    assert "nothing before it was edited" not in said.out
+
+
+def test_a_database_that_writes_times_in_another_style_is_read(told: History, forger: sa.Engine) -> None:
+    if forger.dialect.name != "sqlite":
+        with forger.begin() as connection:
+            connection.exec_driver_sql(f"ALTER DATABASE {forger.url.database} SET DateStyle = 'SQL, DMY'")
+    told.engine.dispose()
+    assert check(told).verdict == "good"

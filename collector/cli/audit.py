@@ -132,7 +132,7 @@ def verify(context: click.Context, heads: tuple[str, ...], source: str | None, f
     for broken in damage:
         click.echo(_in_words(broken))
     for each in found:
-        _tell(each)
+        _tell(each, wanted)
     for digest in lost:
         click.echo(
             f"head {digest}: no observation has it; the history is not the one that this head was taken of"
@@ -157,7 +157,7 @@ def _digests(given: tuple[str, ...]) -> tuple[str, ...]:
     return wanted
 
 
-def _tell(found: Verification) -> None:
+def _tell(found: Verification, asked: tuple[str, ...]) -> None:
     checked = f"{found.observations} observations of {found.polls} polls, {found.payloads} answers"
     if found.derived_rows is not None:
         checked += f", {found.derived_rows} derived rows"
@@ -173,7 +173,10 @@ def _tell(found: Verification) -> None:
     if found.derived_rows is None:
         click.echo("  the evidence is broken, so what follows from it was not compared")
     for digest, seq in found.heads.items():
-        click.echo(f"  head {digest}: observation {seq}, and nothing before it was edited")
+        is_whole = found.derived_rows is not None
+        click.echo(f"  head {digest}: observation {seq}" + ", and nothing before it was edited" * is_whole)
+    if asked and not found.heads and found.verdict != "altered":
+        click.echo("  BUT none of the heads that were given is of this source: it may have been made anew")
     click.echo(f"  head now: {found.head or 'none yet'}")
 
 

@@ -150,7 +150,7 @@ def _in_words(difference: Difference) -> str:
         f"{name}: stored {show(stored) or 'NULL'}, derived {show(derived) or 'NULL'}"
         for name, stored, derived in difference.fields()
     ]
-    return f"{where}: {'; '.join(fields)}"
+    return f"{where}: {'; '.join(fields) or 'stands there more than once'}"
 
 
 @db.command()

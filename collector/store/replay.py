@@ -71,11 +71,12 @@ def source_names(connection: sa.Connection) -> list[str]:
 def source_id_of(connection: sa.Connection, source: str) -> int:
     found = connection.execute(
         sa.select(sources.c.id, sources.c.derivation_revision).where(sources.c.name == source)
-    ).one_or_none()
+    ).first()
     if found is None:
-        known = ", ".join(source_names(connection))
+        known = ", ".join(str(name) for name in source_names(connection))
         raise UsageError(f"there is no source {source!r}; known are: {known or 'none yet'}")
-    if found.derivation_revision > DERIVATION_REVISION:
+    revision = found.derivation_revision
+    if isinstance(revision, int) and revision > DERIVATION_REVISION:
         raise SchemaError(
             f"the history of source {source!r} was derived by a newer version (revision {found.derivation_revision}, "
             f"this one has {DERIVATION_REVISION}); update this collector"
@@ -179,6 +180,7 @@ def compare(live: sa.Connection, scratch: sa.Connection, source_id: int, done: i
         ours, theirs = sa.select(table), sa.select(stored)
         scratch.execute(sa.insert(lacking).from_select(names, ours.except_(theirs)))
         scratch.execute(sa.insert(surplus).from_select(names, theirs.except_(ours)))
+        _add_copies(scratch, table, stored)
         rows += scratch.scalar(sa.select(sa.func.count()).select_from(table)) or 0
         sides = [
             sa.select(*(side.c[k] for k in keys_of(table)))
@@ -191,6 +193,21 @@ def compare(live: sa.Connection, scratch: sa.Connection, source_id: int, done: i
     return Comparison(done, rows, different, tuple(examples))
 
 
+def _add_copies(scratch: sa.Connection, table: sa.Table, stored: sa.Table) -> None:
+    """Rows that stand there more than once, where the key's constraint is gone: all of them differ."""
+    keys = [stored.c[k] for k in keys_of(table)]
+    count = sa.select(sa.func.count()).select_from
+    distinct = sa.select(*keys).distinct().subquery()
+    if scratch.scalar(count(stored)) == scratch.scalar(count(distinct)):
+        return
+    twice = sa.select(*keys).group_by(*keys).having(sa.func.count() > 1).subquery()
+    for side, into in ((table, LACKING[table]), (stored, SURPLUS[table])):
+        same_key = [side.c[k] == twice.c[k] for k in keys_of(table)]
+        copies = sa.select(side).distinct().where(sa.exists().where(*same_key))
+        names = [c.name for c in table.columns]
+        scratch.execute(sa.insert(into).from_select(names, copies.except_(sa.select(into))))
+
+
 def keys_of(table: sa.Table) -> list[str]:
     """Names of the primary key's columns."""
     return [c.name for c in table.primary_key.columns]
@@ -200,7 +217,7 @@ def _difference(scratch: sa.Connection, table: sa.Table, key: tuple[Any, ...]) -
     named = dict(zip(keys_of(table), key, strict=True))
 
     def row(side: sa.Table) -> dict[str, Any] | None:
-        found = scratch.execute(sa.select(as_stored(side)).filter_by(**named)).mappings().one_or_none()
+        found = scratch.execute(sa.select(as_stored(side)).filter_by(**named)).mappings().first()
         return None if found is None else dict(found)
 
     return Difference(table.name, named, row(STORED[table]), row(table))

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -23,7 +25,15 @@ from collector.errors import IntegrityError
 from collector.gcore.jsontext import CANONICAL_VERSION
 from collector.gcore.payload import stored_document
 from collector.store import chain
-from collector.store.engine import integrity_errors, list_text, reading
+from collector.store.engine import (
+    UtcTime,
+    integrity_errors,
+    is_unreadable,
+    list_text,
+    reading,
+    shape_errors,
+    time_text,
+)
 from collector.store.replay import (
     BATCH,
     Comparison,
@@ -36,6 +46,8 @@ from collector.store.replay import (
 from collector.store.tables import DERIVATION_REVISION, metadata, observations, observers, payloads, sources
 
 Verdict = Literal["good", "stale", "altered"]
+MAX_CANONICAL = 1 << 27
+"""Bytes: more than the canonical form of the longest answer that is read."""
 MAX_BREAKS = 10
 """So many are told, the first ones."""
 
@@ -124,25 +136,36 @@ def verify_source(
     no such source, SchemaError where a newer version derived its history.
     """
     source_id = source_id_of(live, source)
-    row = live.execute(sa.select(sources).where(sources.c.id == source_id)).one()
+    s = sources.c
+    query = sa.select(s.newest_seq, s.derivation_revision).where(s.id == source_id)
+    row = live.execute(query).first()
+    assert row is not None  # noqa: S101 - its id was just found
     found = _Findings(heads)
-    _check_chain(live, source_id, source, row.newest_seq, found)
+    for name, value in row._mapping.items():
+        if type(value) is not int:
+            found.add("sources", {"name": source}, "no whole number", name, value)
+    with _readable("observations", found):
+        _check_chain(live, source_id, source, row.newest_seq, found)
     answers = _count(live, payloads, source_id)
-    steps = answers + row.newest_seq
+    steps = answers + found.observations
 
     def after(done: int, _: int) -> None:
         if progress:
             progress(answers + done, steps)
 
-    for number, _ in enumerate(_check_payloads(live, source_id, found)):
-        if progress:
-            progress(number + 1, steps)
-    comparison = None if found.breaks else _check_derived(live, source_id, found, after)
-    is_older = row.derivation_revision < DERIVATION_REVISION
+    with _readable("payloads", found):
+        for number, _ in enumerate(_check_payloads(live, source_id, found)):
+            if progress:
+                progress(number + 1, steps)
+    comparison = None
+    if not found.breaks:
+        with _readable("(derived tables)", found):
+            comparison = _check_derived(live, source_id, found, after)
+    is_older = comparison is not None and row.derivation_revision < DERIVATION_REVISION
     verdict: Verdict = "good"
     if found.breaks or (comparison and comparison.different):
         verdict = "altered"
-    if is_older and comparison:
+    if is_older:
         verdict = "stale"
     return Verification(
         source=source,
@@ -158,22 +181,42 @@ def verify_source(
     )
 
 
+@contextmanager
+def _readable(table: str, found: _Findings) -> Iterator[None]:
+    """A value that can't even be read is a finding."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if not is_unreadable(error):
+            raise
+        found.add(table, {}, f"a value can't be read: {error.orig}")
+
+
 def verify_database(engine: sa.Engine) -> list[Break]:
     """What is wrong with the database as a whole: damage, and rows of sources that do not exist."""
     found = _Findings(())
     with reading(engine) as connection:
         for text in integrity_errors(connection, metadata, thorough=True):
             found.add("(database)", {}, text)
-        known = sa.select(sources.c.id)
+        for text in shape_errors(connection, metadata):
+            found.add("(database)", {}, text)
+        there = set(sa.inspect(connection).get_table_names())
+        for name in ("id", "name"):
+            column = sources.c[name]
+            for value in connection.scalars(sa.select(column).group_by(column).having(sa.func.count() > 1)):
+                found.add("sources", {name: value}, "this row stands there more than once")
         for table in metadata.sorted_tables:
-            if "source_id" in table.c and table.name in sa.inspect(connection).get_table_names():
-                strange = sa.select(table.c.source_id).where(table.c.source_id.not_in(known)).distinct()
+            if "source_id" in table.c and table.name in there:
+                is_known = sa.exists().where(sources.c.id == table.c.source_id)
+                strange = sa.select(table.c.source_id).where(~is_known).distinct()
                 for source_id in connection.scalars(strange):
                     found.add(table.name, {"source_id": source_id}, "rows of a source that does not exist")
     return found.breaks
 
 
 # 1. The chain
+
+_TIMES = tuple(c.name for c in observations.columns if isinstance(c.type, UtcTime))
 
 
 def _check_chain(live: sa.Connection, source_id: int, source: str, newest: int, found: _Findings) -> None:
@@ -182,6 +225,7 @@ def _check_chain(live: sa.Connection, source_id: int, source: str, newest: int, 
         sa.select(
             observations,
             sa.type_coerce(o.missing, sa.Text).label("missing_text"),
+            *(sa.type_coerce(o[name], sa.Text).label(f"{name}_text") for name in _TIMES),
             *(who[name] for name in chain.OBSERVER),
             payloads.c.address,
         )
@@ -198,6 +242,8 @@ def _check_chain(live: sa.Connection, source_id: int, source: str, newest: int, 
             while expected < row["seq"] and len(found.breaks) < MAX_BREAKS:
                 found.add("observations", {"seq": expected}, "this row is missing")
                 expected, previous = expected + 1, ""
+            if row["seq"] < expected:
+                found.add("observations", {"seq": row["seq"]}, "this row stands there more than once")
             _check_observation(dict(row), source, previous, row["seq"] == newest, found)
             first_used.setdefault(row["observer_id"], row["first_asked_at"])
             found.observations += 1
@@ -206,11 +252,11 @@ def _check_chain(live: sa.Connection, source_id: int, source: str, newest: int, 
             if found.head in found.asked:
                 found.heads[found.head] = row["seq"]
             expected, previous = row["seq"] + 1, row["digest"] or ""
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
         key = {"seq": expected}
         found.add("observations", key, f"this row, or one soon after it, can't be read: {error}")
         return
-    if expected != newest + 1:
+    if type(newest) is int and expected != newest + 1:
         why = "not the number of the newest observation"
         found.add("sources", {"name": source}, why, "newest_seq", newest, expected - 1)
     _check_observers(live, source_id, first_used, found)
@@ -235,8 +281,17 @@ def _check_observation(
     check("opening_digest", opening, f"one of these was edited: {', '.join(chain.OPENING)}, or who looked")
     if row["missing"] is not None:
         check("missing_text", list_text(row["missing"]), "the list is spelled otherwise")
+    for name in _TIMES:
+        if isinstance(row[f"{name}_text"], str):  # SQLite
+            check(f"{name}_text", time_text(row[name]), "the time is spelled otherwise")
+    for name in chain.CLOSING:
+        if not isinstance(row[name], int | datetime):
+            found.add("observations", key, "no whole number", name, row[name])
     if is_newest:
         check("digest", None, "the newest observation is open")
+        day = row["first_at"].date()
+        if row["last_at"].date() != day:  # no digest covers it yet, but that much is sure
+            found.add("observations", key, "a stretch ends with its day", "last_at", row["last_at"], day)
     else:
         closing = chain.closing_digest(row)
         check("digest", closing, f"one of these was edited: {', '.join(chain.CLOSING)}")
@@ -248,8 +303,9 @@ def _check_observers(
     live: sa.Connection, source_id: int, first_used: Mapping[int, Any], found: _Findings
 ) -> None:
     """Observers count from 1 in the order of their first poll, and each has looked."""
+    raw = sa.type_coerce(observers.c.first_used_at, sa.Text).label("first_used_text")
     rows = live.execute(
-        sa.select(observers).where(observers.c.source_id == source_id).order_by(observers.c.id)
+        sa.select(observers, raw).where(observers.c.source_id == source_id).order_by(observers.c.id)
     )
     order = {observer_id: number for number, observer_id in enumerate(first_used, 1)}
     for row in rows.mappings():
@@ -263,6 +319,9 @@ def _check_observers(
         elif row["first_used_at"] != first_used[row["id"]]:
             why = "not when this observer's first poll asked"
             found.add("observers", key, why, "first_used_at", row["first_used_at"], first_used[row["id"]])
+        elif row["first_used_text"] not in (row["first_used_at"], time_text(row["first_used_at"])):
+            why = "the time is spelled otherwise"
+            found.add("observers", key, why, "first_used_at", row["first_used_text"], row["first_used_at"])
 
 
 # 2. The answers
@@ -288,7 +347,7 @@ def _check_payload(row: Mapping[str, Any], found: _Findings) -> None:
         found.add("payloads", key, "no observation has this answer")
     try:
         unpacker = zlib.decompressobj()
-        text = unpacker.decompress(row["body"]) + unpacker.flush()
+        text = unpacker.decompress(row["body"], MAX_CANONICAL)
         document = stored_document(text)
         canonical = document.canonical()
     except (ValueError, TypeError, KeyError, AttributeError, zlib.error, RecursionError):
@@ -326,6 +385,8 @@ def _check_derived(
         elif example.derived is None:
             why = "this row does not follow from the evidence"
             found.add(example.table, example.key, why, stored=example.stored)
+        elif not example.fields():
+            found.add(example.table, example.key, "this row stands there more than once")
         for name, stored, derived in example.fields():
             found.add(example.table, example.key, "not what the evidence says", name, stored, derived)
     return comparison
