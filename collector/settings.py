@@ -111,7 +111,8 @@ class Source(BaseModel):
 def shown_path(path: Path) -> str:
     """A path, unless it may be the secret itself, given where the name of a file belongs."""
     with suppress(OSError, ValueError):
-        if path.exists() or (path.name != str(path) and path.parent.is_dir()):
+        is_in_a_folder = path.name != str(path) and path.parent.is_dir()
+        if is_in_a_folder or path.suffix in (".toml", ".key", ".txt") or path.exists():
             return str(path)
     return "(not shown: neither the file nor a folder of it exists; is it the key itself?)"
 
