@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -12,6 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from collector.store import chain
+from collector.store import replay as replaying
+from collector.store import verify as verifying
 from collector.store.engine import reading
 from collector.store.rebuild import rebuild
 from collector.store.replay import as_stored, compare, keys_of, replay, scratch_database
@@ -650,3 +653,23 @@ def test_a_database_that_writes_times_in_another_style_is_read(told: History, fo
             connection.exec_driver_sql(f"ALTER DATABASE {forger.url.database} SET DateStyle = 'SQL, DMY'")
     told.engine.dispose()
     assert check(told).verdict == "good"
+
+
+def test_memory_does_not_grow_with_the_history(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (replaying, verifying):
+        monkeypatch.setattr(module, "BATCH", 20)
+
+    def peak_of(polls: int) -> int:
+        while len(history.outcomes()) < polls:
+            for number in range(20):
+                history.poll([region(1, f"STATE-{number}"), region(2)])
+        tracemalloc.start()
+        try:
+            assert check(history).observations == polls
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak_of(20)  # what is made once, like compiled statements
+    short = peak_of(40)
+    assert peak_of(200) < 1.2 * short
