@@ -29,7 +29,7 @@ import sqlalchemy as sa
 from collector.poll import PollResult
 from collector.store import lease
 from collector.store.engine import open_engine
-from collector.store.tables import DERIVED, observations
+from collector.store.tables import DERIVED, observations, unseen
 from collector.store.verify import verify, verify_database
 from tests.builders import MISSING, answer, keystone, metrics_database, region
 from tests.conftest import new_database
@@ -369,10 +369,17 @@ MAY_DIFFER = {
 
 
 def without_repeats(rows: Contents) -> Contents:
-    """What a repeated poll must not change: all that is derived, and the observations but for their counters."""
-    stays = [number for number, column in enumerate(observations.columns) if column.name not in MAY_DIFFER]
+    """What a repeated poll must not change: all that is derived, and the observations but for their counters.
+
+    `unseen.from_at` is such a counter: when the newest poll that showed the entity was answered.
+    """
+
+    def but(table: sa.Table, names: Collection[str]) -> list[tuple[Any, ...]]:
+        stays = [number for number, column in enumerate(table.columns) if column.name not in names]
+        return [tuple(row[n] for n in stays) for row in rows[table.name]]
+
     found = {table.name: rows[table.name] for table in DERIVED}
-    return found | {"observations": [tuple(row[n] for n in stays) for row in rows["observations"]]}
+    return found | {"observations": but(observations, MAY_DIFFER), "unseen": but(unseen, ("from_at",))}
 
 
 def shoot(warm: Warm, url: str, undisturbed: Undisturbed, boundary: Boundary) -> None:
