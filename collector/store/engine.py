@@ -269,7 +269,8 @@ def _open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
         options = connection.get_execution_options()
         writes = options.get("writes") or options.get("migrates")
         if writes:
-            connection.exec_driver_sql(f"PRAGMA busy_timeout = {_lock_milliseconds(options)}")
+            raw: Any = connection.connection.dbapi_connection
+            raw.execute(f"PRAGMA busy_timeout = {_lock_milliseconds(options)}").close()
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     if path is not None:
