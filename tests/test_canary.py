@@ -27,6 +27,7 @@ from typing import Any, get_args
 
 import pytest
 import sqlalchemy as sa
+import structlog
 
 from collector import logs
 from collector.errors import CollectorError, SettingsError
@@ -536,6 +537,7 @@ def harmed(shared_engine: sa.Engine, tmp_path_factory: pytest.TempPathFactory) -
         sources += [(LEAKS[0], usual.model_copy(update={"api_key": None}))]
         for number, (step, source) in enumerate(sources):
             logs.configure(terminal=bool(number % 2))
+            structlog.configure(cache_logger_on_first_use=False)  # later tests capture what is logged
             # Equal failures of one observer share a row, and the message of the first.
             runner.source = source.model_copy(update={"auth_scheme": f"scheme{number % 2}"})
             server.turn_to(step)
@@ -557,6 +559,7 @@ def harmed(shared_engine: sa.Engine, tmp_path_factory: pytest.TempPathFactory) -
             each.close()
         engine.dispose()
         root.handlers[:], root.level = before
+        structlog.reset_defaults()
         assert all("proxy-authorization" in request.headers for request in server.requests)
         server.turn_to(reply(body=POISON))
         yield Harmed(url.render_as_string(hide_password=False), server, said.getvalue(), "\n".join(shown))
