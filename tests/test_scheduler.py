@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from collector.service import schedule as schedule_module
 from collector.service.runtime import STUCK_EXIT_CODE
 from collector.service.schedule import Schedule
-from collector.simulator.server import Simulator
+from collector.simulator.server import Fault, Simulator
 from tests import test_service
 from tests.builders import answer, body, region
 from tests.loopback import Peer, Server, reply
@@ -122,8 +122,11 @@ def test_polls_that_come_due_while_one_still_waits_to_be_written_are_skipped_and
 ) -> None:
     service = start(sqlite_url, base_url=simulator.base_url)
     service.until("poll")
+    # Neither an answer nor a lock alone is waited for until the next poll is due.
+    simulator.misbehave(Fault("delay", seconds=0.85))
     with outage(sqlite_url):
         service.until("poll_skipped", 2, source="gcore")
+    simulator.misbehave(None)
     service.until_polled(3)
     assert service.stop() == 0
     assert service.lines("poll_skipped")[0]["why"] == "the poll before has not ended"

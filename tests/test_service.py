@@ -1213,7 +1213,8 @@ def test_a_holder_on_another_host_is_replaced_only_when_its_lease_has_run_out(
     first = start(postgresql_url, base_url=simulator.base_url)
     first.until("poll")
     first.kill()
-    set_sources(postgresql_url, lease_owner=ELSEWHERE, lease_expires_at=utc_now() + timedelta(hours=1))
+    renewed = utc_now() + timedelta(seconds=lease.LONGEST_SECONDS - 1)
+    set_sources(postgresql_url, lease_owner=ELSEWHERE, lease_expires_at=renewed)
     second = start(postgresql_url, base_url=simulator.base_url)
     (standby,) = second.until("not_written")
     assert ELSEWHERE in standby["error"]
