@@ -15,6 +15,7 @@ import click
 from collector.cli.common import (
     as_json,
     format_option,
+    object_option,
     open_existing,
     open_for_questions,
     print_rows,
@@ -75,14 +76,7 @@ def head(context: click.Context, source: str | None, format_: str) -> None:
     help="A head that was kept outside the database; can be given several times.",
 )
 @source_option
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="json: one object with everything that was checked.",
-)
+@object_option("json: one object with everything that was checked.")
 @click.pass_context
 def verify(context: click.Context, heads: tuple[str, ...], source: str | None, format_: str) -> None:
     """Check digests and answers, derive all history again, and compare. Writes nothing.
@@ -103,13 +97,11 @@ def verify(context: click.Context, heads: tuple[str, ...], source: str | None, f
     wanted = _digests(heads)
     engine = open_existing(context)
     with reading(engine) as connection:
-        known = source_names(connection)
+        names = source_names(connection, source)
         has_views = views.are_current(connection)
-    if source is not None and source not in known:
-        raise UsageError(f"there is no source {source!r}; known are: {', '.join(known) or 'none yet'}")
     damage = verify_database(engine)
     found: list[Verification] = []
-    for name in [source] if source else known:
+    for name in names:
         with progress_bar(name) as progress:
             found.append(verify(engine, name, heads=wanted, progress=progress))
     engine.dispose()
@@ -267,12 +259,12 @@ def pack(
     if not path.parent.is_dir():
         raise UsageError(f"the folder {path.parent} does not exist")
     with open_for_questions(context, source) as connection:
-        known = source_names(connection)
-        if source is None and len(known) != 1:
+        known = source_names(connection, source)
+        if len(known) != 1:
             raise UsageError(
                 f"a pack is about one source; add --source with one of: {', '.join(known) or 'none yet'}"
             )
-        name = source or known[0]
+        (name,) = known
         ids = {region_id for text in regions for _, region_id in find_region(connection, text, name)}
         with progress_bar(name) as progress:
             packed, verified = build(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from collector.errors import SchemaError, SettingsError, UsageError
+from collector.errors import SchemaError, SettingsError
 from collector.reports.words import show_time
 
 if TYPE_CHECKING:
@@ -24,16 +24,20 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+def _format_option(formats: Sequence[str], text: str) -> Callable[[F], F]:
+    return click.option(
+        "--format", "format_", type=click.Choice(formats), default="table", show_default=True, help=text
+    )
+
+
 def format_option(function: F) -> F:
     """`--format table|json|csv`, everywhere alike."""
-    return click.option(
-        "--format",
-        "format_",
-        type=click.Choice(["table", "json", "csv"]),
-        default="table",
-        show_default=True,
-        help="json and csv have all fields.",
-    )(function)
+    return _format_option(["table", "json", "csv"], "json and csv have all fields.")(function)
+
+
+def object_option(text: str) -> Callable[[F], F]:
+    """`--format table|json`, where the answer is one object and no rows; `text`: what the object holds."""
+    return _format_option(["table", "json"], text)
 
 
 class Word(click.ParamType[str]):
@@ -93,9 +97,7 @@ def open_for_questions(context: click.Context, source: str | None = None) -> Ite
 
     engine = open_existing(context)
     with reading(engine) as connection:
-        known = source_names(connection)
-        if source is not None and source not in known:
-            raise UsageError(f"there is no source {source!r}; known are: {', '.join(known) or 'none yet'}")
+        source_names(connection, source)
         yield connection
     engine.dispose()
 

@@ -125,7 +125,7 @@ def rebuild(context: click.Context, check_only: bool, source: str | None) -> Non
 
     engine = open_existing(context) if check_only else open_for_writing(context)
     with reading(engine) as connection:
-        names = [source] if source else source_names(connection)
+        names = source_names(connection, source)
     different = 0
     for name in names:
         with progress_bar(name) as progress:

@@ -13,6 +13,7 @@ from collector.cli.common import (
     Word,
     as_json,
     format_option,
+    object_option,
     open_for_questions,
     print_rows,
     show,
@@ -154,14 +155,7 @@ def _echo_times(since: datetime | None, until: datetime | None) -> None:
 @click.command()
 @click.argument("transition")
 @source_option
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Output.",
-)
+@object_option("Output.")
 @click.pass_context
 def explain(context: click.Context, transition: str, source: str | None, format_: str) -> None:
     """Why a transition is believed, and how sure it is: TRANSITION is as `collector transitions` lists it.
@@ -216,14 +210,7 @@ def explain(context: click.Context, transition: str, source: str | None, format_
     "--region", type=Word(), metavar="REGION", help="Only this region's record: id, slug or display name."
 )
 @source_option
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="json: one object with the observation and the answer.",
-)
+@object_option("json: one object with the observation and the answer.")
 @click.pass_context
 def evidence(context: click.Context, seq: int, region: str | None, source: str | None, format_: str) -> None:
     """What was seen: an observation, and the answer behind it as it was stored.

@@ -63,18 +63,22 @@ class Comparison:
     """The first differences, at most ten."""
 
 
-def source_names(connection: sa.Connection) -> list[str]:
-    """All sources that the database knows, by id."""
-    return list(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
+def source_names(connection: sa.Connection, only: str | None = None) -> list[str]:
+    """All sources that the database knows, by id, or `only` this one. Raises UsageError where it is unknown."""
+    known = list(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
+    if only is None:
+        return known
+    if only not in known:
+        names = ", ".join(str(name) for name in known)
+        raise UsageError(f"there is no source {only!r}; known are: {names or 'none yet'}")
+    return [only]
 
 
 def source_id_of(connection: sa.Connection, source: str) -> int:
-    found = connection.execute(
-        sa.select(sources.c.id, sources.c.derivation_revision).where(sources.c.name == source)
-    ).first()
-    if found is None:
-        known = ", ".join(str(name) for name in source_names(connection))
-        raise UsageError(f"there is no source {source!r}; known are: {known or 'none yet'}")
+    source_names(connection, source)
+    query = sa.select(sources.c.id, sources.c.derivation_revision).where(sources.c.name == source)
+    found = connection.execute(query).first()
+    assert found is not None  # noqa: S101 - its name was just found
     revision = found.derivation_revision
     if isinstance(revision, int) and revision > DERIVATION_REVISION:
         raise SchemaError(
