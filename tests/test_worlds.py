@@ -273,11 +273,11 @@ def memory() -> Iterator[sa.Engine]:
 
 
 def test_worlds_in_memory(memory: sa.Engine) -> None:
-    explore(memory, examples=30)
+    explore(memory, examples=16)
 
 
 def test_worlds_in_a_database(engine: sa.Engine) -> None:
-    explore(engine, examples=15)
+    explore(engine, examples=8)
 
 
 @pytest.mark.slow
