@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,14 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 def history(engine: sa.Engine) -> History:
     """A source to poll with answers and times that the test makes up."""
     return History(engine)
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """Histories end about now, by the clock that the database knows."""
+    now = datetime.now(UTC)
+    monkeypatch.setattr("tests.history.NOON", now - timedelta(hours=1))
+    return now
 
 
 def _tell_everything(engine: sa.Engine) -> None:

@@ -1,5 +1,6 @@
 -- One row: a region was in one state (or ABSENT) from a time in [from_earliest, from_latest] to one in
 -- [to_earliest, to_latest]. min_seconds counts only time that is known: no gap, not unseen.
+-- That time has rows of its own, with the state UNKNOWN; they lie within the others, or between them.
 -- open: the state is the newest one; then to_earliest is when it was last confirmed, and max_seconds is NULL.
 -- Example: how long was each region in MAINTENANCE, at least and at most?
 --   SELECT display_name, from_latest, min_seconds, max_seconds FROM region_state_intervals WHERE state = 'MAINTENANCE'

@@ -15,7 +15,8 @@ SELECT
     t.basis,
     t.first_missing_at,
     t.seq
-FROM state_transitions t
-JOIN sources s ON s.id = t.source_id
+-- Sources come first, and by CROSS JOIN, which SQLite does not reorder: so the key finds one entity.
+FROM sources s
+CROSS JOIN state_transitions t
 LEFT JOIN regions r ON r.source_id = t.source_id AND r.id = t.entity_id
-WHERE t.entity = 'region'
+WHERE t.source_id = s.id AND t.entity = 'region'

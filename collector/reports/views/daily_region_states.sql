@@ -1,0 +1,82 @@
+-- One row: a region in one state on one day (UTC): for how long at least, and at most.
+-- The seconds_at_least of a region's rows of one day, with the state UNKNOWN, make the whole day; the first day begins
+-- with its first sight, the newest ends with the newest successful poll, or now while a gap is open.
+-- seconds_at_most adds the time in which it may have been in this state: while it turned from or into it, and all of
+-- seconds_unseen. A state without a row: at most seconds_unseen.
+-- Example: on which days was a region in MAINTENANCE, and for how long?
+--   SELECT day, display_name, seconds_at_least, seconds_at_most FROM daily_region_states WHERE state = 'MAINTENANCE'
+WITH parts AS (
+    SELECT
+        p.source,
+        p.region_id,
+        p.slug,
+        p.display_name,
+        p.state,
+        p.earlier_state,
+        p.later_state,
+        p.cause,
+        p.day,
+        CASE WHEN p.from_at > START_OF(p.day) THEN p.from_at ELSE START_OF(p.day) END AS from_at,
+        CASE WHEN p.until_at < START_OF(p.next_day) THEN p.until_at ELSE START_OF(p.next_day) END AS until_at
+    FROM (
+        SELECT q.*, NEXT_DAY(q.day) AS next_day
+        FROM (
+            SELECT s.*, DAY_AFTER(s.from_at, d.key) AS day
+            FROM region_state_spans s
+            CROSS JOIN EACH_DAY(s.from_at, s.until_at) d
+        ) q
+    ) p
+),
+measured AS (
+    SELECT m.*, SECONDS_BETWEEN(m.from_at, m.until_at) AS seconds
+    FROM parts m
+    WHERE m.from_at < m.until_at
+),
+-- What each part says of its own state, and of the states before and after it.
+said AS (
+    SELECT
+        m.source,
+        m.region_id,
+        m.slug,
+        m.display_name,
+        m.day,
+        CASE c.which WHEN 0 THEN m.state WHEN 1 THEN m.earlier_state ELSE m.later_state END AS state,
+        CASE c.which WHEN 0 THEN m.seconds ELSE 0 END AS known,
+        CASE WHEN c.which > 0 AND m.cause = 'change' THEN m.seconds ELSE 0 END AS turning,
+        CASE WHEN c.which = 0 AND m.cause = 'unseen' THEN m.seconds ELSE 0 END AS unseen,
+        CASE WHEN c.which = 0 AND m.cause IS NOT NULL THEN 1 ELSE 0 END AS is_unknown
+    FROM measured m
+    CROSS JOIN (SELECT 0 AS which UNION ALL SELECT 1 UNION ALL SELECT 2) c
+    WHERE c.which = 0 OR c.which = 1 AND m.cause IS NOT NULL
+        OR c.which = 2 AND m.later_state IS NOT NULL AND m.later_state <> m.earlier_state
+),
+-- By windows and not by GROUP BY: into these SQLite carries what a query asks of one region.
+of_the_day AS (
+    SELECT a.*, SUM(a.unseen) OVER (PARTITION BY a.source, a.region_id, a.day) AS unseen_that_day
+    FROM said a
+),
+of_the_state AS (
+    SELECT
+        a.*,
+        SUM(a.known) OVER w AS seconds,
+        SUM(a.turning) OVER w AS turned,
+        ROW_NUMBER() OVER w AS nth
+    FROM of_the_day a
+    WINDOW w AS (
+        PARTITION BY a.source, a.region_id, a.day, a.state, a.is_unknown
+        ORDER BY a.state ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    )
+)
+SELECT
+    t.source,
+    t.region_id,
+    t.slug,
+    t.display_name,
+    CAST(t.day AS DAY_TYPE) AS day,  -- The day, in UTC
+    CAST(t.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN
+    CAST(t.seconds AS DOUBLE PRECISION) AS seconds_at_least,  -- Known to have been in it so long
+    CAST(CASE WHEN t.is_unknown = 1 THEN t.seconds ELSE t.seconds + t.turned + t.unseen_that_day END
+        AS DOUBLE PRECISION) AS seconds_at_most,  -- Can have been in it so long
+    CAST(t.unseen_that_day AS DOUBLE PRECISION) AS seconds_unseen  -- Of the day, so long no answer showed the region
+FROM of_the_state t
+WHERE t.nth = 1

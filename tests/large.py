@@ -1,0 +1,79 @@
+"""A long history, written straight into the tables: for plans of queries, which depend on sizes.
+
+Nothing is derived from evidence here, so that such a database can be read, and no more.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from collector.store.engine import writing
+
+ZERO = "0" * 64
+
+
+def fill(engine: sa.Engine, *, regions: int, transitions: int, observations: int, gap_every: int) -> None:
+    """One source; `transitions` of each region, spread over all observations, which are a minute apart.
+
+    After every `gap_every`-th observation lies a gap of an hour.
+    """
+    with writing(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")  # no foreign keys
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        for statement in _statements(engine.dialect.name, regions, transitions, observations, gap_every):
+            connection.exec_driver_sql(
+                statement.replace("%", "%%") if engine.dialect.name == "postgresql" else statement
+            )
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("ANALYZE")  # as autovacuum does; nothing does so on SQLite
+
+
+def _statements(dialect: str, regions: int, transitions: int, observations: int, gap_every: int) -> list[str]:
+    def at(seconds: str) -> str:
+        if dialect == "sqlite":
+            return f"strftime('%Y-%m-%dT%H:%M:%S.000000Z', '2020-01-01', '+' || ({seconds}) || ' seconds')"
+        return f"TIMESTAMPTZ '2020-01-01 00:00:00Z' + ({seconds}) * INTERVAL '1 second'"
+
+    def numbers(name: str, count: int) -> str:
+        return f"WITH RECURSIVE {name}(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM {name} WHERE n < {count}) "
+
+    blob = "x'00'" if dialect == "sqlite" else "'\\x00'::bytea"
+    when = f"(o.n * 60 + (o.n - 1) / {gap_every} * 3600)"
+    of_step = f"(s.n * {observations // transitions} - {observations // transitions - 1})"
+    t_at = f"({of_step} * 60 + ({of_step} - 1) / {gap_every} * 3600)"
+    state = "CASE s.n % 3 WHEN 0 THEN 'MAINTENANCE' WHEN 1 THEN 'ACTIVE' ELSE 'NEW' END"
+    before = "CASE s.n % 3 WHEN 0 THEN 'NEW' WHEN 1 THEN 'MAINTENANCE' ELSE 'ACTIVE' END"
+    return [
+        "INSERT INTO sources (id, name, newest_seq, derivation_revision, lease_epoch, key_salt)"
+        f" VALUES (1, 'gcore', {observations}, 2, 1, 'salt')",
+        "INSERT INTO observers (source_id, id, key_fingerprint, base_url, auth_scheme, first_used_at)"
+        f" VALUES (1, 1, 'f', 'https://api.example', 'apikey', {at('0')})",
+        "INSERT INTO payloads (source_id, address, canonical_version, size, compressed_size, body)"
+        f" VALUES (1, 'a', 1, 1, 1, {blob})",
+        "INSERT INTO observations (source_id, seq, outcome, first_at, last_at, polls, listed, declared, rejected,"
+        " variants, first_asked_at, last_asked_at, expected_interval_ms, longest_interval_ms, payload, observer_id,"
+        " collector_version, recorded_at, previous_digest, opening_digest, digest) "
+        + numbers("o", observations)
+        + f"SELECT 1, o.n, 'ok', {at(when)}, {at(when + ' + 30')}, 2, {regions}, {regions}, 0, 0, {at(when)},"
+        f" {at(when + ' + 30')}, 60000, 30000, 'a', 1, '1', {at(when)}, '{ZERO}', '{ZERO}', '{ZERO}' FROM o",
+        "INSERT INTO regions (source_id, id, slug, display_name, state, country, zone, first_seen_at, changed_at, seq,"
+        " content_hash) "
+        + numbers("r", regions)
+        + f"SELECT 1, r.n, 'region-' || r.n, 'Region ' || r.n, 'ACTIVE', 'LU', 'EMEA', {at('60')}, {at('60')}, 1, 'h'"
+        " FROM r",
+        "INSERT INTO state_transitions (source_id, entity, entity_id, kind, from_state, to_state, not_before,"
+        " observed_at, basis, seq) "
+        + numbers("r", regions)
+        + f", s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {transitions}) "
+        f"SELECT 1, 'region', r.n, CASE s.n WHEN 1 THEN 'appeared' ELSE 'changed' END,"
+        f" CASE WHEN s.n > 1 THEN {before} END, {state}, CASE WHEN s.n > 1 THEN {at(t_at + ' - 30')} END, {at(t_at)},"
+        f" CASE s.n WHEN 1 THEN 'baseline' ELSE 'direct' END, {of_step} FROM r CROSS JOIN s",
+        "INSERT INTO region_versions (source_id, region_id, valid_from, valid_to, changed_fields, display_name, slug,"
+        " state, seq) "
+        + numbers("r", regions)
+        + f", s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {transitions}) "
+        f"SELECT 1, r.n, {at(t_at)}, CASE WHEN s.n < {transitions} THEN"
+        f" {at(t_at.replace('s.n', '(s.n + 1)'))} END, CASE WHEN s.n > 1 THEN '[\"state\"]' END, 'Region ' || r.n,"
+        f" 'region-' || r.n, {state}, {of_step} FROM r CROSS JOIN s",
+    ]
