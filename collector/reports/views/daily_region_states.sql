@@ -68,15 +68,15 @@ of_the_state AS (
     )
 )
 SELECT
-    t.source,
-    t.region_id,
-    t.slug,
-    t.display_name,
-    CAST(t.day AS DAY_TYPE) AS day,  -- The day, in UTC
-    CAST(t.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN
-    CAST(t.seconds AS DOUBLE PRECISION) AS seconds_at_least,  -- Known to have been in it so long
-    CAST(CASE WHEN t.is_unknown = 1 THEN t.seconds ELSE t.seconds + t.turned + t.unseen_that_day END
+    f.source,
+    f.region_id,
+    f.slug,
+    f.display_name,
+    CAST(f.day AS DAY_TYPE) AS day,  -- The day, in UTC
+    CAST(f.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN
+    CAST(f.seconds AS DOUBLE PRECISION) AS seconds_at_least,  -- Known to have been in it so long
+    CAST(CASE WHEN f.is_unknown = 1 THEN f.seconds ELSE f.seconds + f.turned + f.unseen_that_day END
         AS DOUBLE PRECISION) AS seconds_at_most,  -- Can have been in it so long
-    CAST(t.unseen_that_day AS DOUBLE PRECISION) AS seconds_unseen  -- Of the day, so long no answer showed the region
-FROM of_the_state t
-WHERE t.nth = 1
+    CAST(f.unseen_that_day AS DOUBLE PRECISION) AS seconds_unseen  -- Of the day, so long no answer showed the region
+FROM of_the_state f
+WHERE f.nth = 1

@@ -10,8 +10,10 @@ WITH ends AS (
              THEN n.now_at ELSE n.last_asked_at END AS end_at
     FROM (
         SELECT o.source_id, o.last_at, o.last_asked_at, o.expected_interval_ms, NOW AS now_at
+        -- By CROSS JOIN, which SQLite does not reorder, here and below: so keys, which begin with source_id, find few rows.
         FROM sources s
-        JOIN observations o ON o.source_id = s.id
+        CROSS JOIN observations o
+        WHERE o.source_id = s.id
             AND o.seq = (SELECT a.seq FROM observations a
                          WHERE a.source_id = s.id AND a.outcome <> 'failed' ORDER BY a.seq DESC LIMIT 1)
     ) n
@@ -50,10 +52,10 @@ blind AS (
     JOIN gaps g ON g.source_id = e.source_id
     UNION ALL
     SELECT u.source_id, u.entity_id, 1, o.last_asked_at, COALESCE(u.until_at, e.end_at)
-    FROM unseen u
+    FROM ends e
+    CROSS JOIN unseen u
     JOIN observations o ON o.source_id = u.source_id AND o.seq = u.shown_seq
-    JOIN ends e ON e.source_id = u.source_id
-    WHERE u.entity = 'ENTITY'
+    WHERE u.source_id = e.source_id AND u.entity = 'ENTITY'
     UNION ALL
     -- Complete answers that named an absent entity without showing it, so that it may have been there.
     SELECT
@@ -97,7 +99,6 @@ states AS (
         END AS until_at,
         e.end_at
     FROM ends e
-    -- By CROSS JOIN, which SQLite does not reorder: so the key, which begins with source_id, finds one entity.
     CROSS JOIN state_transitions t
     LEFT JOIN state_transitions n ON n.source_id = t.source_id AND n.entity = t.entity AND n.entity_id = t.entity_id
         AND n.seq = (SELECT MIN(m.seq) FROM state_transitions m
