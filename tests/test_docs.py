@@ -57,8 +57,8 @@ def test_every_table_and_view_is_documented(name: str) -> None:
 
 def test_documented_commands_and_settings_exist() -> None:
     words = {name.split()[1] for name in ALL_COMMANDS}
-    documented = set(re.findall(r"^(?:\$ )?collector ([a-z]+)", DOCS, re.MULTILINE))
-    documented |= set(re.findall(r"`collector ([a-z]+)", DOCS))
+    documented = set(re.findall(r"^(?:\$ )?collector ([a-z-]+)", DOCS, re.MULTILINE))
+    documented |= set(re.findall(r"`collector ([a-z-]+)", DOCS))
     assert documented <= words
     assert set(re.findall(r"(?<!_)COLLECTOR_[A-Z_]+", DOCS)) <= set(VARIABLES)
 

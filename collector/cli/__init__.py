@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from collector import __version__
-from collector.cli import evidence, questions
+from collector.cli import durations, evidence, questions
 from collector.cli.audit import audit
 from collector.cli.database import db
 from collector.cli.demo import demo
@@ -55,6 +55,8 @@ for command in (
     evidence.evidence,
     evidence.coverage,
     questions.diff,
+    durations.availability,
+    durations.lead_time,
     doctor,
     simulate,
     audit,

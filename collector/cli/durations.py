@@ -1,0 +1,221 @@
+"""Commands that tell for how long: shares of time in a state, and from one state to another."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from collector.cli.common import Word, format_option, open_for_questions, print_rows, source_option
+from collector.cli.times import Time
+from collector.clock import utc_now
+from collector.errors import UsageError
+from collector.reports.words import show_span, show_time
+
+if TYPE_CHECKING:
+    from collector.reports.periods import Unit
+
+FROM = click.option("--from", "since", type=Time(), metavar="TIME", help="From this time on.")
+TO = click.option("--to", "until", type=Time(), metavar="TIME", help="Up to this time; else up to now.")
+
+
+@click.command()
+@click.option(
+    "--state", type=Word(), metavar="STATE", default="ACTIVE", show_default=True, help="Share of time in it."
+)
+@click.option("--region", type=Word(), metavar="REGION", help="Only this one: id, slug or display name.")
+@FROM
+@TO
+@click.option(
+    "--by", type=click.Choice(["day", "week", "month"]), help="A row for each; weeks begin on Monday."
+)
+@click.option(
+    "--tz",
+    "zone",
+    type=Word(),
+    metavar="ZONE",
+    default="UTC",
+    show_default=True,
+    help="Time zone whose days, weeks and months are meant.",
+)
+@source_option
+@format_option
+@click.pass_context
+def availability(
+    context: click.Context,
+    state: str,
+    region: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    by: str | None,
+    zone: str,
+    source: str | None,
+    format_: str,
+) -> None:
+    """For which share of a time each region was in a state: at least, and at most.
+
+    What could not be seen is unknown: it counts for the upper bound only. A region counts from its first sight on.
+
+    \b
+    Example:
+      collector availability --from 2026-05-01 --by month
+      collector availability --region luxembourg-2 --by day --tz Europe/Luxembourg
+    """
+    from collector.reports.availability import AVAILABILITY_FIELDS
+    from collector.reports.availability import availability as measure
+    from collector.reports.periods import time_zone
+    from collector.reports.spans import ASSUMPTION
+
+    if state.upper() == "UNKNOWN":
+        raise UsageError("UNKNOWN is not a state; every row tells for how long the state is unknown")
+    place = time_zone(zone)
+    _say_from_to(since, until)
+    with open_for_questions(context, source) as connection:
+        rows = measure(
+            connection,
+            now=utc_now(),
+            state=state,
+            region=region,
+            source=source,
+            since=since,
+            until=until,
+            by=cast("Unit | None", by),
+            zone=place,
+        )
+    click.echo(f"assumed: {ASSUMPTION}", err=True)
+    if format_ == "table":
+        rows = [row | _availability_in_words(row, place) for row in rows]
+    columns = {
+        "of": "of",
+        "source": "source",
+        "name": "name",
+        "period": by or "from",
+        "at_least": "at least",
+        "at_most": "at most",
+        "unknown": "unknown",
+        "on_record": "on record",
+    }
+    print_rows(rows, format_, AVAILABILITY_FIELDS, columns, "nothing is on record of that time")
+
+
+def _availability_in_words(row: dict[str, Any], zone: Any) -> dict[str, str]:
+    name = {
+        "region": row["display_name"] or row["slug"] or f"region {row['region_id']}",
+        "zone": row["zone"] or "(no zone)",
+        "country": row["country"] or "(no country)",
+        "source": f"all {row['regions']} regions",
+    }[row["of"]]
+    local = row["from_at"].astimezone(zone)
+    whole_day = local.hour == local.minute == local.second == local.microsecond == 0
+    return {
+        "name": name,
+        "period": f"{local:%Y-%m-%d}" if whole_day else show_time(row["from_at"]),
+        "at_least": _percent(row["share_at_least"], math.floor),
+        "at_most": _percent(row["share_at_most"], math.ceil),
+        "unknown": show_span(row["seconds_unknown"]) if row["seconds_unknown"] else "",
+        "on_record": show_span(row["seconds"]),
+    }
+
+
+def _percent(share: float, rounded: Any) -> str:
+    """Rounded so that a bound stays one."""
+    return f"{rounded(round(share * 1e6, 3) / 10) / 1000:.3f} %"
+
+
+def _say_from_to(since: datetime | None, until: datetime | None) -> None:
+    if since and until and since >= until:
+        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
+    for word, moment in (("from", since), ("to", until)):
+        if moment:
+            click.echo(f"{word} {show_time(moment)}", err=True)
+
+
+@click.command("lead-time")
+@click.option(
+    "--from-state", type=Word(), metavar="STATE", default="NEW", show_default=True, help="Where it begins."
+)
+@click.option(
+    "--to-state", type=Word(), metavar="STATE", default="ACTIVE", show_default=True, help="Where it ends."
+)
+@click.option(
+    "--entity",
+    type=click.Choice(["region", "keystone"]),
+    default="region",
+    show_default=True,
+    help="Whose states.",
+)
+@click.option("--region", type=Word(), metavar="REGION", help="Only this one: id, slug or display name.")
+@FROM
+@TO
+@click.option("--summary", is_flag=True, help="Only the quantiles, as rows of their own.")
+@source_option
+@format_option
+@click.pass_context
+def lead_time(
+    context: click.Context,
+    from_state: str,
+    to_state: str,
+    entity: str,
+    region: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    summary: bool,
+    source: str | None,
+    format_: str,
+) -> None:
+    """How long regions, or keystones, took from one state to another: at least, and at most.
+
+    --from and --to say when they began. What has not ended is listed, and left out of the quantiles.
+
+    \b
+    Example:
+      collector lead-time
+      collector lead-time --entity keystone --to-state INITIALIZED --summary
+    """
+    from collector.reports.lead_time import LEAD_TIME_FIELDS, SUMMARY_FIELDS, lead_times
+    from collector.reports.lead_time import summary as quantiles
+
+    _say_from_to(since, until)
+    with open_for_questions(context, source) as connection:
+        journeys = lead_times(
+            connection,
+            from_state=from_state,
+            to_state=to_state,
+            entity=entity,
+            region=region,
+            source=source,
+            since=since,
+            until=until,
+        )
+    in_all = quantiles(journeys)
+    summary_columns = {"quantile": "quantile", "journeys": "of", "at_least": "at least", "at_most": "at most"}
+    if format_ == "table":
+        journeys = [row | _duration_in_words(row) for row in journeys]
+        in_all = [row | _duration_in_words(row) for row in in_all]
+    if not summary:
+        columns = {
+            "source": "source",
+            "entity": "entity",
+            "entity_id": "id",
+            "display_name": "region",
+            "began_at": "began",
+            "ended_at": "ended",
+            "at_least": "at least",
+            "at_most": "at most",
+        }
+        print_rows(journeys, format_, LEAD_TIME_FIELDS, columns, "nothing went that way")
+    if summary or (format_ == "table" and in_all):
+        if not summary:
+            click.echo()
+        print_rows(in_all, format_, SUMMARY_FIELDS, summary_columns, "nothing went that way to its end")
+
+
+def _duration_in_words(row: dict[str, Any]) -> dict[str, str]:
+    at_most = row["seconds_at_most"]
+    unbounded = "still under way" if row.get("open") else "not known"
+    return {
+        "at_least": show_span(row["seconds_at_least"]),
+        "at_most": unbounded if at_most is None else show_span(at_most),
+    }

@@ -1,0 +1,159 @@
+"""For which share of a time regions were in a state: at least, and at most.
+
+Known time counts for its state alone. While only the moment of a change is unknown, a region may have been in the
+state before or the state after; while no answer showed it, in any. Both is unknown time and counts for the upper bound
+only. So the lower bounds of all states and the unknown time make up the whole, and the truth lies between the bounds,
+as long as no state came and went between two polls (`spans.ASSUMPTION`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.reports.filters import Row
+from collector.reports.inventory import first_looks
+from collector.reports.periods import Periods, Unit
+from collector.reports.spans import Span, region_spans
+from collector.store.tables import regions, sources
+
+AVAILABILITY_FIELDS = (
+    "of",
+    "source",
+    "region_id",
+    "slug",
+    "display_name",
+    "zone",
+    "country",
+    "from_at",
+    "until_at",
+    "regions",
+    "seconds",
+    "seconds_at_least",
+    "seconds_at_most",
+    "seconds_unknown",
+    "share_at_least",
+    "share_at_most",
+)
+
+
+@dataclass(slots=True)
+class Measured:
+    """Seconds of one region, or of several, within one period."""
+
+    whole: float = 0.0
+    at_least: float = 0.0
+    at_most: float = 0.0
+    unknown: float = 0.0
+    regions: set[int] = field(default_factory=set)
+
+    def add(self, span: Span, state: str, seconds: float) -> None:
+        self.regions.add(span.region_id)
+        self.whole += seconds
+        if span.cause is not None:
+            self.unknown += seconds
+        elif span.may_be(state):
+            self.at_least += seconds
+        if span.may_be(state):
+            self.at_most += seconds
+
+    def facts(self) -> Row:
+        # Sums of the same parts in another order may differ in their last digits.
+        at_most = min(self.at_most, self.whole)
+        return {
+            "regions": len(self.regions),
+            "seconds": self.whole,
+            "seconds_at_least": min(self.at_least, at_most),
+            "seconds_at_most": at_most,
+            "seconds_unknown": self.unknown,
+            "share_at_least": min(self.at_least, at_most) / self.whole,
+            "share_at_most": at_most / self.whole,
+        }
+
+
+def availability(
+    connection: sa.Connection,
+    *,
+    now: datetime,
+    state: str = "ACTIVE",
+    region: str | None = None,
+    source: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    by: Unit | None = None,
+    zone: tzinfo,
+) -> list[Row]:
+    """Rows of each region, then totals by zone, by country and of each source, by period within each; of one region
+    alone there are no totals.
+
+    A region counts from its first sight on. `state`: in any case; ABSENT is one. Totals weigh each region by the time
+    for which it is on record, and count it where it is now (or was last). Raises UsageError where there is no such
+    region.
+    """
+    until = until or now
+    looks = first_looks(connection, source)
+    if not looks or min(looks.values()) >= until:
+        return []
+    periods = Periods(since or min(looks.values()), until, by, zone)
+    places = _places(connection)
+    measured: dict[tuple[Any, ...], dict[int, Measured]] = defaultdict(lambda: defaultdict(Measured))
+    for span in region_spans(connection, source=source, region=region, since=since, until=until):
+        place = places[span.source, span.region_id]
+        parts = list(periods.parts_of(span.from_at, span.until_at))
+        for key in _counted_in(span, place, totals=region is None):
+            for index, seconds in parts:
+                measured[key][index].add(span, state, seconds)
+    rows = []
+    for key in sorted(measured, key=_order):
+        of, name, region_id, word = key
+        place = places[name, region_id] if of == "region" else {"slug": None, "display_name": None}
+        for index, one in sorted(measured[key].items()):
+            from_at, until_at = periods[index]
+            rows.append(
+                {
+                    "of": of,
+                    "source": name,
+                    "region_id": region_id,
+                    "zone": word if of == "zone" else place.get("zone"),
+                    "country": word if of == "country" else place.get("country"),
+                    "slug": place["slug"],
+                    "display_name": place["display_name"],
+                    "from_at": from_at,
+                    "until_at": until_at,
+                    **one.facts(),
+                }
+            )
+    return rows
+
+
+_ORDER = ("region", "zone", "country", "source")
+
+
+def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    of, name, region_id, word = key
+    return _ORDER.index(of), name, region_id or 0, word is None, word or ""
+
+
+def _counted_in(span: Span, place: Row, *, totals: bool) -> list[tuple[Any, ...]]:
+    """The rows in which a region's time is counted: (of, source, region id, zone or country)."""
+    own = ("region", span.source, span.region_id, None)
+    if not totals:
+        return [own]
+    return [
+        own,
+        ("zone", span.source, None, place["zone"]),
+        ("country", span.source, None, place["country"]),
+        ("source", span.source, None, None),
+    ]
+
+
+def _places(connection: sa.Connection) -> dict[tuple[str, int], Row]:
+    r = regions.c
+    query = sa.select(sources.c.name, r.id, r.slug, r.display_name, r.zone, r.country).join(
+        sources, sources.c.id == r.source_id
+    )
+    return {(row["name"], row["id"]): dict(row) for row in connection.execute(query).mappings()}

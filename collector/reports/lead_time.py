@@ -1,0 +1,207 @@
+"""How long regions or keystones took from one state to another, with bounds.
+
+A journey begins when an entity turns into the first state and ends when it first turns into the second one; it is
+given up where the entity disappears before, but not where only another key looked, which need not see it. Each of
+the two moments is known to lie in a window, so the duration lies between the distance of the windows' inner edges
+and that of their outer edges. Order statistics keep that: sort all lower bounds and all upper bounds, and every
+quantile of the true durations lies between the two quantiles.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from collector.reports.filters import Row, find_region, is_region
+from collector.store.tables import keystones, observations, regions, sources, state_transitions, unseen
+
+LEAD_TIME_FIELDS = (
+    "source",
+    "region_id",
+    "slug",
+    "display_name",
+    "entity",
+    "entity_id",
+    "from_state",
+    "to_state",
+    "began_not_before",
+    "began_at",
+    "ended_not_before",
+    "ended_at",
+    "seconds_at_least",
+    "seconds_at_most",
+    "open",
+    "from_seq",
+    "to_seq",
+)
+SUMMARY_FIELDS = ("quantile", "journeys", "seconds_at_least", "seconds_at_most")
+QUANTILES = (("shortest", 0.0), ("median", 0.5), ("90 %", 0.9), ("longest", 1.0))
+
+
+def lead_times(
+    connection: sa.Connection,
+    *,
+    from_state: str,
+    to_state: str,
+    entity: str = "region",
+    region: str | None = None,
+    source: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> list[Row]:
+    """Each journey, by its beginning; `open`: not yet ended, so that it takes longer than `seconds_at_least`.
+
+    `seconds_at_most` None: unbounded. `since`, `until`: of `began_at`, half open. Raises UsageError where there is no
+    such region.
+    """
+    t, r, k = state_transitions.c, regions.c, keystones.c
+    region_id = sa.case((t.entity == "region", t.entity_id), else_=k.witness_region_id)
+    query = (
+        sa.select(
+            sources.c.name.label("source"),
+            region_id.label("region_id"),
+            r.slug,
+            r.display_name,
+            t.entity,
+            t.entity_id,
+            t.from_state,
+            t.to_state,
+            t.not_before,
+            t.observed_at,
+            t.basis,
+            t.seq,
+        )
+        .join(sources, sources.c.id == t.source_id)
+        .outerjoin(keystones, (k.source_id == t.source_id) & (k.id == t.entity_id) & (t.entity == "keystone"))
+        .outerjoin(regions, (r.source_id == t.source_id) & (r.id == region_id))
+        .where(t.entity == entity)
+        .order_by(t.source_id, t.entity_id, t.seq)
+    )
+    query = query.where(sources.c.name == source) if source else query
+    if region:
+        query = query.where(is_region(find_region(connection, region, source), t.source_id, region_id))
+    found = [
+        each
+        for rows in _by_entity(
+            map(dict, connection.execution_options(yield_per=5000).execute(query).mappings())
+        )
+        for each in _journeys(rows, from_state, to_state)
+        if (since is None or each["began_at"] >= since) and (until is None or each["began_at"] < until)
+    ]
+    if any(each["open"] for each in found):
+        confirmed = _last_confirmed(connection, entity)
+        for each in found:
+            if each["open"]:
+                last = confirmed.get((each["source"], each["entity_id"]), each["began_at"])
+                each["seconds_at_least"] = max((last - each["began_at"]).total_seconds(), 0.0)
+    return sorted(found, key=lambda row: (row["began_at"], row["source"], row["entity_id"]))
+
+
+def _by_entity(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    for _, group in itertools.groupby(rows, key=lambda row: (row["source"], row["entity_id"])):
+        yield list(group)
+
+
+def _journeys(rows: Sequence[Row], from_state: str, to_state: str) -> Iterator[Row]:
+    """The journeys of one entity. `rows`: its transitions in their order."""
+    began: Row | None = None
+    hidden_since: datetime | None = None
+    for row in rows:
+        if began and _is(row["to_state"], to_state):
+            yield _journey(began, row, hidden_since or row["not_before"])
+            began = None
+        elif row["to_state"] is None and row["basis"] != "observer_change":
+            began = None
+        # Who enters the first state again while on the way has not begun anew.
+        began = row if began is None and _is(row["to_state"], from_state) else began
+        hidden_since = row["not_before"] if row["to_state"] is None else None
+    if began:
+        yield _journey(began, None, None)
+
+
+def _is(word: str | None, wanted: str) -> bool:
+    return word is not None and word.upper() == wanted.upper()
+
+
+def _journey(began: Row, ended: Row | None, ended_not_before: datetime | None) -> Row:
+    at_least, at_most = 0.0, None
+    if ended and ended_not_before is not None:
+        at_least = max((ended_not_before - began["observed_at"]).total_seconds(), 0.0)
+    if ended and began["not_before"] is not None:
+        at_most = (ended["observed_at"] - began["not_before"]).total_seconds()
+    names = ("source", "region_id", "slug", "display_name", "entity", "entity_id")
+    return {name: began[name] for name in names} | {
+        "from_state": began["to_state"],
+        "to_state": ended and ended["to_state"],
+        "began_not_before": began["not_before"],
+        "began_at": began["observed_at"],
+        "ended_not_before": ended_not_before,
+        "ended_at": ended and ended["observed_at"],
+        "seconds_at_least": at_least,
+        "seconds_at_most": at_most,
+        "open": ended is None,
+        "from_seq": began["seq"],
+        "to_seq": ended and ended["seq"],
+    }
+
+
+def _last_confirmed(connection: sa.Connection, entity: str) -> dict[tuple[str, int], datetime]:
+    """When the last poll that showed each present entity asked."""
+    o, u = observations.c, unseen.c
+    current = {"region": regions, "keystone": keystones}[entity]
+    shown = (
+        sa.select(u.shown_seq)
+        .where(
+            u.source_id == current.c.source_id,
+            u.entity == entity,
+            u.entity_id == current.c.id,
+            u.until_at.is_(None),
+        )
+        .scalar_subquery()
+    )
+    newest = observations.alias("newest")
+    applied = (
+        sa.select(newest.c.seq)
+        .where(newest.c.source_id == current.c.source_id, newest.c.outcome != "failed")
+        .order_by(newest.c.seq.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(sources.c.name, current.c.id, o.last_asked_at)
+        .join(sources, sources.c.id == current.c.source_id)
+        .join(
+            observations, (o.source_id == current.c.source_id) & (o.seq == sa.func.coalesce(shown, applied))
+        )
+        .where(current.c.absent_since.is_(None))
+    )
+    return {(name, entity_id): moment for name, entity_id, moment in connection.execute(query)}
+
+
+def summary(journeys: Iterable[Row]) -> list[Row]:
+    """Quantiles of the journeys that ended, each at least and at most (None: unbounded); empty where none ended.
+
+    Quantiles are of the kind that names one of the values: the smallest that at least this share does not exceed.
+    """
+    ended = [row for row in journeys if not row["open"]]
+    if not ended:
+        return []
+    at_least = sorted(row["seconds_at_least"] for row in ended)
+    at_most = sorted(math.inf if row["seconds_at_most"] is None else row["seconds_at_most"] for row in ended)
+    return [
+        {
+            "quantile": name,
+            "journeys": len(ended),
+            "seconds_at_least": _quantile(at_least, share),
+            "seconds_at_most": None if math.isinf(most := _quantile(at_most, share)) else most,
+        }
+        for name, share in QUANTILES
+    ]
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
