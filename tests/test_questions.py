@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from collector.cli import cli
+from collector.cli.durations import _percent
 from collector.clock import utc_now
 from collector.reports.changes import explain
 from collector.reports.inventory import RegionFilter, regions_as_of
@@ -166,6 +168,10 @@ LISTS = (
     ("coverage", "--unseen"),
     ("diff", at(100), at(1600)),
     ("diff", at(0), at(100)),
+    ("availability", "--to", at(1600)),
+    ("availability", "--by", "day", "--to", at(1600)),
+    ("lead-time",),
+    ("lead-time", "--entity", "keystone", "--from-state", "INITIALIZED", "--to-state", "INITIALIZED"),
 )
 
 
@@ -183,9 +189,10 @@ def test_every_format_gives_the_same_answer_and_nothing_else(told: Told, questio
         }
     table = told.ask(*question)
     assert (said.code, table.code) == (0, 0)
-    assert len(table.out.splitlines()) == 1 + len(rows)
+    quantiles = 1 + 5 if question[0] == "lead-time" else 0  # a table of their own
+    assert len(table.out.splitlines()) == 1 + len(rows) + quantiles
     assert said.err == table.err == told.ask(*question, "--format", "json").err
-    echoes = {"regions": 1, "diff": 1}
+    echoes = {"regions": 1, "diff": 1, "availability": 2}
     lines = [line for line in said.err.splitlines() if "nothing was watched" not in line]
     assert len(lines) == (echoes.get(question[0], 0) if len(question) > 1 else 0)
 
@@ -201,6 +208,30 @@ def test_status_in_every_format(told: Told) -> None:
     assert [line.split()[:2] for line in lines] == [["gcore", "stale"], ["preprod", "left"]]
     for name in ("unseen", "held", "drift"):
         assert name in heading.split()
+
+
+def test_an_availability_that_makes_no_sense_is_refused(told: Told) -> None:
+    told.ask("availability", "--state", "unknown").refused(2, "UNKNOWN is not a state")
+    told.ask("availability", "--tz", "Mars/Olympus").refused(2, "there is no time zone 'Mars/Olympus'")
+    told.ask("availability", "--from", at(100), "--to", at(100)).refused(2, "is not before")
+    told.ask("availability", "--region", "Luxemburg-2").refused(2, "did you mean")
+    told.ask("lead-time", "--from", at(100), "--to", at(50)).refused(2, "is not before")
+
+
+def test_a_bound_stays_one_when_it_is_rounded() -> None:
+    shares = (0.0, 0.123456, 0.9999999, 1.0)
+    assert [_percent(share, math.floor) for share in shares] == [
+        "0.000 %",
+        "12.345 %",
+        "99.999 %",
+        "100.000 %",
+    ]
+    assert [_percent(share, math.ceil) for share in shares] == [
+        "0.000 %",
+        "12.346 %",
+        "100.000 %",
+        "100.000 %",
+    ]
 
 
 def test_times_are_echoed_as_they_were_understood(told: Told) -> None:
@@ -257,6 +288,17 @@ def test_fields_are_as_documented(told: Told, question: tuple[str, ...]) -> None
     assert heading.split(",") == list(promise)
 
 
+def test_fields_of_quantiles_are_as_documented(told: Told) -> None:
+    rows = told.rows("lead-time", "--from-state", "ACTIVE", "--to-state", "MAINTENANCE", "--summary")
+    assert [row["quantile"] for row in rows] == ["shortest", "median", "90 %", "longest"]
+    for row in rows:
+        keeps(documented("summary"), row)
+    assert (
+        told.ask("lead-time", "--to-state", "NOWHERE", "--summary").out
+        == "nothing went that way to its end\n"
+    )
+
+
 @pytest.mark.parametrize("seq", ["1", "3", "6", "14"])
 def test_fields_of_evidence_are_as_documented(told: Told, seq: str) -> None:
     said = told.ask("evidence", seq, "--source", "gcore", "--format", "json").json
@@ -287,8 +329,8 @@ def test_examples_in_the_documentation_use_options_that_exist() -> None:
         name, *arguments = [a or b for a, b in re.findall(r'"([^"]*)"|(\S+)', example)]
         cli.commands[name].make_context(name, arguments)
         names.add(name)
-    asked = {"status", "regions", "history", "transitions", "explain", "evidence", "coverage", "diff"}
-    assert names == asked
+    assert names == {heading for heading in re.findall(r"(?m)^## (.+)$", DOCS) if heading in cli.commands}
+    assert {"status", "regions", "transitions", "availability"} <= names
 
 
 # status
@@ -1172,13 +1214,17 @@ def test_gaps_from_late_to_early_are_refused(told: Told) -> None:
     assert "is not before" in said.err
 
 
-@pytest.mark.parametrize("question", ["regions", "transitions", "coverage", "diff"])
+@pytest.mark.parametrize(
+    "question", ["regions", "transitions", "coverage", "diff", "availability", "lead-time"]
+)
 def test_without_rows_a_csv_has_its_heading_all_the_same(told: Told, question: str) -> None:
     arguments = {
         "regions": ["--state", "NOWHERE"],
         "transitions": ["--to-state", "NOWHERE"],
         "coverage": ["--to", at(0)],
         "diff": [at(1570), at(1600)],
+        "availability": ["--to", at(0)],
+        "lead-time": ["--from-state", "NOWHERE"],
     }[question]
     said = told.ask(question, *arguments, "--format", "csv")
     assert said.out == ",".join(documented(question)) + "\n"
