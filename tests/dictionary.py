@@ -48,6 +48,11 @@ def page() -> str:
             "## Views",
             "",
             *_views(),
+            "## Functions",
+            "",
+            "On PostgreSQL only. Each takes a time and gives rows.",
+            "",
+            *_functions(),
             "## Tables",
             "",
             "Evidence comes first; all that follows is derived from it, but for `webhook_deliveries`.",
@@ -148,7 +153,7 @@ _SPELLED = {
 def _views() -> Iterator[str]:
     found = columns_of_views()
     for name in views.NAMES:
-        said, example = _head(name)
+        said, example = _head(views.source_text(name))
         yield f"### `{name}`"
         yield ""
         yield said
@@ -156,6 +161,52 @@ def _views() -> Iterator[str]:
         yield example
         yield ""
         yield from _columns([(c, *_described(name, c), False) for c in found[name]])
+
+
+def _functions() -> Iterator[str]:
+    for name in views.FUNCTIONS:
+        text = views.function_text(name)
+        said, example = _head(text)
+        columns = re.findall(
+            r"(?m)(\w+) (TEXT|BIGINT|BOOLEAN|TIMESTAMP)\b", _returned(views.function_definition(name))
+        )
+        described = _TABLES_OF_FUNCTIONS[name]
+        yield f"### `{name}`"
+        yield ""
+        yield said
+        yield ""
+        yield example
+        yield ""
+        yield from _columns([(c, _spelled(t), False, _comment_of(described, c), False) for c, t in columns])
+
+
+_TABLES_OF_FUNCTIONS = {
+    "regions_as_of": ("region_versions", "regions"),
+    "keystones_as_of": ("keystone_versions", "keystones"),
+}
+
+
+def _returned(definition: str) -> str:
+    return definition[definition.index("RETURNS TABLE (") : definition.index("LANGUAGE SQL")]
+
+
+def _spelled(of_type: str) -> str:
+    return {"TEXT": "text", "BIGINT": "bigint", "BOOLEAN": "boolean", "TIMESTAMP": "time"}[of_type]
+
+
+def _comment_of(tables: tuple[str, ...], name: str) -> str:
+    own = {
+        "source": "Name in the settings",
+        "slug": "Short name of the region in URLs",
+        "display_name": "Name of the region shown to people",
+        "keystone_state": "State of the region's keystone at that time; NULL: none is known",
+        "changed_at": "When it was first seen as it was at that time",
+        "last_seen_at": "When it was last confirmed, as far as that is sure",
+    }
+    if tables[0] == "keystone_versions":
+        own["region_id"] = "Region whose copy of the keystone counted at that time"
+    columns = [c for table in tables for c in metadata.tables[table].columns if c.name == name]
+    return own.get(name) or str(columns[0].comment)
 
 
 def columns_of_views() -> dict[str, list[str]]:
@@ -210,10 +261,10 @@ def _passed_on(view: str, name: str) -> sa.Column[Any] | None:
     return columns.get(name)
 
 
-def _head(view: str) -> tuple[str, str]:
-    """What a view's file says before the SQL: in prose, and the example with its question."""
+def _head(text: str) -> tuple[str, str]:
+    """What the file of a view or function says before the SQL: in prose, and the example with its question."""
     lines = []
-    for line in views.source_text(view).splitlines():
+    for line in text.splitlines():
         if not line.startswith("--"):
             break
         lines.append(line.removeprefix("--").removeprefix(" "))

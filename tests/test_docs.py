@@ -50,7 +50,7 @@ def test_every_setting_is_documented(variable: str) -> None:
     assert f"`{variable}`" in DOCS
 
 
-@pytest.mark.parametrize("name", [*metadata.tables, *views.NAMES])
+@pytest.mark.parametrize("name", [*metadata.tables, *views.NAMES, *views.FUNCTIONS])
 def test_every_table_and_view_is_documented(name: str) -> None:
     assert f"`{name}`" in DOCS
 

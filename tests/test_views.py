@@ -967,6 +967,41 @@ def test_on_postgresql_grants_on_single_columns_survive_too(
         assert [row[0] for row in rows] == ["slug", "state"]
 
 
+def test_on_postgresql_who_may_call_a_function_stays_so_where_it_must_be_made_anew(
+    postgresql_engine: sa.Engine, analyst: str, changed: Callable[[Change], None]
+) -> None:
+    execute(
+        postgresql_engine,
+        "REVOKE EXECUTE ON FUNCTION regions_as_of FROM PUBLIC",
+        f"GRANT EXECUTE ON FUNCTION regions_as_of TO {analyst}",
+    )
+    before = _callers(postgresql_engine)
+    assert before["keystones_as_of"] is None
+    assert "=X/" in str(before["regions_as_of"])
+    changed(remove_a_column)
+    install(postgresql_engine)
+    assert _callers(postgresql_engine) == before
+
+
+def _callers(engine: sa.Engine) -> dict[str, str | None]:
+    with reading(engine) as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT proname, proacl::text FROM pg_proc WHERE pronamespace = CURRENT_SCHEMA()::regnamespace"
+        )
+        return {row[0]: row[1] and ",".join(sorted(row[1].strip("{}").split(","))) for row in rows}
+
+
+def test_on_postgresql_what_others_build_on_a_function_is_named(
+    postgresql_engine: sa.Engine, changed: Callable[[Change], None]
+) -> None:
+    execute(postgresql_engine, "CREATE VIEW mine AS SELECT * FROM regions_as_of(CURRENT_TIMESTAMP)")
+    changed(remove_a_column)
+    with pytest.raises(
+        SchemaError, match=r"these stand on views or functions of the collector .*: public\.mine"
+    ):
+        install(postgresql_engine)
+
+
 def test_on_postgresql_other_peoples_views_are_named_and_nothing_changes(
     postgresql_engine: sa.Engine, changed: Callable[[Change], None]
 ) -> None:

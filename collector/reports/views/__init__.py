@@ -25,6 +25,7 @@ __all__ = [
     "are_current",
     "definition",
     "drop",
+    "function_definition",
     "function_text",
     "install",
     "source_text",
@@ -63,7 +64,7 @@ def drop(connection: sa.Connection) -> None:
         others = _dependents(connection)
         if others:
             raise SchemaError(
-                f"these views stand on views of the collector that have to be made anew: {', '.join(others)}; "
+                f"these stand on views or functions of the collector that have to be made anew: {', '.join(others)}; "
                 "drop them, upgrade, and create them again"
             )
     _drop(connection)
