@@ -22,7 +22,7 @@ from collector.cli.common import (
     progress_bar,
     source_option,
 )
-from collector.cli.times import Time
+from collector.cli.times import Time, check_order
 from collector.errors import UsageError
 from collector.reports.words import show_time
 
@@ -252,8 +252,7 @@ def pack(
 
     now = utc_now()
     end = until or now
-    if since >= end:
-        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(end)}")
+    check_order(since, end)
     if path.exists():
         raise UsageError(f"{path} exists already; choose another name")
     if not path.parent.is_dir():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from collector.cli.common import Word, format_option, open_for_questions, print_rows, source_option
-from collector.cli.times import Time
+from collector.cli.times import Time, check_order, echo_times
 from collector.clock import utc_now
 from collector.errors import UsageError
 from collector.reports.words import show_span, show_time
@@ -71,7 +71,8 @@ def availability(
     if state.upper() == "UNKNOWN":
         raise UsageError("UNKNOWN is not a state; every row tells for how long the state is unknown")
     place = time_zone(zone)
-    _say_from_to(since, until)
+    check_order(since, until)
+    echo_times(since, until)
     with open_for_questions(context, source) as connection:
         rows = measure(
             connection,
@@ -124,14 +125,6 @@ def _percent(share: float, rounded: Any) -> str:
     return f"{rounded(round(share * 1e6, 3) / 10) / 1000:.3f} %"
 
 
-def _say_from_to(since: datetime | None, until: datetime | None) -> None:
-    if since and until and since >= until:
-        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
-    for word, moment in (("from", since), ("to", until)):
-        if moment:
-            click.echo(f"{word} {show_time(moment)}", err=True)
-
-
 @click.command("lead-time")
 @click.option(
     "--from-state", type=Word(), metavar="STATE", default="NEW", show_default=True, help="Where it begins."
@@ -177,7 +170,8 @@ def lead_time(
     from collector.reports.lead_time import LEAD_TIME_FIELDS, SUMMARY_FIELDS, lead_times
     from collector.reports.lead_time import summary as quantiles
 
-    _say_from_to(since, until)
+    check_order(since, until)
+    echo_times(since, until)
     with open_for_questions(context, source) as connection:
         journeys = lead_times(
             connection,

@@ -19,8 +19,7 @@ from collector.cli.common import (
     show,
     source_option,
 )
-from collector.cli.times import Time
-from collector.errors import UsageError
+from collector.cli.times import Time, check_order, echo_times
 from collector.reports.words import show_span, show_time
 
 
@@ -58,7 +57,7 @@ def transitions(
     from collector.reports.transitions import TRANSITION_FIELDS, TransitionFilter
     from collector.reports.transitions import transitions as find
 
-    _check_order(since, until)
+    check_order(since, until)
     wanted = TransitionFilter(
         source=source,
         region=region,
@@ -71,7 +70,7 @@ def transitions(
     )
     with open_for_questions(context, source) as connection:
         rows = find(connection, wanted)
-    _echo_times(since, until)
+    echo_times(since, until)
     columns = {
         "source": "source",
         "entity": "entity",
@@ -119,10 +118,10 @@ def coverage(
     from collector.reports.coverage import COVERAGE_FIELDS
     from collector.reports.coverage import coverage as find
 
-    _check_order(since, until)
+    check_order(since, until)
     with open_for_questions(context, source) as connection:
         rows = find(connection, source, since=since, until=until, unseen_too=unseen, limit=limit)
-    _echo_times(since, until)
+    echo_times(since, until)
     columns = {
         "source": "source",
         "from_at": "from",
@@ -139,17 +138,6 @@ def coverage(
             row | {"lasting": show_span(row["seconds"]), "until_at": row["until_at"] or "now"} for row in rows
         ]
     print_rows(rows, format_, COVERAGE_FIELDS, columns, "no gaps" + (", and all was shown" if unseen else ""))
-
-
-def _check_order(since: datetime | None, until: datetime | None) -> None:
-    if since and until and since >= until:
-        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
-
-
-def _echo_times(since: datetime | None, until: datetime | None) -> None:
-    for name, moment in (("from", since), ("to", until)):
-        if moment:
-            click.echo(f"{name} {show_time(moment)}", err=True)
 
 
 @click.command()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from collector.clock import utc_now
+from collector.errors import UsageError
 from collector.reports.words import show_time
 
 _DAYS = {"today": 0, "yesterday": 1, "day before yesterday": 2, "the day before yesterday": 2}
@@ -74,3 +75,16 @@ class Time(click.ParamType[datetime]):
             return parse_time(value, utc_now())
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def check_order(since: datetime | None, until: datetime | None) -> None:
+    """Raises UsageError where the time from `since` to before `until` is empty."""
+    if since and until and since >= until:
+        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
+
+
+def echo_times(since: datetime | None, until: datetime | None) -> None:
+    """Say on stderr how the times were understood."""
+    for name, moment in (("from", since), ("to", until)):
+        if moment:
+            click.echo(f"{name} {show_time(moment)}", err=True)

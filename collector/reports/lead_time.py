@@ -16,7 +16,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from collector.reports.filters import Row, find_region, is_region
+from collector.reports.filters import Row
+from collector.reports.transitions import TransitionFilter, selected
 from collector.store.tables import keystones, observations, regions, sources, state_transitions, unseen
 
 LEAD_TIME_FIELDS = (
@@ -58,32 +59,9 @@ def lead_times(
     `seconds_at_most` None: unbounded. `since`, `until`: of `began_at`, half open. Raises UsageError where there is no
     such region.
     """
-    t, r, k = state_transitions.c, regions.c, keystones.c
-    region_id = sa.case((t.entity == "region", t.entity_id), else_=k.witness_region_id)
-    query = (
-        sa.select(
-            sources.c.name.label("source"),
-            region_id.label("region_id"),
-            r.slug,
-            r.display_name,
-            t.entity,
-            t.entity_id,
-            t.from_state,
-            t.to_state,
-            t.not_before,
-            t.observed_at,
-            t.basis,
-            t.seq,
-        )
-        .join(sources, sources.c.id == t.source_id)
-        .outerjoin(keystones, (k.source_id == t.source_id) & (k.id == t.entity_id) & (t.entity == "keystone"))
-        .outerjoin(regions, (r.source_id == t.source_id) & (r.id == region_id))
-        .where(t.entity == entity)
-        .order_by(t.source_id, t.entity_id, t.seq)
-    )
-    query = query.where(sources.c.name == source) if source else query
-    if region:
-        query = query.where(is_region(find_region(connection, region, source), t.source_id, region_id))
+    t = state_transitions.c
+    query = selected(connection, TransitionFilter(source=source, region=region, entity=entity))
+    query = query.order_by(t.source_id, t.entity_id, t.seq)
     found = [
         each
         for rows in _by_entity(

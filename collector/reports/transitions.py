@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -52,9 +53,17 @@ class TransitionFilter:
 
 def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row]:
     """Changes of state and presence, newest first, with the window that contains the true time."""
+    t, s = state_transitions.c, sources.c
+    query = selected(connection, wanted).order_by(t.observed_at.desc(), s.name, t.entity.desc(), t.entity_id)
+    rows = [dict(row) for row in connection.execute(query.limit(wanted.limit)).mappings()]
+    return [row | {"transition": f"{row['seq']}/{row['entity']}/{row['entity_id']}"} for row in rows]
+
+
+def selected(connection: sa.Connection, wanted: TransitionFilter) -> sa.Select[Any]:
+    """The query for these transitions, in no order and without a limit."""
     t, s, r, k = state_transitions.c, sources.c, regions.c, keystones.c
     region_id = sa.case((t.entity == "region", t.entity_id), else_=k.witness_region_id)
-    query = (
+    query: sa.Select[Any] = (
         sa.select(
             s.name.label("source"),
             region_id.label("region_id"),
@@ -74,7 +83,6 @@ def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row
         .join(sources, s.id == t.source_id)
         .outerjoin(keystones, (k.source_id == t.source_id) & (k.id == t.entity_id) & (t.entity == "keystone"))
         .outerjoin(regions, (r.source_id == t.source_id) & (r.id == region_id))
-        .order_by(t.observed_at.desc(), s.name, t.entity.desc(), t.entity_id)
     )
     if wanted.region:
         query = query.where(
@@ -92,5 +100,4 @@ def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row
         query = query.where(t.observed_at >= wanted.since)
     if wanted.until:
         query = query.where(t.observed_at < wanted.until)
-    rows = [dict(row) for row in connection.execute(query.limit(wanted.limit)).mappings()]
-    return [row | {"transition": f"{row['seq']}/{row['entity']}/{row['entity_id']}"} for row in rows]
+    return query
