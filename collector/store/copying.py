@@ -91,6 +91,21 @@ def copy(origin: sa.Engine, target: sa.Engine, progress: Progress | None = None)
         return ours
 
 
+def copy_source(origin: sa.Connection, target: sa.Connection, source: str) -> None:
+    """Copy one source into an empty database, for a trial: nobody holds its lease there."""
+    source_id = origin.scalar(sa.select(sources.c.id).where(sources.c.name == source))
+    for table in metadata.sorted_tables:
+        column = table.c.id if table is sources else table.c.source_id
+        rows = origin.execute(
+            sa.select(table).where(column == source_id), execution_options={"yield_per": BATCH}
+        )
+        for batch in rows.mappings().partitions(BATCH):
+            values = [dict(row) for row in batch]
+            if table is sources:
+                values = [row | {"lease_owner": None, "lease_expires_at": None} for row in values]
+            target.execute(sa.insert(table), values)
+
+
 def _summary(connection: sa.Connection) -> Copied:
     o, s = observations.c, sources.c
     newest = sa.select(s.name, o.opening_digest).outerjoin(

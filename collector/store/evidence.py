@@ -29,6 +29,10 @@ VARIANT_EVIDENCE = timedelta(hours=1)
 """Answers that say the same in other words are kept as evidence at most so often."""
 
 
+IMPORT = "import"
+"""Scheme of the observer that stands for whoever saved the answers that are imported. It has no key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observer:
     """Who looks at a source."""
@@ -36,6 +40,15 @@ class Observer:
     key_fingerprint: str
     base_url: str
     auth_scheme: str
+
+    @classmethod
+    def of_import(cls, base_url: str) -> Observer:
+        """Somebody who saved answers of this platform; with which key is not known."""
+        return cls("", base_url, IMPORT)
+
+    @property
+    def is_import(self) -> bool:
+        return (self.key_fingerprint, self.auth_scheme) == ("", IMPORT)
 
     @property
     def eyes(self) -> tuple[str, str]:
@@ -335,6 +348,37 @@ def newest_base_url(connection: sa.Connection, source_id: int) -> str | None:
         .order_by(o.seq.desc())
         .limit(1)
     )
+
+
+def first_own_poll(connection: sa.Connection, source_id: int) -> datetime | None:
+    """When a source was first polled, rather than imported; None: never. An import records no failures."""
+    o, who = observations.c, observers.c
+    is_import = (who.key_fingerprint == "") & (who.auth_scheme == IMPORT) & (o.outcome != "failed")
+    return connection.scalar(
+        sa.select(o.first_at)
+        .join(observers, (who.source_id == o.source_id) & (who.id == o.observer_id))
+        .where(o.source_id == source_id, ~is_import)
+        .order_by(o.seq)
+        .limit(1)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """When an answer was seen, and which."""
+
+    first_at: datetime
+    last_at: datetime
+    payload: str
+
+
+def stretches(connection: sa.Connection, source_id: int) -> list[Stretch]:
+    """All observations of a source that have an answer, oldest first."""
+    o = observations.c
+    query = sa.select(o.first_at, o.last_at, o.payload).where(
+        o.source_id == source_id, o.payload.is_not(None)
+    )
+    return [Stretch(*row) for row in connection.execute(query.order_by(o.seq))]
 
 
 def earlier(connection: sa.Connection, source_id: int, observer: Observer) -> Iterator[Earlier]:
