@@ -14,16 +14,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from collector.cli.demo import DAYS
+from collector.simulator.scenario import story
 from collector.store import migrate
 from collector.store.engine import open_engine
 from tests.builders import region
-from tests.frozen import stop_the_clock_of
+from tests.frozen import NOW, stop_the_clock_of
 from tests.history import History
 
 ROOT = Path(__file__).parent.parent
@@ -190,7 +192,19 @@ class DemoDatabase:
     def make(cls, folder: Path) -> DemoDatabase:
         (said,) = cls._run(folder, ["demo"])
         assert said.code == 0, said.said
+        cls._save(folder / "saved")
         return cls(folder / "collector-demo.db", said)
+
+    @staticmethod
+    def _save(folder: Path) -> None:
+        """Answers of the same cloud, as cron and curl might have saved them."""
+        start = datetime.combine(NOW.date() - timedelta(days=DAYS), time(), UTC)
+        world = story(start)
+        for number in range(20):
+            at = start + timedelta(days=4, hours=4 * number)
+            file = folder / f"{at:%Y-%m}" / f"{at:%Y-%m-%dT%H%M%SZ}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(world.document(at)), encoding="utf-8")
 
     def ask(self, *commands: Sequence[str]) -> list[Answer]:
         """Run commands, each a list of arguments, in the folder of the demo and with its file as the database."""

@@ -1,0 +1,307 @@
+"""`collector import`: a history that begins before the collector did."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from collector.cli.common import Number, Word, open_for_writing, printable, progress_bar, settings_of
+from collector.errors import SchemaError, UsageError
+from collector.inventory.transitions import gap_limit
+from collector.reports.words import show_span, show_time
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from collector.gcore.githistory import GitFile
+    from collector.gcore.saved import Folder, Found, TimeFrom
+    from collector.importing import Report
+    from collector.settings import Settings, Source
+
+SHOWN = 20
+"""Answers that are not imported and named, unless all are asked for."""
+_ORIGINS = {
+    "name": "from their names",
+    "mtime": "from when the file was modified",
+    "commit": "from when the commit was written (its author date)",
+}
+
+
+class Duration(click.ParamType[timedelta]):
+    """A duration as in the settings, between two bounds."""
+
+    name = "duration"
+
+    def __init__(self, least: timedelta, most: timedelta) -> None:
+        self.least, self.most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        from collector.settings import parse_duration
+
+        try:
+            duration: timedelta = parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not self.least <= duration <= self.most:
+            bounds = f"from {self.least.total_seconds():g} s to {self.most.total_seconds():g} s"
+            self.fail(f"{value!r} is not {bounds}", param, ctx)
+        return duration
+
+
+@click.command("import")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Only tell what would be imported; writes nothing.")
+@click.option(
+    "--git-file",
+    metavar="PATH",
+    type=Word(),
+    help="DIR is a git repository: import the versions of this one file in it.",
+)
+@click.option(
+    "--source",
+    "name",
+    metavar="NAME",
+    type=Word(),
+    help="Source of the settings; needed if there are several.",
+)
+@click.option(
+    "--time-from",
+    type=click.Choice(["auto", "name", "mtime"]),
+    default="auto",
+    show_default=True,
+    help="Where the times of files stand; auto: in the name, else when it was modified.",
+)
+@click.option(
+    "--tz",
+    "zone_name",
+    metavar="ZONE",
+    type=Word(),
+    default="UTC",
+    show_default=True,
+    help="Zone of names without one.",
+)
+@click.option(
+    "--margin",
+    type=Duration(timedelta(), timedelta(hours=1)),
+    default="1m",
+    show_default=True,
+    help="How far a time may be off, before and after.",
+)
+@click.option(
+    "--interval",
+    type=Duration(timedelta(seconds=1), timedelta(days=366)),
+    help="How far apart polls were expected to be. Default: the median distance; of git, the setting.",
+)
+@click.option("--whole-lists", is_flag=True, help="A list without its `count` is known to be the whole list.")
+@click.option("--all", "show_all", is_flag=True, help="Name every answer that is not imported, not only 20.")
+@click.option("--migrate", is_flag=True, help="Bring a PostgreSQL schema up to date first.")
+@click.option(
+    "--wait",
+    default=5.0,
+    show_default=True,
+    type=Number(0, 3600),
+    help="Seconds to wait for another process's lease.",
+)
+@click.pass_context
+def import_(
+    context: click.Context,
+    folder: Path,
+    dry_run: bool,
+    git_file: str | None,
+    name: str | None,
+    time_from: TimeFrom,
+    zone_name: str,
+    margin: timedelta,
+    interval: timedelta | None,
+    whole_lists: bool,
+    show_all: bool,
+    migrate: bool,
+    wait: float,
+) -> None:
+    """Import answers that were saved earlier, before the source's first own poll.
+
+    DIR holds JSON files with a time in the name, or is a git repository that a scraper filled. No key is needed.
+    Exits with 0 when all was imported, 3 when something was left out, 1 when nothing could be imported.
+
+    \b
+    Example:
+      collector import --dry-run saved/
+      collector import saved/
+      collector import --git-file regions.json --interval 20m scraper/
+    """
+    from collector import importing
+    from collector.clock import utc_now
+    from collector.poll import open_writer
+    from collector.reports.periods import time_zone
+    from collector.store import lease
+
+    if git_file is not None and time_from != "auto":
+        raise UsageError("--time-from is for files; versions in git have the dates of their commits")
+    zone = time_zone(zone_name)
+    source = _source(settings_of(context), name)
+    with _archive(folder, git_file) as archive:
+        found = _find(archive, time_from, zone)
+        plan = importing.plan(found, source, utc_now(), margin=margin, interval=interval)
+        if not plan.units and not plan.skipped:
+            raise UsageError(f"there are no files in {folder} that end with .json or .json.gz")
+        with (
+            _trial(context, source) if dry_run or not plan.units else _real(context, migrate) as engine,
+            progress_bar(source.name) as progress,
+        ):
+            writer = open_writer(engine, source, lease.process_name(), wait_seconds=wait)
+            try:
+                report = importing.bring_in(
+                    plan, archive, source, writer, whole_lists=whole_lists, progress=progress
+                )
+            finally:
+                lease.release(engine, writer.lease)
+    _tell(report, source, zone, margin, whole_lists=whole_lists, dry_run=dry_run, show_all=show_all)
+    done = report.imported + report.known
+    sys.exit(3 if report.skipped and done else 0 if done else 1)
+
+
+def _source(settings: Settings, name: str | None) -> Source:
+    known = ", ".join(source.name for source in settings.sources)
+    if name is None and len(settings.sources) > 1:
+        raise UsageError(f"which source are these answers of? add --source with one of: {known}")
+    for source in settings.sources:
+        if name in (None, source.name):
+            return source
+    raise UsageError(f"there is no source {name!r}; known are {known}")
+
+
+@contextmanager
+def _archive(folder: Path, git_file: str | None) -> Iterator[Folder | GitFile]:
+    from collector.gcore.githistory import GitFile
+    from collector.gcore.saved import Folder
+
+    archive = Folder(folder) if git_file is None else GitFile(folder, git_file)
+    try:
+        yield archive
+    finally:
+        archive.close()
+
+
+def _find(archive: Folder | GitFile, time_from: TimeFrom, zone: tzinfo) -> Found:
+    from collector.gcore.githistory import GitFile
+
+    return archive.find() if isinstance(archive, GitFile) else archive.find(time_from, zone)
+
+
+@contextmanager
+def _real(context: click.Context, migrate: bool) -> Iterator[sa.Engine]:
+    engine = open_for_writing(context, may_migrate=migrate)
+    yield engine
+    engine.dispose()
+
+
+@contextmanager
+def _trial(context: click.Context, source: Source) -> Iterator[sa.Engine]:
+    """A scratch database that begins as the real one is; that one is read, if it exists, and not changed."""
+    from collector.importing import trial_database
+    from collector.store import migrate
+    from collector.store.engine import open_engine, parse_url, sqlite_path
+
+    url = parse_url(settings_of(context).database_url.get_secret_value())
+    path = sqlite_path(url)
+    engine = open_engine(url, read_only=True) if path is None or path.exists() else None
+    revision = None if engine is None else migrate.current_revision(engine)
+    if revision not in (None, migrate.newest_revision()):
+        raise SchemaError(
+            f"the database has schema {revision}, this version works with {migrate.newest_revision()}: run "
+            "`collector db upgrade` before a dry run"
+        )
+    with trial_database(engine if revision else None, source.name) as trial:
+        yield trial
+    if engine is not None:
+        engine.dispose()
+
+
+# Telling
+
+
+def _tell(
+    report: Report,
+    source: Source,
+    zone: tzinfo,
+    margin: timedelta,
+    *,
+    whole_lists: bool,
+    dry_run: bool,
+    show_all: bool,
+) -> None:
+    would = "would be imported" if dry_run else "imported"
+    span = ""
+    if report.first_at and report.last_at:
+        span = f", from {show_time(report.first_at)} to {show_time(report.last_at)}"
+    click.echo(f"{source.name} at {source.base_url}: {_count(report.imported, 'answer')} {would}{span}")
+    for heading, text in _lines(report, zone, margin):
+        click.echo(f"  {heading:<13} {text}")
+    for note in _notes(report, whole_lists):
+        click.echo(f"  note: {note}")
+    left = report.skipped
+    if left:
+        click.echo(f"{_count(len(left), 'answer')} left out:")
+    for each in left if show_all else left[:SHOWN]:
+        click.echo(f"  {printable(each.name)}: {printable(each.reason)}")
+    if len(left) > SHOWN and not show_all:
+        click.echo(f"  … and {len(left) - SHOWN} more; --all names them")
+    if dry_run:
+        click.echo("nothing was written")
+    elif report.head:
+        click.echo(f"head {report.head}")  # to be kept outside of the database
+
+
+def _lines(report: Report, zone: tzinfo, margin: timedelta) -> Iterator[tuple[str, str]]:
+    plan = report.plan
+    if report.imported:
+        times = [f"{n} {_ORIGINS[origin]}" for origin, n in report.origins.items()]
+        times += [f"{report.assumed} of them without a zone, taken as {zone}"] if report.assumed else []
+        times += [f"{report.coarse} of them exact to an hour or a day only"] if report.coarse else []
+        if report.coarse < report.imported:
+            others = "the others " if report.coarse else ""
+            times += [others + (f"right to within {show_span(margin)}" if margin else "taken to be exact")]
+        yield "times", "; ".join(times)
+        yield "polls", f"expected every {show_span(plan.interval)} ({plan.interval_from}): {_gaps(report)}"
+        yield "outcomes", ", ".join(f"{n} {outcome}" for outcome, n in report.outcomes.items())
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(report.kinds.items()))
+        first = f"{report.baseline} there when first seen" if report.baseline else ""
+        what = ", ".join(text for text in (first, kinds) if text)
+        yield "transitions", f"{what} (regions and keystones)" if what else "none"
+    if report.known:
+        yield "known", f"{_count(report.known, 'answer')} in the history already"
+    if report.twice:
+        yield "copies", f"{_count(report.twice, 'further copy', 'further copies')} of answers"
+    if plan.found.ignored:
+        yield "ignored", f"{plan.found.ignored} (no JSON, links, or hidden)"
+
+
+def _gaps(report: Report) -> str:
+    if not report.gaps:
+        return "no gaps"
+    longest = show_span(gap_limit(report.plan.interval))
+    return f"{_count(report.gaps, 'gap')} of more than {longest} between answers"
+
+
+def _notes(report: Report, whole_lists: bool) -> Iterator[str]:
+    yield from report.plan.found.notes
+    if report.bare and not whole_lists:
+        yield (
+            f"{report.bare} are lists without a count, so they can't prove that anything is gone; if they are known to "
+            "be whole, add --whole-lists"
+        )
+    follows = report.imported - 1
+    if report.plan.found.only_changes and report.gaps:
+        yield "a commit says when an answer differed, not how often somebody looked; --interval says what you know"
+    elif follows >= 5 and report.changed == follows:
+        yield "no two answers in a row are equal: were only changes saved? then --interval says what you know"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
