@@ -16,6 +16,8 @@ Unit = Literal["day", "week", "month"]
 
 def time_zone(name: str) -> tzinfo:
     """The time zone of this name. Raises UsageError, naming the closest names."""
+    if name.upper() == "UTC":
+        return UTC  # also where the machine knows no zones
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
