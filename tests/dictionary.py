@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.reports import views
+from collector.reports.views.types import type_of
 from collector.store import migrate
 from collector.store.engine import JsonList, UtcTime, open_engine, reading
 from collector.store.tables import DERIVED, metadata, webhook_deliveries
@@ -102,7 +103,7 @@ def _table(table: sa.Table) -> Iterator[str]:
     yield ""
     yield from _columns(
         [
-            (column.name, _type(column), column.nullable, str(column.comment), column.primary_key)
+            (column.name, _word(column.type), column.nullable, str(column.comment), column.primary_key)
             for column in table.columns
         ]
     )
@@ -117,17 +118,19 @@ def _columns(rows: list[tuple[str, str, bool, str, bool]]) -> Iterator[str]:
     yield ""
 
 
-def _type(column: sa.Column[Any]) -> str:
+def _word(found: sa.types.TypeEngine[Any]) -> str:
     names: tuple[tuple[type, str], ...] = (
         (UtcTime, "time"),
         (JsonList, "JSON list"),
         (sa.Boolean, "boolean"),
+        (sa.Date, "DATE; on SQLite text, `2026-05-01`"),
+        (sa.Double, "double"),
         (sa.BigInteger, "bigint"),
         (sa.Integer, "integer"),
         (sa.LargeBinary, "bytes"),
         (sa.Text, "text"),
     )
-    return next(name for of_type, name in names if isinstance(column.type, of_type))
+    return next(name for of_type, name in names if isinstance(found, of_type))
 
 
 # Views
@@ -140,14 +143,6 @@ _TABLES = {
     "keystone_transitions": "state_transitions",
 }
 """Where columns come from that a view passes on as they are."""
-_SPELLED = {
-    "UTC_TIME": "time",
-    "DAY_TYPE": "DATE; on SQLite text, `2026-05-01`",
-    "DOUBLE PRECISION": "double",
-    "BIGINT": "bigint",
-    "BOOLEAN": "boolean",
-    "TEXT": "text",
-}
 
 
 def _views() -> Iterator[str]:
@@ -225,13 +220,11 @@ def _described(view: str, name: str) -> tuple[str, bool, str]:
     that of the column that it passes on."""
     text = views.with_parts(views.source_text(view))
     comments = dict(re.findall(r"(?m)\b(\w+),?  -- (.+)$", text))
-    types = {column: _SPELLED[spelled] for spelled, column in re.findall(r" AS ([A-Z_ ]+)\) AS (\w+)", text)}
     passed = _passed_on(view, name)
     comment = comments.get(name) or (passed is not None and passed.comment)
-    of_type = types.get(name) or (passed is not None and _type(passed))
-    if not comment or not of_type:
+    if not comment:
         raise LookupError(f"the file of {view} must say what {name} is: `AS {name},  -- …`")
-    return of_type, False, comment
+    return _word(type_of(view, name)), False, comment
 
 
 def _passed_on(view: str, name: str) -> sa.Column[Any] | None:
