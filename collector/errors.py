@@ -60,3 +60,7 @@ class ClockError(CollectorError):
 
 class IntegrityError(CollectorError):
     """Stored evidence does not match its own address."""
+
+
+class ExportError(CollectorError):
+    """The folder can't be written; the export that stood there is as it was."""

@@ -28,6 +28,7 @@ from typing import Any, get_args
 import pytest
 import sqlalchemy as sa
 import structlog
+from pyarrow import parquet
 
 from collector import logs
 from collector.errors import CollectorError, SettingsError
@@ -166,6 +167,8 @@ def texts_of(name: str, data: bytes) -> Iterator[tuple[str, str]]:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
             for member in packed.namelist():
                 yield from texts_of(f"{name}/{member}", packed.read(member))
+    if data[:4] == b"PAR1":
+        yield f"{name} unpacked", str(parquet.read_table(io.BytesIO(data)).to_pylist())
 
 
 def files_of(folder: Path) -> Iterator[tuple[str, str]]:
@@ -619,6 +622,9 @@ COMMANDS = [
     "db rebuild",
     "db backup {new}",
     "db copy --to sqlite:///{new}",
+    "export {new}",
+    "export {new} --format csv --partition-by day",
+    "export {new} --format jsonl --incremental",
 ]
 
 

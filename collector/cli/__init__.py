@@ -19,6 +19,7 @@ from collector.cli.audit import audit
 from collector.cli.database import db
 from collector.cli.demo import demo
 from collector.cli.doctor import doctor
+from collector.cli.export import export
 from collector.cli.importing import import_
 from collector.cli.simulate import simulate
 from collector.cli.work import poll, run
@@ -58,6 +59,7 @@ for command in (
     questions.diff,
     durations.availability,
     durations.lead_time,
+    export,
     doctor,
     import_,
     simulate,

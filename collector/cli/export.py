@@ -1,0 +1,111 @@
+"""Tables and views as files."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from collector.cli.common import Word, open_for_questions, printable, progress_bar, source_option
+from collector.cli.times import Time
+from collector.clock import utc_now
+from collector.errors import UsageError
+from collector.reports.words import show_time
+
+if TYPE_CHECKING:
+    from collector.reports.export import Exported
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["parquet", "csv", "jsonl"]),
+    default="parquet",
+    show_default=True,
+    help="Of the files; parquet needs the extra `export`.",
+)
+@click.option("--from", "since", type=Time(), metavar="TIME", help="Only rows of this time or later.")
+@click.option("--to", "until", type=Time(), metavar="TIME", help="Only rows of before this time.")
+@click.option("--incremental", is_flag=True, help="Go on from the export that stands in DIR.")
+@click.option(
+    "--partition-by", type=click.Choice(["day", "source"]), help="Folders like day=2026-05-01 in each table."
+)
+@click.option(
+    "--only", multiple=True, type=Word(), metavar="NAME", help="Only this table or view; repeatable."
+)
+@click.option(
+    "--without", multiple=True, type=Word(), metavar="NAME", help="Not this table or view; repeatable."
+)
+@source_option
+@click.pass_context
+def export(
+    context: click.Context,
+    folder: Path,
+    format_: str,
+    since: datetime | None,
+    until: datetime | None,
+    incremental: bool,
+    partition_by: str | None,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    source: str | None,
+) -> None:
+    """All tables and views as files in DIR, with a manifest. A reader sees the former export or the new one, whole.
+
+    What is current is exported as it is now, whatever --from and --to say.
+
+    \b
+    Example:
+      collector export lake
+      duckdb -c "SELECT * FROM 'lake/region_transitions/**/*.parquet'"
+      collector export lake --incremental --partition-by day
+      collector export may --format csv --from 2026-05-01 --to 2026-06-01 --without payloads
+    """
+    from collector.reports.export import export as export_into
+    from collector.reports.export.manifest import Asked
+    from collector.reports.export.relations import names
+
+    if since and until and since >= until:
+        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
+    if incremental and (since or until):
+        raise UsageError("--incremental goes on from the last export: it takes no --from and no --to")
+    if only and without:
+        raise UsageError("give --only or --without, not both")
+    for name in (*only, *without):
+        if name not in names():
+            raise UsageError(
+                f"there is no table or view {printable(name)!r}; known are: {', '.join(names())}"
+            )
+    asked = Asked(
+        format_, since, until, partition_by, source, tuple(sorted({*only})), tuple(sorted({*without}))
+    )
+    with open_for_questions(context, source) as connection, progress_bar("export") as progress:
+        done = export_into(
+            connection, folder, asked, made_at=utc_now(), incremental=incremental, progress=progress
+        )
+    for word, moment in (("from", since), ("to", until)):
+        if moment:
+            click.echo(f"{word} {show_time(moment)}", err=True)
+    if done.anew_because:
+        click.echo(f"exported anew: {done.anew_because}", err=True)
+    _tell(done, folder)
+
+
+def _tell(done: Exported, folder: Path) -> None:
+    manifest = done.manifest
+    click.echo(f"{'':<26} {'rows':>12}" + f" {'added':>12}" * done.goes_on)
+    for table in manifest.tables:
+        added = sum(f.rows for f in table.files if f.settled and f.export == manifest.export)
+        more = f" {added:>12,}" if done.goes_on and table.grows else ""
+        click.echo(f"{table.name:<26} {table.rows:>12,}{more}")
+    rows = sum(table.rows for table in manifest.tables)
+    files = sum(len(table.files) for table in manifest.tables)
+    what = f"{len(manifest.tables)} tables and views, {rows:,} rows, {files:,} files"
+    click.echo(f"{folder}: export {manifest.export}, {what}")
+    for state in manifest.sources:
+        where = f"observation {state.newest_seq}, {state.head}" if state.head else "none yet"
+        click.echo(f"head of {state.source}: {where}")
