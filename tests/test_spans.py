@@ -324,6 +324,12 @@ QUESTIONS_OF_ONE_REGION = (
     "SELECT * FROM daily_region_states WHERE region_id = 76 AND day > '2020-01-05'",
     "SELECT * FROM availability_monthly WHERE source = 'gcore' AND region_id = 76",
 )
+QUESTIONS_OF_ALL = (
+    "SELECT * FROM current_regions",
+    "SELECT * FROM coverage_gaps",
+    "SELECT * FROM poll_health",
+)
+"""These need no more than a few transitions, or none."""
 MOMENT = "2020-01-08 00:00:00+00"
 
 
@@ -339,6 +345,14 @@ def check_plans(engine: sa.Engine, regions: int) -> None:
             assert not re.search(r"(?m)SCAN [tvnou]$", plan), plan
         else:
             assert not re.search(r"Seq Scan on (state_transitions|region_versions)", plan), plan
+        with reading(engine) as connection:
+            assert len(connection.exec_driver_sql(question).all()) > 0, question
+    for question in QUESTIONS_OF_ALL:
+        plan = plan_of(engine, question, seqscan=True)
+        assert not re.search(r"(?m)SCAN [tv]$|Seq Scan on (state_transitions|region_versions)", plan), plan
+        if "coverage_gaps" in question:
+            bounded = r"source_id=\? AND observed_at>\? AND observed_at<\?|observed_at >= \w+\.until_at"
+            assert re.search(bounded, plan), plan
         with reading(engine) as connection:
             assert len(connection.exec_driver_sql(question).all()) > 0, question
     with reading(engine) as connection:

@@ -615,6 +615,39 @@ def test_a_gap_by_failures_has_their_most_frequent_cause_and_its_error(history: 
     assert gap["seq"] == 1
 
 
+def test_a_gap_counts_also_what_was_first_seen_some_polls_after_it(history: History) -> None:
+    history.poll([region(i) for i in (1, 2, 3)], at=0)
+    history.poll([region(i) for i in (1, 2)], at=60)  # 3 is gone
+    history.poll(
+        answer([region(2, "MAINTENANCE")], count=3), at=600
+    )  # 1 is not shown, and 3 may be there again
+    history.poll(answer([region(2, "MAINTENANCE")], count=3), at=660)
+    history.poll([region(2, "ACTIVE"), region(3), region(4)], at=720)  # 1 is not listed, 3 is back, 4 is new
+    history.poll([region(2, "ACTIVE"), region(3, "NEW"), region(4)], at=780)
+    (gap,) = closed_gaps(history)
+    spanning = history.query("SELECT * FROM state_transitions WHERE entity = 'region' AND seq > 2")
+    assert sorted((t["entity_id"], t["kind"], t["seq"]) for t in spanning) == [
+        (1, "disappeared", 4),
+        (2, "changed", 3),
+        (2, "changed", 4),
+        (3, "changed", 5),
+        (3, "reappeared", 4),
+        (4, "appeared", 4),
+    ]
+    # Of regions 1, 2, 3 and 4, and of the keystones of 1, 3 and 4.
+    assert gap["transitions"] == 4 + 3
+
+
+def test_a_gap_counts_also_what_came_back_long_after_it(history: History) -> None:
+    history.poll([region(1), region(2, "NEW")], at=0)
+    hidden = {"id": 2, "state": ""}  # a record that can't be used exempts its id from absence
+    for at in (600, 660, 720):
+        history.poll([region(1), hidden], at=at)
+    history.poll([region(1), region(2)], at=780)
+    (gap,) = closed_gaps(history)
+    assert gap["transitions"] == 1
+
+
 def test_a_gap_by_silence_has_the_cause_no_polls(history: History) -> None:
     history.poll([region(1)], at=0)
     history.poll([region(1)], at=3600)

@@ -33,8 +33,13 @@ measured AS (
     SELECT
         a.*,
         CASE WHEN a.until_at IS NULL THEN SECONDS_BETWEEN(a.from_at, a.now_at)
-             ELSE SECONDS_BETWEEN(a.from_at, a.until_at) END AS seconds
+             ELSE SECONDS_BETWEEN(a.from_at, a.until_at) END AS seconds,
+        -- By the first complete answer after it all has been seen, but for what was unseen.
+        (SELECT o.first_at FROM observations o
+         WHERE o.source_id = a.source_id AND o.seq >= a.next_seq AND (o.outcome = 'ok' OR o.seq = s.newest_seq)
+         ORDER BY o.seq LIMIT 1) AS whole_at
     FROM applied a
+    JOIN sources s ON s.id = a.source_id
 )
 SELECT
     s.name AS source,
@@ -59,8 +64,14 @@ SELECT
     ) AS BIGINT) AS failed_polls,  -- Failed polls in it
     CAST(
         (SELECT COUNT(*) FROM state_transitions t
-         WHERE t.source_id = m.source_id AND t.seq = m.next_seq AND t.not_before <= m.from_at)
-    AS BIGINT) AS transitions,  -- Changes of state or presence that happened in it or were first seen after it
+         WHERE t.source_id = m.source_id AND t.observed_at >= m.until_at AND t.observed_at <= m.whole_at
+           AND t.not_before <= m.from_at)
+        + (SELECT COUNT(*) FROM unseen u
+           JOIN state_transitions t ON t.source_id = u.source_id AND t.entity = u.entity
+               AND t.entity_id = u.entity_id AND t.seq = u.until_seq
+           WHERE u.source_id = m.source_id AND u.from_at <= m.from_at AND u.until_at > m.whole_at
+             AND t.not_before <= m.from_at)
+    AS BIGINT) AS transitions,  -- Changes of state or presence whose window spans it
     m.seq  -- Observation before it; 0: none
 FROM measured m
 JOIN sources s ON s.id = m.source_id
