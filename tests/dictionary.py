@@ -34,9 +34,8 @@ A *time* is a TIMESTAMP WITH TIME ZONE on PostgreSQL, and on SQLite text of one 
 that comparing texts is comparing times. A *boolean* is 0 or 1 on SQLite. A *JSON list* is text on both. A **key** names
 one row.
 
-DuckDB, with a SQLite file attached (`ATTACH 'collector.db' AS c (TYPE sqlite)`), knows the types of tables, of the
-`current_…` and of the `…_changes` views. The others reckon with times in SQLite's own functions: it reads them as
-text, by `SELECT * FROM sqlite_query('c', 'SELECT * FROM coverage_gaps')`.
+Statements that answer questions with them are in the [cookbook](cookbook.md). How to ask from DuckDB, which needs to be
+told the types of views, from pandas, Datasette, Grafana and Metabase, is in [tools.md](tools.md).
 """
 
 
