@@ -352,6 +352,20 @@ def test_who_disappears_gives_up_but_not_where_only_another_key_looked(history: 
     assert (two["seconds_at_least"], two["seconds_at_most"]) == (119.5, 300.5)
 
 
+def test_what_another_key_shows_may_have_begun_long_before(history: History) -> None:
+    history.poll([region(1)], at=0)
+    history.poll([region(1)], at=60)
+    history.change(api_key="another")
+    history.poll([region(1), region(2, "NEW")], at=120)
+    history.poll([region(1), region(2, "ACTIVE")], at=180)
+    (row,) = journeys(history)
+    assert (row["seconds_at_least"], row["seconds_at_most"]) == (0, None)
+    intervals = history.query(
+        "SELECT state, max_seconds FROM region_state_intervals WHERE region_id = 2 AND state = 'NEW'"
+    )
+    assert [(r["state"], r["max_seconds"]) for r in intervals] == [("NEW", None)]
+
+
 def test_who_comes_back_to_the_first_state_on_the_way_has_not_begun_anew(history: History) -> None:
     states = ("MAINTENANCE", "NEW", "MAINTENANCE", "NEW", "ACTIVE", "NEW", "ACTIVE")
     for n, state in enumerate(states):

@@ -208,7 +208,7 @@ def lead_time(
 
 def _duration_in_words(row: dict[str, Any]) -> dict[str, str]:
     at_most = row["seconds_at_most"]
-    unbounded = "still under way" if row.get("open") else "not known"
+    unbounded = "not there yet" if row.get("open") else "not known"
     return {
         "at_least": show_span(row["seconds_at_least"]),
         "at_most": unbounded if at_most is None else show_span(at_most),

@@ -109,7 +109,8 @@ def _journey(began: Row, ended: Row | None, ended_not_before: datetime | None) -
     at_least, at_most = 0.0, None
     if ended and ended_not_before is not None:
         at_least = max((ended_not_before - began["observed_at"]).total_seconds(), 0.0)
-    if ended and began["not_before"] is not None:
+    # Another key or another region's copy need not have seen the beginning.
+    if ended and began["not_before"] is not None and began["basis"] not in ("observer_change", "other_copy"):
         at_most = (ended["observed_at"] - began["not_before"]).total_seconds()
     names = ("source", "region_id", "slug", "display_name", "entity", "entity_id")
     return {name: began[name] for name in names} | {

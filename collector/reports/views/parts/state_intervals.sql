@@ -31,7 +31,10 @@ bounded AS (
         CASE WHEN g.cause IS NULL THEN t.observed_at ELSE g.from_at END AS from_latest,
         CASE WHEN g.cause IS NULL AND n.not_before IS NOT NULL THEN n.not_before ELSE g.until_at END AS to_earliest,
         CASE WHEN g.cause IS NULL THEN n.observed_at
-             WHEN g.later_state IS NOT NULL THEN g.until_at END AS to_latest
+             WHEN g.later_state IS NOT NULL THEN g.until_at END AS to_latest,
+        -- Where another key or another region's copy looked than before, it may have been so before and after.
+        CASE WHEN g.cause IS NULL AND (t.basis IN ('observer_change', 'other_copy')
+                                       OR n.basis IN ('observer_change', 'other_copy')) THEN 0 ELSE 1 END AS is_bounded
     FROM grouped g
     JOIN state_transitions t ON t.source_id = g.source_id AND t.entity = 'ENTITY' AND t.entity_id = g.entity_id
         AND t.seq = g.seq
@@ -51,7 +54,8 @@ measured AS (
         CAST(b.to_earliest AS UTC_TIME) AS to_earliest,  -- It was last confirmed in this state
         CAST(b.to_latest AS UTC_TIME) AS to_latest,  -- It was first seen otherwise; NULL: still so
         CAST(b.seconds AS DOUBLE PRECISION) AS min_seconds,  -- Known to have lasted so long: without gaps and unseen time
-        CAST(SECONDS_BETWEEN(b.from_earliest, b.to_latest) AS DOUBLE PRECISION) AS max_seconds,  -- Can have lasted so long; NULL: unbounded
+        CAST(CASE WHEN b.is_bounded = 1 THEN SECONDS_BETWEEN(b.from_earliest, b.to_latest) END
+            AS DOUBLE PRECISION) AS max_seconds,  -- Can have lasted so long; NULL: unbounded, also where only another key or copy looked
         CAST(b.to_latest IS NULL AS BOOLEAN) AS open,  -- Whether it is the newest state
         b.seq  -- Observation that first showed it; of UNKNOWN, the state before
     FROM bounded b
