@@ -38,8 +38,13 @@ _numbers = itertools.count(1)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the person who runs the tests reaches them."""
     for name in list(os.environ):
-        if name.startswith("COLLECTOR_"):
+        if is_setting(name):
             monkeypatch.delenv(name)
+
+
+def is_setting(name: str) -> bool:
+    """Whether a variable says what the command is to do, or how wide and colourful its terminal is."""
+    return name.startswith("COLLECTOR_") or name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 
 @contextmanager
@@ -236,7 +241,7 @@ class DemoDatabase:
 
     @staticmethod
     def _run(folder: Path, *commands: Sequence[str]) -> list[Answer]:
-        own = {n: v for n, v in os.environ.items() if not n.startswith("COLLECTOR_")}
+        own = {n: v for n, v in os.environ.items() if not is_setting(n)}
         if commands != (["demo"],):
             own["COLLECTOR_DATABASE_URL"] = "sqlite:///collector-demo.db"
         done = subprocess.run(
