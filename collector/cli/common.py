@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from collector.errors import SchemaError, SettingsError
-from collector.reports.words import show_time
+from collector.reports.words import printable, show_time
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -182,11 +182,6 @@ def show(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(printable(str(item)) for item in value) or "[]"
     return printable(str(value))
-
-
-def printable(text: str) -> str:
-    """Text that can do a terminal no harm."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def as_json(value: Any) -> Any:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.cli.common import Word, open_for_questions, printable, progress_bar, source_option
+from collector.cli.common import Word, open_for_questions, progress_bar, source_option
 from collector.cli.times import Time
 from collector.clock import utc_now
 from collector.errors import UsageError
-from collector.reports.words import show_time
+from collector.reports.words import printable, show_time
 
 if TYPE_CHECKING:
     from collector.reports.export import Exported

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.cli.common import Number, Word, open_for_writing, printable, progress_bar, settings_of
+from collector.cli.common import Number, Word, open_for_writing, progress_bar, settings_of
 from collector.errors import SchemaError, UsageError
 from collector.inventory.transitions import gap_limit
-from collector.reports.words import show_span, show_time
+from collector.reports.words import printable, show_span, show_time
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -24,6 +24,11 @@ def show_time(moment: datetime | None) -> str:
     return f"{text.removesuffix('.000')}Z"
 
 
+def printable(text: str) -> str:
+    """Text that can do a terminal, or a picture, no harm."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def show_span(seconds: float | timedelta) -> str:
     """`1.2 s`, `45 s`, `20 min`, `8 h 05 min`, `3 d 4 h`: as exact as a person wants it."""
     if isinstance(seconds, timedelta):
@@ -45,8 +50,7 @@ def transition_in_words(row: Mapping[str, Any]) -> str:
 
     `row`: fields of `reports.inventory.transitions`.
     """
-    name = row["display_name"] or row["slug"] or f"{row['entity']} {row['entity_id']}"
-    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    name = printable(row["display_name"] or row["slug"] or f"{row['entity']} {row['entity_id']}")
     if row["entity"] == "keystone":
         name = f"The keystone of {name}"
     what = {
