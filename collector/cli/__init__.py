@@ -22,6 +22,7 @@ from collector.cli.doctor import doctor
 from collector.cli.export import export
 from collector.cli.importing import import_
 from collector.cli.simulate import simulate
+from collector.cli.timeline import timeline
 from collector.cli.work import poll, run
 from collector.errors import CollectorError
 
@@ -59,6 +60,7 @@ for command in (
     questions.diff,
     durations.availability,
     durations.lead_time,
+    timeline,
     export,
     doctor,
     import_,

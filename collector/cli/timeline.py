@@ -1,0 +1,182 @@
+"""`collector timeline`: a picture of states over time."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from collector.cli.common import Word, format_option, open_for_questions, print_rows, source_option
+from collector.cli.times import Time
+from collector.clock import utc_now
+from collector.errors import UsageError
+from collector.reports.words import show_time
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from collector.reports.timeline.lanes import LaneFilter
+    from collector.reports.timeline.text import Line, Signs
+
+PIPE_WIDTH = 100
+"""Columns where there is no terminal, and COLUMNS says nothing."""
+
+
+@click.command()
+@click.argument("regions", nargs=-1, type=Word(), metavar="[REGION]…")
+@click.option("--from", "since", type=Time(), metavar="TIME", help="Begin here; else at the first sight.")
+@click.option("--to", "until", type=Time(), metavar="TIME", help="End here; else now.")
+@click.option(
+    "--entity",
+    type=click.Choice(["region", "keystone"]),
+    default="region",
+    show_default=True,
+    help="Whose states.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE.svg",
+    help="Draw it as SVG into this file, an SVG that is there already is replaced; - is stdout.",
+)
+@source_option
+@format_option
+@click.pass_context
+def timeline(
+    context: click.Context,
+    regions: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    entity: str,
+    path: Path | None,
+    source: str | None,
+    format_: str,
+) -> None:
+    """A picture of the states of regions over time, in the terminal or as SVG; of all regions, or of these.
+
+    Time in which the state is unknown is hatched, and each change is as wide as the window that it happened in.
+    --format json and csv give the spans of time behind the picture.
+
+    \b
+    Example:
+      collector timeline --from "7 days ago"
+      collector timeline luxembourg-2 sines-3 -o timeline.svg
+    """
+    from collector.reports.timeline.lanes import SPAN_FIELDS, LaneFilter, spans
+
+    now = utc_now()
+    if path and format_ != "table":
+        raise UsageError(f"-o draws a picture, and --format {format_} prints rows: choose one of them")
+    if since and since >= (until or now):
+        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until or now)}")
+    if path:
+        _check_file(path)
+    wanted = LaneFilter(entity, regions, source, since, until)
+    with open_for_questions(context, source) as connection:
+        if format_ != "table":
+            print_rows(list(spans(connection, wanted)), format_, SPAN_FIELDS, {}, "")
+        elif path:
+            _write_svg(connection, wanted, now, path)
+        else:
+            _print(connection, wanted, now)
+
+
+def _write_svg(connection: sa.Connection, wanted: LaneFilter, now: datetime, path: Path) -> None:
+    from collector.reports.timeline.picture import picture
+    from collector.reports.timeline.svg import CHART, draw
+
+    found = picture(connection, wanted, now, CHART)
+    text = draw(found)
+    click.echo(f"from {show_time(found.scale.since)} to {show_time(found.scale.until)}", err=True)
+    if str(path) == "-":
+        binary = getattr(sys.stdout, "buffer", None)
+        # SVG is UTF-8, whatever the terminal speaks.
+        click.echo(text.encode() if binary else text, file=binary, nl=False)
+        return
+    _replace(path, text.encode())
+    lanes = f"{len(found.lanes)} lane" + ("s" if len(found.lanes) != 1 else "")
+    click.echo(f"{path}: {lanes}, {len(text.encode()):,} bytes")
+
+
+def _print(connection: sa.Connection, wanted: LaneFilter, now: datetime) -> None:
+    from collector.reports.spans import ASSUMPTION
+    from collector.reports.timeline.picture import picture
+    from collector.reports.timeline.text import ASCII, BLOCKS, FINE, draw
+
+    width = max(shutil.get_terminal_size((PIPE_WIDTH, 24)).columns, 1)
+    signs = BLOCKS if _can_print(BLOCKS.all) else ASCII
+    found = picture(connection, wanted, now, width * FINE)
+    click.echo(f"from {show_time(found.scale.since)} to {show_time(found.scale.until)}", err=True)
+    if not found.lanes:
+        click.echo("nothing is known of this time: a state is known from one poll to the next")
+        return
+    click.echo(f"assumed: {ASSUMPTION}", err=True)
+    _print_lines(draw(found, width, signs), signs)
+
+
+def _print_lines(lines: list[Line], signs: Signs) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(width=10_000, soft_wrap=True, highlight=False)
+    for line in lines:
+        text = Text()
+        for said, style in line:
+            text.append(_as_ascii(said) if signs.is_ascii else said, style or None)
+        text.rstrip()
+        console.print(text, soft_wrap=True, no_wrap=True, crop=False)
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _as_ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what would destroy something else: a mistyped name may be a database's."""
+    if str(path) == "-" or not path.exists():
+        if str(path) != "-" and not path.parent.is_dir():
+            raise UsageError(f"the folder {path.parent} does not exist")
+        return
+    if not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            start = file.read(1000)
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}") from None
+    if start.strip() and b"<svg" not in start:
+        raise UsageError(f"{path} exists and is not an SVG; choose another name")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    target = path.resolve()
+    if target.exists() and not target.is_file():  # a device or a pipe
+        target.write_bytes(content)
+        return
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, target)  # noqa: PTH105 - reads as what it does
+    except OSError as error:
+        raise UsageError(f"{path} can't be written: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink()

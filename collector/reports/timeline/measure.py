@@ -1,0 +1,48 @@
+"""How wide a text is. Nobody knows which font a viewer has: these are the widths of a wide one, so that texts fit."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_WIDTHS = {
+    **dict.fromkeys("ijlI'|J", 0.3),
+    **dict.fromkeys("ftr.,:;!/\\()[]- ", 0.41),
+    **dict.fromkeys('sckvxyz_"*?', 0.57),
+    **dict.fromkeys("0123456789abdeghnopquEFLTPSY", 0.64),
+    **dict.fromkeys("ABCDGHKNOQRUVXZ&+=<>~#$", 0.76),
+    **dict.fromkeys("mwMW%@…", 0.99),
+}
+_BOLD = 1.1
+
+
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """In pixels, at a font size in pixels."""
+    return sum(_of(c) for c in text) * size * (_BOLD if bold else 1)
+
+
+def _of(character: str) -> float:
+    if character in _WIDTHS:
+        return _WIDTHS[character]
+    if unicodedata.combining(character):
+        return 0.0
+    return 1.05 if unicodedata.east_asian_width(character) in "WF" else 0.76
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def shortened(text: str, room: float, size: float | None = None, *, bold: bool = False) -> str:
+    """The text, or its beginning and `…`, within a width: pixels at a font size, or columns of a terminal."""
+
+    def width(candidate: str) -> float:
+        return columns(candidate) if size is None else text_width(candidate, size, bold=bold)
+
+    if width(text) <= room:
+        return text
+    while text and width(text + "…") > room:
+        text = text[:-1]
+    return text.rstrip() + "…"

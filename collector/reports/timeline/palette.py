@@ -1,0 +1,87 @@
+"""How each state looks: a colour that colour-blind people can tell from the others, and a second sign beside it.
+
+Colours follow Okabe and Ito. What they say is said again by a pattern and by how dark they are, so that a print in grey
+can be read; in a terminal, by the character. States that the API documents look the same in every picture. Others get
+a look from a reserved list, by their name; where two meet in one picture, the later in the alphabet takes the next.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from collector.reports.timeline.lanes import ABSENT, UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a state is drawn. `key`: its name in the style sheet."""
+
+    key: str
+    fill: str
+    ink: str
+    """Of text in a bar."""
+    mark: str
+    """Of the pattern on it."""
+    pattern: str
+    """plain, dots, lines, bars, cross, grid, rings or slant."""
+    block: str
+    letter: str
+    """In a terminal: a block character, and what stands for it in ASCII."""
+    dark_fill: str = ""
+    """In dark mode; empty: the same."""
+    dark_ink: str = ""
+
+
+_ACTIVE = Look("active", "#168063", "#ffffff", "", "plain", "▆", "#", "#1b8d6e")
+_FAILED = Look("failed", "#80133f", "#ffffff", "#b5527c", "cross", "▚", "!", "#a8305f")
+
+KNOWN = {
+    "NEW": Look("new", "#a9d7f5", "#08324d", "", "plain", "░", "n", "#8cc5ea"),
+    "ACTIVE": _ACTIVE,
+    "MAINTENANCE": Look("maintenance", "#f0a818", "#2f1d00", "#9c6400", "dots", "▒", "m"),
+    "INACTIVE": Look("inactive", "#d49abb", "#35122a", "#a9608c", "lines", "▄", "i"),
+    "DELETING": Look("deleting", "#cf5a0a", "#ffffff", "#eb9a5e", "bars", "▓", "d"),
+    "DELETION_FAILED": _FAILED,
+    "DELETED": Look("deleted", "#40454d", "#ffffff", "#747c87", "slant", "▂", "x", "#aab1bb", "#12161c"),
+    "INITIALIZED": _ACTIVE,
+    "INITIALIZATION_FAILED": _FAILED,
+}
+"""Those of the API's schema, of regions and of keystones: each as it is in every picture."""
+
+RESERVED = (
+    Look("other0", "#2b6cb8", "#ffffff", "#8db9ea", "rings", "▞", "a"),
+    Look("other1", "#efe36a", "#332f00", "#a39618", "grid", "▙", "b"),
+    Look("other2", "#7a5aa6", "#ffffff", "#bca4dd", "dots", "▜", "c"),
+    Look("other3", "#62bfc4", "#06282a", "#26797e", "bars", "▛", "e"),
+    Look("other4", "#8a5a2b", "#ffffff", "#cfa272", "grid", "▟", "f"),
+    Look("other5", "#c3cf8a", "#252b06", "#7d8a3c", "lines", "▝", "g"),
+)
+
+ORDER = (
+    *("NEW", "ACTIVE", "INITIALIZED", "MAINTENANCE", "INACTIVE"),
+    *("DELETING", "DELETION_FAILED", "INITIALIZATION_FAILED", "DELETED"),
+)
+"""In legends, and where several states share a piece from bottom to top."""
+
+
+def looks(states: Iterable[str]) -> dict[str, Look]:
+    """The look of each state, in the order of a legend; not of ABSENT and UNKNOWN."""
+    there = set(states) - {ABSENT, UNKNOWN}
+    found = {state: KNOWN[state] for state in ORDER if state in there}
+    taken: set[int] = set()
+    others: dict[str, Look] = {}
+    for state in sorted(there - KNOWN.keys()):
+        first = zlib.crc32(state.encode("utf-8", "replace")) % len(RESERVED)
+        turn = [(first + n) % len(RESERVED) for n in range(len(RESERVED))]
+        place = next((n for n in turn if n not in taken), first)
+        taken.add(place)
+        others[state] = RESERVED[place]
+    return found | others
+
+
+def rank(state: str) -> tuple[int, str]:
+    """Sorts states: as in ORDER, then others by name, then what is unknown, and absence."""
+    ends = {UNKNOWN: len(ORDER) + 1, ABSENT: len(ORDER) + 2}
+    return ends.get(state, ORDER.index(state) if state in ORDER else len(ORDER)), state

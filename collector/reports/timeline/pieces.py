@@ -1,0 +1,128 @@
+"""What a picture of a certain width can show of a lane.
+
+A span that is wide enough is shown as it is, with its true edges. Spans too narrow for that, one after the other, are
+merged: those whose middles lie in the same cell, a few pixels wide, become one piece that names every state that was
+seen in it, with the share of each. So a piece never claims a state that was not there, and hides none; a lane has at
+most width / NARROW + width / CELL + 1 pieces, however long its history is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from collector.reports.timeline.lanes import Span
+
+NARROW = 1.5
+"""A span narrower than this, in pixels, is merged with its neighbours."""
+CELL = 4.0
+"""Width of the cells, in pixels, in which narrow spans are merged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From time to pixels: `since` is 0, `until` is `width`."""
+
+    since: datetime
+    until: datetime
+    width: float
+
+    def x(self, moment: datetime) -> float:
+        return (moment - self.since) / (self.until - self.since) * self.width
+
+    def cut(self, span: Span) -> Span | None:
+        """The part of a span that the picture shows; None: no part."""
+        if span.until_at <= self.since or span.from_at > self.until:
+            return None
+        if span.from_at == self.until and span.from_at < span.until_at:
+            return None
+        if self.since <= span.from_at and span.until_at <= self.until:
+            return span
+        return span._replace(from_at=max(span.from_at, self.since), until_at=min(span.until_at, self.until))
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a lane: one span, or several that are too narrow to be told apart."""
+
+    from_at: datetime
+    until_at: datetime
+    shares: Mapping[str, float]
+    """Every state in it, with the seconds in it; UNKNOWN: not shown. Of a change empty: it is between two states.
+    The time of a change among merged spans counts for those of its two states that are among them."""
+    span: Span | None
+    """The only span, as it is on record (not cut)."""
+    changes: int = 0
+    """How many changes of state were merged."""
+
+    @property
+    def is_change(self) -> bool:
+        return self.span is not None and self.span.is_change
+
+    @property
+    def state(self) -> str | None:
+        """The only state in it, if it is one."""
+        return next(iter(self.shares)) if len(self.shares) == 1 else None
+
+
+def pieces(spans: Iterable[Span], scale: Scale) -> Iterator[Piece]:
+    """The pieces of a lane, in order, without holes and overlaps where its spans have none."""
+    group: list[tuple[Span, Span]] = []
+    cell = -1
+    for span in with_moments(spans):
+        part = scale.cut(span)
+        if part is None:
+            continue
+        left, right = scale.x(part.from_at), scale.x(part.until_at)
+        here = int((left + right) / 2 / CELL)
+        is_wide = right - left >= NARROW
+        if group and (is_wide or here != cell):
+            yield _merged(group)
+            group = []
+        if is_wide:
+            yield _single(span, part)
+        else:
+            group.append((span, part))
+            cell = here
+    if group:
+        yield _merged(group)
+
+
+def with_moments(spans: Iterable[Span]) -> Iterator[Span]:
+    """The spans, and between any two of UNKNOWN the state that one poll showed: known at that moment only."""
+    before: Span | None = None
+    for span in spans:
+        if span.cause and span.earlier_state and (before is None or before.cause):
+            yield Span(span.earlier_state, span.from_at, span.from_at, seq=span.seq)
+        yield span
+        before = span
+    if before and before.cause and before.later_state:
+        yield Span(before.later_state, before.until_at, before.until_at)
+
+
+def _single(span: Span, part: Span) -> Piece:
+    shares = {} if span.is_change else {span.state: _seconds(part)}
+    return Piece(part.from_at, part.until_at, shares, span)
+
+
+def _merged(group: list[tuple[Span, Span]]) -> Piece:
+    if len(group) == 1:
+        return _single(*group[0])
+    shares: defaultdict[str, float] = defaultdict(float)
+    for span, _ in group:
+        if not span.is_change:
+            shares[span.state] += 0.0
+    for span, part in group:
+        inside = [span.state]
+        if span.is_change:
+            inside = [s for s in shares if s in (span.earlier_state, span.later_state)] or list(shares)
+        for state in inside:
+            shares[state] += _seconds(part) / len(inside)
+    changes = sum(span.is_change for span, _ in group)
+    return Piece(group[0][1].from_at, group[-1][1].until_at, dict(shares), None, changes)
+
+
+def _seconds(span: Span) -> float:
+    return (span.until_at - span.from_at) / timedelta(seconds=1)
