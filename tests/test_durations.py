@@ -14,7 +14,7 @@ from collector.errors import UsageError
 from collector.reports.availability import availability
 from collector.reports.lead_time import lead_times, summary
 from collector.reports.periods import Periods, time_zone
-from collector.reports.spans import region_spans
+from collector.reports.spans import SpanFilter, spans
 from collector.simulator.scenario import random_world
 from collector.simulator.world import World
 from collector.store.engine import reading
@@ -84,15 +84,12 @@ def test_the_truth_lies_between_the_bounds(history: History, seed: int) -> None:
         seed, NOON - timedelta(hours=1), regions=6, mean_hold=timedelta(minutes=1000), until=NOON + until
     )
     watch(history, world, Random(seed), until=until.total_seconds(), interval=1200)
+    life: dict[int, tuple[datetime, datetime]] = {}
     with reading(history.engine) as connection:
-        spans = [span for span in region_spans(connection) if span.later_state or span.cause is None]
-    life = {
-        i: (
-            min(s.from_at for s in spans if s.region_id == i),
-            max(s.until_at for s in spans if s.region_id == i),
-        )
-        for i in {s.region_id for s in spans}
-    }
+        for row in spans(connection, SpanFilter()):
+            if row["later_state"] or row["cause"] is None:
+                born, _ = life.get(row["region_id"], (row["from_at"], None))
+                life[row["region_id"]] = born, row["until_at"]
     assert len(life) == 6
     newest = min(end for _, end in life.values())
     known, unsure = 0.0, 0.0

@@ -22,10 +22,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.reports.spans import ASSUMPTION
+from collector.reports.spans import ABSENT, ASSUMPTION, UNKNOWN, Span, SpanFilter
 from collector.reports.timeline import svg
 from collector.reports.timeline.axis import axis
-from collector.reports.timeline.lanes import ABSENT, UNKNOWN, LaneFilter, Name, Span
+from collector.reports.timeline.lanes import Name
 from collector.reports.timeline.measure import columns, text_width
 from collector.reports.timeline.palette import KNOWN, Look, looks
 from collector.reports.timeline.picture import Lane, Picture, picture
@@ -220,7 +220,7 @@ def told_lane(history: History) -> History:
 
 def of(history: History, *regions: str, minutes: float, width: float = svg.CHART, **fields: Any) -> Picture:
     """The picture from NOON to so many minutes later."""
-    wanted = LaneFilter(regions=regions, since=NOON, until=NOON + timedelta(minutes=minutes), **fields)
+    wanted = SpanFilter(regions=regions, since=NOON, until=NOON + timedelta(minutes=minutes), **fields)
     with reading(history.engine) as connection:
         return picture(connection, wanted, NOON + timedelta(days=1), width)
 
@@ -274,7 +274,7 @@ def test_keystones_are_drawn_likewise(told_lane: History) -> None:
 
 def test_sources_stand_apart(told: History) -> None:
     with reading(told.engine) as connection:
-        found = picture(connection, LaneFilter(), NOON + timedelta(hours=1), svg.CHART)
+        found = picture(connection, SpanFilter(), NOON + timedelta(hours=1), svg.CHART)
     assert found.sources == ["gcore", "preprod"]
     assert [row["source"] for row in found.heads] == ["gcore", "preprod"]
     text = svg.draw(found)

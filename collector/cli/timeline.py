@@ -22,7 +22,7 @@ from collector.reports.words import show_time
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from collector.reports.timeline.lanes import LaneFilter
+    from collector.reports.spans import SpanFilter
     from collector.reports.timeline.text import Line, Signs
 
 PIPE_WIDTH = 100
@@ -71,7 +71,7 @@ def timeline(
       collector timeline --from "7 days ago"
       collector timeline luxembourg-2 sines-3 -o timeline.svg
     """
-    from collector.reports.timeline.lanes import SPAN_FIELDS, LaneFilter, spans
+    from collector.reports.spans import SPAN_FIELDS, SpanFilter, spans
 
     now = utc_now()
     if path and format_ != "table":
@@ -80,7 +80,7 @@ def timeline(
         raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until or now)}")
     if path:
         _check_file(path)
-    wanted = LaneFilter(entity, regions, source, since, until)
+    wanted = SpanFilter(entity, regions, source, since, until)
     with open_for_questions(context, source) as connection:
         if format_ != "table":
             print_rows(list(spans(connection, wanted)), format_, SPAN_FIELDS, {}, "")
@@ -90,7 +90,7 @@ def timeline(
             _print(connection, wanted, now)
 
 
-def _write_svg(connection: sa.Connection, wanted: LaneFilter, now: datetime, path: Path) -> None:
+def _write_svg(connection: sa.Connection, wanted: SpanFilter, now: datetime, path: Path) -> None:
     from collector.reports.timeline.picture import picture
     from collector.reports.timeline.svg import CHART, draw
 
@@ -107,7 +107,7 @@ def _write_svg(connection: sa.Connection, wanted: LaneFilter, now: datetime, pat
     click.echo(f"{path}: {lanes}, {len(text.encode()):,} bytes")
 
 
-def _print(connection: sa.Connection, wanted: LaneFilter, now: datetime) -> None:
+def _print(connection: sa.Connection, wanted: SpanFilter, now: datetime) -> None:
     from collector.reports.spans import ASSUMPTION
     from collector.reports.timeline.picture import picture
     from collector.reports.timeline.text import ASCII, BLOCKS, FINE, draw

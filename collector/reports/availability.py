@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from collector.reports.filters import Row
 from collector.reports.inventory import first_looks
 from collector.reports.periods import Periods, Unit
-from collector.reports.spans import Span, region_spans
+from collector.reports.spans import Span, SpanFilter, spans
 from collector.store.tables import regions, sources
 
 AVAILABILITY_FIELDS = (
@@ -51,8 +51,8 @@ class Measured:
     unknown: float = 0.0
     regions: set[int] = field(default_factory=set)
 
-    def add(self, span: Span, state: str, seconds: float) -> None:
-        self.regions.add(span.region_id)
+    def add(self, region_id: int, span: Span, state: str, seconds: float) -> None:
+        self.regions.add(region_id)
         self.whole += seconds
         if span.cause is not None:
             self.unknown += seconds
@@ -101,12 +101,14 @@ def availability(
     periods = Periods(since or min(looks.values()), until, by, zone)
     places = _places(connection)
     measured: dict[tuple[Any, ...], dict[int, Measured]] = defaultdict(lambda: defaultdict(Measured))
-    for span in region_spans(connection, source=source, region=region, since=since, until=until):
-        place = places[span.source, span.region_id]
+    wanted = SpanFilter(regions=(region,) if region else (), source=source, since=since, until=until)
+    for row in spans(connection, wanted):
+        span = Span(*(row[name] for name in Span._fields))
+        place = places[row["source"], row["region_id"]]
         parts = list(periods.parts_of(span.from_at, span.until_at))
-        for key in _counted_in(span, place, totals=region is None):
+        for key in _counted_in(row, place, totals=region is None):
             for index, seconds in parts:
-                measured[key][index].add(span, state, seconds)
+                measured[key][index].add(row["region_id"], span, state, seconds)
     rows = []
     for key in sorted(measured, key=_order):
         of, name, region_id, word = key
@@ -138,16 +140,17 @@ def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
     return _ORDER.index(of), name, region_id or 0, word is None, word or ""
 
 
-def _counted_in(span: Span, place: Row, *, totals: bool) -> list[tuple[Any, ...]]:
+def _counted_in(row: Row, place: Row, *, totals: bool) -> list[tuple[Any, ...]]:
     """The rows in which a region's time is counted: (of, source, region id, zone or country)."""
-    own = ("region", span.source, span.region_id, None)
+    source = row["source"]
+    own = ("region", source, row["region_id"], None)
     if not totals:
         return [own]
     return [
         own,
-        ("zone", span.source, None, place["zone"]),
-        ("country", span.source, None, place["country"]),
-        ("source", span.source, None, None),
+        ("zone", source, None, place["zone"]),
+        ("country", source, None, place["country"]),
+        ("source", source, None, None),
     ]
 
 

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from collector.reports.timeline.lanes import ABSENT, UNKNOWN
+from collector.reports.spans import ABSENT, UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from collector.errors import UsageError
 from collector.reports.proof import heads
-from collector.reports.timeline.lanes import LaneFilter, Name, first_sight, lanes
+from collector.reports.spans import SpanFilter
+from collector.reports.timeline.lanes import Name, first_sight, lanes
 from collector.reports.timeline.pieces import Piece, Scale, pieces
 from collector.reports.words import show_time
 
@@ -51,7 +52,7 @@ class Picture:
         return found
 
 
-def picture(connection: sa.Connection, wanted: LaneFilter, now: datetime, width: float) -> Picture:
+def picture(connection: sa.Connection, wanted: SpanFilter, now: datetime, width: float) -> Picture:
     """What is known from `wanted.since` (or the first sight) to `wanted.until` (or now), for a chart of a width.
 
     Raises UsageError for regions that do not exist, and where no time is left between the two.

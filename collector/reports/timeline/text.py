@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from collector.reports.spans import ABSENT, UNKNOWN
 from collector.reports.timeline.axis import Tick, axis
-from collector.reports.timeline.lanes import ABSENT, UNKNOWN
 from collector.reports.timeline.measure import columns, shortened
 from collector.reports.timeline.palette import KNOWN, RESERVED, Look, looks
 from collector.reports.timeline.picture import Lane, Picture
