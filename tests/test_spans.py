@@ -121,6 +121,26 @@ def test_an_absent_keystone_that_an_answer_names_may_have_been_there(history: Hi
     ]
 
 
+def test_a_doubt_goes_back_to_the_last_answer_that_could_prove_an_absence(history: History) -> None:
+    def say(at: float, **keystone_of_one: Any) -> None:
+        history.poll([region(1, **keystone_of_one), region(2)], at=at)
+
+    nothing_stated = {"keystone_id": MISSING, "keystone": MISSING}
+    say(0, keystone_id=7, keystone=keystone(7))
+    say(60)
+    say(120)
+    say(180, **nothing_stated)
+    say(240, keystone_id=7, keystone=MISSING)
+    say(300, **nothing_stated)
+    say(360)
+    say(420)
+    assert spans(history, "keystone_id = 7", "keystone_state_spans")[-3:] == [
+        ("ABSENT", 60, 119.5),
+        ("UNKNOWN", 119.5, 360, "ABSENT", "ABSENT", "unseen"),
+        ("ABSENT", 360, 419.5),
+    ]
+
+
 def test_without_an_open_gap_spans_end_with_the_newest_successful_poll(
     history: History, now: datetime
 ) -> None:

@@ -57,16 +57,21 @@ blind AS (
     JOIN observations o ON o.source_id = u.source_id AND o.seq = u.shown_seq
     WHERE u.source_id = e.source_id AND u.entity = 'ENTITY'
     UNION ALL
-    -- Complete answers that named an absent entity without showing it, so that it may have been there.
+    -- Complete answers that named an absent entity without showing it, so that it may have been there at any time
+    -- between the answers before and after that could prove it absent.
     SELECT
         w.source_id,
         CASE WHEN w.scope <> 'all' THEN CAST(w.scope AS BIGINT) END,
         0,
         COALESCE((SELECT b.last_asked_at FROM observations b
-                  WHERE b.source_id = w.source_id AND b.seq < w.seq AND b.outcome = 'ok'
+                  WHERE b.source_id = w.source_id AND b.seq < w.seq AND b.outcome = 'ok' AND NOT EXISTS (
+                      SELECT 1 FROM withheld_absences x
+                      WHERE x.source_id = b.source_id AND x.seq = b.seq AND x.entity = w.entity AND x.scope = 'all')
                   ORDER BY b.seq DESC LIMIT 1), o.first_asked_at),
         COALESCE((SELECT a.first_at FROM observations a
-                  WHERE a.source_id = w.source_id AND a.seq > w.seq AND a.outcome = 'ok'
+                  WHERE a.source_id = w.source_id AND a.seq > w.seq AND a.outcome = 'ok' AND NOT EXISTS (
+                      SELECT 1 FROM withheld_absences x
+                      WHERE x.source_id = a.source_id AND x.seq = a.seq AND x.entity = w.entity AND x.scope = 'all')
                   ORDER BY a.seq LIMIT 1), e.end_at)
     FROM withheld_absences w
     JOIN observations o ON o.source_id = w.source_id AND o.seq = w.seq
