@@ -160,7 +160,8 @@ def lead_time(
 ) -> None:
     """How long regions, or keystones, took from one state to another: at least, and at most.
 
-    --from and --to say when they began. What has not ended is listed, and left out of the quantiles.
+    While nobody looked it may have ended, and begun anew: the lower bound goes no further. --from and --to say when
+    they began. What has not ended is listed, and left out of the quantiles.
 
     \b
     Example:
@@ -169,6 +170,7 @@ def lead_time(
     """
     from collector.reports.lead_time import LEAD_TIME_FIELDS, SUMMARY_FIELDS, lead_times
     from collector.reports.lead_time import summary as quantiles
+    from collector.reports.spans import ASSUMPTION
 
     check_order(since, until)
     echo_times(since, until)
@@ -183,6 +185,7 @@ def lead_time(
             since=since,
             until=until,
         )
+    click.echo(f"assumed: {ASSUMPTION}", err=True)
     in_all = quantiles(journeys)
     summary_columns = {"quantile": "quantile", "journeys": "of", "at_least": "at least", "at_most": "at most"}
     if format_ == "table":
@@ -198,6 +201,7 @@ def lead_time(
             "ended_at": "ended",
             "at_least": "at least",
             "at_most": "at most",
+            "unseen": "unseen",
         }
         print_rows(journeys, format_, LEAD_TIME_FIELDS, columns, "nothing went that way")
     if summary or (format_ == "table" and in_all):
@@ -212,4 +216,5 @@ def _duration_in_words(row: dict[str, Any]) -> dict[str, str]:
     return {
         "at_least": show_span(row["seconds_at_least"]),
         "at_most": unbounded if at_most is None else show_span(at_most),
+        "unseen": show_span(row["seconds_unseen"]) if row.get("seconds_unseen") else "",
     }

@@ -3,21 +3,24 @@
 A journey begins when an entity turns into the first state and ends when it first turns into the second one; it is
 given up where the entity disappears before, but not where only another key looked, which need not see it. Each of
 the two moments is known to lie in a window, so the duration lies between the distance of the windows' inner edges
-and that of their outer edges. Order statistics keep that: sort all lower bounds and all upper bounds, and every
-quantile of the true durations lies between the two quantiles.
+and that of their outer edges. But while nobody looked, in a gap or while it was not shown, the journey may have ended
+and another one begun: so the lower bound ends with the first such time. Order statistics keep that: sort all lower
+bounds and all upper bounds, and every quantile of the true durations lies between the two quantiles.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from collector.reports.filters import Row
 from collector.reports.transitions import TransitionFilter, selected
+from collector.store.engine import UtcTime
 from collector.store.tables import keystones, observations, regions, sources, state_transitions, unseen
 
 LEAD_TIME_FIELDS = (
@@ -38,8 +41,10 @@ LEAD_TIME_FIELDS = (
     "open",
     "from_seq",
     "to_seq",
+    "seconds_unseen",
 )
 SUMMARY_FIELDS = ("quantile", "journeys", "seconds_at_least", "seconds_at_most")
+Blind = tuple[datetime, datetime]
 QUANTILES = (("shortest", 0.0), ("median", 0.5), ("90 %", 0.9), ("longest", 1.0))
 
 
@@ -70,12 +75,14 @@ def lead_times(
         for each in _journeys(rows, from_state, to_state)
         if (since is None or each["began_at"] >= since) and (until is None or each["began_at"] < until)
     ]
-    if any(each["open"] for each in found):
+    if found:
         confirmed = _last_confirmed(connection, entity)
+        blind = _blind(connection, entity)
         for each in found:
-            if each["open"]:
-                last = confirmed.get((each["source"], each["entity_id"]), each["began_at"])
-                each["seconds_at_least"] = max((last - each["began_at"]).total_seconds(), 0.0)
+            key = (each["source"], each["entity_id"])
+            end = confirmed.get(key, each["began_at"]) if each["open"] else each["ended_not_before"]
+            gaps = blind.get((each["source"], None), ())
+            each |= _as_seen(each["began_at"], end, [*gaps, *blind.get(key, ()), *each.pop("hidden")])
     return sorted(found, key=lambda row: (row["began_at"], row["source"], row["entity_id"]))
 
 
@@ -88,27 +95,33 @@ def _journeys(rows: Sequence[Row], from_state: str, to_state: str) -> Iterator[R
     """The journeys of one entity. `rows`: its transitions in their order."""
     began: Row | None = None
     hidden_since: datetime | None = None
+    hidden: list[Blind] = []
+    """When another key looked, since the beginning."""
     for row in rows:
+        if hidden_since and row["to_state"] is not None:
+            hidden.append((hidden_since, row["observed_at"]))
         if began and _is(row["to_state"], to_state):
-            yield _journey(began, row, hidden_since or row["not_before"])
+            yield _journey(began, row, hidden_since or row["not_before"], hidden)
             began = None
         elif row["to_state"] is None and row["basis"] != "observer_change":
             began = None
         # Who enters the first state again while on the way has not begun anew.
-        began = row if began is None and _is(row["to_state"], from_state) else began
+        if began is None:
+            hidden = []
+            began = row if _is(row["to_state"], from_state) else None
         hidden_since = row["not_before"] if row["to_state"] is None else None
     if began:
-        yield _journey(began, None, None)
+        yield _journey(began, None, None, hidden)
 
 
 def _is(word: str | None, wanted: str) -> bool:
     return word is not None and word.upper() == wanted.upper()
 
 
-def _journey(began: Row, ended: Row | None, ended_not_before: datetime | None) -> Row:
-    at_least, at_most = 0.0, None
-    if ended and ended_not_before is not None:
-        at_least = max((ended_not_before - began["observed_at"]).total_seconds(), 0.0)
+def _journey(
+    began: Row, ended: Row | None, ended_not_before: datetime | None, hidden: Sequence[Blind]
+) -> Row:
+    at_most = None
     # Another key or another region's copy need not have seen the beginning.
     if ended and began["not_before"] is not None and began["basis"] not in ("observer_change", "other_copy"):
         at_most = (ended["observed_at"] - began["not_before"]).total_seconds()
@@ -120,12 +133,50 @@ def _journey(began: Row, ended: Row | None, ended_not_before: datetime | None) -
         "began_at": began["observed_at"],
         "ended_not_before": ended_not_before,
         "ended_at": ended and ended["observed_at"],
-        "seconds_at_least": at_least,
+        "seconds_at_least": 0.0,
         "seconds_at_most": at_most,
         "open": ended is None,
         "from_seq": began["seq"],
         "to_seq": ended and ended["seq"],
+        "hidden": hidden,
     }
+
+
+def _as_seen(begin: datetime, end: datetime | None, blind: Iterable[Blind]) -> Row:
+    """What is sure of the time from the first sight of a beginning to the last one of it not having ended."""
+    seen_until, unseen_for = end or begin, 0.0
+    known_until = begin
+    for since, until in sorted(each for each in blind if end and each[0] < end and each[1] > begin):
+        seen_until = min(seen_until, since)
+        unseen_for += max((min(until, end or until) - max(since, known_until)).total_seconds(), 0.0)
+        known_until = max(known_until, until)
+    return {
+        "seconds_at_least": max((seen_until - begin).total_seconds(), 0.0),
+        "seconds_unseen": unseen_for,
+    }
+
+
+def _blind(connection: sa.Connection, entity: str) -> Mapping[tuple[str, int | None], Sequence[Blind]]:
+    """When nobody looked at a source (id None), and when an entity was not shown, until it was again."""
+    gap = sa.table("coverage_gaps", *map(sa.column, ("source", "seq")), sa.column("until_at", UtcTime()))
+    o, u = observations.c, unseen.c
+    gaps = (
+        sa.select(gap.c.source, sa.null(), o.last_asked_at, gap.c.until_at)
+        .join(sources, sources.c.name == gap.c.source)
+        .join(observations, (o.source_id == sources.c.id) & (o.seq == gap.c.seq))
+        .where(gap.c.until_at.is_not(None))
+    )
+    not_shown = (
+        sa.select(sources.c.name, u.entity_id, o.last_asked_at, u.until_at)
+        .join(sources, sources.c.id == u.source_id)
+        .join(observations, (o.source_id == u.source_id) & (o.seq == u.shown_seq))
+        .where(u.entity == entity, u.until_at.is_not(None))
+    )
+    found: dict[tuple[str, int | None], list[Blind]] = defaultdict(list)
+    for query in (gaps, not_shown):
+        for source, entity_id, since, until in connection.execute(query):
+            found[source, entity_id].append((since, until))
+    return found
 
 
 def _last_confirmed(connection: sa.Connection, entity: str) -> dict[tuple[str, int], datetime]:
