@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -388,6 +389,35 @@ def check_plans(engine: sa.Engine, regions: int) -> None:
 
 def test_a_question_about_one_region_reads_that_region_of_a_long_history(empty_engine: sa.Engine) -> None:
     check_plans(empty_engine, regions=100)
+
+
+def steps_of(file: Path, question: str, *, gap_every: int) -> int:
+    """About how many steps SQLite's machine takes over a history of 2,000 transitions; the same on each machine."""
+    engine = open_engine(f"sqlite:///{file}")
+    migrate.upgrade(engine)
+    large.fill(engine, regions=5, transitions=400, observations=8000, gap_every=gap_every)
+    engine.dispose()
+    taken = 0
+
+    def count() -> int:
+        nonlocal taken
+        taken += 1000
+        return 0
+
+    connection = sqlite3.connect(file)
+    connection.set_progress_handler(count, 1000)
+    assert len(connection.execute(question).fetchall()) > 2000
+    connection.close()
+    return taken
+
+
+@pytest.mark.parametrize("view", ["region_state_spans", "region_state_intervals"])
+def test_each_gap_is_not_laid_beside_each_transition(tmp_path: Path, view: str) -> None:
+    few, many = (
+        steps_of(tmp_path / f"{gap_every}.db", f"SELECT * FROM {view}", gap_every=gap_every)
+        for gap_every in (8000, 20)
+    )
+    assert many < 4 * few
 
 
 @pytest.mark.slow

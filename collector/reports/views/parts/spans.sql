@@ -91,25 +91,75 @@ seen AS (
 -- From the answer that first showed a state to the question of the last poll that confirmed it.
 states AS (
     SELECT
-        t.source_id,
-        t.entity_id,
-        t.seq,
-        COALESCE(t.to_state, 'ABSENT') AS state,
-        CASE WHEN t.to_state IS NULL THEN 0 ELSE 1 END AS present,
-        t.observed_at AS from_at,
+        m.source_id,
+        m.entity_id,
+        m.seq,
+        m.state,
+        m.present,
+        m.from_at,
         CASE
-            WHEN n.seq IS NULL AND e.end_at > t.observed_at THEN e.end_at
-            WHEN n.not_before > t.observed_at THEN n.not_before
-            ELSE t.observed_at
+            WHEN m.next_seq IS NULL AND m.end_at > m.from_at THEN m.end_at
+            WHEN m.next_not_before > m.from_at THEN m.next_not_before
+            ELSE m.from_at
         END AS until_at,
-        e.end_at
-    FROM ends e
-    CROSS JOIN state_transitions t
-    LEFT JOIN state_transitions n ON n.source_id = t.source_id AND n.entity = t.entity AND n.entity_id = t.entity_id
-        AND n.seq = (SELECT MIN(m.seq) FROM state_transitions m
-                     WHERE m.source_id = t.source_id AND m.entity = t.entity AND m.entity_id = t.entity_id
-                       AND m.seq > t.seq)
-    WHERE t.source_id = e.source_id AND t.entity = 'ENTITY'
+        m.end_at
+    FROM (
+        SELECT
+            t.source_id,
+            t.entity_id,
+            t.seq,
+            COALESCE(t.to_state, 'ABSENT') AS state,
+            CASE WHEN t.to_state IS NULL THEN 0 ELSE 1 END AS present,
+            t.observed_at AS from_at,
+            LEAD(t.seq) OVER w AS next_seq,
+            LEAD(t.not_before) OVER w AS next_not_before,
+            e.end_at
+        FROM ends e
+        CROSS JOIN state_transitions t
+        WHERE t.source_id = e.source_id AND t.entity = 'ENTITY'
+        WINDOW w AS (PARTITION BY t.source_id, t.entity_id ORDER BY t.seq)
+    ) m
+),
+-- The beginnings of states and of seen time in one order (not joined: that would be each state with each seen time),
+-- so that at each it is known which state it is then, and until when seen time goes.
+begun AS (
+    SELECT
+        b.*,
+        MAX(b.seq) OVER w AS state_seq,
+        MAX(CASE WHEN b.present = 1 THEN b.seen_until END) OVER w AS shown_until,
+        MAX(CASE WHEN b.present = 0 THEN b.seen_until END) OVER w AS excluded_until
+    FROM (
+        SELECT
+            i.source_id, i.entity_id, i.seq, i.state, i.present, i.from_at, i.until_at, NULL AS seen_until, i.end_at,
+            1 AS is_state
+        FROM states i
+        UNION ALL
+        SELECT s.source_id, s.entity_id, NULL, NULL, s.present, s.since_at, NULL, s.from_at, NULL, 0
+        FROM seen s
+        WHERE s.since_at IS NULL OR s.since_at <= s.from_at
+    ) b
+    WINDOW w AS (
+        PARTITION BY b.source_id, b.entity_id
+        ORDER BY CASE WHEN b.from_at IS NULL THEN 0 ELSE 1 END, b.from_at, b.is_state, b.seq, b.seen_until
+        ROWS UNBOUNDED PRECEDING
+    )
+),
+-- One state in each partition: its own row, and the beginnings of seen time in it.
+together AS (
+    SELECT
+        b.source_id,
+        b.entity_id,
+        b.state_seq AS seq,
+        MAX(b.state) OVER w AS state,
+        b.from_at,
+        MAX(b.until_at) OVER w AS until_at,
+        MAX(b.end_at) OVER w AS end_at,
+        b.is_state,
+        CASE WHEN b.is_state = 0 AND b.present <> MAX(CASE WHEN b.is_state = 1 THEN b.present END) OVER w THEN NULL
+             WHEN b.present = 1 THEN b.shown_until
+             ELSE b.excluded_until END AS seen_until
+    FROM begun b
+    WINDOW w AS (PARTITION BY b.source_id, b.entity_id, b.state_seq)
 ),
 -- What is known, in order: the moment at which each state was first seen, and its pieces of seen time.
 known AS (
@@ -119,25 +169,23 @@ known AS (
         LEAD(k.state) OVER w AS next_state
     FROM (
         SELECT
-            t.source_id, t.entity_id, t.seq, COALESCE(t.to_state, 'ABSENT') AS state, t.observed_at AS from_at,
-            t.observed_at AS until_at, NULL AS seen_until, 0 AS is_piece, e.end_at
-        FROM ends e
-        CROSS JOIN state_transitions t
-        WHERE t.source_id = e.source_id AND t.entity = 'ENTITY'
-        UNION ALL
-        SELECT
-            i.source_id,
-            i.entity_id,
-            i.seq,
-            i.state,
-            CASE WHEN s.since_at > i.from_at THEN s.since_at ELSE i.from_at END,
-            CASE WHEN s.from_at < i.until_at THEN s.from_at ELSE i.until_at END,
-            s.from_at,
-            1,
-            i.end_at
-        FROM states i
-        JOIN seen s ON s.source_id = i.source_id AND s.entity_id = i.entity_id AND s.present = i.present
-        WHERE s.from_at >= i.from_at AND (s.since_at IS NULL OR (s.since_at <= s.from_at AND s.since_at <= i.until_at))
+            b.source_id,
+            b.entity_id,
+            b.seq,
+            b.state,
+            b.from_at,
+            CASE WHEN c.is_piece = 0 THEN b.from_at
+                 WHEN b.seen_until < b.until_at THEN b.seen_until
+                 ELSE b.until_at END AS until_at,
+            CASE WHEN c.is_piece = 1 THEN b.seen_until END AS seen_until,
+            c.is_piece,
+            b.end_at
+        FROM together b
+        CROSS JOIN (SELECT 0 AS is_piece UNION ALL SELECT 1) c
+        WHERE b.seq IS NOT NULL AND (
+            c.is_piece = 0 AND b.is_state = 1
+            OR c.is_piece = 1 AND b.from_at <= b.seen_until AND b.from_at <= b.until_at
+        )
     ) k
     WINDOW w AS (PARTITION BY k.source_id, k.entity_id ORDER BY k.seq, k.from_at, k.until_at, k.is_piece)
 ),
