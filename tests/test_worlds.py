@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from collector.gcore.client import Failure
 from collector.store import migrate
 from collector.store.engine import open_engine
+from tests.claims import check_claims
 from tests.history import failure
 from tests.worlds import (
     DATABASE_IDS,
@@ -170,6 +171,7 @@ class Worlds(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "world") and self.world.sound:
             self.world.check_at_the_end()
+            check_claims(self.world)
 
     def when(self, pause: str, took: int = 500, moment: float = 0.5) -> When:
         return When(PAUSES[pause](self.world), took, moment)
