@@ -354,8 +354,8 @@ QUESTIONS_OF_ALL = (
 MOMENT = "2020-01-08 00:00:00+00"
 
 
-def check_plans(engine: sa.Engine, regions: int) -> None:
-    large.fill(engine, regions=regions, transitions=1000, observations=20_000, gap_every=100)
+def check_plans(engine: sa.Engine, regions: int, transitions: int) -> None:
+    large.fill(engine, regions=regions, transitions=transitions, observations=20 * transitions, gap_every=100)
     for question in QUESTIONS_OF_ONE_REGION:
         plan = plan_of(engine, question, seqscan=True)
         if engine.dialect.name == "sqlite":
@@ -388,7 +388,7 @@ def check_plans(engine: sa.Engine, regions: int) -> None:
 
 
 def test_a_question_about_one_region_reads_that_region_of_a_long_history(empty_engine: sa.Engine) -> None:
-    check_plans(empty_engine, regions=100)
+    check_plans(empty_engine, regions=100, transitions=400)
 
 
 def steps_of(file: Path, question: str, *, gap_every: int) -> int:
@@ -424,4 +424,4 @@ def test_each_gap_is_not_laid_beside_each_transition(tmp_path: Path, view: str) 
 def test_a_question_about_one_region_reads_that_region_of_a_million_transitions(
     empty_engine: sa.Engine,
 ) -> None:
-    check_plans(empty_engine, regions=1000)
+    check_plans(empty_engine, regions=1000, transitions=1000)
