@@ -39,7 +39,7 @@ missed AS (
     JOIN bounds b ON b.source_id = s.id AND b.until_at > g.from_at
         AND (g.until_at IS NULL OR b.from_at < g.until_at)
 ),
-missing AS (
+missing AS MATERIALIZED (
     SELECT
         m.source_id,
         m.day,
@@ -48,7 +48,7 @@ missing AS (
     FROM missed m
     GROUP BY m.source_id, m.day
 ),
-polled AS (
+polled AS MATERIALIZED (
     SELECT
         o.source_id,
         UTC_DAY(o.first_at) AS day,
