@@ -432,7 +432,7 @@ def fuzz(engine: sa.Engine, answers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("database_url", "answers"), [("sqlite", 400), ("postgresql", 150)], indirect=["database_url"]
+    ("database_url", "answers"), [("sqlite", 300), ("postgresql", 100)], indirect=["database_url"]
 )
 def test_no_answer_of_many_does_harm(engine: sa.Engine, answers: int) -> None:
     fuzz(engine, answers)

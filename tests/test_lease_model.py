@@ -733,7 +733,7 @@ def live(database: Database, examples: int, steps: int) -> None:
 
 
 def test_whatever_happens_to_replicas_no_poll_is_lost_silently_or_counted_twice(database: Database) -> None:
-    live(database, 5 if database.is_postgresql else 12, 30)
+    live(database, 4 if database.is_postgresql else 8, 30)
 
 
 @pytest.mark.slow

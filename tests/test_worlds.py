@@ -275,7 +275,7 @@ def memory() -> Iterator[sa.Engine]:
 
 
 def test_worlds_in_memory(memory: sa.Engine) -> None:
-    explore(memory, examples=12)
+    explore(memory, examples=10)
 
 
 def test_worlds_in_a_database(engine: sa.Engine) -> None:
