@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from collector.reports import views
 from collector.reports.inventory import REGION_FIELDS, RegionFilter, regions_as_of
 from collector.store import migrate
 from collector.store.engine import open_engine, reading
@@ -310,12 +309,11 @@ def test_the_functions_say_what_the_command_says_of_any_time(told: History) -> N
     assert compared > 20
 
 
-def test_a_function_has_the_columns_of_its_kind(told: History) -> None:
-    if told.engine.dialect.name == "sqlite":
-        assert views.FUNCTIONS
-        return
-    with reading(told.engine) as connection:
+def test_a_function_has_the_columns_of_its_kind(postgresql_template: sa.URL) -> None:
+    engine = open_engine(new_database(postgresql_template, postgresql_template.database))
+    with reading(engine) as connection:
         found = connection.exec_driver_sql("SELECT * FROM keystones_as_of(CURRENT_TIMESTAMP)").keys()
+    engine.dispose()
     assert list(found) == [
         *("source", "region_id", "slug", "display_name", "keystone_id"),
         *TYPED["keystone"],

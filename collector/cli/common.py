@@ -66,6 +66,19 @@ class Number(click.FloatRange):
 
 LIMIT = click.IntRange(1, 2**63 - 1)
 source_option = click.option("--source", metavar="NAME", type=Word(), help="Only this source.")
+entity_option = click.option(
+    "--entity",
+    type=click.Choice(["region", "keystone"]),
+    default="region",
+    show_default=True,
+    help="Whose states.",
+)
+migrate_option = click.option("--migrate", is_flag=True, help="Bring a PostgreSQL schema up to date first.")
+
+
+def wait_option(text: str) -> Callable[[F], F]:
+    """`--wait SECONDS`; `text`: for what."""
+    return click.option("--wait", default=5.0, show_default=True, type=Number(0, 3600), help=text)
 
 
 def settings_of(context: click.Context) -> Settings:

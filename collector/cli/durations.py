@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from collector.cli.common import Word, format_option, open_for_questions, print_rows, source_option
+from collector.cli.common import (
+    Word,
+    entity_option,
+    format_option,
+    open_for_questions,
+    print_rows,
+    source_option,
+)
 from collector.cli.times import Time, check_order, echo_times
 from collector.clock import utc_now
 from collector.errors import UsageError
@@ -132,13 +139,7 @@ def _percent(share: float, rounded: Any) -> str:
 @click.option(
     "--to-state", type=Word(), metavar="STATE", default="ACTIVE", show_default=True, help="Where it ends."
 )
-@click.option(
-    "--entity",
-    type=click.Choice(["region", "keystone"]),
-    default="region",
-    show_default=True,
-    help="Whose states.",
-)
+@entity_option
 @click.option("--region", type=Word(), metavar="REGION", help="Only this one: id, slug or display name.")
 @FROM
 @TO

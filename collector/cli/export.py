@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.cli.common import Word, open_for_questions, progress_bar, source_option
-from collector.cli.times import Time
+from collector.cli.times import Time, check_order, echo_times
 from collector.clock import utc_now
 from collector.errors import UsageError
-from collector.reports.words import printable, show_time
+from collector.reports.words import printable
 
 if TYPE_CHECKING:
     from collector.reports.export import Exported
@@ -69,8 +69,7 @@ def export(
     from collector.reports.export.manifest import Asked
     from collector.reports.export.relations import names
 
-    if since and until and since >= until:
-        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
+    check_order(since, until)
     if incremental and (since or until):
         raise UsageError("--incremental goes on from the last export: it takes no --from and no --to")
     if only and without:
@@ -87,9 +86,7 @@ def export(
         done = export_into(
             connection, folder, asked, made_at=utc_now(), incremental=incremental, progress=progress
         )
-    for word, moment in (("from", since), ("to", until)):
-        if moment:
-            click.echo(f"{word} {show_time(moment)}", err=True)
+    echo_times(since, until)
     if done.anew_because:
         click.echo(f"exported anew: {done.anew_because}", err=True)
     _tell(done, folder)

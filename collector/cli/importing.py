@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.cli.common import Number, Word, open_for_writing, progress_bar, settings_of
+from collector.cli.common import (
+    Word,
+    migrate_option,
+    open_for_writing,
+    progress_bar,
+    settings_of,
+    wait_option,
+)
 from collector.errors import SchemaError, UsageError
 from collector.inventory.transitions import gap_limit
 from collector.reports.words import printable, show_span, show_time
@@ -100,14 +107,8 @@ class Duration(click.ParamType[timedelta]):
 )
 @click.option("--whole-lists", is_flag=True, help="A list without its `count` is known to be the whole list.")
 @click.option("--all", "show_all", is_flag=True, help="Name every answer that is not imported, not only 20.")
-@click.option("--migrate", is_flag=True, help="Bring a PostgreSQL schema up to date first.")
-@click.option(
-    "--wait",
-    default=5.0,
-    show_default=True,
-    type=Number(0, 3600),
-    help="Seconds to wait for another process's lease.",
-)
+@migrate_option
+@wait_option("Seconds to wait for another process's lease.")
 @click.pass_context
 def import_(
     context: click.Context,

@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.cli.common import Word, format_option, open_for_questions, print_rows, source_option
-from collector.cli.times import Time
+from collector.cli.common import (
+    Word,
+    entity_option,
+    format_option,
+    open_for_questions,
+    print_rows,
+    source_option,
+)
+from collector.cli.times import Time, check_order
 from collector.clock import utc_now
 from collector.errors import UsageError
 from collector.reports.words import show_time
@@ -33,13 +40,7 @@ PIPE_WIDTH = 100
 @click.argument("regions", nargs=-1, type=Word(), metavar="[REGION]…")
 @click.option("--from", "since", type=Time(), metavar="TIME", help="Begin here; else at the first sight.")
 @click.option("--to", "until", type=Time(), metavar="TIME", help="End here; else now.")
-@click.option(
-    "--entity",
-    type=click.Choice(["region", "keystone"]),
-    default="region",
-    show_default=True,
-    help="Whose states.",
-)
+@entity_option
 @click.option(
     "-o",
     "--output",
@@ -76,8 +77,7 @@ def timeline(
     now = utc_now()
     if path and format_ != "table":
         raise UsageError(f"-o draws a picture, and --format {format_} prints rows: choose one of them")
-    if since and since >= (until or now):
-        raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until or now)}")
+    check_order(since, until or now)
     if path:
         _check_file(path)
     wanted = SpanFilter(entity, regions, source, since, until)

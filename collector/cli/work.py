@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.cli.common import Number, Word, open_for_writing, settings_of
+from collector.cli.common import Number, Word, migrate_option, open_for_writing, settings_of, wait_option
 from collector.errors import CollectorError, SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -22,19 +22,13 @@ _EXIT = {"ok": 0, "partial": 3, "held": 3, "failed": 1}
 
 @click.command()
 @click.option("--source", metavar="NAME", type=Word(), help="Poll only this source of the settings.")
-@click.option("--migrate", is_flag=True, help="Bring a PostgreSQL schema up to date first.")
+@migrate_option
 @click.option(
     "--accept-base-url",
     is_flag=True,
     help="The source moved to a new base URL: go on with its history there.",
 )
-@click.option(
-    "--wait",
-    default=5.0,
-    show_default=True,
-    type=Number(0, 3600),
-    help="Seconds to wait for other processes' leases, in all.",
-)
+@wait_option("Seconds to wait for other processes' leases, in all.")
 @click.pass_context
 def poll(
     context: click.Context, source: str | None, migrate: bool, accept_base_url: bool, wait: float
@@ -130,7 +124,7 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
 
 
 @click.command()
-@click.option("--migrate", is_flag=True, help="Bring a PostgreSQL schema up to date first.")
+@migrate_option
 @click.option(
     "--grace",
     default=8.0,

@@ -15,11 +15,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.reports.filters import Row
+from collector.reports.filters import Row, places
 from collector.reports.inventory import first_looks
 from collector.reports.periods import Periods, Unit
 from collector.reports.spans import Span, SpanFilter, spans
-from collector.store.tables import regions, sources
 
 AVAILABILITY_FIELDS = (
     "of",
@@ -51,15 +50,13 @@ class Measured:
     unknown: float = 0.0
     regions: set[int] = field(default_factory=set)
 
-    def add(self, region_id: int, span: Span, state: str, seconds: float) -> None:
+    def add(self, region_id: int, seconds: float, *, is_known: bool, may_be: bool) -> None:
+        """`may_be`: the region may have been in the state; where that time is known, it was."""
         self.regions.add(region_id)
         self.whole += seconds
-        if span.cause is not None:
-            self.unknown += seconds
-        elif span.may_be(state):
-            self.at_least += seconds
-        if span.may_be(state):
-            self.at_most += seconds
+        self.unknown += 0 if is_known else seconds
+        self.at_least += seconds if is_known and may_be else 0
+        self.at_most += seconds if may_be else 0
 
     def facts(self) -> Row:
         # Sums of the same parts in another order may differ in their last digits.
@@ -99,20 +96,23 @@ def availability(
     if not looks or min(looks.values()) >= until:
         return []
     periods = Periods(since or min(looks.values()), until, by, zone)
-    places = _places(connection)
+    known = places(connection, source)
     measured: dict[tuple[Any, ...], dict[int, Measured]] = defaultdict(lambda: defaultdict(Measured))
     wanted = SpanFilter(regions=(region,) if region else (), source=source, since=since, until=until)
     for row in spans(connection, wanted):
         span = Span(*(row[name] for name in Span._fields))
-        place = places[row["source"], row["region_id"]]
+        place = known[row["source"], row["region_id"]]
+        may_be = span.may_be(state)
         parts = list(periods.parts_of(span.from_at, span.until_at))
         for key in _counted_in(row, place, totals=region is None):
             for index, seconds in parts:
-                measured[key][index].add(row["region_id"], span, state, seconds)
+                measured[key][index].add(
+                    row["region_id"], seconds, is_known=span.cause is None, may_be=may_be
+                )
     rows = []
     for key in sorted(measured, key=_order):
         of, name, region_id, word = key
-        place = places[name, region_id] if of == "region" else {"slug": None, "display_name": None}
+        place = known[name, region_id] if of == "region" else {"slug": None, "display_name": None}
         for index, one in sorted(measured[key].items()):
             from_at, until_at = periods[index]
             rows.append(
@@ -152,11 +152,3 @@ def _counted_in(row: Row, place: Row, *, totals: bool) -> list[tuple[Any, ...]]:
         ("country", source, None, place["country"]),
         ("source", source, None, None),
     ]
-
-
-def _places(connection: sa.Connection) -> dict[tuple[str, int], Row]:
-    r = regions.c
-    query = sa.select(sources.c.name, r.id, r.slug, r.display_name, r.zone, r.country).join(
-        sources, sources.c.id == r.source_id
-    )
-    return {(row["name"], row["id"]): dict(row) for row in connection.execute(query).mappings()}

@@ -49,6 +49,16 @@ def find_region(connection: sa.Connection, text: str, source: str | None = None)
     raise UsageError(f"there is no region {text!r}{hint}")
 
 
+def places(connection: sa.Connection, source: str | None = None) -> dict[tuple[str, int], Row]:
+    """What regions are called and where they are now, or were last, by source and id."""
+    r = regions.c
+    query = sa.select(sources.c.name, r.id, r.slug, r.display_name, r.zone, r.country).join(
+        sources, sources.c.id == r.source_id
+    )
+    query = query.where(sources.c.name == source) if source else query
+    return {(row["name"], row["id"]): dict(row) for row in connection.execute(query).mappings()}
+
+
 def is_region(found: Sequence[tuple[int, int]], source_id: Any, region_id: Any) -> Any:
     return sa.or_(*((source_id == s) & (region_id == r) for s, r in found))
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.reports.filters import Row
+from collector.reports.filters import Row, places
 from collector.reports.spans import Span, SpanFilter, keys_of, spans
 from collector.store.engine import UtcTime
-from collector.store.tables import regions, sources, state_transitions
+from collector.store.tables import sources, state_transitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Name:
 
 def lanes(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Name, Iterator[Span]]]:
     """Each entity with its spans in order of time. The spans of one are to be read before the next is asked for."""
-    places = _places(connection, wanted.source)
+    known = places(connection, wanted.source)
 
     def key(row: Row) -> tuple[str, int, Any, Any, Any]:
         return row["source"], row["entity_id"], row["region_id"], row["display_name"], row["slug"]
@@ -38,9 +38,9 @@ def lanes(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Name,
         text = display_name or slug or (f"region {region_id}" if region_id is not None else "")
         if wanted.entity == "keystone":
             text = f"{text} · {entity_id}" if text else f"keystone {entity_id}"
-        country, zone = places.get((source, region_id), (None, None))
+        place = known.get((source, region_id), {})
         yield (
-            Name(source, entity_id, text, country, zone),
+            Name(source, entity_id, text, place.get("country"), place.get("zone")),
             (Span(*(row[f] for f in Span._fields)) for row in rows),
         )
 
@@ -59,10 +59,3 @@ def first_sight(connection: sa.Connection, wanted: SpanFilter) -> datetime | Non
         one = query if source is None else query.where(sources.c.name == source, t.entity_id == entity_id)
         found += [moment for moment in connection.scalars(one) if moment is not None]
     return min(found, default=None)
-
-
-def _places(connection: sa.Connection, source: str | None) -> dict[tuple[str, int], tuple[Any, Any]]:
-    r = regions.c
-    query = sa.select(sources.c.name, r.id, r.country, r.zone).join(sources, sources.c.id == r.source_id)
-    query = query.where(sources.c.name == source) if source else query
-    return {(name, i): (country, zone) for name, i, country, zone in connection.execute(query)}
