@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -20,7 +21,9 @@ def configure(*, terminal: bool | None = None) -> None:
         structlog.processors.format_exc_info,
     ]
     renderer: Any = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(sort_keys=False)
+        structlog.dev.ConsoleRenderer(colors=_wants_colours())
+        if terminal
+        else structlog.processors.JSONRenderer(sort_keys=False)
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -41,6 +44,10 @@ def configure(*, terminal: bool | None = None) -> None:
     for chatty in ("httpx", "httpcore", "apscheduler", "alembic", "psycopg"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
+
+
+def _wants_colours() -> bool:
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "unknown", "")
 
 
 def logger(name: str) -> Logger:

@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from collector import __version__
-from collector.cli import durations, evidence, questions
+from collector.cli import durations, evidence, questions, streams
 from collector.cli.audit import audit
 from collector.cli.database import db
 from collector.cli.demo import demo
@@ -73,11 +73,17 @@ for command in (
 
 def main() -> NoReturn:
     """Run the command; what a person can mend ends with a message and an exit code, without a traceback."""
+    streams.prepare()
     # The first process of a container would not heed SIGTERM by itself.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         cli(standalone_mode=True)
+        code = 0
     except CollectorError as error:
         click.echo(f"collector: {error}", err=True)
-        sys.exit(error.exit_code)
-    sys.exit(0)
+        code = error.exit_code
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        code = end.code or 0
+    sys.exit(streams.finish(code))

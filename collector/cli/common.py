@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from collector.cli import streams
 from collector.errors import SchemaError, SettingsError
 from collector.reports.words import printable, show_time
 
@@ -125,6 +127,7 @@ def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa
     from collector.store import migrate
     from collector.store.engine import open_engine, parse_url, reading
 
+    streams.what_is_done_counts()
     engine = open_engine(lasting(parse_url(settings_of(context).database_url.get_secret_value())))
     revision, newest = migrate.current_revision(engine), migrate.newest_revision()
     if revision == newest:
@@ -167,11 +170,16 @@ def _other_schema(revision: str, newest: str) -> str:
     )
 
 
+def is_lively(stream: TextIO) -> bool:
+    """Whether a stream is a terminal on which lines can be written over."""
+    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown", "")
+
+
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, in a terminal only; yields what to call with how much is done, and how much there is."""
     with click.progressbar(
-        length=1, label=label, file=sys.stderr, width=30, hidden=not sys.stderr.isatty()
+        length=1, label=label, file=sys.stderr, width=30, hidden=not is_lively(sys.stderr)
     ) as bar:
 
         def progress(done: int, all_: int) -> None:

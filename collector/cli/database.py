@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from collector.cli import streams
 from collector.cli.common import (
     Word,
     lasting,
@@ -167,6 +168,7 @@ def backup(context: click.Context, file: Path) -> None:
     from collector.store.engine import open_engine
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
+    streams.what_is_done_counts()
     size = copying.backup(engine, file)
     click.echo(f"{file}: {size:,} bytes")
 
@@ -184,6 +186,7 @@ def copy(context: click.Context, target: str) -> None:
     from collector.store import copying, migrate
     from collector.store.engine import open_engine, parse_url
 
+    streams.what_is_done_counts()
     sink = open_engine(lasting(parse_url(target, "--to"), "--to"))
     engine = open_existing(context)
     if migrate.current_revision(sink) is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from collector.cli.common import is_lively
 from collector.errors import ClockError, UsageError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _tell_story(path: Path) -> None:
         weaker = source.model_copy(update={"api_key": SecretStr(CLIENT_KEY)})
         writer = open_writer(engine, source, owner)
         with click.progressbar(
-            moments, label="three weeks", file=sys.stderr, width=40, hidden=not sys.stderr.isatty()
+            moments, label="three weeks", file=sys.stderr, width=40, hidden=not is_lively(sys.stderr)
         ) as bar:
             for moment in bar:
                 day = (moment - start) / timedelta(days=1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from collector.cli import streams
 from collector.cli.common import Word, open_for_questions, progress_bar, source_option
 from collector.cli.times import Time, check_order, echo_times
 from collector.clock import utc_now
@@ -69,6 +70,7 @@ def export(
     from collector.reports.export.manifest import Asked
     from collector.reports.export.relations import names
 
+    streams.what_is_done_counts()
     check_order(since, until)
     if incremental and (since or until):
         raise UsageError("--incremental goes on from the last export: it takes no --from and no --to")
