@@ -7,6 +7,7 @@ a source's own table over both.
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from collector.errors import SettingsError
+from collector.spelling import is_service_link, text_of, unquoted, usable_key
 
 PREFIX = "COLLECTOR_"
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -93,16 +95,16 @@ class Source(BaseModel):
     def key(self) -> str:
         """The API key, its file read anew, so that a key can be rotated. Raises SettingsError."""
         if self.api_key is not None:
-            return _usable_key(self.api_key.get_secret_value(), "COLLECTOR_API_KEY")
+            return usable_key(self.api_key.get_secret_value(), "COLLECTOR_API_KEY", self.auth_scheme)
         if self.api_key_file is not None:
             try:
-                text = self.api_key_file.read_text(encoding="utf-8")
+                text = text_of(self.api_key_file.read_bytes())
             except (OSError, UnicodeDecodeError) as error:
                 why = error.strerror if isinstance(error, OSError) else "not text"
                 raise SettingsError(
                     f"the key file {shown_path(self.api_key_file)} can't be read: {why}"
                 ) from None
-            return _usable_key(text, f"the key file {self.api_key_file}")
+            return usable_key(text, f"the key file {self.api_key_file}", self.auth_scheme)
         raise SettingsError(
             "there is no API key: set COLLECTOR_API_KEY, or COLLECTOR_API_KEY_FILE to a file that holds it"
         )
@@ -115,16 +117,6 @@ def shown_path(path: Path) -> str:
         if is_in_a_folder or path.suffix in (".toml", ".key", ".txt") or path.exists():
             return str(path)
     return "(not shown: neither the file nor a folder of it exists; is it the key itself?)"
-
-
-def _usable_key(text: str, where: str) -> str:
-    """Only what a header can't carry is refused: nobody knows all forms of keys."""
-    key = text.strip()
-    if not key:
-        raise SettingsError(f"{where} is empty")
-    if not key.isascii() or not key.isprintable():
-        raise SettingsError(f"{where} holds characters that can't be sent: a key is one line of ASCII")
-    return key
 
 
 class Settings(BaseModel):
@@ -153,19 +145,18 @@ VARIABLES = tuple(sorted([PREFIX + name for name in _ENVIRONMENT] + [PREFIX + "C
 def load(environment: Mapping[str, str] | None = None, config: Path | None = None) -> Settings:
     """Read and check all settings. Raises SettingsError, naming the setting and never a secret."""
     environment = os.environ if environment is None else environment
-    unknown = sorted(n for n in environment if n.startswith(PREFIX) and n not in VARIABLES)
-    if unknown:
-        raise SettingsError(f"unknown setting {unknown[0]}; known are {', '.join(VARIABLES)}")
-    config = config or (Path(c) if (c := environment.get(PREFIX + "CONFIG")) else None)
+    _refuse_unknown(environment)
+    config = config or _config_of(environment)
     general = _read_file(config) if config else {}
     listed = general.pop("sources", None)
-    of_file = {name: general.pop(name) for name in (*_OF_SOURCE, "name") if name in general}
+    of_file = _placed({name: general.pop(name) for name in (*_OF_SOURCE, "name") if name in general}, config)
     of_environment: dict[str, Any] = {}
     for variable, name in _ENVIRONMENT.items():
-        value = environment.get(PREFIX + variable, "")
+        value = _given(environment, variable)
         if value:
             (general if name in Settings.model_fields else of_environment)[name] = value
-    single = _override(of_file, of_environment)
+    _refuse_two_keys(of_environment, f"{PREFIX}API_KEY", f"{PREFIX}API_KEY_FILE")
+    single = _override(of_file, _placed(of_environment, None))
     if listed is None:
         general["sources"] = [single]
     else:
@@ -176,7 +167,7 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
                 raise SettingsError(
                     f"{PREFIX}{variable} describes the only source, but {config} has [[sources]]"
                 )
-        general["sources"] = [_override(single, source) for source in listed]
+        general["sources"] = [_override(single, _placed(source, config)) for source in listed]
     try:
         settings = Settings.model_validate(general)
     except ValidationError as error:
@@ -185,6 +176,43 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
     if len(set(names)) != len(names) or not names:
         raise SettingsError(f"{config}: every source needs a name of its own, not one in another case")
     return settings
+
+
+def _given(environment: Mapping[str, str], variable: str) -> str:
+    return unquoted(environment.get(PREFIX + variable, ""))
+
+
+def _config_of(environment: Mapping[str, str]) -> Path | None:
+    return Path(name) if (name := _given(environment, "CONFIG")) else None
+
+
+def _refuse_unknown(environment: Mapping[str, str]) -> None:
+    """A variable that nobody reads is a typing error, unless it comes from a cluster."""
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or name in VARIABLES or is_service_link(PREFIX, name, environment):
+            continue
+        close = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.8)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise SettingsError(f"unknown setting {name}; {hint}known are {', '.join(VARIABLES)}")
+
+
+def _refuse_two_keys(given: Mapping[str, Any], key: str, file: str) -> None:
+    if given.get("api_key") and given.get("api_key_file"):
+        raise SettingsError(f"{key} and {file} are both set, and only one can count: remove one of them")
+
+
+def _placed(given: dict[str, Any], config: Path | None) -> dict[str, Any]:
+    """Settings of a source, whose key file is found: `~` is the home, and a name in a settings file is relative to that
+    file, wherever the process was started."""
+    if config is not None:
+        _refuse_two_keys(given, f"{config}: api_key", "api_key_file")
+    name = given.get("api_key_file")
+    if not isinstance(name, str) or not name:
+        return given
+    path = Path(name)
+    with suppress(RuntimeError):  # there is no home
+        path = path.expanduser()
+    return given | {"api_key_file": path if config is None else config.parent / path}
 
 
 def _override(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,7 +225,7 @@ def _override(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, A
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(text_of(path.read_bytes()))
     except OSError as error:
         raise SettingsError(f"the settings file {shown_path(path)} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -242,14 +270,14 @@ def _without_secrets(url: str) -> str:
 def origins(environment: Mapping[str, str] | None = None, config: Path | None = None) -> list[Origin]:
     """Every setting of the one source that variables describe, and of the process, with its origin."""
     environment = os.environ if environment is None else environment
-    config = config or (Path(c) if (c := environment.get(PREFIX + "CONFIG")) else None)
+    config = config or _config_of(environment)
     in_file = _read_file(config) if config else {}
     defaults = Settings().model_dump() | Source().model_dump()
     found = []
     for variable, name in sorted(_ENVIRONMENT.items()):
         if "sources" in in_file and name not in Settings.model_fields:
             continue  # each source has its own
-        given = environment.get(PREFIX + variable, "")
+        given = _given(environment, variable)
         value = given or in_file.get(name, defaults[name])
         origin = "environment" if given else str(config) if name in in_file else "default"
         if name == "api_key" and value:

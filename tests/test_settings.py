@@ -11,6 +11,7 @@ import pytest
 
 from collector.errors import SettingsError
 from collector.settings import PREFIX, VARIABLES, Settings, Source, load
+from collector.store.engine import parse_url
 
 SECRET = "canary$0123456789abcdef"
 
@@ -380,7 +381,6 @@ def test_a_missing_key_is_told_with_both_ways_to_give_one() -> None:
         (b" \n\n", "is empty"),
         ("clé".encode() + SECRET.encode(), "can't be sent"),
         (b"\xff\xfe" + SECRET.encode(), "not text"),
-        ("\ufeff".encode() + SECRET.encode(), "can't be sent"),
         (SECRET.encode() + b"\n" + SECRET.encode(), "can't be sent"),
         (SECRET.encode() + b"\0", "can't be sent"),
     ],
@@ -401,6 +401,169 @@ def test_a_key_file_that_is_a_folder_is_named(tmp_path: Path) -> None:
 def test_a_key_that_cant_be_sent_is_refused_by_the_name_of_its_variable() -> None:
     assert "COLLECTOR_API_KEY" in _key_error(given(API_KEY="clé").sources[0])
     assert "COLLECTOR_API_KEY" in _key_error(given(API_KEY=f"{SECRET}\n{SECRET}").sources[0])
+
+
+@pytest.mark.parametrize(
+    "given_as",
+    [
+        f'"{SECRET}"',
+        f"'{SECRET}'",
+        f"“{SECRET}”",
+        f" ' {SECRET} ' ",
+        f"apikey {SECRET}",
+        f"APIKey  {SECRET}",
+        f"Authorization: apikey {SECRET}",
+        f'"apikey {SECRET}"',
+        f'apikey "{SECRET}"',
+        f"COLLECTOR_API_KEY={SECRET}",
+        f"export COLLECTOR_API_KEY='{SECRET}'",
+        f"{SECRET}\r",
+        f"\ufeff{SECRET}",
+        f"\u200b{SECRET}\u00a0",
+    ],
+)
+def test_what_people_write_around_a_key_is_no_part_of_it(tmp_path: Path, given_as: str) -> None:
+    assert given(API_KEY=given_as).sources[0].key() == SECRET
+    key_file = tmp_path / "key"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        key_file.write_bytes(f"{given_as}\r\n".encode(encoding))
+        assert given(API_KEY_FILE=str(key_file)).sources[0].key() == SECRET
+
+
+@pytest.mark.parametrize("key", ['a"b', "'", "apikey", "apikey-1", "bearer$x", "a'", "Token"])
+def test_what_only_looks_like_it_is_a_part_of_the_key(key: str) -> None:
+    assert given(API_KEY=key).sources[0].key() == key
+
+
+def test_the_scheme_word_of_another_scheme_is_named_with_its_setting() -> None:
+    message = _key_error(given(API_KEY=f"Bearer {SECRET}").sources[0])
+    assert "COLLECTOR_AUTH_SCHEME" in message
+    assert "Bearer" in message
+    assert given(API_KEY=f"Bearer {SECRET}", AUTH_SCHEME="bearer").sources[0].key() == SECRET
+
+
+def test_a_key_beside_a_key_file_is_refused(config: Path, tmp_path: Path) -> None:
+    both = {"COLLECTOR_API_KEY": SECRET, "COLLECTOR_API_KEY_FILE": str(tmp_path / "key")}
+    for message in (
+        refused(both),
+        refused(config=_wrote(config, f'api_key = "{SECRET}"\napi_key_file = "key"')),
+        refused(config=_wrote(config, f'[[sources]]\napi_key = "{SECRET}"\napi_key_file = "key"')),
+    ):
+        assert "both set" in message
+        assert "remove one" in message
+        assert SECRET not in message
+    assert load(both | {"COLLECTOR_API_KEY": ""}).sources[0].api_key is None
+
+
+def _wrote(config: Path, text: str) -> Path:
+    config.write_text(text)
+    return config
+
+
+def test_a_key_file_named_in_a_settings_file_is_found_beside_it(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "key").write_text(SECRET)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for named in ("key", "./key", "elsewhere/../key", "~/key", str(tmp_path / "key")):
+        for text in ('api_key_file = "{}"', '[[sources]]\napi_key_file = "{}"'):
+            assert load({}, _wrote(config, text.format(named))).sources[0].key() == SECRET
+    assert given(API_KEY_FILE="~/key").sources[0].key() == SECRET
+    assert given(API_KEY_FILE="../key").sources[0].key() == SECRET  # as every tool does
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_a_settings_file_may_come_from_any_editor(config: Path, encoding: str, newline: str) -> None:
+    config.write_bytes(newline.join(['name = "Zürich"', 'interval = "90s"', ""]).encode(encoding))
+    (source,) = load({}, config).sources
+    assert (source.name, source.interval) == ("Zürich", timedelta(seconds=90))
+
+
+def test_a_variable_may_come_from_an_env_file_whose_quotes_and_line_ends_were_kept(tmp_path: Path) -> None:
+    settings = given(
+        INTERVAL='"90s"\r', DATABASE_URL="'sqlite:///x.db'", SOURCE='"one"', BASE_URL="https://api.example\r"
+    )
+    (source,) = settings.sources
+    assert (source.name, source.base_url, source.interval) == (
+        "one",
+        "https://api.example",
+        timedelta(seconds=90),
+    )
+    assert settings.database_url.get_secret_value() == "sqlite:///x.db"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "tcp://10.0.0.1:8080"),
+        ("SERVICE_HOST", "10.0.0.1"),
+        ("SERVICE_PORT", "8080"),
+        ("SERVICE_PORT_HTTP", "8080"),
+        ("PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("PORT_8080_TCP_PROTO", "tcp"),
+        ("PORT_8080_TCP_PORT", "8080"),
+        ("PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("PORT_53_UDP", "udp://10.0.0.1:53"),
+        ("DB_PORT", "tcp://10.0.0.2:5432"),
+        ("WEB_SERVICE_HOST", "fd00::1"),
+        ("METRICS_PORT_9090_SCTP_ADDR", "fd00::1"),
+    ],
+)
+def test_what_a_cluster_says_of_a_service_with_our_name_is_no_setting(name: str, value: str) -> None:
+    assert given(**{name: value}) == given()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("INTERVALL", "COLLECTOR_INTERVAL"),
+        ("APIKEY", "COLLECTOR_API_KEY"),
+        ("DATABASE_URI", "COLLECTOR_DATABASE_URL"),
+        ("PORT", "known are"),
+        ("SERVICE", "known are"),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_refused_with_what_was_meant(name: str, meant: str) -> None:
+    message = refused({PREFIX + name: SECRET})
+    assert PREFIX + name in message
+    assert meant in message
+    assert SECRET not in message
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("sqlite://collector.db", "sqlite:///collector.db"),
+        ("sqlite://data/collector.db", "sqlite:///collector.db"),
+        ("sqlite://var:1/collector.db", "sqlite:///collector.db"),
+        ("collector.db", "sqlite:///path/to/file.db"),
+        (f"postgresql://user:p@{SECRET}@host/name", "%40"),
+        (f"postgresql://user:p@{SECRET}/x@host/name", "%40"),
+        (f"postgresql://user:p@{SECRET}?x@host/name", "%40"),
+        (f"postgresql://svc@{SECRET}:p@host/name", "%40"),
+        (f"postgresql://host:5432/name?password=p@{SECRET}", "%40"),
+    ],
+)
+def test_a_database_url_that_would_be_read_otherwise_than_it_was_meant_is_refused(url: str, why: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        parse_url(url)
+    assert why in str(raised.value)
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///name?host=/run&user=svc@proj.iam",
+        "postgresql://svc%40proj.iam@host/name",
+        " postgresql://h/d\n",
+    ],
+)
+def test_a_database_url_that_can_be_read_in_one_way_is_taken(url: str) -> None:
+    assert parse_url(url).database in ("name", "d")
 
 
 # Secrets

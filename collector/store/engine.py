@@ -149,6 +149,11 @@ def one_at_a_time(connection: sa.Connection) -> None:
 
 def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
     """A database URL as people write it. Raises SettingsError, which names where it was written: `what`."""
+    url = url.strip()
+    if _has_a_bare_at(url):
+        raise SettingsError(
+            f"{what} has an @ that ends no user name and password: write each @ in a name or a password as %40"
+        )
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
@@ -156,17 +161,28 @@ def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
             f"{what} is not a database URL; write sqlite:///path/to/file.db or postgresql://user@host/name"
         ) from None
     backend = parsed.get_backend_name()
-    if "@" in (parsed.host or ""):
-        raise SettingsError(f"{what} has an @ in its password: write it as %40")
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite":
+        if parsed.host or parsed.port or parsed.username:
+            raise SettingsError(
+                f"{what} names a host, and SQLite has none: write sqlite:///collector.db with three slashes, or with "
+                "four where the path begins at the root"
+            )
         if parsed.query:
             raise SettingsError(
                 f"{what}: a SQLite URL has no options here; a ? in the name of a file is written %3F"
             )
         return parsed.set(drivername="sqlite")
     raise SettingsError(f"the database is {backend}; only sqlite and postgresql are supported")
+
+
+def _has_a_bare_at(url: str) -> bool:
+    """Whether more follows than one @, or it stands where options are: half a password would be taken for a host."""
+    rest = url.partition("://")[2]
+    before, _, options = rest.partition("?")
+    has_path_and_port = "/" in before and ":" in before.partition("/")[0]
+    return rest.count("@") > 1 or ("@" in options and has_path_and_port)
 
 
 def sqlite_path(url: sa.URL | sa.Engine) -> Path | None:

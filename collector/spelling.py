@@ -1,0 +1,71 @@
+"""How settings reach us: with the marks that editors, shells and container engines leave around them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from collector.errors import SettingsError
+
+_QUOTES = ('""', "''", "``", "“”", "‘’")
+_UNSEEN = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
+"""Marks of width zero, which copying from a page or saving with an editor leaves."""
+_SCHEME_WORDS = ("apikey", "bearer", "token", "basic")
+_ASSIGNMENT = re.compile(
+    r"(export\s+)?((COLLECTOR|GCORE)_)?API_?KEY\s*[=:]\s*|Authorization\s*:\s*", re.IGNORECASE
+)
+_OF_A_SERVICE = re.compile(
+    r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
+)
+_ADDRESS = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
+
+
+def text_of(data: bytes) -> str:
+    """A file as text: UTF-8, or what editors on Windows call Unicode; lines end with a newline.
+
+    Raises UnicodeDecodeError.
+    """
+    is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff") and b"\0" in data
+    text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def unquoted(value: str) -> str:
+    """A variable without the quotes, and the carriage return, that came along from an env file."""
+    value = value.removesuffix("\r")
+    if len(value) > 1 and value[0] + value[-1] in _QUOTES:
+        return value[1:-1]
+    return value
+
+
+def usable_key(text: str, where: str, scheme: str) -> str:
+    """The key itself, of what was given for it. `scheme`: the word that is sent before it.
+
+    Only what a header can't carry is refused: nobody knows all forms of keys. Raises SettingsError.
+    """
+    key, before = text, None
+    while key != before:
+        before = key
+        key = unquoted(key.strip().strip(_UNSEEN))
+        if named := _ASSIGNMENT.match(key):
+            key = key[named.end() :]
+        word, blank, rest = key.partition(" ")
+        if blank and word.casefold() == scheme.casefold():
+            key = rest
+        elif blank and word.casefold() in _SCHEME_WORDS:
+            raise SettingsError(
+                f"{where} begins with the word {word}: write the key alone, and the word as COLLECTOR_AUTH_SCHEME"
+            )
+    if not key:
+        raise SettingsError(f"{where} is empty")
+    if not key.isascii() or not key.isprintable():
+        raise SettingsError(f"{where} holds characters that can't be sent: a key is one line of ASCII")
+    return key
+
+
+def is_service_link(prefix: str, name: str, environment: Mapping[str, str]) -> bool:
+    """Whether Kubernetes or Docker set this variable, because a service has a name that begins like ours."""
+    rest = name.removeprefix(prefix.removesuffix("_"))
+    if _OF_A_SERVICE.search(rest):
+        return True
+    return bool(rest.endswith("_PORT") and _ADDRESS.match(environment[name]))
