@@ -13,7 +13,7 @@ back (metrics, logs) or the rows (webhooks, reports).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from time import perf_counter
 
@@ -25,7 +25,7 @@ from collector.gcore.client import Answer, Exchange, Failure, Request, error_fie
 from collector.gcore.jsontext import StrictJSONError, dumps
 from collector.gcore.payload import Document, NotAListingError, document_of
 from collector.gcore.redaction import scrub_message
-from collector.inventory.judgement import Outcome
+from collector.inventory.judgement import Guard, Outcome
 from collector.settings import Source
 from collector.store import evidence, lease
 from collector.store.engine import LEASE_SECONDS, reading
@@ -114,7 +114,12 @@ def open_writer(
     except BaseException:
         lease.release(engine, taken)
         raise
-    return Writer(engine, taken, confirmations=source.confirmations)
+    return Writer(engine, taken, guard_of(source))
+
+
+def guard_of(source: Source) -> Guard:
+    """What absences of a source have to wait for, by its settings."""
+    return Guard(**{field.name: getattr(source, field.name) for field in fields(Guard)})
 
 
 def _staying_alive(
@@ -188,7 +193,7 @@ def write(source: Source, seen: Seen, writer: Writer, clock: Clock = utc_now) ->
     return PollResult(
         source=source.name,
         recorded=recorded,
-        failure=said if isinstance(said, Failure) else None,
+        failure=recorded.refused,
         fetch_seconds=seen.fetch_seconds,
         read_seconds=seen.read_seconds,
         write_seconds=perf_counter() - began,

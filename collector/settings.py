@@ -44,6 +44,18 @@ def parse_duration(value: Any) -> Any:
         raise ValueError("that is longer than any calendar") from None
 
 
+def parse_numbers(value: Any) -> Any:
+    """`10, 20, 50`, or a list of whole numbers; `none` is the empty list."""
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    if parts == ["none"]:
+        return ()
+    if not all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
+        raise ValueError("write whole numbers like 10,20,50, or none")
+    return [int(part) for part in parts]
+
+
 def check_base_url(value: Any) -> Any:
     """An http(s) URL without userinfo, query or fragment; without the slash at the end."""
     if not isinstance(value, str):
@@ -71,6 +83,7 @@ def check_base_url(value: Any) -> Any:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 BaseUrl = Annotated[str, BeforeValidator(check_base_url)]
+PageSizes = Annotated[frozenset[int], BeforeValidator(parse_numbers)]
 
 
 class Source(BaseModel):
@@ -85,7 +98,15 @@ class Source(BaseModel):
     auth_scheme: str = Field(default="apikey", max_length=20, pattern=r"^[A-Za-z][A-Za-z0-9\-]*$")
     interval: Duration = Field(default=timedelta(seconds=60), ge=timedelta(seconds=1), le=timedelta(days=1))
     confirmations: int = Field(default=3, ge=1, le=1000)
-    """Complete answers that must agree before mass absences are believed."""
+    """Complete answers that must agree before suspicious absences are believed."""
+    max_missing: int = Field(default=1, ge=0, le=1_000_000)
+    """So many regions may be missing at once without suspicion,"""
+    max_missing_share: float = Field(default=0.1, ge=0, le=1)
+    """and so many as a share of those that are present, if that is more."""
+    page_sizes: PageSizes = frozenset({10, 20, 25, 50, 100, 200, 250, 500, 1000})
+    """An answer of such a length that misses any region may be one page of several;"""
+    page_factor: int = Field(default=3, ge=1, le=1000)
+    """its absences need so many times the confirmations."""
 
     @property
     def deadline(self) -> timedelta:
@@ -136,7 +157,16 @@ _ENVIRONMENT = {
     "SOURCE": "name",
     **{name.upper(): name for name in _OF_SOURCE},
 }
-_SHOWN = ("name", "interval", "confirmations", "http_bind")
+_SHOWN = (
+    "name",
+    "interval",
+    "confirmations",
+    "max_missing",
+    "max_missing_share",
+    "page_sizes",
+    "page_factor",
+    "http_bind",
+)
 """Settings whose value may be repeated when it is refused; any other may be a secret in the wrong place."""
 VARIABLES = tuple(sorted([PREFIX + name for name in _ENVIRONMENT] + [PREFIX + "CONFIG"]))
 """Every environment variable that is read."""
@@ -286,6 +316,8 @@ def origins(environment: Mapping[str, str] | None = None, config: Path | None = 
             value = value.get_secret_value()
         if name == "api_key_file" and value:
             value = shown_path(Path(str(value)))
+        if isinstance(value, frozenset):
+            value = ",".join(str(number) for number in sorted(value)) or "none"
         if isinstance(value, timedelta):
             value = f"{value.total_seconds():g}s"
         shown = "" if value is None else str(value)

@@ -333,6 +333,7 @@ SELECT
     failed_too_large::BIGINT AS failed_too_large,
     failed_not_json::BIGINT AS failed_not_json,
     failed_not_a_listing::BIGINT AS failed_not_a_listing,
+    failed_stale::BIGINT AS failed_stale,
     seconds::DOUBLE AS seconds,
     longest_gap_seconds::DOUBLE AS longest_gap_seconds,
     share_covered::DOUBLE AS share_covered

@@ -67,11 +67,15 @@ class History:
         at: float | None = None,
         took: float = 0.5,
         clock_offset: timedelta | None = None,
+        **headers: Any,
     ) -> PollResult:
-        """Poll once. `said`: a list of regions, a document, raw bytes, or a Failure."""
+        """Poll once. `said`: a list of regions, a document, raw bytes, or a Failure.
+
+        `headers`: what they say of the answer (`age`, `paging`, `total`), as in `Exchange`.
+        """
         self.at = self.at + self.source.interval.total_seconds() if at is None else at
         answered_at = self.time(self.at)
-        exchange = Exchange(answered_at - timedelta(seconds=took), answered_at, clock_offset)
+        exchange = Exchange(answered_at - timedelta(seconds=took), answered_at, clock_offset, **headers)
 
         def fetch(request: Request) -> Answer | Failure:
             if isinstance(said, Failure):

@@ -399,10 +399,14 @@ MEANING = {
     "COLLECTOR_AUTH_SCHEME": "The word before the key; resellers' tokens may need another.",
     "COLLECTOR_BASE_URL": "Resellers run the API under domains of their own.",
     "COLLECTOR_CONFIG": "A TOML file with the same names in lower case, and [[sources]]; read again on reload.",
-    "COLLECTOR_CONFIRMATIONS": "Complete answers that must agree before mass absences are believed.",
+    "COLLECTOR_CONFIRMATIONS": "Complete answers that must agree before suspicious absences are believed.",
     "COLLECTOR_DATABASE_URL": "Or postgresql://user@host/name. The unit sets a file in /var/lib/gcore-collector.",
     "COLLECTOR_HTTP_BIND": "Where pages are served, or off.",
     "COLLECTOR_INTERVAL": "How often polls are made: 60s, 5m, 1h30m; at least 1s.",
+    "COLLECTOR_MAX_MISSING": "So many regions may be missing at once without suspicion,",
+    "COLLECTOR_MAX_MISSING_SHARE": "or so many as a share of those present.",
+    "COLLECTOR_PAGE_FACTOR": "Such an answer needs so many times the confirmations.",
+    "COLLECTOR_PAGE_SIZES": "An answer of such a length that misses a region may be one page; or none.",
     "COLLECTOR_SOURCE": "Name of the one source that these variables describe.",
 }
 """One line for each setting, for the person who edits the file."""

@@ -297,6 +297,7 @@ def test_current_keystones_are_those_present_now_each_once_and_say_how_many_regi
 ) -> None:
     shared = {"keystone_id": 7, "keystone": keystone(7, url="https://seven.example/v3", username="root")}
     listed = [region(3, **shared), region(2, slug="two", **shared), region(4), region(5), region(6, **shared)]
+    history.change(max_missing=2)
     history.poll(listed, at=0)
     moved = {"keystone_id": 7, "keystone": keystone(7, state="NEW", url="https://seven.example/v3", id=8)}
     history.poll([region(3, **moved), region(2, slug="two", **moved), region(4)], at=60)

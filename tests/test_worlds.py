@@ -50,7 +50,7 @@ SECOND, HOUR = 1000, 3600_000
 regions = st.sampled_from(REGION_IDS)
 keystones = st.sampled_from(KEYSTONE_IDS)
 databases = st.sampled_from((None, *DATABASE_IDS))
-states = st.sampled_from(("ACTIVE", "NEW", "MAINTENANCE", "FROZEN"))
+states = st.sampled_from(("ACTIVE", "NEW", "MAINTENANCE", "FROZEN", "DELETING", "Deleted"))
 keystone_states = st.sampled_from(("INITIALIZED", "NEW", "THAWING"))
 births = st.builds(
     Birth,
@@ -88,6 +88,10 @@ changes = st.one_of(
 
 tooks = st.sampled_from((0, 500, 5 * SECOND, 40 * SECOND))
 moments = st.sampled_from((0.0, 0.5, 1.0))
+ages = st.sampled_from((1 * SECOND, 30 * SECOND, 59 * SECOND, 90 * SECOND, 2 * HOUR))
+cuts = st.sampled_from(
+    [*({"count": count} for count in (7, 99, None, "2")), {"next": None}, {"limit": 20}, {"hasMore": True}]
+)
 PAUSES: dict[str, Any] = {
     "as expected": lambda world: world.interval - 500,
     "soon": lambda world: SECOND,
@@ -173,8 +177,8 @@ class Worlds(RuleBasedStateMachine):
             self.world.check_at_the_end()
             check_claims(self.world)
 
-    def when(self, pause: str, took: int = 500, moment: float = 0.5) -> When:
-        return When(PAUSES[pause](self.world), took, moment)
+    def when(self, pause: str, took: int = 500, moment: float = 0.5, age: int = 0) -> When:
+        return When(PAUSES[pause](self.world), took, moment, age)
 
     # In the cloud
 
@@ -199,6 +203,10 @@ class Worlds(RuleBasedStateMachine):
     def poll(self, pause: str, took: int, moment: float) -> None:
         self.world.poll(self.when(pause, took, moment))
 
+    @rule(pause=pauses, moment=moments, age=ages, flaws=st.one_of(st.just([]), some_flaws))
+    def poll_through_a_cache(self, pause: str, moment: float, age: int, flaws: list[Flaw]) -> None:
+        self.world.poll(self.when(pause, 500, moment, age), flaws)
+
     @rule(times=st.integers(2, 4))
     def poll_steadily(self, times: int) -> None:
         for _ in range(times):
@@ -209,10 +217,10 @@ class Worlds(RuleBasedStateMachine):
         for _ in range(times):
             self.world.poll(self.when(pause), flaws)
 
-    @rule(pause=pauses, only=st.sets(regions), count=st.sampled_from((7, 99, None, "2")))
-    def poll_a_listing_that_is_cut(self, pause: str, only: Collection[int], count: Any) -> None:
+    @rule(pause=pauses, only=st.sets(regions), said=cuts)
+    def poll_a_listing_that_is_cut(self, pause: str, only: Collection[int], said: dict[str, Any]) -> None:
         when = self.when(pause)
-        self.world.hear(self.world.answer(when, only=only) | {"count": count}, when)
+        self.world.hear(self.world.answer(when, only=only) | said, when)
 
     @rule(pause=pauses, only=st.sets(regions, max_size=1), flaws=st.one_of(st.just([]), some_flaws))
     def poll_a_false_listing(self, pause: str, only: Collection[int], flaws: list[Flaw]) -> None:

@@ -42,7 +42,7 @@ import pytest
 import sqlalchemy as sa
 
 from collector.errors import ClockError
-from collector.gcore.client import Failure
+from collector.gcore.client import Exchange, Failure
 from collector.poll import PollResult
 from collector.reports import pack
 from collector.reports.inventory import RegionFilter, regions_as_of
@@ -64,6 +64,7 @@ EVER = -(10**12)
 """A time before everything: what is so from the start turned so then."""
 TICK = timedelta(microseconds=1)
 CONFIRMATIONS = 3
+PAGES = {10, 20, 25, 50, 100, 200, 250, 500, 1000}
 LEASE = timedelta(seconds=60)
 WRONG_CLOCK = timedelta(hours=1)
 REBUILD_EVERY = 50
@@ -323,12 +324,14 @@ class Reading:
     named: dict[str, set[int]]
     withheld: dict[str, bool]
     rejected: list[tuple[int | None, str]]
+    paged: tuple[str, ...]
+    """Members that look like paging, of those that these worlds put there."""
     unknown: bool
     """Whether the field that no schema knows is there."""
 
     def said(self) -> tuple[Any, ...]:
         """All that must not differ between the polls of one stretch."""
-        return (self.whole, self.shown, self.witness, self.named, self.withheld, self.rejected)
+        return (self.whole, self.paged, self.shown, self.witness, self.named, self.withheld, self.rejected)
 
 
 def read(document: Json) -> Reading:
@@ -370,7 +373,8 @@ def read(document: Json) -> Reading:
     whole = _integer(document.get("count")) == len(records)
     rejected.sort(key=lambda pair: (pair[0] is not None, pair[0] or 0, pair[1]))
     unknown = any(UNKNOWN in record for record in records if isinstance(record, dict))
-    return Reading(whole, not records, shown, witness, named, withheld, rejected, unknown)
+    paged = tuple(sorted({"limit", "next", "hasMore"} & document.keys()))
+    return Reading(whole, not records, shown, witness, named, withheld, rejected, paged, unknown)
 
 
 def _integer(value: Any) -> int | None:
@@ -456,6 +460,8 @@ class Look:
     at: datetime
     observer: str
     interval: timedelta
+    moved: bool = False
+    """Its time was moved forward, since the clock was set back."""
     first: bool = True
     """Of its stretch. The only thing that is taken over from the collector."""
 
@@ -486,6 +492,8 @@ class Ledger:
         self.transitions: list[Row] = []
         self.spans: dict[tuple[str, int, datetime], Row] = {}
         """Unseen spans, by when the entity was first missed."""
+        self.withheld: set[tuple[datetime, str, str]] = set()
+        """What an answer that opened a stretch could not prove: its time, the kind, and the id or "all"."""
 
     def present(self, kind: str) -> set[int]:
         return {i for (k, i), absent in self.absent_since.items() if k == kind and absent is None}
@@ -494,15 +502,25 @@ class Ledger:
         """The outcome, and the regions that the answer to this observer misses."""
         present = self.present("region")
         missing = frozenset(present - said.shown["region"].keys() - said.named["region"])
-        if not said.whole:
+        if not said.whole or said.paged:
             return "partial", missing
         if said.withheld["region"]:
             return "ok", missing
+        leaving = {i for i in present if self.values["region", i]["state"].upper() in ("DELETED", "DELETING")}
+        lost, length = missing - leaving, len(said.shown["region"]) + len(said.rejected)
         never_complete = all(look.outcome != "ok" for look in self.looks)
-        if len(missing) <= len(present) / 2 and not (said.empty and never_complete):
-            return "ok", missing
+        needed = 1
+        if len(lost) > max(1, len(present - leaving) / 10) or (said.empty and (missing or never_complete)):
+            needed = CONFIRMATIONS
+        if lost and length in PAGES:
+            needed = 3 * CONFIRMATIONS
         agreeing = 1 + sum(1 for _ in self._agreeing(missing, observer))
-        return ("ok" if agreeing >= CONFIRMATIONS else "held"), missing
+        return ("ok" if agreeing >= needed else "held"), missing
+
+    def is_stale(self, age: int, asked_at: datetime) -> bool:
+        """Whether an answer so many milliseconds old may be older than the last one that was applied."""
+        applied = next((look for look in reversed(self.looks) if look.reading), None)
+        return bool(age and applied and asked_at < applied.at)
 
     def _agreeing(self, missing: frozenset[int], observer: str) -> Iterator[Look]:
         """This observer's held answers with the same set of missing ids, back to one of anybody's that listed any
@@ -525,6 +543,10 @@ class Ledger:
 
     def _apply(self, kind: str, now: Look, said: Reading) -> None:
         present = self.present(kind)
+        if now.first:
+            unsure = {str(i) for i in said.named[kind] - present}
+            unsure = {"all"} if said.withheld[kind] and now.outcome == "ok" else unsure
+            self.withheld |= {(now.at, kind, scope) for scope in unsure}
         for entity_id, new in said.shown[kind].items():
             key = (kind, entity_id)
             old = self.values.get(key)
@@ -574,6 +596,9 @@ class Ledger:
             return
         is_new = event in ("appeared", "reappeared")
         last = self._last(lambda look: (look.excludes if is_new else look.shows)(kind, entity_id))
+        since = last and last.asked_at
+        if is_new and last and last.observer != now.observer:
+            since = self._hidden_since(kind, entity_id, now)
         self.transitions.append(
             {
                 "entity": kind,
@@ -581,12 +606,19 @@ class Ledger:
                 "kind": event,
                 "from_state": from_state,
                 "to_state": to_state,
-                "not_before": last and last.asked_at,
+                "not_before": since,
                 "observed_at": now.at,
                 "basis": self._basis(event, key, last, now),
                 "first_missing_at": self._first_missing(last, now) if event == "disappeared" else None,
             }
         )
+
+    def _hidden_since(self, kind: str, entity_id: int, now: Look) -> datetime | None:
+        """From when on something may have been there that the last who looked were not shown: since the same key
+        last was not shown it, or since somebody was shown it, whatever was later."""
+        own = self._last(lambda look: look.excludes(kind, entity_id) and look.observer == now.observer)
+        shown = self._last(lambda look: look.shows(kind, entity_id))
+        return max((look.asked_at for look in (own, shown) if look), default=None)
 
     def _basis(self, event: str, key: Key, last: Look | None, now: Look) -> str:
         if last is None:
@@ -601,8 +633,8 @@ class Ledger:
         before = last.reading.witness[kind].get(entity_id)
         if event == "changed" and before != now.reading.witness[kind][entity_id]:
             return "other_copy"
-        is_next = last.number == now.number - 1 and now.at - last.at <= last.interval * 2.5
-        return "direct" if is_next else "across_gap"
+        is_next = last.number == now.number - 1 and now.at - last.at <= max(last.interval, now.interval) * 2.5
+        return "direct" if is_next and not now.moved else "across_gap"
 
     def _first_missing(self, last: Look | None, now: Look) -> datetime:
         assert last is not None
@@ -631,7 +663,9 @@ class When:
     took: int = 500
     """From the question to its answer."""
     moment: float = 0.5
-    """At which part of that time the cloud was as the answer shows it."""
+    """At which part of that time, and of the age, the cloud was as the answer shows it."""
+    age: int = 0
+    """How old the answer is, by what a cache says."""
 
 
 @dataclass(slots=True)
@@ -681,7 +715,7 @@ class World:
 
     def answer(self, when: When, flaws: Iterable[Flaw] = (), only: Collection[int] | None = None) -> Json:
         """What the cloud answers to a question asked then: spoilt by flaws, and only with these regions."""
-        shown_at = self.now + when.pause + int(when.took * when.moment)
+        shown_at = self.now + when.pause - when.age + int((when.took + when.age) * when.moment)
         listing = self.cloud.listing(shown_at, self.key)
         records: list[Any] = [r for r in listing if only is None or r["id"] in only]
         # Copies are made last: without its original, a copy that differs would be a plain lie.
@@ -716,6 +750,7 @@ class World:
                 at=(answered + offset) / 1000,
                 took=took / 1000,
                 clock_offset=timedelta(milliseconds=offset),
+                age=timedelta(milliseconds=when.age),
             )
 
         self.now = answered
@@ -732,8 +767,11 @@ class World:
         result = poll()
         asked_at = on_clock - timedelta(milliseconds=took)
         outcome, missing, read_ = "failed", frozenset[int](), None
+        aged = asked_at - timedelta(milliseconds=when.age)
+        if isinstance(said, dict) and self.ledger.is_stale(when.age, aged):
+            said = STALE
         if isinstance(said, dict):
-            read_ = read(said)
+            asked_at, read_ = aged, read(said)
             outcome, missing = self.ledger.judge(read_, self.key)
         look = Look(
             number=len(self.ledger.looks),
@@ -744,6 +782,7 @@ class World:
             at=max(on_clock, before.at + TICK) if before else on_clock,
             observer=self.key,
             interval=self.history.source.interval,
+            moved=before is not None and on_clock < before.at + TICK,
         )
         self._dated.append(_Dated(answered, offset, before and before.at))
         look = replace(look, first=result.recorded.polls == 1)
@@ -888,6 +927,11 @@ class World:
             for row in self._tables["unseen"]
         }
         assert found == self.ledger.spans
+        at = {row["seq"]: row["first_at"] for row in self._tables["observations"]}
+        withheld = {
+            (at[row["seq"]], row["entity"], row["scope"]) for row in self._tables["withheld_absences"]
+        }
+        assert withheld == self.ledger.withheld
         applied = next((look for look in reversed(self.ledger.looks) if look.reading), None)
         for kind in KINDS if applied else ():
             unseen = sorted(i for k, i, _ in found if k == kind and not found[k, i, _]["until_at"])
@@ -1001,6 +1045,10 @@ _ROWS = {
     .order_by(*table.primary_key.columns)
     for table in (observations, observers, *DERIVED)
 }
+
+
+STALE = Failure(Exchange(NOON, NOON), "stale", "too old", 200)
+"""What becomes of an answer that may be older than the last one."""
 
 
 def _time_of(milliseconds: int) -> datetime:

@@ -112,11 +112,14 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
     click.echo(f"{result.source}: {recorded.outcome}, {seen}, observation {recorded.seq}{head}")
     if recorded.outcome == "held":
         click.echo(
-            f"  {len(recorded.missing)} known regions are missing at once; this waits to be confirmed",
+            f"  {len(recorded.missing)} known regions are missing, which looks doubtful and waits to be confirmed",
             err=True,
         )
     if recorded.outcome == "partial":
-        click.echo("  the answer's count does not match its results; nothing is taken for absent", err=True)
+        why = "count does not match its results"
+        if recorded.paging:
+            why = f"form looks paginated ({recorded.paging})"
+        click.echo(f"  the answer's {why}; nothing is taken for absent", err=True)
     if any(t.basis != "baseline" for t in recorded.transitions):
         with reading(engine) as connection:
             for row in transitions(connection, TransitionFilter(source=result.source, seq=recorded.seq)):

@@ -30,6 +30,7 @@ import tenacity
 from collector import __version__
 from collector.clock import Clock, utc_now
 from collector.errors import SettingsError
+from collector.gcore import freshness, paging
 from collector.gcore.redaction import scrub_message
 
 PATH = "/cloud/v1/ai/regions"
@@ -43,6 +44,7 @@ Cause = Literal[
     "too_large",  # the body exceeds the limit
     "not_json",  # 200, but not JSON that can be relied on
     "not_a_listing",  # JSON, but not a list of regions
+    "stale",  # a cache gave it, and it may be older than the last one that was recorded
 ]
 
 CONNECT_TIMEOUT = 5.0
@@ -58,13 +60,19 @@ CHUNK = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """When an attempt was made, and what the server's clock said."""
+    """When an attempt was made, and what the headers of the answer say of it."""
 
     asked_at: datetime
     answered_at: datetime
     clock_offset: timedelta | None = None
     """This machine's clock less the `Date` of the response, which is given in whole seconds."""
     attempts: int = 1
+    age: timedelta = timedelta(0)
+    """How old the answer was when a cache gave it: it was true at some moment after `asked_at` less this."""
+    paging: tuple[str, ...] = ()
+    """Headers that make the answer look like one page of several."""
+    total: int | None = None
+    """How many records there are in all, as a header has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +143,7 @@ class Client:
                     "User-Agent": f"gcore-collector/{__version__}",
                     "Accept": "application/json",
                     "Accept-Encoding": "gzip",
+                    "Cache-Control": "no-cache",
                 },
                 follow_redirects=False,  # the key must not follow
                 limits=httpx.Limits(max_keepalive_connections=0),
@@ -199,7 +208,7 @@ class Client:
         try:
             with self._stream(request, ends, cut) as response:
                 now = max(self._clock(), exchange.asked_at)  # as it would be written
-                exchange = replace(exchange, clock_offset=_clock_offset(response, now))
+                exchange = _with_headers(exchange, response.headers, now)
                 if response.status_code != 200:
                     return _refused(response, _error_body(response), self._answered(exchange), scrub)
                 whole = _read(response, self._max_body)
@@ -380,13 +389,15 @@ def _set_location_aside(response: httpx.Response) -> None:
     response.extensions["location"] = response.headers.pop("Location", "nowhere")
 
 
-def _clock_offset(response: httpx.Response, now: datetime) -> timedelta | None:
-    with suppress(KeyError, ValueError, TypeError, OverflowError):
-        leap = re.sub(r":60\b", ":59", response.headers["Date"])
-        sent = parsedate_to_datetime(leap)
-        if sent.tzinfo is not None:
-            return now - sent
-    return None
+def _with_headers(exchange: Exchange, headers: httpx.Headers, now: datetime) -> Exchange:
+    age = freshness.age_of(headers, now)
+    return replace(
+        exchange,
+        clock_offset=freshness.clock_offset(headers, now, age),
+        age=age,
+        paging=paging.in_headers(headers),
+        total=paging.total_in_headers(headers),
+    )
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from collector.gcore import jsontext, wire
+from collector.gcore import jsontext, paging, wire
 from collector.gcore.jsontext import Number
 from collector.gcore.redaction import contains_part, redact, spellings
 from collector.inventory.entities import (
@@ -215,6 +215,7 @@ def listing_of(document: Document) -> Listing:
     return Listing(
         declared=_id(document.envelope.get("count")),
         listed=len(document.records),
+        paging=paging.in_envelope(document.envelope, len(document.records)),
         shown=shown,
         rejected=rejected,
         drift=frozenset(drift),

@@ -170,6 +170,8 @@ class Listing:
     """The `count` of the answer, where it is an integer."""
     listed: int
     """The number of results."""
+    paging: tuple[str, ...]
+    """Members of the answer that make it look like one page of several."""
     shown: Mapping[Kind, Shown]
     rejected: tuple[Rejected, ...]
     drift: frozenset[Drift] = field(compare=False)
@@ -184,6 +186,7 @@ class Listing:
         """Whether every typed value is equal, and the same records are rejected for the same reasons."""
         return (
             self.is_whole == other.is_whole
+            and self.paging == other.paging
             and self.shown == other.shown
             and sorted((r.id is not None, r.id or 0, r.reason) for r in self.rejected)
             == sorted((r.id is not None, r.id or 0, r.reason) for r in other.rejected)

@@ -1,13 +1,14 @@
 """How far an answer may be believed. Pure.
 
-A complete answer that misses many regions at once may be a false one, so its absences wait (`held`) until
-`confirmations` complete answers agree on exactly the same missing regions: answers to the same eyes, since
+An answer that shows any sign of paging is a page, and proves no absence. A complete answer that misses many
+regions at once, or that ends just where a page would, may be a false one: its absences wait (`held`) until
+enough complete answers agree on exactly the same missing regions. Only answers to the same eyes count, since
 another key may see less by right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,41 @@ Outcome = Literal["ok", "partial", "held", "failed"]
 APPLIED: tuple[Outcome, ...] = ("ok", "partial", "held")
 """Outcomes whose listed records are applied."""
 
-CONFIRMATIONS = 3
+LEAVING = frozenset({"deleted", "deleting"})
+"""States, in lower case, after which a region is expected to disappear."""
+PAGE_SIZES = frozenset({10, 20, 25, 50, 100, 200, 250, 500, 1000})
+"""Numbers of records at which an API is likely to cut a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """When absences have to wait, and for how many answers. Regions that were leaving do not count."""
+
+    confirmations: int = 3
+    """Complete answers that must agree before suspicious absences are believed."""
+    max_missing: int = 1
+    """So many regions may be missing at once without suspicion, and so many"""
+    max_missing_share: float = 0.1
+    """as a share of the regions that are present, if that is more."""
+    page_sizes: frozenset[int] = PAGE_SIZES
+    """An answer of such a length that misses any region may be a page of a longer list."""
+    page_factor: int = 3
+    """A page that is asked for again is the same page again: so many times the confirmations are needed."""
+
+    def confirmations_needed(
+        self, missing: Set[int], present: Mapping[int, str | None], listed: int, *, ever_complete: bool
+    ) -> int:
+        """How many complete answers must agree before these absences are believed; 1: this one is enough."""
+        leaving = {i for i, state in present.items() if (state or "").casefold() in LEAVING}
+        lost, staying = len(missing - leaving), len(present.keys() - leaving)
+        if lost and listed in self.page_sizes:
+            return self.confirmations * self.page_factor
+        is_empty = not listed and (bool(missing) or not ever_complete)
+        are_many = lost > self.max_missing and lost > self.max_missing_share * staying
+        return self.confirmations if is_empty or are_many else 1
+
+
+GUARD = Guard()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +75,27 @@ class Judgement:
 
 def judge(
     listing: Listing,
-    present: Set[int],
+    present: Mapping[int, str | None],
     earlier: Iterable[Earlier],
     *,
     ever_complete: bool,
-    confirmations: int = CONFIRMATIONS,
+    paging: str | None = None,
+    guard: Guard = GUARD,
 ) -> Judgement:
     """Judge a usable answer.
 
-    `present`: ids of the regions known and not absent. `earlier`: observations, newest first,
-    read only as far as needed.
-    `ever_complete`: whether the source ever had an `ok` answer (an empty first answer is suspicious too).
+    `present`: the regions that are known and not absent, with the state that each was last shown in. `earlier`:
+    observations, newest first, read only as far as needed. `ever_complete`: whether the source ever had an `ok`
+    answer (an empty first answer is suspicious too). `paging`: what makes the answer look like a page.
     """
     regions = listing.shown["region"]
-    missing = frozenset(present - regions.sightings.keys() - regions.named)
-    if not listing.is_whole:
+    missing = frozenset(present.keys() - regions.sightings.keys() - regions.named)
+    if paging or not listing.is_whole:
         return Judgement("partial", missing)
     if regions.withheld:
         return Judgement("ok", missing)
-    suspicious = 2 * len(missing) > len(present) or (not listing.listed and not ever_complete)
-    if suspicious and 1 + _agreeing_polls(earlier, missing) < confirmations:
+    needed = guard.confirmations_needed(missing, present, listing.listed, ever_complete=ever_complete)
+    if needed > 1 and 1 + _agreeing_polls(earlier, missing) < needed:
         return Judgement("held", missing)
     return Judgement("ok", missing)
 

@@ -18,10 +18,13 @@ Event = Literal["appeared", "changed", "disappeared", "reappeared"]
 
 GAP_FACTOR = 2.5
 """More than this many expected intervals between two polls is a gap."""
+TICK = timedelta(microseconds=1)
+"""By so much an answer is moved forward behind the one before, where the clock was set back."""
 
 
-def gap_limit(expected_interval: timedelta) -> timedelta:
-    return expected_interval * GAP_FACTOR
+def gap_limit(*expected_intervals: timedelta) -> timedelta:
+    """The longest time between two polls that is no gap; where they expected different intervals, by the longer."""
+    return max(expected_intervals) * GAP_FACTOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,20 @@ class Transition:
     seq: int
 
 
+def follows(last: Look, now: Look) -> bool:
+    """Whether `now` is the poll just after `last`, and no gap lies between.
+
+    Where `now` had to be moved forward behind `last`, the clock was set back, and nobody knows how much time passed.
+    """
+    limit = gap_limit(last.expected_interval, now.expected_interval)
+    return last.seq == now.seq - 1 and TICK < now.first_at - last.last_at <= limit
+
+
 def basis_of(event: Event, last: Look | None, now: Look, *, other_copy: bool = False) -> Basis:
     """How sure a transition is.
 
     `last`: the observation that last confirmed the old state of this entity; of an appearance the last one
-    that proves its absence. `other_copy`: the copy that counts is now another region's.
+    that proves its absence, whoever looked. `other_copy`: the copy that counts is now another region's.
     """
     if last is None:
         return "baseline"
@@ -70,5 +82,4 @@ def basis_of(event: Event, last: Look | None, now: Look, *, other_copy: bool = F
         return "absence"
     if other_copy:
         return "other_copy"
-    follows = last.seq == now.seq - 1 and now.first_at - last.last_at <= gap_limit(last.expected_interval)
-    return "direct" if follows else "across_gap"
+    return "direct" if follows(last, now) else "across_gap"

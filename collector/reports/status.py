@@ -103,8 +103,10 @@ def _status(connection: sa.Connection, source: Any, now: datetime) -> SourceStat
         reasons.append(
             {
                 "failed": f"the newest poll failed: {newest.message}",
-                "partial": "the newest answer's count does not match its results",
-                "held": "many regions are missing at once; this waits to be confirmed",
+                "partial": f"the newest answer looks paginated ({newest.paging}): it proves no absence"
+                if newest.paging
+                else "the newest answer's count does not match its results",
+                "held": _held(len(newest.missing or ())),
             }[newest.outcome]
         )
     if rejected:
@@ -143,6 +145,11 @@ def _status(connection: sa.Connection, source: Any, now: datetime) -> SourceStat
         drift=count(schema_drift),
         newest_observation=source.newest_seq,
     )
+
+
+def _held(missing: int) -> str:
+    which = "1 region is" if missing == 1 else f"{missing} regions are"
+    return f"{which} missing, which looks doubtful and waits to be confirmed"
 
 
 def _gaps(connection: sa.Connection, source: str, since: datetime) -> int:

@@ -221,6 +221,8 @@ def _log_poll(result: PollResult, *, late: bool) -> None:
         facts["late"] = True
     if recorded.missing:
         facts["missing"] = len(recorded.missing)
+    if recorded.paging:
+        facts["paging"] = recorded.paging
     if recorded.polls == 1:
         facts["head"] = recorded.head
     if result.failure is not None:

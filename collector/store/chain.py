@@ -1,7 +1,8 @@
 """Digests that link the observations of a source: editing, inserting or cutting one breaks the next.
 
     opening_digest = SHA-256(JSON list: previous digest, everything that stood in the row when it was
-                             inserted, in the order of OPENING, and who looked)
+                             inserted, in the order of OPENING, and who looked, and a list [name, value] for
+                             each column of LATER that is not NULL)
     digest         = SHA-256(JSON list: opening digest, then the final counters in the order of CLOSING)
 
 Times are hashed as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, lists as JSON lists, the whole as compact ASCII JSON.
@@ -40,17 +41,20 @@ OPENING = (
     "collector_version",
     "recorded_at",
 )
+LATER = ("paging", "age_ms")
+"""Columns that came later. Rows without them have the digests that they had before there were any."""
 CLOSING = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
 OBSERVER = ("key_fingerprint", "base_url", "auth_scheme")
 
 
 def opening_digest(source: str, row: Mapping[str, Any], observer: Mapping[str, Any]) -> str:
-    """`row`: the columns of OPENING and `previous_digest`; `observer`: those of OBSERVER."""
+    """`row`: the columns of OPENING and LATER and `previous_digest`; `observer`: those of OBSERVER."""
     return _digest(
         row["previous_digest"],
         source,
         *(row[name] for name in OPENING),
         *(observer[name] for name in OBSERVER),
+        *([name, row[name]] for name in LATER if row[name] is not None),
     )
 
 

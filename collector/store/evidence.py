@@ -19,7 +19,7 @@ from collector.errors import IntegrityError
 from collector.gcore.jsontext import CANONICAL_VERSION
 from collector.gcore.payload import Document, stored_document
 from collector.inventory.judgement import APPLIED, Earlier, Outcome
-from collector.inventory.transitions import Look, gap_limit
+from collector.inventory.transitions import TICK, Look, gap_limit
 from collector.store import chain
 from collector.store.engine import insert_if_new
 from collector.store.lease import Lease
@@ -63,6 +63,10 @@ class Times:
     asked_at: datetime
     answered_at: datetime
 
+    def of_an_answer(self, age: timedelta) -> Times:
+        """The times of a usable answer that was as old as this: what it shows may have been so before the question."""
+        return replace(self, asked_at=self.asked_at - age)
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -91,6 +95,7 @@ class OpenRow:
     longest_interval_ms: int
     variants: int
     opening_digest: str
+    paging: str | None
 
     def digest(self) -> str:
         """The digest that closes the row."""
@@ -117,12 +122,12 @@ def extends(row: OpenRow, times: Times, observer: Observer, expected_interval: t
 
 
 def forward(asked_at: datetime, answered_at: datetime, row: OpenRow | None) -> Times:
-    """Within a source time only moves forward: an answer comes at least one microsecond after the one before.
+    """Within a source time only moves forward: an answer comes at least one tick after the one before.
 
     When it was asked for stays as the clock had it: later would narrow windows that begin there.
     """
     if row is not None:
-        answered_at = max(answered_at, row.last_at + timedelta(microseconds=1))
+        answered_at = max(answered_at, row.last_at + TICK)
     return Times(asked_at, max(answered_at, asked_at))
 
 
@@ -153,6 +158,7 @@ def newest(connection: sa.Connection, source_id: int) -> OpenRow | None:
         longest_interval_ms=row.longest_interval_ms,
         variants=row.variants,
         opening_digest=row.opening_digest,
+        paging=row.paging,
     )
 
 
@@ -192,6 +198,8 @@ class NewRow:
     failed: Failed | None = None
     message: str | None = None
     request_id: str | None = None
+    paging: str | None = None
+    age: timedelta = timedelta(0)
 
 
 def open_row(connection: sa.Connection, lease: Lease, before: OpenRow | None, new: NewRow) -> OpenRow:
@@ -237,6 +245,8 @@ def open_row(connection: sa.Connection, lease: Lease, before: OpenRow | None, ne
         "collector_version": __version__,
         "recorded_at": new.recorded_at,
         "previous_digest": previous_digest,
+        "paging": new.paging,
+        "age_ms": new.age // timedelta(milliseconds=1) or None,
     }
     who = {name: getattr(new.observer, name) for name in chain.OBSERVER}
     row["opening_digest"] = chain.opening_digest(lease.source, row, who)
@@ -257,6 +267,7 @@ def open_row(connection: sa.Connection, lease: Lease, before: OpenRow | None, ne
         longest_interval_ms=0,
         variants=0,
         opening_digest=row["opening_digest"],
+        paging=new.paging,
     )
 
 

@@ -52,6 +52,9 @@ class KindWriter:
         if event == "changed" and from_state == to_state:
             return
         last = self.past.confirming(present) if present else self.past.excluding(self.kind, entity_id)
+        not_before = last.last_asked_at if last else None
+        if present is None and last is not None and last.eyes != self.now.eyes:
+            not_before = self._not_there_to_same_eyes(entity_id)
         other_copy = bool(present and sighting and present.witness != sighting.witness)
         self.transitions.append(
             Transition(
@@ -60,13 +63,24 @@ class KindWriter:
                 kind=event,
                 from_state=from_state,
                 to_state=to_state,
-                not_before=last.last_asked_at if last else None,
+                not_before=not_before,
                 observed_at=self.now.first_at,
                 basis=basis_of(event, last, self.now, other_copy=other_copy),
                 first_missing_at=first_missing_at,
                 seq=self.now.seq,
             )
         )
+
+    def _not_there_to_same_eyes(self, entity_id: int) -> datetime | None:
+        """From when on an entity may have been there, out of sight of others who looked since.
+
+        What another key was not shown may have existed. So the window begins with the last complete answer without it
+        to the eyes that see it now, and not before somebody saw it last.
+        """
+        own = self.past.excluding(self.kind, entity_id, same_eyes=True)
+        left = self.past.asked_before_leaving(self.kind, entity_id)
+        excluded = None if own is None else own.last_asked_at
+        return max((t for t in (excluded, left) if t is not None), default=None)
 
     def _write_new(self) -> None:
         """Entities that appeared or reappeared."""
@@ -149,11 +163,12 @@ class KindWriter:
             )
 
     def _write_withheld(self) -> None:
-        """What an `ok` answer can't prove; others prove no absence at all."""
-        if self.now.outcome != "ok":
-            return
+        """What an answer can't prove: the absence of what it names, and of a whole kind where it should prove that.
+
+        A partial or held answer proves no absence anyway.
+        """
         scopes = [(str(i), "not_given") for i in self.change.not_excluded]
-        if self.shown.withheld:
+        if self.shown.withheld and self.now.outcome == "ok":
             scopes = [("all", self.shown.withheld)]
         row = {"source_id": self.source_id, "seq": self.now.seq, "entity": self.kind}
         insert(self.connection, withheld_absences, [row | {"scope": s, "cause": c} for s, c in scopes])

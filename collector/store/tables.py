@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from collector.inventory.entities import ENTITIES, Kind, Region
 from collector.store.engine import JsonList, UtcTime, time_check
 
-DERIVATION_REVISION = 2
+DERIVATION_REVISION = 3
 """Raised whenever the same evidence would give other derived rows."""
 
 metadata = sa.MetaData(
@@ -117,7 +117,11 @@ observations = _table(
     "One row: a stretch of consecutive polls of a source with the same outcome and content",
     _source_id(),
     _seq("Counts from 1 within the source, without holes", primary_key=True),
-    _c("outcome", sa.Text, "ok, partial (count differs), held (absences wait), failed; never changes"),
+    _c(
+        "outcome",
+        sa.Text,
+        "ok, partial (a page, or count differs), held (absences wait), failed; never changes",
+    ),
     _c("first_at", UtcTime, "When the first poll was answered"),
     _c("last_at", UtcTime, "When the newest poll was answered"),
     _c("polls", sa.BigInteger, "Number of polls"),
@@ -136,8 +140,8 @@ observations = _table(
     _c("exception_class", sa.Text, "As the API named it", null=True),
     _c("message", sa.Text, "Of the first failure of the stretch, scrubbed of the key", null=True),
     _c("request_id", sa.Text, "Of the first failure of the stretch", null=True),
-    _c("first_asked_at", UtcTime, "When the request of the first poll was sent"),
-    _c("last_asked_at", UtcTime, "When the request of the newest poll was sent"),
+    _c("first_asked_at", UtcTime, "When the request of the first poll was sent, less the age of its answer"),
+    _c("last_asked_at", UtcTime, "When the request of the newest poll was sent, less the age of its answer"),
     _c("expected_interval_ms", sa.BigInteger, "Polls were expected so far apart; 2.5 times as much is a gap"),
     _c("longest_interval_ms", sa.BigInteger, "Longest time between two polls of the stretch; 0 for one poll"),
     _c("clock_offset_ms", sa.BigInteger, "This clock less the API's, at the first poll", null=True),
@@ -148,6 +152,13 @@ observations = _table(
     _c("previous_digest", sa.Text, "digest of the row before; of the first row: 64 zeros"),
     _c("opening_digest", sa.Text, "SHA-256 over previous_digest and everything known at the first poll"),
     _c("digest", sa.Text, "SHA-256 over opening_digest and the final counters; NULL while open", null=True),
+    _c("paging", sa.Text, "What makes the answer look like one page of several; NULL: nothing", null=True),
+    _c(
+        "age_ms",
+        sa.BigInteger,
+        "How old a cache said the answer was, at the first poll; NULL: it came from no cache",
+        null=True,
+    ),
     sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_observations_source_id"),
     sa.ForeignKeyConstraint(
         ["source_id", "payload"], ["payloads.source_id", "payloads.address"], name="fk_observations_payload"
@@ -303,7 +314,8 @@ state_transitions = _table(
     _c(
         "not_before",
         UtcTime,
-        "When the last poll that confirmed the old state asked; NULL: unbounded",
+        "When the last poll that confirmed the old state asked; of an appearance the last complete answer to the same "
+        "key and URL; NULL: unbounded",
         null=True,
     ),
     _c("observed_at", UtcTime, "When the first poll that showed the new state was answered"),
@@ -352,7 +364,7 @@ unseen = _table(
 
 withheld_absences = _table(
     "withheld_absences",
-    "One row: a complete answer that could not prove the absence of an entity, or of a whole kind",
+    "One row: an answer that could not prove the absence of an entity that it names, or of a whole kind",
     _source_id(),
     _seq("The observation", primary_key=True),
     _entity("region", "keystone", "metrics_database"),

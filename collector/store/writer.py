@@ -11,9 +11,9 @@ poll is two statements, and where even the bytes are equal nothing is parsed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeGuard
 
@@ -23,8 +23,8 @@ from collector.errors import ClockError, DatabaseError
 from collector.gcore.client import Exchange, Failure
 from collector.gcore.payload import Document, listing_of
 from collector.inventory.entities import Listing
-from collector.inventory.judgement import CONFIRMATIONS, Judgement, Outcome, judge
-from collector.inventory.transitions import Transition
+from collector.inventory.judgement import APPLIED, GUARD, Guard, Judgement, Outcome, judge
+from collector.inventory.transitions import Look, Transition
 from collector.store import evidence
 from collector.store.derive import Derived, at_insert, derive, known_of
 from collector.store.engine import LEASE_SECONDS, writing
@@ -34,6 +34,8 @@ from collector.store.lease import Lease, fence
 from collector.store.tables import observations
 
 MAX_CLOCK_OFFSET = timedelta(hours=1)
+MAX_PAGING = 300
+"""Characters that are kept of what makes an answer look like a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,10 @@ class Recorded:
     """What the poll changed."""
     missing: frozenset[int] = frozenset()
     """Regions that were present and are not listed."""
+    paging: str | None = None
+    """What makes the answer look like one page of several."""
+    refused: Failure | None = None
+    """Why a usable answer was recorded as a failed poll."""
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -80,10 +86,10 @@ class _Memory:
 class Writer:
     """Writes the polls of one source, as long as the lease lasts. For one thread at a time."""
 
-    def __init__(self, engine: sa.Engine, lease: Lease, *, confirmations: int = CONFIRMATIONS) -> None:
+    def __init__(self, engine: sa.Engine, lease: Lease, guard: Guard = GUARD) -> None:
         self.engine = engine
         self.lease = lease
-        self._confirmations = confirmations
+        self._guard = guard
         self._memory: _Memory | None = None
         self._after: _Memory | None = None
         self._doubt: tuple[Exchange, OpenRow] | None = None
@@ -107,8 +113,9 @@ class Writer:
         memory = self._memory
         if memory is None or not self.remembers(body_hash, poll.observer):
             return None
-        times = _times(poll, memory.row)
-        if not _continues(memory.row, times, poll):
+        times = _times(poll, memory.row).of_an_answer(poll.exchange.age)
+        is_page = memory.listing is None or _signs_of_paging(poll.exchange, memory.listing)
+        if is_page or _is_stale(poll, memory.row) or not _continues(memory.row, times, poll):
             return None
         with self._transaction(poll) as (connection, before, _):
             if before is memory.row:
@@ -116,19 +123,25 @@ class Writer:
         return None
 
     def record(self, poll: Poll, document: Document, body_hash: bytes) -> Recorded:
-        """Record a usable answer."""
+        """Record a usable answer; one that may be older than the last one that was applied as a failure."""
         listing = listing_of(document)
+        paging = _signs_of_paging(poll.exchange, listing)
         answer = (body_hash, listing)
         with self._transaction(poll) as (connection, before, remembered):
             if self._is_recorded(before, poll):
                 return _recorded(before)
             times = _times(poll, before)
+            if poll.exchange.age and _is_stale(poll, self._newest_applied(connection, before)):
+                return self._write_failure(connection, before, poll, times, _stale(poll), poll.exchange.age)
+            times = times.of_an_answer(poll.exchange.age)
             continued = before if before is not None and _continues(before, times, poll) else None
+            if continued and continued.paging != paging:
+                continued = None
             if continued and continued.payload == document.address and continued.outcome != "held":
                 return self._extend(connection, _Memory(continued, *answer), times)
             known = known_of(connection, self.lease.source_id, "region")
-            present = {k.id for k in known.values() if k.present}
-            judgement = self._judge(connection, listing, present, poll.observer)
+            present = {k.id: k.state for k in known.values() if k.present}
+            judgement = self._judge(connection, listing, present, poll.observer, paging)
             if continued and continued.outcome == judgement.outcome:
                 if continued.payload == document.address:
                     same_again = _Memory(continued, *answer)
@@ -152,6 +165,8 @@ class Writer:
                 declared=listing.declared,
                 rejected=len(listing.rejected),
                 missing=judgement.missing,
+                paging=paging,
+                age=poll.exchange.age,
             )
             row = evidence.open_row(connection, self.lease, before, new)
             derived = derive(connection, self.lease.source_id, at_insert(row), listing, known)
@@ -160,27 +175,43 @@ class Writer:
 
     def record_failure(self, poll: Poll, failure: Failure) -> Recorded:
         """Record that there was no usable answer. Failures are equal by cause, status and class."""
-        failed = Failed(failure.cause, failure.http_status, failure.exception_class)
         with self._transaction(poll) as (connection, before, _):
             if self._is_recorded(before, poll):
                 return _recorded(before)
-            times = _times(poll, before)
-            if before and before.failed == failed and _continues(before, times, poll):
-                return self._extend(connection, _Memory(before), times)
-            new = NewRow(
-                outcome="failed",
-                times=times,
-                observer=poll.observer,
-                expected_interval=poll.expected_interval,
-                recorded_at=poll.recorded_at,
-                clock_offset=poll.exchange.clock_offset,
-                failed=failed,
-                message=failure.message,
-                request_id=failure.request_id,
-            )
-            row = evidence.open_row(connection, self.lease, before, new)
-            self._after = _Memory(row)
-            return _recorded(row)
+            return self._write_failure(connection, before, poll, _times(poll, before), failure)
+
+    def _write_failure(
+        self,
+        connection: sa.Connection,
+        before: OpenRow | None,
+        poll: Poll,
+        times: Times,
+        failure: Failure,
+        age: timedelta = timedelta(0),
+    ) -> Recorded:
+        failed = Failed(failure.cause, failure.http_status, failure.exception_class)
+        if before and before.failed == failed and _continues(before, times, poll):
+            return replace(self._extend(connection, _Memory(before), times), refused=failure)
+        new = NewRow(
+            outcome="failed",
+            times=times,
+            observer=poll.observer,
+            expected_interval=poll.expected_interval,
+            recorded_at=poll.recorded_at,
+            clock_offset=poll.exchange.clock_offset,
+            failed=failed,
+            message=failure.message,
+            request_id=failure.request_id,
+            age=age,
+        )
+        row = evidence.open_row(connection, self.lease, before, new)
+        self._after = _Memory(row)
+        return replace(_recorded(row), refused=failure)
+
+    def _newest_applied(self, connection: sa.Connection, before: OpenRow | None) -> OpenRow | Look | None:
+        if before is None or before.outcome in APPLIED:
+            return before
+        return evidence.newest_applied_before(connection, self.lease.source_id, before.seq)
 
     @contextmanager
     def _transaction(self, poll: Poll) -> Iterator[tuple[sa.Connection, OpenRow | None, Listing | None]]:
@@ -232,7 +263,12 @@ class Writer:
         return _recorded(row, memory.listing, missing=missing)
 
     def _judge(
-        self, connection: sa.Connection, listing: Listing, present: set[int], observer: Observer
+        self,
+        connection: sa.Connection,
+        listing: Listing,
+        present: Mapping[int, str | None],
+        observer: Observer,
+        paging: str | None,
     ) -> Judgement:
         o = observations.c
         ever_complete = bool(listing.listed) or connection.scalar(
@@ -243,7 +279,8 @@ class Writer:
             present,
             evidence.earlier(connection, self.lease.source_id, observer),
             ever_complete=bool(ever_complete),
-            confirmations=self._confirmations,
+            paging=paging,
+            guard=self._guard,
         )
 
     def _said(self, connection: sa.Connection, row: OpenRow) -> Listing:
@@ -269,6 +306,32 @@ def _recorded(
         listed=listing.listed if listing else None,
         derived=derived or Derived(),
         missing=missing,
+        paging=row.paging,
+    )
+
+
+def _signs_of_paging(exchange: Exchange, listing: Listing) -> str | None:
+    """What makes an answer look like one page of several, as it is kept: in its members, and in its headers."""
+    signs = [*listing.paging, *exchange.paging]
+    if exchange.total not in (None, listing.listed):
+        signs.append("header x-total-count")
+    return ", ".join(signs)[:MAX_PAGING] or None
+
+
+def _is_stale(poll: Poll, applied: OpenRow | Look | None) -> bool:
+    """Whether a cache gave this answer, and what it shows may have been so before the last answer that was applied."""
+    exchange = poll.exchange
+    return bool(exchange.age) and applied is not None and exchange.asked_at - exchange.age < applied.last_at
+
+
+def _stale(poll: Poll) -> Failure:
+    age = timedelta(seconds=round(poll.exchange.age.total_seconds()))
+    return Failure(
+        poll.exchange,
+        "stale",
+        f"a cache between here and the API gave this answer, which is {age} old: older perhaps than the last one "
+        "that was recorded, so it was not applied; let this URL bypass the cache",
+        200,
     )
 
 

@@ -65,13 +65,16 @@ OPENING = (
     "collector_version",
     "recorded_at",
 )
+LATER = ("paging", "age_ms")
+"""Columns that older versions did not have: in the digest with their name, where they are not null."""
 CLOSING = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
 OBSERVER = ("key_fingerprint", "base_url", "auth_scheme")
-OBSERVATION = (*OPENING, *CLOSING, *OBSERVER, "previous_digest", "opening_digest", "digest")
+OBSERVATION = (*OPENING, *LATER, *CLOSING, *OBSERVER, "previous_digest", "opening_digest", "digest")
 ANSWER = ("address", "envelope", "records")
 EYES = ("key_fingerprint", "base_url")
 """What makes another observer see otherwise."""
 GAP_FACTOR = 2.5
+TICK = timedelta(microseconds=1)
 UNSEEN = (
     "entity",
     "entity_id",
@@ -208,6 +211,7 @@ def check_chain(source: str, rows: list[Json]) -> None:
             f"observation {seq} does not hold the digest of the one before",
         )
         opening = [previous, source, *(row[n] for n in OPENING), *(row[n] for n in OBSERVER)]
+        opening += [[n, row[n]] for n in LATER if row[n] is not None]
         need(
             digest_of(opening) == row["opening_digest"],
             f"observation {seq}: the opening digest is not that of its facts",
@@ -508,12 +512,14 @@ class History:
             old.span |= {"until_at": row["first_at"], "until_seq": row["seq"]}
             old.span = None
 
-    def _excluding(self, entity_id: int, now: Json) -> Json | None:
-        """The last complete answer that proves that it was absent."""
+    def _excluding(self, entity_id: int, now: Json, same_eyes: bool = False) -> Json | None:
+        """The last complete answer that proves that it was absent; `same_eyes`: the last one to those who look now."""
         listed = self.listed.get((self.entity, entity_id, now["seq"]))
         perhaps = None
         for row, shown in reversed(self.without):
             if entity_id in shown.named or entity_id in shown.states:
+                continue
+            if same_eyes and is_other(row, now):
                 continue
             if not shown.hides_rejected:
                 return perhaps or row
@@ -537,21 +543,37 @@ class History:
         first_missing_at: str | None = None,
     ) -> None:
         not_before = last["last_asked_at"] if last else None
+        if kind in ("appeared", "reappeared") and last and is_other(last, now):
+            not_before = self._out_of_sight_since(entity_id, now)
         sure = basis(kind, last, now, other_copy)
         values = (kind, from_state, to_state, not_before, now["first_at"], sure, first_missing_at, now["seq"])
         self.changes.append(dict(zip(TRANSITION, (self.entity, entity_id, *values), strict=True)))
+
+    def _out_of_sight_since(self, entity_id: int, now: Json) -> str | None:
+        """What another key was not shown may have been there: since the last complete answer without it to these
+        eyes, or since anybody last saw it, whatever was later."""
+        own = self._excluding(entity_id, now, same_eyes=True)
+        old = self.known.get(entity_id)
+        asked = [row["last_asked_at"] for row in (own, old and old.row) if row]
+        return max(asked, default=None)
+
+
+def is_other(one: Json, other: Json) -> bool:
+    return any(one[name] != other[name] for name in EYES)
 
 
 def basis(kind: str, last: Json | None, now: Json, other_copy: bool) -> str:
     if last is None:
         return "baseline"
-    if any(last[name] != now[name] for name in EYES):
+    if is_other(last, now):
         return "observer_change"
     if kind == "disappeared":
         return "absence"
     if other_copy:
         return "other_copy"
-    return "direct" if last["seq"] == now["seq"] - 1 and not is_gap(last, now) else "across_gap"
+    is_next = last["seq"] == now["seq"] - 1 and not is_gap(last, now)
+    was_moved = time(now["first_at"]) - time(last["last_at"]) <= TICK  # the clock was set back
+    return "direct" if is_next and not was_moved else "across_gap"
 
 
 def by_key(rows: list[Json], name: str) -> dict[Key, Json]:
@@ -621,12 +643,13 @@ def time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def gap_limit(row: Json) -> timedelta:
-    return timedelta(milliseconds=row["expected_interval_ms"]) * GAP_FACTOR
+def gap_limit(*rows: Json) -> timedelta:
+    """Of two observations that expected other intervals, by the longer."""
+    return timedelta(milliseconds=max(row["expected_interval_ms"] for row in rows)) * GAP_FACTOR
 
 
 def is_gap(last: Json, now: Json) -> bool:
-    return time(now["first_at"]) - time(last["last_at"]) > gap_limit(last)
+    return time(now["first_at"]) - time(last["last_at"]) > gap_limit(last, now)
 
 
 def check_gaps(listed: list[Json], rows: list[Json], start: str, end: str) -> None:

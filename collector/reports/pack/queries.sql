@@ -50,7 +50,7 @@ WHERE o.source_id = :source AND o.outcome <> 'failed';
 SELECT o.seq, o.outcome, o.first_at, o.last_at, o.polls, o.listed, o.declared, o.rejected, o.missing, o.variants, o.cause,
     o.http_status, o.exception_class, o.message, o.request_id, o.first_asked_at, o.last_asked_at,
     o.expected_interval_ms, o.longest_interval_ms, o.clock_offset_ms, o.payload, o.collector_version, o.recorded_at,
-    o.previous_digest, o.opening_digest, o.digest, w.key_fingerprint, w.base_url, w.auth_scheme
+    o.previous_digest, o.opening_digest, o.digest, o.paging, o.age_ms, w.key_fingerprint, w.base_url, w.auth_scheme
 FROM observations o JOIN observers w ON w.source_id = o.source_id AND w.id = o.observer_id
 WHERE o.source_id = :source AND o.seq >= :first_seq
 ORDER BY o.seq;

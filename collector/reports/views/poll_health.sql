@@ -64,7 +64,8 @@ polled AS MATERIALIZED (
         SUM(CASE WHEN o.cause = 'http_status' THEN o.polls ELSE 0 END) AS failed_http_status,
         SUM(CASE WHEN o.cause = 'too_large' THEN o.polls ELSE 0 END) AS failed_too_large,
         SUM(CASE WHEN o.cause = 'not_json' THEN o.polls ELSE 0 END) AS failed_not_json,
-        SUM(CASE WHEN o.cause = 'not_a_listing' THEN o.polls ELSE 0 END) AS failed_not_a_listing
+        SUM(CASE WHEN o.cause = 'not_a_listing' THEN o.polls ELSE 0 END) AS failed_not_a_listing,
+        SUM(CASE WHEN o.cause = 'stale' THEN o.polls ELSE 0 END) AS failed_stale
     FROM observations o
     GROUP BY o.source_id, UTC_DAY(o.first_at)
 ),
@@ -94,6 +95,7 @@ SELECT
     CAST(COALESCE(p.failed_too_large, 0) AS BIGINT) AS failed_too_large,  -- Failed: the answer exceeds the limit
     CAST(COALESCE(p.failed_not_json, 0) AS BIGINT) AS failed_not_json,  -- Failed: not JSON that can be relied on
     CAST(COALESCE(p.failed_not_a_listing, 0) AS BIGINT) AS failed_not_a_listing,  -- Failed: JSON, but no list of regions
+    CAST(COALESCE(p.failed_stale, 0) AS BIGINT) AS failed_stale,  -- Failed: from a cache, and perhaps older than the last
     CAST(m.seconds AS DOUBLE PRECISION) AS seconds,  -- Length of the day, or of the part since the first poll, until now
     CAST(m.longest AS DOUBLE PRECISION) AS longest_gap_seconds,  -- Longest part of a gap that lies in the day; 0: none
     CAST(CASE WHEN m.seconds > 0 THEN (m.seconds - m.missing) / m.seconds END AS DOUBLE PRECISION) AS share_covered  -- Share of seconds that lies in no gap

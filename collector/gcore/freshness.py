@@ -1,0 +1,62 @@
+"""How old an answer is that a cache gave. Pure.
+
+Requests say `Cache-Control: no-cache`, but a cache in between may not heed it. RFC 9111: `Age` is the time since the
+answer left its origin, in whole seconds, and `Date` stays the origin's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+_MAX_AGE = 2**31
+"""Seconds: what RFC 9111 (1.2.2) takes for any number that is larger."""
+_FROM_CACHE = {
+    "cache": r"\b(hit|stale)\b",
+    "cache-status": r";\s*hit\b",
+    "cf-cache-status": r"\b(hit|stale|updating|revalidated)\b",
+    "warning": r"\b11[0-2]\b",
+    "x-cache": r"\b(hit|stale)\b",
+    "x-cache-status": r"\b(hit|stale|updating)\b",
+    "x-proxy-cache": r"\b(hit|stale|updating)\b",
+}
+"""Headers by which a cache says that it gave the answer itself."""
+
+
+def age_of(headers: Mapping[str, str], now: datetime) -> timedelta:
+    """How long ago an answer may have left its origin; zero where no cache says that it gave it.
+
+    By `Age`; of several the greatest. Where a cache says otherwise that the answer is its own, by `Date`.
+    """
+    ages = [
+        float(text)
+        for text in re.findall(r"(?<![\w.+-])[0-9]+(?:\.[0-9]+)?(?![\w.])", headers.get("Age", ""))
+    ]
+    if ages:
+        return timedelta(seconds=min(max(ages), _MAX_AGE))
+    if not any(re.search(said, headers.get(name, ""), re.IGNORECASE) for name, said in _FROM_CACHE.items()):
+        return timedelta(0)
+    sent = date_of(headers)
+    return timedelta(0) if sent is None else max(now - sent, timedelta(0))
+
+
+def date_of(headers: Mapping[str, str]) -> datetime | None:
+    """The `Date` of an answer; None where there is none that can be read."""
+    with suppress(KeyError, ValueError, TypeError, OverflowError):
+        sent = parsedate_to_datetime(re.sub(r":60\b", ":59", headers["Date"]))  # a leap second
+        if sent.tzinfo is not None:
+            return sent
+    return None
+
+
+def clock_offset(headers: Mapping[str, str], now: datetime, age: timedelta) -> timedelta | None:
+    """This machine's clock less the server's, where the answer says what that was; in whole seconds.
+
+    Most caches keep the `Date` of the origin, which lies back by the answer's age; some give their own. The one that
+    agrees better with this clock is taken: a cache must not pass for a wrong clock.
+    """
+    sent = date_of(headers)
+    return None if sent is None else min(now - sent, now - sent - age, key=abs)
