@@ -22,7 +22,7 @@ from tests.conftest import new_database
 from tests.history import History
 
 POLLS = 40
-_SET_UP = ("BEGIN", "SET LOCAL")
+_SET_UP = ("BEGIN", "SET LOCAL", "SET TRANSACTION")
 
 
 def measure(engine: sa.Engine, size: int, *, changed: int, reordered: bool = False) -> tuple[float, float]:

@@ -250,18 +250,6 @@ def refused(engine: sa.Engine, _raw: Any) -> Iterator[None]:
 
 
 @contextmanager
-def read_only_server(engine: sa.Engine, _raw: Any) -> Iterator[None]:
-    """The sessions come back to a server that takes no writes, as a standby."""
-    name = engine.url.database
-    with as_admin(engine.url) as admin:
-        admin.exec_driver_sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        end_sessions(admin, name)
-        yield
-        admin.exec_driver_sql(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-        end_sessions(admin, name)
-
-
-@contextmanager
 def as_admin(url: sa.URL) -> Iterator[sa.Connection]:
     admin = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
@@ -424,7 +412,6 @@ def test_what_was_polled_while_sqlite_was_unusable_is_written_when_all_is_well_a
     [
         (refused, "INSERT INTO region_versions", "server closed the connection unexpectedly"),
         (refused, "COMMIT", "terminating connection due to administrator command"),
-        (read_only_server, None, "read-only transaction"),
     ],
 )
 def test_what_was_polled_while_postgresql_let_nobody_write_is_written_when_it_does_again(

@@ -126,9 +126,13 @@ def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa
     from collector.reports import views
     from collector.store import migrate
     from collector.store.engine import open_engine, parse_url, reading
+    from collector.store.sessions import hindrance
 
     streams.what_is_done_counts()
     engine = open_engine(lasting(parse_url(settings_of(context).database_url.get_secret_value())))
+    with reading(engine) as connection:
+        if why := hindrance(connection):
+            raise SchemaError(why)
     revision, newest = migrate.current_revision(engine), migrate.newest_revision()
     if revision == newest:
         with reading(engine) as connection:

@@ -78,6 +78,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from collector.reports.status import statuses
     from collector.store import migrate
     from collector.store.engine import open_engine, parse_url, reading, server_version, sqlite_path
+    from collector.store.sessions import hindrance, missing_privileges
+    from collector.store.tables import metadata
 
     url = settings.database_url.get_secret_value()
     path = sqlite_path(parse_url(url))
@@ -91,7 +93,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         engine = open_engine(url, read_only=True)
         with reading(engine) as connection:
-            version = server_version(connection)
+            version, why = server_version(connection), hindrance(connection)
+            lacking = missing_privileges(connection, list(metadata.tables))
         revision, newest = migrate.current_revision(engine), migrate.newest_revision()
     except CollectorError as error:
         yield Finding("bad", f"database: {error}", "check COLLECTOR_DATABASE_URL, and that the server runs")
@@ -101,11 +104,20 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("bad", f"database: {version} is too old", "PostgreSQL 14 or later is needed")
     else:
         yield Finding("good", f"database: {version} answers")
+    if why:
+        yield Finding("bad", f"database: {why}", "nothing can be recorded before")
+        return
     if revision != newest:
         is_newer = revision is not None and not migrate.is_known(revision)
         todo = "update the collector" if is_newer else "run `collector db upgrade`"
         yield Finding("bad", f"schema: {revision or 'none'}, this version works with {newest}", todo)
         return
+    if lacking:
+        yield Finding(
+            "bad",
+            f"database: this role lacks {', '.join(lacking[:3])}",
+            "GRANT it, or make the role the owner",
+        )
     with reading(engine) as connection:
         if views.are_current(connection):
             yield Finding("good", f"schema: {revision}, views are the newest")
@@ -135,6 +147,8 @@ def _room(path: Path) -> Finding:
         return Finding(
             "bad", f"disk: {folder} can't be written", "change its owner, or choose another folder"
         )
+    if path.exists() and not os.access(path, os.W_OK):
+        return Finding("bad", f"disk: {path} can't be written", "change its owner, or choose another file")
     return Finding("good", what) if free > ROOM_WANTED else Finding("bad", what, "make room")
 
 

@@ -23,6 +23,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
 
 from collector.errors import DatabaseError, SettingsError
+from collector.store.sessions import lossy_encoding, opening, speak_plainly
 
 LEASE_SECONDS = 60
 """A writer that has not written for so long may be replaced."""
@@ -209,6 +210,7 @@ def _open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
         pool_pre_ping=True,
         connect_args={
             "prepare_threshold": None,
+            "client_encoding": "UTF8",  # whatever the role, the environment or the URL says
             "connect_timeout": _CONNECT_SECONDS,
             "application_name": "gcore-collector",
             # The system's own are two hours, and a quarter of one.
@@ -223,6 +225,7 @@ def _open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
     def connect(_: Dialect, __: Any, arguments: Any, parameters: Any) -> ImpatientConnection:
         raw = ImpatientConnection.connect(*arguments, **parameters)
         raw.patience = _CONNECT_SECONDS
+        speak_plainly(raw)
         return raw
 
     @event.listens_for(engine, "checkin")
@@ -236,25 +239,27 @@ def _open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
         # A question or a migration may take its time; a poll that is not answered is to be given up.
         is_long = read_only or connection.get_execution_options().get("migrates")
         raw.patience = None if is_long else _SILENCE_SECONDS
-        # Times come back in the session's zone, and not every zone can hold every time.
-        settings = ["SET LOCAL TimeZone = 'UTC'", "SET LOCAL DateStyle = 'ISO'"]
         options = connection.get_execution_options()
-        if options.get("migrates"):
-            settings += [
-                f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})",
-                f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
-            ]
-        elif options.get("writes"):
-            settings += [
-                f"SET LOCAL lock_timeout = '{_lock_milliseconds(options)}ms'",
-                f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'",
-                f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'",
+        changes = options.get("writes") or options.get("migrates")
+        if changes and (lossy := lossy_encoding(raw)):
+            raise DatabaseError(lossy)
+        timeouts = {"lock_timeout": f"{_LOCK_SECONDS}s"}
+        if options.get("writes"):
+            timeouts = {
+                "lock_timeout": f"{_lock_milliseconds(options)}ms",
+                "statement_timeout": f"{_STATEMENT_SECONDS}s",
+                "idle_in_transaction_session_timeout": f"{_IDLE_SECONDS}s",
                 # The other time-outs wait for a server that can't get rid of an answer.
-                f"SET LOCAL tcp_user_timeout = '{_NETWORK_SECONDS}s'",
-            ]
-        else:
-            settings.insert(0, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        connection.exec_driver_sql("; ".join(settings))
+                "tcp_user_timeout": f"{_NETWORK_SECONDS}s",
+            }
+        connection.exec_driver_sql(
+            opening(reads=not changes, timeouts=timeouts, server_version=raw.info.server_version)
+        )
+        if options.get("migrates"):  # one after the other, however long each takes
+            connection.exec_driver_sql(
+                f"SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({_MIGRATION_LOCK}); "
+                f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"
+            )
 
     return engine
 
@@ -494,7 +499,8 @@ def _postgresql_shape(connection: sa.Connection, table: str) -> tuple[dict[str, 
         SELECT CASE WHEN c.relkind <> 'r' THEN 'is no table' END,
             CASE WHEN c.relrowsecurity THEN 'does not show every row to everybody' END,
             CASE WHEN c.relhasrules THEN 'has rules' END,
-            CASE WHEN c.relnamespace <> CURRENT_SCHEMA()::regnamespace THEN 'is hidden by another of its name' END
+            CASE WHEN c.relnamespace <> QUOTE_IDENT(CURRENT_SCHEMA())::regnamespace
+                THEN 'is hidden by another of its name' END
         FROM pg_class c WHERE c.oid = to_regclass(:name)"""
     row = connection.execute(sa.text(query), {"name": table}).one_or_none()
     return columns, [remark for remark in row or () if remark]

@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 
 from collector.errors import DatabaseError, SchemaError
 from collector.store.engine import migrating, reading, sqlite_path
+from collector.store.sessions import tables_of_extensions
 
 
 def _folder() -> Path:
@@ -49,10 +50,11 @@ def current_revision(engine: sa.Engine) -> str | None:
     with reading(engine) as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
         foreign = set() if revision else set(sa.inspect(connection).get_table_names()) - {"alembic_version"}
+        foreign -= tables_of_extensions(connection) if foreign else set()
         if foreign:
             raise SchemaError(
                 f"the database holds tables of something else ({', '.join(sorted(foreign)[:3])}); "
-                "give the collector a database of its own"
+                "give the collector a database, or on PostgreSQL a schema, of its own"
             )
         return revision
 

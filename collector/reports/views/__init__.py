@@ -78,9 +78,9 @@ def are_current(connection: sa.Connection) -> bool:
     else:
         rows = connection.exec_driver_sql(
             "SELECT relname, obj_description(oid, 'pg_class') FROM pg_class"
-            " WHERE relkind = 'v' AND relnamespace = CURRENT_SCHEMA()::regnamespace"
+            " WHERE relkind = 'v' AND relnamespace = QUOTE_IDENT(CURRENT_SCHEMA())::regnamespace"
             " UNION ALL SELECT proname, obj_description(oid, 'pg_proc') FROM pg_proc"
-            " WHERE pronamespace = CURRENT_SCHEMA()::regnamespace"
+            " WHERE pronamespace = QUOTE_IDENT(CURRENT_SCHEMA())::regnamespace"
         )
         expected = {name: _comment(name) for name in (*NAMES, *FUNCTIONS)}
     there = {row[0]: row[1] for row in rows}
@@ -154,10 +154,10 @@ def _dependents(connection: sa.Connection) -> Sequence[str]:
         sa.text(
             "WITH ours AS ("
             "   SELECT 'pg_class'::regclass AS kind, oid FROM pg_class"
-            "   WHERE relname = ANY(:names) AND relnamespace = CURRENT_SCHEMA()::regnamespace"
+            "   WHERE relname = ANY(:names) AND relnamespace = QUOTE_IDENT(CURRENT_SCHEMA())::regnamespace"
             "   UNION ALL"
             "   SELECT 'pg_proc'::regclass, oid FROM pg_proc"
-            "   WHERE proname = ANY(:functions) AND pronamespace = CURRENT_SCHEMA()::regnamespace"
+            "   WHERE proname = ANY(:functions) AND pronamespace = QUOTE_IDENT(CURRENT_SCHEMA())::regnamespace"
             ") "
             "SELECT format('%I.%I', n.nspname, c.relname)"
             " FROM ours JOIN pg_depend d ON d.refclassid = ours.kind AND d.refobjid = ours.oid"

@@ -1,0 +1,104 @@
+"""What we depend on of a PostgreSQL session, whoever set it otherwise: the environment, a role, a database, the server.
+
+Everything is set within the transaction that needs it: a pooler may hand each transaction another session, and does not
+take what a role or an environment could set at the start of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+
+ENCODINGS = ("UTF8", "SQL_ASCII")
+"""Of databases. SQL_ASCII keeps bytes as they come, and ours are UTF-8; any other lacks characters, or changes them."""
+
+_SPELLING = {
+    "TimeZone": "UTC",  # times come back in it, and not every zone can hold every time
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "quote_all_identifiers": "off",
+    "row_security": "on",
+}
+"""How values are written and read."""
+
+
+def opening(*, reads: bool, timeouts: Mapping[str, str], server_version: int) -> str:
+    """The statements that begin a transaction, with these time-outs, and no others."""
+    kind = "REPEATABLE READ, READ ONLY" if reads else "READ COMMITTED, READ WRITE"
+    none = ["lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"]
+    none += ["transaction_timeout"] if server_version >= 170000 else []
+    values = {**_SPELLING, **dict.fromkeys(none, "0"), **timeouts}
+    return "; ".join(
+        [
+            f"SET TRANSACTION ISOLATION LEVEL {kind}, NOT DEFERRABLE",
+            *(f"SET LOCAL {name} = '{value}'" for name, value in values.items()),
+        ]
+    )
+
+
+def speak_plainly(raw: psycopg.Connection[Any]) -> None:
+    """Let a new session take backslashes for what they are; SQLAlchemy asks for that before its first transaction."""
+    if raw.info.parameter_status("standard_conforming_strings") == "off":
+        raw.execute("SET standard_conforming_strings = on")
+        raw.commit()
+
+
+def lossy_encoding(raw: psycopg.Connection[Any]) -> str | None:
+    """Why text would be lost in this database, and what to do; None where all of it can be stored."""
+    encoding = raw.info.parameter_status("server_encoding")
+    if encoding is None or encoding in ENCODINGS:
+        return None
+    return (
+        f"the database {raw.info.dbname} is encoded in {encoding}, which can't hold every name: make one with "
+        "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 (`collector db copy` takes over what this one holds)"
+    )
+
+
+def hindrance(connection: sa.Connection) -> str | None:
+    """Why a poll could write nothing to this database, and what to do; None where no reason is known."""
+    if connection.dialect.name != "postgresql":
+        return None
+    raw: Any = connection.connection.dbapi_connection
+    if lossy := lossy_encoding(raw):
+        return lossy
+    row = connection.exec_driver_sql(
+        "SELECT CURRENT_SCHEMA(), CURRENT_SETTING('search_path'), PG_IS_IN_RECOVERY(), CURRENT_USER"
+    ).one()
+    if row[2]:
+        return "the database is a standby, which takes no writes: name the primary"
+    if row[0] is None:
+        return (
+            f"no schema of the search path ({row[1]}) exists and may be used by {row[3]}: CREATE SCHEMA, GRANT USAGE, "
+            "or ALTER ROLE … SET search_path"
+        )
+    return None
+
+
+def missing_privileges(connection: sa.Connection, tables: list[str]) -> list[str]:
+    """What polling does with our tables, and this role may not: `INSERT on observations`."""
+    if connection.dialect.name != "postgresql":
+        return []
+    query = """
+        SELECT privilege || ' on ' || relname
+        FROM pg_class, UNNEST(ARRAY['SELECT', 'INSERT']) AS privilege
+        WHERE oid IN (SELECT to_regclass(name) FROM UNNEST(CAST(:tables AS text[])) AS name)
+            AND NOT has_table_privilege(oid, privilege)
+        ORDER BY relname, privilege"""
+    return list(connection.scalars(sa.text(query), {"tables": tables}))
+
+
+def tables_of_extensions(connection: sa.Connection) -> set[str]:
+    """Tables in our schema that extensions brought along, and that are none of anybody's."""
+    if connection.dialect.name != "postgresql":
+        return set()
+    query = """
+        SELECT relname FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+        WHERE d.deptype = 'e' AND relnamespace = QUOTE_IDENT(CURRENT_SCHEMA())::regnamespace"""
+    return set(connection.scalars(sa.text(query)))
