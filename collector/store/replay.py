@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from collector.errors import SchemaError, UsageError
 from collector.gcore.payload import listing_of
@@ -118,6 +120,18 @@ LACKING = {table: _table(f"lacking_{table.name}", table) for table in DERIVED}
 """Derived rows that do not stand in the real database, exactly so."""
 
 
+@cache
+def _schema() -> tuple[str, ...]:
+    """What makes the tables of a scratch database: worked out once, since a verification of many sources makes many."""
+    copies = (table for tables in (STORED, SURPLUS, LACKING) for table in tables.values())
+    tables = [*metadata.sorted_tables, *copies]
+    texts = []
+    for table in tables:
+        texts.append(CreateTable(table).compile(dialect=sqlite.dialect()))
+        texts += [CreateIndex(index).compile(dialect=sqlite.dialect()) for index in table.indexes]
+    return tuple(str(text) for text in texts)
+
+
 @contextmanager
 def scratch_database() -> Iterator[sa.Connection]:
     """An empty database of our schema, on disk, gone at the end."""
@@ -131,10 +145,8 @@ def scratch_database() -> Iterator[sa.Connection]:
 
         try:
             with engine.connect().execution_options(writes=True) as connection, connection.begin():
-                metadata.create_all(connection)
-                for tables in (STORED, SURPLUS, LACKING):
-                    for table in tables.values():
-                        table.create(connection)
+                for statement in _schema():
+                    connection.exec_driver_sql(statement)
                 yield connection
         finally:
             engine.dispose()
