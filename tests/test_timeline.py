@@ -39,6 +39,7 @@ from tests.conftest import DemoDatabase
 from tests.history import NOON, History, failure
 from tests.test_cli import Said, collector, process
 from tests.test_examples import DIGEST
+from tests.tools import tool
 
 ROOT = Path(__file__).parent.parent
 IN_DOCS = ROOT / "docs" / "timeline.svg"
@@ -879,7 +880,7 @@ def test_a_browser_shows_it_in_light_and_dark(tmp_path: Path, is_dark: bool) -> 
     done = subprocess.run(
         [
             *(
-                "chromium",
+                tool("chromium", package="chromium"),
                 "--headless",
                 "--no-sandbox",
                 "--disable-gpu",
