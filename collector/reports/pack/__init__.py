@@ -13,7 +13,7 @@ import re
 import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib import resources
 from typing import Any
 
@@ -22,7 +22,8 @@ import sqlalchemy as sa
 from collector import __version__
 from collector.errors import IntegrityError, UsageError
 from collector.gcore import jsontext
-from collector.gcore.payload import Document, record_id
+from collector.gcore.payload import Document, listing_of, record_id
+from collector.inventory.transitions import gap_limit
 from collector.store.engine import UtcTime, time_text
 from collector.store.evidence import load
 from collector.store.replay import Progress, source_id_of
@@ -108,7 +109,12 @@ class _Content:
         regions: Collection[int] | None,
     ) -> None:
         self._connection, self._regions = connection, regions
-        self._bound: Json = {"source": source_id, "from_at": start, "to_at": end}
+        self._bound: Json = {
+            "source": source_id,
+            "from_at": start,
+            "to_at": end,
+            "all_kinds": int(regions is None),
+        }
         self._transitions = [t for t in self._ask("transitions") if self._is_about(t)]
         ending = self._ask("ending")[0]["up_to"]
         if ending is None:
@@ -124,10 +130,20 @@ class _Content:
         return {
             "transitions.jsonl": _lines(self._transitions),
             "unseen.jsonl": _lines(row for row in self._ask("unseen") if self._is_about(row)),
-            "gaps.jsonl": _lines(self._ask("gaps")),
+            "gaps.jsonl": _lines(self._gaps(observations)),
             "observations.jsonl": _lines(observations),
             "answers.jsonl": _lines(self._answer(row["address"]) for row in self._ask("answers")),
         }
+
+    def _gaps(self, observations: list[Json]) -> list[Json]:
+        """How long an open gap is changes from day to day: it is one of the time asked for, or none."""
+        gaps = self._ask("gaps")
+        newest = [row for row in observations if row["outcome"] != "failed"][-1]
+        age = self._bound["to_at"] - datetime.fromisoformat(newest["last_at"])
+        is_open = age > gap_limit(timedelta(milliseconds=newest["expected_interval_ms"]))
+        return [
+            gap if gap["until_at"] else gap | {"seconds": None} for gap in gaps if gap["until_at"] or is_open
+        ]
 
     def _is_about(self, row: Mapping[str, Any]) -> bool:
         return self._regions is None or (row["entity"] == "region" and row["entity_id"] in self._regions)
@@ -135,8 +151,10 @@ class _Content:
     def _answer(self, address: str) -> Json:
         document: Document = load(self._connection, self._bound["source"], address)
         records: list[Json] = []
-        for record in document.records:
-            if self._regions is None or record_id(record) in self._regions:
+        # What could not be used may be of any region, or say that nobody can be sure of whom it is.
+        unusable = {rejected.position for rejected in listing_of(document).rejected}
+        for position, record in enumerate(document.records):
+            if self._regions is None or position in unusable or record_id(record) in self._regions:
                 records.append({"text": record.text})
             else:
                 records.append({"hash": hashlib.sha256(record.text.encode()).hexdigest()})

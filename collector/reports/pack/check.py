@@ -5,14 +5,16 @@ Needs nothing but Python 3.11, and shares no code with the collector. Take this 
 from the pack: a forged pack brings a forged checker.
 
     1. files        each is there, is named in pack.json, and has the hash that stands there
-    2. chain        both digests of each observation are computed again, and each holds the one before
-    3. answers      the address of each is computed again from its records, or their hashes
+    2. chain        both digests of each observation are computed again, and each holds the one before; its values
+                    are such as a poll writes
+    3. answers      the address of each is computed again from its records, or their hashes; no record that could
+                    not be used is hidden
     4. history      states and presence are followed from answer to answer; what changed must be what
                     transitions.jsonl says, no more and no less, value by value, and what was present and
                     not shown what unseen.jsonl says
     5. blindness    times without a successful poll must be what gaps.jsonl says
 
-Exits with 0 when all of that holds, else with 1. Compare the head that is printed with one that was kept outside
+Exits with 0 when all of that holds, else with 1. The first line says of what, from when and up to when. Compare the head that is printed with one that was kept outside
 the database, or give it with --head: without that, a history that was made anew as a whole is not told from a
 true one.
 """
@@ -75,6 +77,15 @@ EYES = ("key_fingerprint", "base_url")
 """What makes another observer see otherwise."""
 GAP_FACTOR = 2.5
 TICK = timedelta(microseconds=1)
+LATEST_QUESTION = timedelta(hours=1, minutes=1)
+"""A clock may be set back by a minute, and a poll takes an hour at most: so much earlier than the first question of a
+stretch its last one may seem to be."""
+MAX_NUMBER = 1 << 53
+"""More than any counter reaches."""
+OUTCOMES = ("ok", "partial", "held", "failed")
+TIMES = ("first_asked_at", "first_at", "last_asked_at", "last_at", "recorded_at")
+COUNTERS = ("polls", "longest_interval_ms", "variants", "expected_interval_ms")
+TEXTS = ("cause", "exception_class", "message", "request_id")
 UNSEEN = (
     "entity",
     "entity_id",
@@ -153,10 +164,12 @@ def check_files(files: dict[str, bytes]) -> Json:
     for name in ("from", "to", "made_at"):
         need(is_time(pack[name]), f"{name} is no time: {pack[name]!r}")
     need(pack["from"] < pack["to"], "it begins after its end")
+    need(isinstance(pack["source"], str), f"source is no name: {pack['source']!r}")
+    up_to = pack["answers_up_to"]
+    need(type(up_to) is int, f"answers_up_to is no number of an observation: {up_to!r}")
     regions = pack["regions"]
     need(
-        regions is None or (bool(regions) and all(type(i) is int for i in regions)),
-        f"regions is not a list of ids: {regions!r}",
+        regions is None or (bool(regions) and is_ids(regions)), f"regions is not a list of ids: {regions!r}"
     )
     return pack
 
@@ -164,6 +177,13 @@ def check_files(files: dict[str, bytes]) -> Json:
 def is_time(text: Any) -> bool:
     """Spelled so that comparing texts is comparing times."""
     return isinstance(text, str) and TIME.fullmatch(text) is not None and time(text) is not None
+
+
+def is_ids(value: Any) -> bool:
+    """A list of ids, each once, the lowest first."""
+    if not isinstance(value, list) or not all(type(i) is int for i in value):
+        return False
+    return all(one < other for one, other in pairwise(value))
 
 
 def lines(files: dict[str, bytes], name: str, keys: Collection[str]) -> Iterator[Json]:
@@ -177,7 +197,11 @@ def lines(files: dict[str, bytes], name: str, keys: Collection[str]) -> Iterator
 
 
 def loads(text: bytes | str) -> Any:
-    return json.loads(text, object_pairs_hook=unique)
+    return json.loads(text, object_pairs_hook=unique, parse_constant=no_number)
+
+
+def no_number(text: str) -> Any:
+    raise BrokenError(f"{text} is no number")
 
 
 def unique(pairs: list[tuple[str, Any]]) -> Json:
@@ -198,9 +222,82 @@ def digest_of(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
+def check_values(row: Json) -> None:
+    """Each value is of its type, and no poll writes a row without."""
+    seq = row["seq"]
+    need(type(seq) is int and seq > 0, f"{seq!r} is no number of an observation")
+
+    def must(holds: bool, name: str) -> None:
+        need(holds, f"observation {seq}: {name} can't be {row[name]!r}")
+
+    for name in TIMES:
+        must(is_time(row[name]), name)
+    for name in COUNTERS:
+        must(type(row[name]) is int, name)
+    for name in ("declared", "http_status", "clock_offset_ms", "age_ms"):
+        must(row[name] is None or type(row[name]) is int, name)
+    for name in (*TEXTS, "paging", "payload", "digest"):
+        must(row[name] is None or isinstance(row[name], str), name)
+    for name in ("collector_version", *OBSERVER):
+        must(isinstance(row[name], str), name)
+    for name in ("previous_digest", "opening_digest", *(n for n in ("payload", "digest") if row[n])):
+        must(isinstance(row[name], str) and HASH.fullmatch(row[name]) is not None, name)
+    must(row["outcome"] in OUTCOMES, "outcome")
+    has_failed = row["outcome"] == "failed"
+    must((row["cause"] is not None) == has_failed, "cause")
+    must((row["payload"] is None) == has_failed, "payload")
+    for name in ("listed", "rejected"):
+        must(row[name] is None if has_failed else type(row[name]) is int and row[name] >= 0, name)
+    must(row["missing"] is None or (bool(row["missing"]) and is_ids(row["missing"])), "missing")
+    must(row["missing"] is None or not has_failed, "missing")
+
+
+def broken_bounds(row: Json, previous_last_at: datetime | None) -> dict[str, str]:
+    """The counters and times that no poll writes, each with the rule that it breaks. No digest covers the counters of
+    the newest observation."""
+    broken = {name: "a number that no poll writes" for name in COUNTERS if not 0 <= row[name] <= MAX_NUMBER}
+    if broken:
+        return broken
+
+    def must(holds: bool, name: str, why: str) -> None:
+        if not holds:
+            broken.setdefault(name, why)
+
+    first_asked, first, last_asked, last = (time(row[name]) for name in TIMES[:4])
+    polls, longest, variants = row["polls"], row["longest_interval_ms"], row["variants"]
+    must(first_asked <= first, "first_asked_at", "a question comes before its answer")
+    if previous_last_at is not None:
+        must(first > previous_last_at, "first_at", "an observation begins after the one before")
+    must(first.date() == last.date(), "last_at", "a stretch ends with its day")
+    must(last_asked <= last, "last_asked_at", "a question comes before its answer")
+    must(first_asked - last_asked <= LATEST_QUESTION, "last_asked_at", "not so long before the first question")
+    must(polls >= 1, "polls", "a stretch has at least one poll")
+    if polls == 1:
+        only = "the only poll of a stretch is its first and its last"
+        must(last == first, "last_at", only)
+        must(last_asked == first_asked, "last_asked_at", only)
+        must(longest == 0, "longest_interval_ms", only)
+        must(variants == 0, "variants", only)
+    if polls > 1:
+        lasted = (last - first) // timedelta(microseconds=1)
+        must(lasted >= polls - 1, "last_at", "each poll of a stretch is answered later than the one before")
+        is_longest = lasted // (polls - 1) // 1000 <= longest and longest * 1000 <= lasted
+        must(is_longest, "longest_interval_ms", "not the longest of so many intervals in that time")
+        is_gap = longest > row["expected_interval_ms"] * GAP_FACTOR
+        must(not is_gap, "longest_interval_ms", "a stretch has no gap")
+        must(variants < polls, "variants", "only polls after the first one are variants")
+    return broken
+
+
 def check_chain(source: str, rows: list[Json]) -> None:
     """The rows follow one another, and end with the open one."""
     need(bool(rows), "there are no observations")
+    last_at: datetime | None = None
+    for row in rows:
+        check_values(row)
+        for name, why in broken_bounds(row, last_at).items():
+            need(False, f"observation {row['seq']}: {name} can't be {row[name]!r}: {why}")
+        last_at = time(row["last_at"])
     previous = rows[0]["previous_digest"]
     need(rows[0]["seq"] > 1 or previous == GENESIS, "the first observation has something before it")
     for number, row in enumerate(rows):
@@ -220,6 +317,7 @@ def check_chain(source: str, rows: list[Json]) -> None:
             closing = digest_of([row["opening_digest"], *(row[n] for n in CLOSING)])
             need(closing == row["digest"], f"observation {seq}: its counters have another digest")
             previous = row["digest"]
+    need(rows[-1]["digest"] is None, f"observation {rows[-1]['seq']} is closed, but the next one is missing")
 
 
 # 3. The answers
@@ -287,12 +385,10 @@ class Shown:
         """Ids that are named, but not shown usably: neither confirmed nor absent."""
         self.withheld: str | None = None
         """Why the answer proves no absence."""
-        self.hides_rejected = False
-        """A record that could not be used is not disclosed: it may be of any region, or say not whose it is."""
 
 
-def shown_regions(records: list[Any], rejected: int) -> Shown:
-    """`rejected`: how many of the records the collector could not use."""
+def shown_regions(records: list[Any]) -> tuple[Shown, int]:
+    """What it shows, and how many of its records can't be used."""
     shown = Shown()
     copies: dict[int, list[Json]] = {}
     refused = 0
@@ -309,8 +405,7 @@ def shown_regions(records: list[Any], rejected: int) -> Shown:
         else:
             shown.named.add(region_id)
             refused += len(each)
-    shown.hides_rejected = None in records and refused < rejected
-    return shown
+    return shown, refused
 
 
 def meaning(record: Json) -> list[Any]:
@@ -435,29 +530,41 @@ class History:
         entity: str,
         steps: list[Step],
         only: set[int] | None,
-        listed: dict[Key, Json],
-        unseen: dict[Key, Json],
         is_whole: bool,
-        end: str,
     ) -> None:
-        """`only`: ids of a pack of some regions. `listed`, `unseen`: what the pack says, by the observation that first
-        showed it, or last did: asked only where a record that is not disclosed leaves it open. `is_whole`: the pack
-        begins with the first observation; else the first answer shows what was there before."""
-        self.entity, self.only, self.is_whole, self.end = entity, only, is_whole, end
-        self.listed, self.unseen = listed, unseen
+        """`only`: ids of a pack of some regions. `is_whole`: the pack begins with the first observation; else the
+        first answer shows what was there before, which only one that proves absences can."""
+        self.entity, self.only, self.is_whole = entity, only, is_whole
         self.known: dict[int, Known] = {}
         self.changes: list[Json] = []
         self.spans: list[Json] = []
         self.without: list[Step] = []
         """The complete answers up to now that prove absences."""
+        first, begin = steps[0]
+        need(
+            is_whole or (first["outcome"] == "ok" and begin.withheld is None),
+            f"it begins with observation {first['seq']}, which proves no absence of a {entity} "
+            f"({begin.withheld or first['outcome']}): what was there before is not known",
+        )
         for number, (row, shown) in enumerate(steps):
             missing = set(row["missing"] or ())
+            if entity == "region" and (number or is_whole):
+                self._check_missing(row, missing)
             self._show(row, shown, is_first=number == 0)
             for entity_id, old in self.known.items():
                 if old.present and entity_id not in shown.states:
                     self._miss(entity_id, old, row, shown, missing)
             if row["outcome"] == "ok" and shown.withheld is None:
                 self.without.append((row, shown))
+
+    def _check_missing(self, row: Json, missing: set[int]) -> None:
+        """Only what was present can be missing."""
+        for entity_id in missing if self.only is None else missing & self.only:
+            old = self.known.get(entity_id)
+            need(
+                old is not None and old.present,
+                f"observation {row['seq']} counts region {entity_id} as missing, which was not there",
+            )
 
     def _show(self, row: Json, shown: Shown, is_first: bool) -> None:
         for entity_id, (state, witness) in shown.states.items():
@@ -476,11 +583,7 @@ class History:
 
     def _miss(self, entity_id: int, old: Known, row: Json, shown: Shown, missing: set[int]) -> None:
         is_named, withheld = entity_id in shown.named, shown.withheld
-        if self.only is not None:
-            if shown.hides_rejected:  # the hidden record may be of this region, or say not whose it is
-                is_named = entity_id not in missing
-                if self._says_unseen(entity_id, old, row):
-                    withheld = withheld or "record_without_id"
+        if self.entity == "region":
             need(
                 is_named or entity_id in missing,
                 f"observation {row['seq']} does not count region {entity_id} as missing",
@@ -496,16 +599,6 @@ class History:
             old.span = dict(zip(UNSEEN, (self.entity, entity_id, *values), strict=True))
             self.spans.append(old.span)
 
-    def _says_unseen(self, entity_id: int, old: Known, row: Json) -> bool:
-        """Whether the pack has it for unseen, rather than for absent; where it says neither, it is as much as it need
-        not say."""
-        if (self.entity, entity_id, row["seq"]) in self.listed:
-            return False
-        span = self.unseen.get((self.entity, entity_id, old.row["seq"]))
-        if span is None:
-            return bool(old.row["last_at"] >= self.end)
-        return span["until_seq"] is None or bool(span["until_seq"] > row["seq"])
-
     @staticmethod
     def _end(old: Known | None, row: Json) -> None:
         if old is not None and old.span is not None:
@@ -514,20 +607,10 @@ class History:
 
     def _excluding(self, entity_id: int, now: Json, same_eyes: bool = False) -> Json | None:
         """The last complete answer that proves that it was absent; `same_eyes`: the last one to those who look now."""
-        listed = self.listed.get((self.entity, entity_id, now["seq"]))
-        perhaps = None
         for row, shown in reversed(self.without):
-            if entity_id in shown.named or entity_id in shown.states:
-                continue
             if same_eyes and is_other(row, now):
                 continue
-            if not shown.hides_rejected:
-                return perhaps or row
-            # A hidden record may be of this region: the pack says which answer it was. Where it does not say that it
-            # appeared, it may do so as late as can be.
-            if listed is None:
-                perhaps = perhaps or row
-            elif listed["not_before"] == row["last_asked_at"]:
+            if entity_id not in shown.named and entity_id not in shown.states:
                 return row
         return None
 
@@ -592,6 +675,8 @@ def check_transitions(listed: dict[Key, Json], histories: list[History], start: 
         states = " → ".join(change[n] or "not listed" for n in ("from_state", "to_state"))
         what = f"{key[0]} {key[1]} in observation {key[2]}, {states}"
         given = listed.get(key)
+        if given is not None and change["not_before"] is None and not histories[0].is_whole:
+            need(False, f"{what}: no answer in the pack proves that it was not there before")
         if given is None:
             is_asked_for = (change["not_before"] or change["observed_at"]) < end and change[
                 "observed_at"
@@ -668,7 +753,7 @@ def check_gaps(listed: list[Json], rows: list[Json], start: str, end: str) -> No
     open_gap = (newest["last_at"], None)
     given = {(gap["from_at"], gap["until_at"]): gap for gap in listed}
     need(len(given) == len(listed), "a gap is listed twice")
-    if open_gap in given or time(end) - time(newest["last_at"]) > gap_limit(newest):
+    if time(end) - time(newest["last_at"]) > gap_limit(newest):
         found[open_gap] = failures(rows, newest["seq"], rows[-1]["seq"] + 1)
     strange = sorted(found.keys() ^ given.keys(), key=str)
     need(not strange, f"gaps are not those of the observations: {strange[:10]}")
@@ -677,21 +762,27 @@ def check_gaps(listed: list[Json], rows: list[Json], start: str, end: str) -> No
         for name, value in what.items():
             need(same(gap[name], value), f"gap from {begin}: {name} is {value}, the pack says {gap[name]}")
         seconds = gap["seconds"]
+        if until is None:
+            need(seconds is None, f"gap from {begin}: it has not ended after {seconds!r} seconds")
+            continue
         need(type(seconds) in (int, float), f"gap from {begin}: {seconds!r} is no number of seconds")
-        is_right = until is None or abs((time(until) - time(begin)).total_seconds() - seconds) < 0.001
+        is_right = abs((time(until) - time(begin)).total_seconds() - seconds) < 0.001
         need(is_right, f"gap from {begin}: it did not last {seconds} seconds")
 
 
 def failures(rows: list[Json], after: int, before: int) -> Json:
-    """What the failed polls between two observations say: the cause of most of them, and how many they were."""
+    """What the failed polls between two observations say: the cause of most of them, the message of the longest
+    stretch of that cause, and how many they were. Of equals it is the first."""
     offset = rows[0]["seq"]
     failed = [row for row in rows[max(after + 1 - offset, 0) : before - offset] if row["outcome"] == "failed"]
-    most: Json = max(failed, key=lambda row: row["polls"], default={"cause": "no_polls", "message": None})
-    return {
-        "cause": most["cause"],
-        "error": most["message"],
-        "failed_polls": sum(row["polls"] for row in failed),
-    }
+    polls: dict[str, int] = {}
+    for row in failed:
+        polls[row["cause"]] = polls.get(row["cause"], 0) + row["polls"]
+    cause = max(polls, key=lambda name: polls[name], default="no_polls")
+    most: Json = max(
+        (row for row in failed if row["cause"] == cause), key=lambda row: row["polls"], default={"message": None}
+    )
+    return {"cause": cause, "error": most["message"], "failed_polls": sum(polls.values())}
 
 
 # All of it
@@ -727,17 +818,17 @@ def check(path: Path, heads: list[str]) -> list[str]:
     shown, count = check_answers(files, applied, only is None)
     transitions = list(lines(files, "transitions.jsonl", TRANSITION))
     unseen = list(lines(files, "unseen.jsonl", UNSEEN))
-    listed, unseen_by = by_key(transitions, "seq"), by_key(unseen, "shown_seq")
+    listed = by_key(transitions, "seq")
     histories = []
     for kind in KINDS if only is None else KINDS[:1]:
         steps = [(row, shown[row["payload"]][kind]) for row in applied]
-        histories.append(History(kind, steps, only, listed, unseen_by, is_whole, end))
+        histories.append(History(kind, steps, only, is_whole))
     check_transitions(listed, histories, start, end)
     check_unseen(unseen, histories, rows, up_to, start, end)
     check_gaps(list(lines(files, "gaps.jsonl", GAP)), rows, start, end)
-    which = "all regions and keystones" if only is None else f"regions {sorted(only)}"
     said = [
-        f"source {pack['source']}, {which}, from {start} to {end}",
+        verdict(pack, rows),
+        *limits(rows, only, transitions, is_whole, end),
         f"{len(rows)} observations, {count} answers, {len(transitions)} transitions: all hold",
         *(f"head {wanted}: observation {openings[wanted]}" for wanted in heads),
     ]
@@ -759,6 +850,42 @@ def check(path: Path, heads: list[str]) -> list[str]:
     return said
 
 
+def verdict(pack: Json, rows: list[Json]) -> str:
+    """Of which source, of which regions, and of which time it speaks. Before the first observation nothing was seen;
+    after the newest one no digest proves anything."""
+    regions = pack["regions"]
+    which = "all regions and keystones" if regions is None else f"region {', '.join(map(str, regions))}"
+    start, first, newest = pack["from"], rows[0], rows[-1]
+    begin = start if first["seq"] > 1 or first["first_at"] < start else first["first_at"]
+    seen = f"as seen up to {newest['first_at']}"
+    if newest["first_at"] >= pack["to"]:
+        seen = "all of it seen"
+    return f"HOLDS: source {pack['source']}, {which}, from {begin} to {pack['to']}, {seen}"
+
+
+def limits(
+    rows: list[Json], only: set[int] | None, transitions: list[Json], is_whole: bool, end: str
+) -> list[str]:
+    """What the verdict does not speak of, though one might think so."""
+    newest, said = rows[-1], []
+    if newest["first_at"] < end:
+        said.append(
+            f"observation {newest['seq']} is open: that {newest['polls']} polls went on like this until "
+            f"{newest['last_at']} stands under no digest yet"
+        )
+    if only is not None:
+        said.append(
+            "records of other regions are hashes here: that none of them is of this region is proven only while it "
+            "is present, so it may have been there before it appeared"
+        )
+    if not is_whole and any(t["kind"] in ("appeared", "reappeared") for t in transitions):
+        said.append(
+            f"what was there before observation {rows[0]['seq']} is not in this pack: what appeared may have been "
+            "there once, and what reappeared may not"
+        )
+    return said
+
+
 def check_answers(
     files: dict[str, bytes], applied: list[Json], is_whole: bool
 ) -> tuple[dict[str, dict[str, Shown]], int]:
@@ -772,13 +899,19 @@ def check_answers(
         records, address = check_answer(answer, is_whole), answer["address"]
         count += 1
         need(address not in shown, f"answer {address} is given twice")
-        for row in rows_of.get(address, ()):
+        need(address in rows_of, f"answer {address} is of no observation")
+        for row in rows_of[address]:
             need(
                 len(records) == row["listed"],
                 f"observation {row['seq']} listed {row['listed']} records, its answer has {len(records)}",
             )
-        rejected = max((row["rejected"] for row in rows_of.get(address, ())), default=0)
-        regions = shown_regions(records, rejected)
+        regions, refused = shown_regions(records)
+        for row in rows_of[address]:
+            need(
+                row["rejected"] == refused,
+                f"observation {row['seq']} could not use {row['rejected']} records, and its answer gives {refused} "
+                "such: each has to be in the pack, since it may be of any region",
+            )
         shown[address] = {"region": regions}
         if is_whole:
             shown[address] |= {kind: shown_nested(kind, records, regions) for kind in KINDS[1:]}
@@ -802,7 +935,7 @@ def main() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        said = ["HOLDS", *check(arguments.pack, [head.strip().lower() for head in arguments.head])]
+        said = check(arguments.pack, [head.strip().lower() for head in arguments.head])
         code = 0
     except BrokenError as error:
         said, code = [f"BROKEN: {error}"], 1

@@ -1,5 +1,6 @@
 -- What an audit pack holds, as it is asked of the database. :source is the source's number, :from_at and :to_at the time
--- asked for, :first_seq and :up_to the first and the last observation whose answers are in the pack.
+-- asked for, :first_seq and :up_to the first and the last observation whose answers are in the pack,
+-- :all_kinds 1 for a pack of everything, 0 of some regions.
 
 -- name: transitions
 -- Transitions whose window touches the time asked for; one without not_before by when it was observed.
@@ -26,19 +27,29 @@ WHERE s.id = :source AND g.from_at < :to_at AND (g.until_at IS NULL OR g.until_a
 ORDER BY g.from_at;
 
 -- name: beginning
--- The observation at which the pack has to begin: the last successful one before the time asked for, or that of a
--- transition's not_before, or the last one that showed what was unseen, whichever is the earliest.
-SELECT MIN(seq) AS first_seq FROM (
-    SELECT COALESCE(MAX(o.seq), 1) AS seq FROM observations o
-    WHERE o.source_id = :source AND o.outcome <> 'failed' AND o.first_at < :from_at
-    UNION ALL
-    SELECT MIN(o.seq) FROM observations o JOIN state_transitions t ON t.source_id = o.source_id
-        AND o.last_asked_at = t.not_before AND o.seq < t.seq
-    WHERE o.source_id = :source AND t.observed_at >= :from_at AND t.not_before < :to_at
-    UNION ALL
-    SELECT MIN(u.shown_seq) FROM unseen u
-    WHERE u.source_id = :source AND u.from_at < :to_at AND (u.until_at IS NULL OR u.until_at >= :from_at)
-) AS candidates;
+-- The observation at which the pack has to begin: a complete one, which proves what was there and what was not, and the
+-- last such up to whatever the pack needs: the last successful one before the time asked for, that of a transition's
+-- not_before, the last one that showed what was unseen.
+SELECT COALESCE(MAX(b.seq), 1) AS first_seq FROM observations b
+WHERE b.source_id = :source AND b.outcome = 'ok'
+    AND NOT EXISTS (
+        SELECT 1 FROM withheld_absences w
+        WHERE w.source_id = b.source_id AND w.seq = b.seq AND w.scope = 'all'
+            AND (w.entity = 'region' OR 1 = :all_kinds)
+    )
+    AND b.seq <= (
+        SELECT MIN(seq) FROM (
+            SELECT COALESCE(MAX(o.seq), 1) AS seq FROM observations o
+            WHERE o.source_id = :source AND o.outcome <> 'failed' AND o.first_at < :from_at
+            UNION ALL
+            SELECT MIN(o.seq) FROM observations o JOIN state_transitions t ON t.source_id = o.source_id
+                AND o.last_asked_at = t.not_before AND o.seq < t.seq
+            WHERE o.source_id = :source AND t.observed_at >= :from_at AND t.not_before < :to_at
+            UNION ALL
+            SELECT MIN(u.shown_seq) FROM unseen u
+            WHERE u.source_id = :source AND u.from_at < :to_at AND (u.until_at IS NULL OR u.until_at >= :from_at)
+        ) AS candidates
+    );
 
 -- name: ending
 -- The first successful observation at the end of the time asked for or later, else the newest.

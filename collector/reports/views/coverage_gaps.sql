@@ -40,23 +40,28 @@ measured AS (
          ORDER BY o.seq LIMIT 1) AS whole_at
     FROM applied a
     JOIN sources s ON s.id = a.source_id
+),
+blamed AS (
+    SELECT
+        m.*,
+        (SELECT f.cause FROM observations f
+         WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)
+         GROUP BY f.cause ORDER BY SUM(f.polls) DESC, MIN(f.seq) LIMIT 1) AS cause
+    FROM measured m
+    WHERE m.seconds * 1000 > 2.5 * m.expected_interval_ms
 )
 SELECT
     s.name AS source,
     m.from_at,  -- The newest successful poll before; of a source that failed from the first, its first poll
     CAST(m.until_at AS UTC_TIME) AS until_at,  -- The next successful poll; NULL: none yet
     CAST(m.seconds AS DOUBLE PRECISION) AS seconds,  -- Length, until now while it is open
-    CAST(COALESCE(
-        (SELECT f.cause FROM observations f
-         WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)
-         ORDER BY f.polls DESC, f.seq LIMIT 1),
-        'no_polls'
-    ) AS TEXT) AS cause,  -- Of most failed polls in it, or no_polls
+    CAST(COALESCE(m.cause, 'no_polls') AS TEXT) AS cause,  -- Of most failed polls in it, or no_polls
     CAST(
         (SELECT f.message FROM observations f
          WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)
+           AND f.cause = m.cause
          ORDER BY f.polls DESC, f.seq LIMIT 1)
-    AS TEXT) AS error,  -- Message of those polls
+    AS TEXT) AS error,  -- Message of the longest stretch of those polls
     CAST(COALESCE(
         (SELECT SUM(f.polls) FROM observations f
          WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)),
@@ -73,6 +78,5 @@ SELECT
              AND t.not_before <= m.from_at)
     AS BIGINT) AS transitions,  -- Changes of state or presence whose window spans it
     m.seq  -- Observation before it; 0: none
-FROM measured m
+FROM blamed m
 JOIN sources s ON s.id = m.source_id
-WHERE m.seconds * 1000 > 2.5 * m.expected_interval_ms
