@@ -206,7 +206,9 @@ def _as_json(
 @click.option(
     "--from", "since", type=Time(), required=True, metavar="TIME", help="Begin of the time in question."
 )
-@click.option("--to", "until", type=Time(), metavar="TIME", help="End of it, not included; else now.")
+@click.option(
+    "--to", "until", type=Time(), metavar="TIME", help="End of it, not included; now at the latest."
+)
 @click.option(
     "--region",
     "regions",
@@ -251,7 +253,7 @@ def pack(
     from collector.store.replay import source_names
 
     now = utc_now()
-    end = until or now
+    end = min(until or now, now)
     check_order(since, end)
     if path.exists():
         raise UsageError(f"{path} exists already; choose another name")

@@ -265,7 +265,7 @@ def _check_chain(live: sa.Connection, source_id: int, source: str, newest: int, 
             if row["seq"] < expected:
                 found.add("observations", {"seq": row["seq"]}, "this row stands there more than once")
             _check_observation(dict(row), source, previous, row["seq"] == newest, found)
-            bounds = broken_bounds(row, last_at if row["seq"] == expected else None)
+            bounds = broken_bounds(dict(row), last_at if row["seq"] == expected else None)
             for name, why in bounds.items():
                 found.add("observations", {"seq": row["seq"]}, why, name, row[name])
             last_at = row["last_at"]

@@ -14,9 +14,9 @@ from the pack: a forged pack brings a forged checker.
                     not shown what unseen.jsonl says
     5. blindness    times without a successful poll must be what gaps.jsonl says
 
-Exits with 0 when all of that holds, else with 1. The first line says of what, from when and up to when. Compare the head that is printed with one that was kept outside
-the database, or give it with --head: without that, a history that was made anew as a whole is not told from a
-true one.
+Exits with 0 when all of that holds, else with 1. The first line says of what, from when and up to when. Compare the
+head that is printed with one that was kept outside the database, or give it with --head: without that, a history that
+was made anew as a whole is not told from a true one.
 """
 
 from __future__ import annotations
@@ -164,13 +164,12 @@ def check_files(files: dict[str, bytes]) -> Json:
     for name in ("from", "to", "made_at"):
         need(is_time(pack[name]), f"{name} is no time: {pack[name]!r}")
     need(pack["from"] < pack["to"], "it begins after its end")
+    need(pack["to"] <= pack["made_at"], "it ends after it was made")
     need(isinstance(pack["source"], str), f"source is no name: {pack['source']!r}")
     up_to = pack["answers_up_to"]
     need(type(up_to) is int, f"answers_up_to is no number of an observation: {up_to!r}")
     regions = pack["regions"]
-    need(
-        regions is None or (bool(regions) and is_ids(regions)), f"regions is not a list of ids: {regions!r}"
-    )
+    need(regions is None or (bool(regions) and is_ids(regions)), f"regions is not a list of ids: {regions!r}")
     return pack
 
 
@@ -270,7 +269,9 @@ def broken_bounds(row: Json, previous_last_at: datetime | None) -> dict[str, str
         must(first > previous_last_at, "first_at", "an observation begins after the one before")
     must(first.date() == last.date(), "last_at", "a stretch ends with its day")
     must(last_asked <= last, "last_asked_at", "a question comes before its answer")
-    must(first_asked - last_asked <= LATEST_QUESTION, "last_asked_at", "not so long before the first question")
+    must(
+        first_asked - last_asked <= LATEST_QUESTION, "last_asked_at", "not so long before the first question"
+    )
     must(polls >= 1, "polls", "a stretch has at least one poll")
     if polls == 1:
         only = "the only poll of a stretch is its first and its last"
@@ -546,6 +547,8 @@ class History:
             f"it begins with observation {first['seq']}, which proves no absence of a {entity} "
             f"({begin.withheld or first['outcome']}): what was there before is not known",
         )
+        self.perhaps = set() if is_whole else set(begin.named)
+        """Ids that the first answer names and does not show: they may have been there before."""
         for number, (row, shown) in enumerate(steps):
             missing = set(row["missing"] or ())
             if entity == "region" and (number or is_whole):
@@ -562,7 +565,7 @@ class History:
         for entity_id in missing if self.only is None else missing & self.only:
             old = self.known.get(entity_id)
             need(
-                old is not None and old.present,
+                old.present if old else entity_id in self.perhaps,
                 f"observation {row['seq']} counts region {entity_id} as missing, which was not there",
             )
 
@@ -780,7 +783,9 @@ def failures(rows: list[Json], after: int, before: int) -> Json:
         polls[row["cause"]] = polls.get(row["cause"], 0) + row["polls"]
     cause = max(polls, key=lambda name: polls[name], default="no_polls")
     most: Json = max(
-        (row for row in failed if row["cause"] == cause), key=lambda row: row["polls"], default={"message": None}
+        (row for row in failed if row["cause"] == cause),
+        key=lambda row: row["polls"],
+        default={"message": None},
     )
     return {"cause": cause, "error": most["message"], "failed_polls": sum(polls.values())}
 
@@ -813,7 +818,13 @@ def check(path: Path, heads: list[str]) -> list[str]:
     is_whole = rows[0]["seq"] == 1
     need(is_whole or applied[0]["first_at"] < start, "it begins later than the time that it is about")
     after = [row["seq"] for row in applied if row["first_at"] >= end]
-    up_to = min(max(pack["answers_up_to"], min(after, default=applied[-1]["seq"])), applied[-1]["seq"])
+    up_to = pack["answers_up_to"]
+    at_least = min(after, default=applied[-1]["seq"])
+    need(
+        at_least <= up_to <= applied[-1]["seq"],
+        f"answers up to observation {up_to} are too few, or more than there are: {at_least} is the first that shows "
+        "how that time ended",
+    )
     applied = [row for row in applied if row["seq"] <= up_to]
     shown, count = check_answers(files, applied, only is None)
     transitions = list(lines(files, "transitions.jsonl", TRANSITION))

@@ -29,7 +29,7 @@ ORDER BY g.from_at;
 -- name: beginning
 -- The observation at which the pack has to begin: a complete one, which proves what was there and what was not, and the
 -- last such up to whatever the pack needs: the last successful one before the time asked for, that of a transition's
--- not_before, the last one that showed what was unseen.
+-- not_before (the first of all, where nothing was before it), the last one that showed what was unseen.
 SELECT COALESCE(MAX(b.seq), 1) AS first_seq FROM observations b
 WHERE b.source_id = :source AND b.outcome = 'ok'
     AND NOT EXISTS (
@@ -45,6 +45,9 @@ WHERE b.source_id = :source AND b.outcome = 'ok'
             SELECT MIN(o.seq) FROM observations o JOIN state_transitions t ON t.source_id = o.source_id
                 AND o.last_asked_at = t.not_before AND o.seq < t.seq
             WHERE o.source_id = :source AND t.observed_at >= :from_at AND t.not_before < :to_at
+            UNION ALL
+            SELECT MIN(1) FROM state_transitions t
+            WHERE t.source_id = :source AND t.observed_at >= :from_at AND t.observed_at < :to_at AND t.not_before IS NULL
             UNION ALL
             SELECT MIN(u.shown_seq) FROM unseen u
             WHERE u.source_id = :source AND u.from_at < :to_at AND (u.until_at IS NULL OR u.until_at >= :from_at)
