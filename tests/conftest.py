@@ -40,6 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept-no-skip", action="store_true", help="a test that is skipped has failed")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Many tests wait for what takes its time: two more at once than there are cores."""
+    return len(os.sched_getaffinity(0)) + 2
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield

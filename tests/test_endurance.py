@@ -38,6 +38,7 @@ class Service:
 
     def __init__(self, database_url: str, base_url: str, key_file: Path, log: Path) -> None:
         self._log = log
+        self._starts = 0
         self._environment = {
             **os.environ,
             "COLLECTOR_DATABASE_URL": database_url,
@@ -49,6 +50,7 @@ class Service:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "collector", "run"]
+        self._starts += 1
         with self._log.open("ab") as log:
             return subprocess.Popen(command, env=self._environment, stderr=log)
 
@@ -56,6 +58,17 @@ class Service:
         self.process.kill()
         self.process.wait()
         self.process = self._start()
+        self.until_it_polls()
+
+    def until_it_polls(self) -> None:
+        """To start takes as long as the machine is busy: that is no part of what happens."""
+        ends = monotonic() + 60
+        while True:
+            said = self._log.read_text().split('"event": "started"')
+            if len(said) > self._starts and '"event": "poll"' in said[-1]:
+                return
+            assert monotonic() < ends, said
+            sleep(0.1)
 
     def pause(self, seconds: float) -> None:
         self.process.send_signal(signal.SIGSTOP)
@@ -111,7 +124,11 @@ def live_through(database_url: str, tmp_path: Path, seconds: float) -> World:
     key_file.write_text(KEY)
     start = datetime.now(UTC)
     world = random_world(
-        3, start, regions=12, mean_hold=timedelta(seconds=8), until=start + timedelta(seconds=seconds + 600)
+        3,
+        start,
+        regions=12,
+        mean_hold=timedelta(seconds=min(seconds / 7.5, 8)),
+        until=start + timedelta(seconds=seconds + 600),
     )
     stop = threading.Event()
     with Simulator(world, keys={KEY: False, OTHER_KEY: False}) as simulator:
@@ -129,6 +146,7 @@ def live_through(database_url: str, tmp_path: Path, seconds: float) -> World:
             (0.70, lambda: service.pause(seconds * 0.1)),
             (0.85, service.kill_and_restart),
         ]
+        service.until_it_polls()
         began = monotonic()
         for share, happen in events:
             sleep(max(0.0, began + seconds * share - monotonic()))
@@ -139,7 +157,7 @@ def live_through(database_url: str, tmp_path: Path, seconds: float) -> World:
     return world
 
 
-def hold_against_the_truth(database_url: str, world: World) -> None:
+def hold_against_the_truth(database_url: str, world: World, seconds: float) -> None:
     """Nothing would be derived otherwise, and every window contains the true time of a change to that state."""
     engine = open_engine(database_url)
     result = rebuild.rebuild(engine, "gcore", check_only=True)
@@ -152,9 +170,9 @@ def hold_against_the_truth(database_url: str, world: World) -> None:
         looked = connection.execute(sa.select(observations).order_by(observations.c.seq)).all()
     engine.dispose()
     assert [row.seq for row in looked] == list(range(1, len(looked) + 1))
-    assert sum(row.polls for row in looked) > 15
+    assert sum(row.polls for row in looked) > seconds / 4
     assert {"ok", "failed"} <= {row.outcome for row in looked}
-    assert len([t for t in found if t.basis == "direct"]) > 10
+    assert len([t for t in found if t.basis == "direct"]) > seconds / 6
     for t in found:
         changes = truth[t.entity, t.entity_id]
         true = [c for c in changes if c.to_state == t.to_state and c.at <= t.observed_at]
@@ -162,10 +180,9 @@ def hold_against_the_truth(database_url: str, world: World) -> None:
         assert true, f"no true change in the window of {t}; there were {changes}"
 
 
-def test_a_minute_of_everything_leaves_a_true_history(database_url: str, tmp_path: Path) -> None:
-    hold_against_the_truth(database_url, live_through(database_url, tmp_path, 60))
-
-
-@pytest.mark.slow
-def test_ten_minutes_of_everything_leave_a_true_history(database_url: str, tmp_path: Path) -> None:
-    hold_against_the_truth(database_url, live_through(database_url, tmp_path, 600))
+@pytest.mark.parametrize("seconds", [20, *(pytest.param(n, marks=pytest.mark.slow) for n in (60, 600))])
+def test_some_time_of_everything_leaves_a_true_history(
+    database_url: str, tmp_path: Path, seconds: float
+) -> None:
+    world = live_through(database_url, tmp_path, seconds)
+    hold_against_the_truth(database_url, world, seconds)
