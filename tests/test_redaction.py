@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import copy
+import html
 import json
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -22,8 +24,10 @@ from collector.gcore.redaction import (
     redact,
     scrub_message,
     scrub_parts,
-    scrub_urls,
+    scrub_text,
 )
+from collector.gcore.secret_keys import keys_of
+from collector.gcore.wire import documented_names
 from collector.poll import read
 from tests.builders import answer, body, keystone, region
 
@@ -102,7 +106,67 @@ SECRET_NAMES = [
     "wifi_psk",
     "\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44",
 ]
+SECRET_NAMES += [
+    *(
+        "basicAuth",
+        "auth_header",
+        "authHeader",
+        "APIKey",
+        "x-api-key",
+        "X_API_Key2",
+        "wifiPsk",
+        "wifipsk",
+        "sig",
+        "hmacSHA256",
+    ),
+    *(
+        "pat",
+        "otp",
+        "pin",
+        "session",
+        "JSESSIONID",
+        "connect.sid",
+        "private",
+        "sasToken",
+        "aPiKeY",
+        "tOkEn",
+        "pass_word",
+    ),
+    *(
+        "AWSSecretAccessKey",
+        "HTTPBasicAuth",
+        "monkeyPassword",
+        "pass\u200bword",
+        "user.pass",
+        "clientSECRET",
+        "p-a-s-s-w-o-r-d",
+    ),
+]
 PLAIN_NAMES = [
+    *(
+        "monkey",
+        "Turkey",
+        "turkeyFarm",
+        "keyboard",
+        "keyword",
+        "tokenizer",
+        "compass",
+        "bypass",
+        "passenger",
+        "secretary",
+    ),
+    *(
+        "spin",
+        "path",
+        "pattern",
+        "signal",
+        "design",
+        "map_assets",
+        "private_network",
+        "isPrivate",
+        "authUrl",
+    ),
+    *("auth_type", "authority", "passed", "sessions_count", "access_level", "tags"),
     "",
     "id",
     "name",
@@ -175,6 +239,153 @@ def test_redacting_leaves_what_it_was_given_alone() -> None:
     assert given_value == before
 
 
+# Names × spellings × containers
+
+WORDS = [
+    *(
+        ("pass", "word"),
+        ("pass", "phrase"),
+        ("pwd",),
+        ("client", "secret"),
+        ("access", "token"),
+        ("x", "api", "key"),
+    ),
+    *(
+        ("ssh", "private", "key"),
+        ("basic", "auth"),
+        ("auth", "header"),
+        ("wifi", "psk"),
+        ("proxy", "authorization"),
+    ),
+    *(
+        ("session", "id"),
+        ("set", "cookie"),
+        ("sig",),
+        ("hmac",),
+        ("pat",),
+        ("otp",),
+        ("pin",),
+        ("db", "dsn"),
+        ("jwt",),
+    ),
+    *(("connection", "string"), ("admin", "pw"), ("shared", "access", "signature"), ("user", "credentials")),
+]
+SPELLINGS: dict[str, Callable[[Sequence[str]], str]] = {
+    "joined": "".join,
+    "snake": "_".join,
+    "kebab": "-".join,
+    "dots": ".".join,
+    "blanks": " ".join,
+    "camel": lambda w: w[0] + "".join(x.title() for x in w[1:]),
+    "Pascal": lambda w: "".join(x.title() for x in w),
+    "SCREAMING": lambda w: "_".join(w).upper(),
+    "Header": lambda w: "-".join(x.title() for x in w),
+    "ACRONYM": lambda w: w[0].upper() + "".join(x.title() for x in w[1:]),
+    "numbered": lambda w: "my_" + "_".join(w) + "2",
+}
+CANARY = "cAnArY5f0eXyZ"
+CONTAINERS: dict[str, Callable[[str], Any]] = {
+    "value": lambda n: {n: CANARY},
+    "nested": lambda n: {"a": [{n: {"b": [CANARY]}}]},
+    "element": lambda n: ["a", f"{n}={CANARY}"],
+    "setting": lambda n: f"run with {n}={CANARY} please",
+    "quoted setting": lambda n: f'x {n}="{CANARY} {CANARY}" y',
+    "connection string": lambda n: f"Server=x;{n}={CANARY};User=y",
+    "header": lambda n: ["Accept: x", f"{n}: Bearer {CANARY}"],
+    "header of a command": lambda n: f"curl -H '{n}: {CANARY}' https://x/",
+    "lines": lambda n: f"user: me\n{n}: {CANARY}\nhost: x",
+    "query": lambda n: f"https://h/x?a=1&{quote(n)}={CANARY}&b=2",
+    "URL in a URL": lambda n: "https://h/?next=" + quote(f"https://x/?{n}={CANARY}&a=1", safe=""),
+    "JSON": lambda n: json.dumps({"x": json.dumps({n: [CANARY]})}),
+    "JSON in a text": lambda n: f"you sent {json.dumps({n: CANARY})} here",
+    "pair in JSON": lambda n: f'see [{{"name": "{n}", "value": "{CANARY}"}}]',
+    "Python": lambda n: f"you sent { ({n: CANARY, 'b': 1})!r} here",
+    "Ruby": lambda n: f'{{"{n}"=>"{CANARY}"}}',
+    "XML": lambda n: f"<a><{n.replace(' ', '-')}>{CANARY}</{n.replace(' ', '-')}></a>",
+    "form": lambda n: f'<input name="{n}" value="{CANARY}"/>',
+    "arguments": lambda n: ["cmd", f"--{n.replace(' ', '-')}", CANARY],
+    "command line": lambda n: f"cmd --{n.replace(' ', '-')} {CANARY} x",
+    "pairs": lambda n: [[n, CANARY], ["b", "x"]],
+    **{
+        f"{name}, {value}": lambda n, name=name, value=value: {value: CANARY, "x": 1, name: n}  # type: ignore[misc]
+        for name in ("id", "name", "key", "field", "param", "label", "type", "headerName")
+        for value in ("value", "val", "content", "data", "text", "stringValue")
+    },
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_secret_goes_however_its_name_is_spelled_and_wherever_it_stands(
+    spelling: str, container: str
+) -> None:
+    for words in WORDS:
+        name = SPELLINGS[spelling](words)
+        if name == "admin.pw" and container in ("header", "header of a command", "lines"):
+            continue  # so may a host be called
+        given_value = CONTAINERS[container](name)
+        document = document_of(body(answer([region(1, debug=given_value)], meta=given_value)))
+        assert CANARY not in document.canonical().decode(), given_value
+        if isinstance(given_value, str):
+            assert CANARY not in scrub_message(given_value)
+            assert (
+                CANARY
+                not in document_of(body(answer([region(1, display_name=given_value)]))).canonical().decode()
+            )
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("Authorization: Bearer canary", "Authorization: Bearer [redacted]"),
+        ("Bearer canary", "Bearer [redacted]"),
+        ("Basic dXNlcjpjYW5hcnk=", "Basic [redacted]"),
+        ("DB_PASSWORD=my canary", "DB_PASSWORD=[redacted]"),
+        ("password=canary", "password=[redacted]"),
+        ("https://h/x?sv=1&sig=canary%3D&se=2", "https://h/x?sv=1&sig=[redacted]&se=2"),
+        ("a -----BEGIN RSA PRIVATE KEY-----\ncanary\n-----END RSA PRIVATE KEY----- b", "a [redacted] b"),
+        ("-----BEGIN PRIVATE KEY-----\ncanary", "[redacted]"),
+        ("see eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c4n4ry_x-y here", "see [redacted] here"),
+        ("https%3A%2F%2Fu%3Acanary%40host%2Fx", "https%3A%2F%2F[redacted]%40host%2Fx"),
+        ("one-time PIN: 4711", "one-time PIN: [redacted]"),
+        ("API key: canary", "API key: [redacted]"),
+    ],
+)
+def test_secrets_in_texts(text: str, scrubbed: str) -> None:
+    assert redact({"x": [text]}) == {"x": [scrubbed]}
+    assert redact({text: None}) == {scrubbed: None}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "Basic network",
+            "basic ssd_hiiops",
+            "Key West",
+            "token",
+            "2026-05-01T12:30:00Z",
+            "secret-db.internal:5432",
+        ),
+        *(
+            "https://token.example:443/v3",
+            "https://ed-8.cloud.core.pw:5000/v3",
+            "auth.core.pw: no such host",
+            "a: b",
+        ),
+        *("keystone_id=7", "monkey=1", "12:30", "port=5000", "password=", "password: null", "tokenizer=bpe"),
+    ],
+)
+def test_texts_that_only_look_like_secrets_stay(text: str) -> None:
+    assert redact({"x": [text], "display_name": text}) == {"x": [text], "display_name": text}
+
+
+@pytest.mark.parametrize("field", sorted(documented_names() - {"password"}))
+def test_a_documented_field_is_neither_a_secret_nor_beside_the_name_of_one(field: str) -> None:
+    named = {"display_name": "secret key", "id": "password", "name": "token", field: "text"}
+    assert redact(named)[field] == "text"
+
+
 # By content: URLs
 
 
@@ -204,7 +415,7 @@ def test_redacting_leaves_what_it_was_given_alone() -> None:
     ],
 )
 def test_userinfo_of_a_url_goes(text: str, scrubbed: str) -> None:
-    assert scrub_urls(text) == scrubbed
+    assert scrub_text(text) == scrubbed
     assert redact({"url": [text]}) == {"url": [scrubbed]}
     assert "canary" not in scrub_message(text)
 
@@ -215,7 +426,7 @@ def test_userinfo_of_a_url_goes(text: str, scrubbed: str) -> None:
 )
 def test_secret_parameters_of_a_url_go(separator: str, name: str) -> None:
     text = f"https://host/x{separator}{name}=ca%20na+ry&b=2#end"
-    assert scrub_urls(text) == f"https://host/x{separator}{name}=[redacted]&b=2#end"
+    assert scrub_text(text) == f"https://host/x{separator}{name}=[redacted]&b=2#end"
 
 
 @pytest.mark.parametrize(
@@ -236,14 +447,13 @@ def test_secret_parameters_of_a_url_go(separator: str, name: str) -> None:
         "https://host/?a=1&b=2;c=3#d=4",
         "https://host/?keystone_id=7&page=2",
         "?token=",
-        "token=abc",
         "key: value",
         'the field "state": unknown, "password": null',
         "name=a count=7",
     ],
 )
 def test_what_only_looks_a_little_like_a_secret_in_a_url_stays(text: str) -> None:
-    assert scrub_urls(text) == text
+    assert scrub_text(text) == text
     assert redact(text) == text
 
 
@@ -273,14 +483,35 @@ def test_a_secret_in_a_documented_url_costs_only_the_secret() -> None:
         '"key": [], ',
         "'key': {",
         "a=' ",
+        *(
+            "password=a ",
+            "token: a,",
+            "api key=",
+            "eyJaaaaaa.",
+            "-----BEGIN PRIVATE KEY-----",
+            "<key>",
+            "--key '",
+            "'Cookie: x",
+        ),
+        *(
+            "%25",
+            "%2F%2Fa%40",
+            "&token=",
+            "name=key value=",
+            "\\",
+            'password=\\"',
+            ",",
+            "basic ",
+            "\npassword=a",
+        ),
     ],
 )
 @pytest.mark.parametrize(("begin", "end"), [("@", ""), ("", "@"), ("//u:canary@", "=")])
 def test_long_text_of_a_hostile_answer_is_scrubbed_in_good_time(begin: str, end: str, unit: str) -> None:
     """A pattern whose time grew with the square of the length would not end within this century."""
     text = begin + unit * 100_000 + end
-    assert "canary" not in scrub_urls(text)
-    assert scrub_urls(scrub_urls(text)) == scrub_urls(text)
+    assert "canary" not in scrub_text(text)
+    assert scrub_text(scrub_text(text)) == scrub_text(text)
 
 
 # By content: parts of a key
@@ -350,7 +581,7 @@ def test_a_part_that_blanks_divide_does_not_grow_together() -> None:
 @given(st.text(max_size=60) | echoes().map(lambda echo: echo[1]))
 @settings(max_examples=300)
 def test_scrubbing_again_changes_nothing(text: str) -> None:
-    assert scrub_urls(scrub_urls(text)) == scrub_urls(text)
+    assert scrub_text(scrub_text(text)) == scrub_text(text)
     once = scrub_message(text)
     assert scrub_message(once) == once
     assert redact(redact({"a": text, text: text})) == redact({"a": text, text: text})
@@ -539,7 +770,7 @@ def test_a_secret_in_what_looks_like_json_goes_from_a_message(text: str) -> None
     ],
 )
 def test_a_password_in_a_connection_string_goes(text: str, scrubbed: str) -> None:
-    assert scrub_urls(text) == scrubbed
+    assert scrub_text(text) == scrubbed
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "apikey ", "user:"])
@@ -551,6 +782,60 @@ def test_a_key_in_base64_does_not_land(before: str, encode: Any) -> None:
     for text in (document.canonical().decode(), scrub_message(f"401 for {spelled}", (key,))):
         rests = {spelled[i : i + 8] for i in range(len(before) + 2, len(spelled) - 10)}
         assert [rest for rest in rests if rest in text] == []
+
+
+ENCODINGS: dict[str, Callable[[str], str]] = {
+    "URL": lambda k: quote(k, safe=""),
+    "URL, twice": lambda k: quote(quote(k, safe=""), safe=""),
+    "URL, every character": lambda k: "".join(f"%{b:02x}" for b in k.encode()),
+    "URL, twice, every character": lambda k: "".join(f"%25{b:02X}" for b in k.encode()),
+    "JSON": lambda k: "".join(f"\\u{ord(c):04x}" for c in k),
+    "JSON, twice": lambda k: "".join(f"\\\\u{ord(c):04X}" for c in k),
+    "Python": lambda k: "".join(f"\\x{ord(c):02x}" for c in k),
+    "HTML": lambda k: "".join(f"&#{ord(c)};" for c in k),
+    "HTML, hexadecimal": lambda k: "".join(f"&#x{ord(c):X};" for c in k),
+    "HTML, names": html.escape,
+    "HTML in a URL": lambda k: quote("".join(f"&#{ord(c)};" for c in k), safe=""),
+    "hexadecimal": lambda k: k.encode().hex(),
+    "HEXADECIMAL": lambda k: k.encode().hex().upper(),
+    "hexadecimal, colons": lambda k: k.encode().hex(":"),
+    "base64": lambda k: base64.b64encode(k.encode()).decode(),
+    "base64 after one": lambda k: base64.b64encode(b"x" + k.encode()).decode(),
+    "base64 after two": lambda k: base64.b64encode(b"xy" + k.encode()).decode(),
+    "base64 for URLs": lambda k: base64.urlsafe_b64encode(b"user:" + k.encode()).decode(),
+    "base64 in a URL": lambda k: quote(base64.b64encode(b"user:" + k.encode()).decode(), safe=""),
+    "reversed": lambda k: k[::-1],
+    "upper case": str.upper,
+    "lower case": str.lower,
+    "other case": str.swapcase,
+}
+
+
+@pytest.mark.parametrize(
+    "key", ["4711$KeY?>~a1b2c3d4~~??", "4711$0a1b2c3d4e5f60718293a4b5c6d7", '7351\\qz"Wx&vKpR8m<Tn']
+)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_key_that_is_written_otherwise_does_not_land(encoding: str, key: str) -> None:
+    spelled = ENCODINGS[encoding](key)
+    said = answer([region(1, display_name=f"I am {spelled}, who are you?", **{spelled: 1})])
+    document = document_of(body(said), (key,))
+    (record,) = (r.value for r in document.records)
+    shown = [record["display_name"], *record, scrub_message(f"401 for {spelled}, no", (key,))]
+    least = len(spelled) // 3
+    assert not [part for part in parts(spelled[4:-4], least) for text in shown if part in text]
+    assert record["display_name"].startswith("I am ")
+    assert MARKER in record["display_name"]
+    assert record["display_name"].endswith(", who are you?")
+
+
+def test_a_long_key_costs_no_more_than_a_short_one() -> None:
+    """The text is looked through once, whatever is looked for."""
+    long = "eyJ" + "".join(chr(97 + (i * i + i // 7) % 26) + str(i % 10) for i in range(4000))
+    text = "region " * 100_000
+    short, looked = keys_of((KEY,), 8), keys_of((long,), 8)
+    assert not short.stand_in(text)
+    assert not looked.stand_in(text)
+    assert looked.scrub(f"{text}{long[5000:5020]}") == text + MARKER
 
 
 def test_a_key_in_a_url_does_not_land() -> None:

@@ -19,7 +19,8 @@ from pydantic import BaseModel
 
 from collector.gcore import jsontext, paging, wire
 from collector.gcore.jsontext import Number
-from collector.gcore.redaction import contains_part, redact, spellings
+from collector.gcore.redaction import redact
+from collector.gcore.secret_keys import PART_IN_EVIDENCE, keys_of
 from collector.inventory.entities import (
     Drift,
     Entity,
@@ -105,9 +106,8 @@ def document_of(body: bytes, secrets: Sequence[str] = ()) -> Document:
             f"`results` holds {len(value['results']):,} records, more than {MAX_RECORDS:,}", None
         )
     document = _document(value)
-    secrets = spellings(secrets)
-    escaped = [jsontext.dumps(secret)[1:-1] for secret in secrets]
-    if any(contains_part(text, s) for s in {*secrets, *escaped} for text in _texts(document)):
+    keys = keys_of(tuple(secrets), PART_IN_EVIDENCE)
+    if any(keys.stand_in(text) for text in _texts(document)):
         document = _document(redact(value, secrets, wire.documented_names()))
     return document
 

@@ -1,64 +1,38 @@
 """Secrets are replaced before anything is stored, hashed or printed.
 
-A value goes by the *name* of its key, whatever it is, and a string by what it *contains*: userinfo or
-secret parameters in URLs, and the key that asked. The marker keeps null apart, since "no password" is a
-fact and not a secret.
+A value goes by the *name* of its key, whatever it is (`secret_names`); a string by what it *contains* (`secret_texts`),
+and wherever a part of the key that asked stands in it (`secret_keys`). The marker keeps null apart, since "no password"
+is a fact and not a secret.
+
+What is stored is not redacted again: newer rules change the evidence of later answers only.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from base64 import b64encode
 from collections.abc import Sequence, Set
 from typing import Any
-from urllib.parse import quote
 
+from collector.gcore import jsontext
 from collector.gcore.jsontext import Number
+from collector.gcore.secret_keys import PART_IN_EVIDENCE, PART_IN_MESSAGE, Keys, Parts, keys_of, without
+from collector.gcore.secret_names import is_named, is_naming, is_secret_name
+from collector.gcore.secret_texts import MARKER, scrub_text
 
-MARKER = "[redacted]"
+__all__ = [
+    "MARKER",
+    "contains_part",
+    "is_secret_name",
+    "redact",
+    "scrub_message",
+    "scrub_parts",
+    "scrub_text",
+]
 
-_SECRET_NAME = re.compile(
-    r"pass|pwd|secret|token|key|credential|dsn|cookie|bearer|jwt|authorization|signature"
-    r"|connection_?str|private_?pem|otp_?seed|authori[sz]|session_?id|(?:^|(?<!has)_)(?:auth|otp|psk|pw)$|[a-z]pw$"
-)
-_NOT_SECRET = re.compile(r"keystone")
-"""Taken out of a name before it is judged: `keystone_id` is no key."""
-
-_USERINFO = re.compile(r"(//)[^\s/?#\"<>]*@")
-_RUN = re.compile(r"[^\s\"<>]+")
-_BEGIN_OF_USERINFO = re.compile(r"//[^\s/?#@:\"<>]*:(?!\d+(?:[/?#]|$))")
-"""A password that itself contains / ? or #, as people paste them. `//host:5000/x@y` is left alone. Looked for in
-two steps: one pattern for both would take a time that grows with the square of what a hostile answer sends."""
-_WHOLE_URL = re.compile(
-    r"\A(\s*[a-z][\w+.\-]*://)[^/?#@:]*:(?!\d+(?:[/?#]|\Z)).*@", re.IGNORECASE | re.DOTALL
-)
-"""A string that is nothing but a URL may have anything in its password, blanks and quotes too."""
-_PARAMETER = re.compile(r"([?&;#]([\w.\-\[\]%]{1,64})=)([^&;#\s\"'<>]+)")
-_MEMBER = re.compile(r"(\\{0,8}[\"'])([\w.\- ]{1,64})\1\s{0,8}:\s{0,8}")
-"""The name of a member of JSON that stands in a text, or of what looks like it; perhaps escaped once more."""
-_BRACKET = re.compile(r"[\[\]{}]")
-_BARE = re.compile(r"[^\s,;}\])\"'\\]+")
-_SETTING = re.compile(r"(?:(?<=\s)|\A)([\w.\-]{1,64}\s?=\s?)('(?:[^'\\]|\\.)*'|[^\s'\"]+)")
-"""One of several `name=value` in a row, as in the connection string of a database."""
-_NAMING = frozenset(("name", "key", "field", "header", "parameter", "variable", "option"))
-_NAMED = frozenset(("value", "values", "val", "default", "content"))
-"""`{"name": "password", "value": …}`: the name of a secret need not be the name of its field."""
-_SCHEME = re.compile(r"\b(apikey|bearer|basic)(\s+)[^\s,;\"'<>]+", re.IGNORECASE)
-
-_LEAST_IN_BASE64 = 12
-"""Shorter keys in base64 are too like other text."""
-_URL_SAFE = str.maketrans("+/", "-_")
-
-_PART_IN_EVIDENCE = 8
-_PART_IN_MESSAGE = 4
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a key of this name holds a secret, judged without regard to case and separators."""
-    name = name if name.isascii() else unicodedata.normalize("NFKC", name)
-    plain = _NOT_SECRET.sub("", name.lower().replace("-", "_"))
-    return bool(_SECRET_NAME.search(plain) or _SECRET_NAME.search(plain.replace("_", "")))
+_LONGEST_NAME = 64
+_LONGEST_JSON = 64 * 1024
+"""Longer JSON in a string is judged as other text: to read it costs a hundred times its length in memory."""
+_OPTION = re.compile(r"--?[A-Za-z][\w.\-]{0,60}")
 
 
 def redact(value: Any, secrets: Sequence[str] = (), documented: Set[str] = frozenset()) -> Any:
@@ -67,127 +41,89 @@ def redact(value: Any, secrets: Sequence[str] = (), documented: Set[str] = froze
     `secrets`: keys that must not stand in any string, number or name either, but for `documented` names,
     which a key may happen to contain.
     """
+    return _redact(value, keys_of(tuple(secrets), PART_IN_EVIDENCE) if any(secrets) else None, documented)
+
+
+def _redact(value: Any, keys: Keys | None, documented: Set[str]) -> Any:
     if isinstance(value, dict):
-        hidden = _NAMED if _names_a_secret(value) else ()
-        return {
-            (scrub_parts(k, secrets, _PART_IN_EVIDENCE) if secrets and k not in documented else k): (
-                MARKER
-                if v is not None and (is_secret_name(k) or k.lower() in hidden)
-                else redact(v, secrets, documented)
-            )
-            for k, v in value.items()
-        }
+        return _redacted_object(value, keys, documented)
     if isinstance(value, list):
-        return [redact(_pair(item), secrets, documented) for item in value]
+        return _redacted_list(value, keys, documented)
     if isinstance(value, Number):
-        return MARKER if any(contains_part(value.literal, secret) for secret in secrets) else value
+        return MARKER if keys is not None and keys.stand_in(value.literal) else value
     if isinstance(value, str):
-        text = scrub_urls(value)
-        return scrub_parts(text, secrets, _PART_IN_EVIDENCE) if secrets else text
+        return _redacted_text(value, keys, documented)
     return value
 
 
-def _names_a_secret(value: dict[str, Any]) -> bool:
-    return any(k.lower() in _NAMING and _is_name_of_secret(v) for k, v in value.items())
+def _redacted_object(value: dict[str, Any], keys: Keys | None, documented: Set[str]) -> dict[str, Any]:
+    names_a_secret = any(_is_name_of_secret(v) and is_naming(k) for k, v in value.items())
+    redacted: dict[str, Any] = {}
+    for k, v in value.items():
+        is_hidden = v is not None and (is_secret_name(k) or (names_a_secret and is_named(k)))
+        name = k if k in documented else _redacted_name(k, keys)
+        while name in redacted:  # two that differed in their secrets only
+            name += "'"
+        redacted[name] = MARKER if is_hidden else _redact(v, keys, documented)
+    return redacted
+
+
+def _redacted_name(name: str, keys: Keys | None) -> str:
+    name = name if name.isidentifier() else scrub_text(name)
+    return name if keys is None else keys.scrub(name)
+
+
+def _redacted_list(value: list[Any], keys: Keys | None, documented: Set[str]) -> list[Any]:
+    redacted = [_redact(_pair(item), keys, documented) for item in value]
+    for at, item in enumerate(value[:-1]):
+        # The arguments of a command: ["--password", "…"]
+        if (
+            isinstance(item, str)
+            and _OPTION.fullmatch(item)
+            and is_secret_name(item)
+            and value[at + 1] is not None
+        ):
+            redacted[at + 1] = MARKER
+    return redacted
 
 
 def _pair(item: Any) -> Any:
     """A pair in a list of pairs, as headers are written: without its value where the first is a secret's name."""
-    is_secret = isinstance(item, list) and len(item) == 2 and _is_name_of_secret(item[0])
-    return [item[0], MARKER] if is_secret and item[1] is not None else item
+    if not (isinstance(item, list) and 2 <= len(item) <= 3 and _is_name_of_secret(item[0])):
+        return item
+    return [item[0], *(None if v is None else MARKER for v in item[1:])]
 
 
 def _is_name_of_secret(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= 64 and is_secret_name(value)
+    return isinstance(value, str) and len(value) <= _LONGEST_NAME and is_secret_name(value)
 
 
-def spellings(secrets: Sequence[str]) -> tuple[str, ...]:
-    """Keys as they are, and as they stand in URLs and, whatever stands before them, in base64."""
-    found = dict.fromkeys(secrets)
-    for secret in secrets:
-        found[quote(secret, safe="")] = None
-        if len(secret) >= _LEAST_IN_BASE64:
-            for before, mixed in ((0, 0), (1, 2), (2, 3)):
-                text = b64encode(b"-" * before + secret.encode()).decode().rstrip("=")[mixed:-1]
-                found |= {text: None, text.translate(_URL_SAFE): None}
-    return tuple(found)
+def _redacted_text(text: str, keys: Keys | None, documented: Set[str]) -> str:
+    if text[:1] in '{["' and text[-1:] in '}]"' and 2 < len(text) <= _LONGEST_JSON:
+        try:
+            value = jsontext.loads(text.encode())
+        except (jsontext.StrictJSONError, UnicodeEncodeError):
+            pass
+        else:
+            redacted = _redact(value, keys, documented)
+            return text if redacted == value else jsontext.dumps(redacted)
+    text = scrub_text(text)
+    return text if keys is None else keys.scrub(text)
 
 
-def contains_part(text: str, secret: str, size: int = _PART_IN_EVIDENCE) -> bool:
+def contains_part(text: str, secret: str, size: int = PART_IN_EVIDENCE) -> bool:
     """Whether any `size` characters in a row of the secret stand in the text."""
-    size = min(size, len(secret))
-    return bool(size) and any(secret[i : i + size] in text for i in range(len(secret) - size + 1))
-
-
-def scrub_urls(text: str) -> str:
-    """Replace userinfo and secret parameters in anything that looks like a URL, a connection string or JSON."""
-    if "//" in text and "@" in text:
-        text = _WHOLE_URL.sub(rf"\1{MARKER}@", text)
-        text = _RUN.sub(_without_userinfo, _USERINFO.sub(rf"\1{MARKER}@", text))
-    if "=" in text:
-        text = _PARAMETER.sub(lambda m: m[1] + MARKER if is_secret_name(m[2]) else m[0], text)
-        if len(_SETTING.findall(text)) > 1:
-            text = _SETTING.sub(lambda m: m[1] + MARKER if is_secret_name(m[1].rstrip("= ")) else m[0], text)
-    return _without_members(text) if ":" in text else text
-
-
-def _without_members(text: str) -> str:
-    """A text without the values of members with a secret's name, where JSON stands in it."""
-    kept, end = [], 0
-    for member in _MEMBER.finditer(text):
-        begin = member.end()
-        if member.start() < end or not is_secret_name(member[2]) or text.startswith("null", begin):
-            continue
-        kept += [text[end:begin], MARKER]
-        end = _end_of_value(text, begin)
-    return "".join([*kept, text[end:]])
-
-
-def _end_of_value(text: str, begin: int) -> int:
-    """Where a value of JSON in a text ends; the text's end where that can't be told."""
-    if text[begin : begin + 1] in ("{", "["):
-        depth = 0
-        for bracket in _BRACKET.finditer(text, begin):
-            depth += 1 if bracket[0] in "[{" else -1
-            if not depth:
-                return bracket.end()
-        return len(text)
-    if (quotes := re.compile(r"\\{0,8}[\"']").match(text, begin)) is not None:
-        closing = re.compile(rf"(?<!\\){re.escape(quotes[0])}").search(text, quotes.end())
-        return closing.end() if closing else len(text)
-    bare = _BARE.match(text, begin)
-    return bare.end() if bare else begin
-
-
-def _without_userinfo(run: re.Match[str]) -> str:
-    end = run[0].rfind("@") + 1
-    begin = _BEGIN_OF_USERINFO.search(run[0], 0, end)
-    return run[0] if begin is None else f"{run[0][: begin.start()]}//{MARKER}@{run[0][end:]}"
+    return Parts((secret,), size).stand_in(text)
 
 
 def scrub_parts(text: str, secrets: Sequence[str], size: int) -> str:
     """Replace every run that shares `size` or more characters in a row with a secret."""
-    for secret in secrets:
-        part = min(size, len(secret))
-        if not contains_part(text, secret, part):
-            continue
-        hidden = bytearray(len(text))
-        for piece in {secret[i : i + part] for i in range(len(secret) - part + 1)}:
-            start = text.find(piece)
-            while start >= 0:
-                hidden[start : start + part] = b"\1" * part
-                start = text.find(piece, start + 1)
-        kept, end = [], 0
-        for run in re.finditer(b"\1+", hidden):
-            kept += [text[end : run.start()], MARKER]
-            end = run.end()
-        text = "".join([*kept, text[end:]])
-    return text
+    return without(text, list(Parts(secrets, size).places(text)))
 
 
 def scrub_message(text: str, secrets: Sequence[str] = (), limit: int = 500) -> str:
     """An error message that may be stored and shown: no part of a key, one line, at most `limit` long."""
+    text = scrub_text(text)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    text = scrub_parts(text, spellings(secrets), _PART_IN_MESSAGE)
-    text = _SCHEME.sub(rf"\1\2{MARKER}", scrub_urls(text))
+    text = scrub_text(keys_of(tuple(secrets), PART_IN_MESSAGE).scrub(text))
     return text if len(text) <= limit else text[: limit - 1] + "…"

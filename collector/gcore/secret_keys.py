@@ -1,0 +1,198 @@
+"""Finding the API key in texts, whole or in part, plain or as it is usually written otherwise.
+
+    plain: any few characters of the key in a row
+    otherwise: escaped (URL, JSON, HTML, also several times over), in base64 (wherever it begins, also for URLs),
+               in hexadecimal, reversed, in another case
+
+A text is looked through in steps of several characters, so that the time depends on the text alone and not on the key.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from array import array
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from collector.gcore.secret_texts import MARKER
+
+PART_IN_EVIDENCE = 8
+PART_IN_MESSAGE = 4
+
+_LEAST_OTHERWISE = 8
+"""Keys that are shorter are only looked for as they are: written otherwise they are too like other text."""
+_LEAST_IN_BASE64 = 12
+_GLANCE = 4
+_ROUNDS = 2
+_SHORT = 8
+_ESCAPED = re.compile(
+    r"%(?:25)*([0-9a-fA-F]{2})|\\+u([0-9a-fA-F]{4})|\\+x([0-9a-fA-F]{2})|\\+(.)"
+    r"|&(?:amp;)*(?:#(\d{1,7});?|#[xX]([0-9a-fA-F]{1,6});?|([A-Za-z]{2,8});)",
+    re.DOTALL,
+)
+_TO_LOWER = str.maketrans({**{chr(c): chr(c + 32) for c in range(65, 91)}, "-": "+", "_": "/"})
+"""Letters in one case; and base64 for URLs as the usual one."""
+
+
+class Parts:
+    """All runs of `size` characters of some texts; of a shorter text, itself."""
+
+    def __init__(self, texts: Iterable[str], size: int) -> None:
+        self._by_size: dict[int, set[str]] = {}
+        for text in texts:
+            part = min(size, len(text))
+            pieces = {text[i : i + part] for i in range(len(text) - part + 1)}
+            self._by_size.setdefault(part, set()).update(pieces)
+        self._by_size.pop(0, None)
+        long = self._by_size.get(size, set())
+        self._size = size
+        self._glances = {piece[i : i + _GLANCE] for piece in long for i in range(size - _GLANCE + 1)}
+
+    def stand_in(self, text: str) -> bool:
+        return any(True for _ in self.places(text))
+
+    def places(self, text: str) -> Iterable[tuple[int, int]]:
+        """Where parts stand: begin and end, in no order, overlapping."""
+        for size, pieces in self._by_size.items():
+            if size < self._size or size <= _GLANCE:
+                yield from _each_place(text, pieces, size)
+                continue
+            # Every run of `size` characters has a whole glance at a multiple of `step`.
+            step = size - _GLANCE + 1
+            done = 0
+            for at in range(0, len(text), step):
+                if text[at : at + _GLANCE] not in self._glances:
+                    continue
+                for begin in range(max(at - step + 1, done), at + 1):
+                    if text[begin : begin + size] in pieces:
+                        yield begin, begin + size
+                done = at + 1
+
+
+def _each_place(text: str, pieces: set[str], size: int) -> Iterable[tuple[int, int]]:
+    if len(pieces) <= 8:
+        for piece in pieces:
+            at = text.find(piece)
+            while at >= 0:
+                yield at, at + size
+                at = text.find(piece, at + 1)
+    else:
+        for at in range(len(text) - size + 1):
+            if text[at : at + size] in pieces:
+                yield at, at + size
+
+
+class Keys:
+    """Keys, and how to find them. `size`: so many characters in a row are a part that may not be shown."""
+
+    def __init__(self, keys: Sequence[str], size: int) -> None:
+        self._plain = Parts(keys, size)
+        self._otherwise = Parts((_folded(text) for key in keys for text in _spellings(key)), PART_IN_EVIDENCE)
+
+    def stand_in(self, text: str) -> bool:
+        return self._plain.stand_in(text) or self._otherwise.stand_in(_folded(text))
+
+    def scrub(self, text: str) -> str:
+        """Replace every run of parts."""
+        places = list(self._plain.places(text))
+        found = list(self._otherwise.places(_folded(text)))
+        if found:
+            positions = _positions(text)
+            places += [(positions[begin], positions[end]) for begin, end in found]
+        return without(text, places)
+
+
+@lru_cache(maxsize=256)
+def keys_of(keys: tuple[str, ...], size: int) -> Keys:
+    """Remembered, since one key is asked for again and again. Keys lie in memory all the time anyway."""
+    return Keys(keys, size)
+
+
+def _spellings(key: str) -> Iterable[str]:
+    """How a key may be written otherwise, but for escapes and case."""
+    if len(key) < _LEAST_OTHERWISE:
+        return
+    data = key.encode("utf-8", "surrogatepass")
+    yield key
+    yield key[::-1]
+    yield data.decode("latin-1")
+    for between in ("", ":", " "):
+        yield data.hex(between) if between else data.hex()
+    if len(key) >= _LEAST_IN_BASE64:
+        # Depending on what stands before, in threes; the characters that depend on their neighbours are left out.
+        for before, mixed in ((0, 0), (1, 2), (2, 3)):
+            yield b64encode(b"-" * before + data).decode().rstrip("=")[mixed:-1]
+
+
+def _folded(text: str) -> str:
+    """A text without escapes, in one case.
+
+    Escapes of one kind are undone however often they were escaped, of several kinds twice.
+    """
+    for _ in range(_ROUNDS):
+        if not _may_have_escapes(text):
+            break
+        text = _ESCAPED.sub(_character, text)
+    return text.translate(_TO_LOWER)
+
+
+def _positions(text: str) -> Sequence[int]:
+    """Where each character of the folded text stands in the text, and its end."""
+    positions: Sequence[int] = range(len(text) + 1)
+    for _ in range(_ROUNDS):
+        if not _may_have_escapes(text):
+            break
+        inner, end = array("Q"), 0
+        for escaped in _ESCAPED.finditer(text):
+            inner.extend(range(end, escaped.start()))
+            inner.extend([escaped.start()] * len(_character(escaped)))
+            end = escaped.end()
+        inner.extend(range(end, len(text) + 1))
+        positions = array("Q", (positions[at] for at in inner))
+        text = _ESCAPED.sub(_character, text)
+    return positions
+
+
+def _may_have_escapes(text: str) -> bool:
+    return "%" in text or "\\" in text or "&" in text
+
+
+def _character(escaped: re.Match[str]) -> str:
+    """What an escape stands for; itself where that is nothing."""
+    return _of_short_escape(escaped[0]) if len(escaped[0]) <= _SHORT else _of_escape(escaped)
+
+
+@lru_cache(maxsize=4096)
+def _of_short_escape(text: str) -> str:
+    escaped = _ESCAPED.fullmatch(text)
+    return _of_escape(escaped) if escaped else text
+
+
+def _of_escape(escaped: re.Match[str]) -> str:
+    url, unicode, byte, itself, decimal, hexadecimal, name = escaped.groups()
+    if itself is not None:
+        return itself
+    if name is not None:
+        known = html.unescape(f"&{name};")
+        return known if len(known) == 1 else escaped[0]
+    number = int(decimal) if decimal else int(url or unicode or byte or hexadecimal, 16)
+    return chr(number) if number < 0x110000 else escaped[0]
+
+
+def without(text: str, places: list[tuple[int, int]]) -> str:
+    if not places:
+        return text
+    kept: list[str] = []
+    done = 0
+    begin, end = -1, -1
+    for first, last in sorted(places):
+        if first > end:
+            if end >= 0:
+                kept += [text[done:begin], MARKER]
+                done = end
+            begin, end = first, last
+        else:
+            end = max(end, last)
+    return "".join([*kept, text[done:begin], MARKER, text[end:]])
