@@ -24,8 +24,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import collector
+from collector.errors import SettingsError
 from collector.gcore import client as client_module
-from collector.gcore.client import Answer, Client, Failure, Request
+from collector.gcore.client import PATH, Answer, Client, Failure, Request
+from collector.gcore.transport import goes_direct
 from tests.loopback import (
     Peer,
     Server,
@@ -55,7 +57,15 @@ SANE = 4.0
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy and no certificate of the machine that runs the tests stands between."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir"):
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+        "ssl_cert_file",
+        "ssl_cert_dir",
+        "sslkeylogfile",
+    ):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
@@ -546,6 +556,14 @@ LISTING = b'{"count":0,"results":[]}'
         ("gzip", gzip.compress(LISTING)),
         ("GZIP", gzip.compress(LISTING)),
         ("deflate", zlib.compress(LISTING)),
+        ("deflate", zlib.compress(LISTING, wbits=-15)),
+        ("deflate", gzip.compress(LISTING)),
+        ("gzip", gzip.compress(LISTING[:9]) + gzip.compress(b"") + gzip.compress(LISTING[9:])),
+        ("gzip", b"".join(gzip.compress(bytes([byte])) for byte in LISTING)),
+        ("gzip", gzip.compress(LISTING) + bytes(1000)),
+        ("gzip", gzip.compress(LISTING[:9]) + bytes(7) + gzip.compress(LISTING[9:]) + b"and more"),
+        ("x-gzip, identity", gzip.compress(LISTING)),
+        (" , gzip", gzip.compress(LISTING)),
         ("identity", LISTING),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -940,3 +958,108 @@ def test_whatever_bytes_come_back_the_outcome_is_a_value(new_client: Callable[..
         assert_keyless(outcome)
 
     holds()
+
+
+# The way there
+
+
+@pytest.mark.parametrize(
+    ("host", "listed"),
+    [
+        ("api.gcore.com", "*"),
+        ("api.gcore.com", "other.example, *"),
+        ("api.gcore.com", "gcore.com"),
+        ("api.gcore.com", ".gcore.com"),
+        ("api.gcore.com", "*.gcore.com"),
+        ("API.gcore.com.", "Api.GCORE.com:443"),
+        ("gcore.com", ".gcore.com"),
+        ("10.1.2.3", "10.0.0.0/8"),
+        ("10.1.2.3", "10.9.9.9/8,::1"),
+        ("10.1.2.3", "192.168.0.0/16 10.1.2.3"),
+        ("10.1.2.3", "10.1.2.3:443"),
+        ("fd00::1", "fd00::/8"),
+        ("[fd00::1]", "[fd00::/8]"),
+        ("fd00::1", "[fd00::]/8"),
+        ("fd00::1", "FD00:0:0::1"),
+        ("fd00::1", "[fd00::1]:443"),
+        ("::ffff:10.1.2.3", "10.0.0.0/8"),
+        ("localhost", "localhost,127.0.0.1,::1"),
+        ("127.0.0.1", "http://127.0.0.1"),
+    ],
+)
+def test_what_no_proxy_lists_is_asked_directly(host: str, listed: str) -> None:
+    assert goes_direct(host, listed)
+
+
+@pytest.mark.parametrize(
+    ("host", "listed"),
+    [
+        ("api.gcore.com", ""),
+        ("api.gcore.com", ","),
+        ("api.gcore.com", "core.com"),
+        ("gcore.com", "api.gcore.com"),
+        ("10.1.2.3", "10.0.0.0/16,fd00::/8,2.3"),
+        ("110.1.2.3", "10.1.2.3"),
+        ("fd00::1", "fe00::/8,0.0.0.0/0"),
+        ("10.1.2.3", "::/0"),
+        ("api.gcore.com", "10.0.0.0/8, [::1], :443, ::/999"),
+    ],
+)
+def test_what_no_proxy_does_not_list_is_asked_by_the_proxy(host: str, listed: str) -> None:
+    assert not goes_direct(host, listed)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"ALL_PROXY": "http://127.0.0.1:1", "NO_PROXY": "fd00::/8,127.0.0.0/8,10.0.0.0/8"},
+        {"ALL_PROXY": "socks://127.0.0.1:1", "NO_PROXY": "127.0.0.1"},
+        {"HTTPS_PROXY": "socks5://127.0.0.1:1"},
+        {"HTTPS_PROXY": "http://user:p#@127.0.0.1:1"},
+        {"HTTP_PROXY": "", "http_proxy": "", "ALL_PROXY": ""},
+        {"SSLKEYLOGFILE": "/no/such/folder/keys"},
+        {"SSLKEYLOGFILE": "/"},
+        {"FTP_PROXY": "nonsense://", "RSYNC_PROXY": "x"},
+    ],
+    ids=str,
+)
+def test_what_does_not_apply_to_a_request_does_not_stop_it(
+    new_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert answered(ask(new_client(), reply(body=LISTING))).body == LISTING
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks://127.0.0.1:1", "socks5://127.0.0.1:1", "http://user:pass#x@127.0.0.1:1"]
+)
+def test_a_proxy_that_applies_and_cannot_be_used_is_a_failed_poll_that_names_it(
+    new_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    failure = refused(ask(new_client(), reply(body=LISTING)))
+    assert failure.cause == "connect"
+    assert "ALL_PROXY can't be used" in failure.message
+    assert "pass" not in failure.message.replace("password", "")
+    assert failure.exchange.attempts == 1
+
+
+def test_a_proxy_that_applies_is_used(
+    new_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Server(reply(body=LISTING)) as proxy:
+        for name, value in (("ALL_PROXY", "socks://127.0.0.1:1"), ("HTTP_PROXY", f"127.0.0.1:{proxy.port}")):
+            monkeypatch.setenv(name, value)
+        outcome = new_client().fetch(Request("http://api.example", "key"))
+        assert answered(outcome).body == LISTING
+        assert proxy.requests[0].target == f"http://api.example{PATH}"
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_certificates_that_are_missing_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv(name, str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match=f"{name} can't be used: .*none"):
+        Client()

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from collector.settings import Settings, Source
 
 ROOM_WANTED = 500 * 1024 * 1024
-_PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_PROXY_VARIABLES = (
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SSLKEYLOGFILE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +167,8 @@ def _surroundings() -> Iterator[Finding]:
             continue
         if name.startswith("SSL_CERT") and not Path(value).exists():
             yield Finding("bad", f"{name}: {value} does not exist", "point it to your CA certificates")
+        elif name == "SSLKEYLOGFILE":
+            yield Finding("note", f"{name} is set: who reads {value} can read the key", "unset it")
         else:
             shown = _without_user(value) if name.endswith("_PROXY") and name != "NO_PROXY" else value
             yield Finding("note", f"{name} is set: {shown}")

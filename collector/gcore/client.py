@@ -29,9 +29,9 @@ import tenacity
 
 from collector import __version__
 from collector.clock import Clock, utc_now
-from collector.errors import SettingsError
 from collector.gcore import freshness, paging
 from collector.gcore.redaction import scrub_message
+from collector.gcore.transport import Ways
 
 PATH = "/cloud/v1/ai/regions"
 
@@ -122,7 +122,7 @@ class Client:
     Connections are not kept: polls are further apart than servers keep them, and every poll must be able
     to cut its own connection at its deadline.
 
-    Raises SettingsError where the environment's proxies or certificates can't be used.
+    Raises SettingsError where the environment's certificates can't be used.
     """
 
     def __init__(
@@ -137,27 +137,18 @@ class Client:
         self._max_body = max_body
         self._max_attempts = max_attempts
         self._pause = pause
-        try:
-            self._http = httpx.Client(
-                headers={
-                    "User-Agent": f"gcore-collector/{__version__}",
-                    "Accept": "application/json",
-                    "Accept-Encoding": "gzip",
-                    "Cache-Control": "no-cache",
-                },
-                follow_redirects=False,  # the key must not follow
-                limits=httpx.Limits(max_keepalive_connections=0),
-                event_hooks={"response": [_set_location_aside]},
-            )
-        except (httpx.InvalidURL, ValueError, ImportError):
-            # What httpx says may be a part of the proxy's password.
-            raise SettingsError(
-                "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY can't be used: write a proxy like "
-                "http://user:password@proxy.example:3128, with special characters as %23 and the like; SOCKS is not "
-                "supported"
-            ) from None
-        except OSError as error:
-            raise SettingsError(f"SSL_CERT_FILE or SSL_CERT_DIR can't be used: {error}") from None
+        self._http = httpx.Client(
+            headers={
+                "User-Agent": f"gcore-collector/{__version__}",
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "Cache-Control": "no-cache",
+            },
+            follow_redirects=False,  # the key must not follow
+            transport=Ways(),
+            trust_env=False,
+            event_hooks={"response": [_set_location_aside]},
+        )
         # A cookie of one source must not go out with the key of another.
         self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
@@ -221,6 +212,8 @@ class Client:
             return _Attempt(Failure(self._answered(exchange), "too_large", what, 200), is_passing=False)
         except (_CompressionError, zlib.error) as error:
             return failed("protocol", f"the body can't be decompressed: {error}")
+        except httpx.UnsupportedProtocol as error:  # of a proxy
+            return _Attempt(Failure(self._answered(exchange), "connect", str(error)), is_passing=False)
         except (httpx.InvalidURL, UnicodeError) as error:
             what = scrub(f"no such address: {error}")
             return _Attempt(Failure(self._answered(exchange), "connect", what), is_passing=False)
@@ -319,21 +312,39 @@ def _read(response: httpx.Response, limit: int) -> bytes:
 
 
 def _decompressed(response: httpx.Response) -> Iterator[bytes]:
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    if encoding in ("", "identity"):
+    given = response.headers.get("Content-Encoding", "").lower()
+    encodings = [each for part in given.split(",") if (each := part.strip()) not in ("", "identity")]
+    if not encodings:
         yield from response.iter_raw(CHUNK)
         return
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise _CompressionError(f"its encoding is {encoding[:60]!r}, and only gzip was asked for")
-    unpacker = zlib.decompressobj(32 + zlib.MAX_WBITS)  # either format
+    if len(encodings) > 1 or encodings[0] not in ("gzip", "x-gzip", "deflate"):
+        raise _CompressionError(f"its encoding is {given.strip()[:60]!r}, and only gzip was asked for")
+    unpacker: Any = None
+    rest = b""
     for packed in response.iter_raw(CHUNK):
-        rest = packed
-        while rest and not unpacker.eof:
+        rest += packed
+        if unpacker is None and len(rest) > 1:
+            unpacker = zlib.decompressobj(_window(rest))
+        while rest and unpacker is not None:
+            if unpacker.eof:
+                # gzip may be written in pieces, and padded; what else follows is no part of the body
+                rest = rest.lstrip(b"\0")
+                if not rest.startswith(b"\x1f"):
+                    rest = b""
+                    break
+                unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
             yield unpacker.decompress(rest, CHUNK)
-            rest = unpacker.unconsumed_tail
-    yield unpacker.flush()
-    if not unpacker.eof:
+            rest = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+    if unpacker is not None:
+        yield unpacker.flush()
+    if unpacker is None or not unpacker.eof:
         raise _CompressionError("it ends too early")
+
+
+def _window(start: bytes) -> int:
+    """What zlib needs to know: gzip or zlib, which both say so, or bare deflate, which some servers send."""
+    is_zlib = start[0] & 15 == 8 and int.from_bytes(start[:2]) % 31 == 0
+    return 32 + zlib.MAX_WBITS if is_zlib or start[:2] == b"\x1f\x8b" else -zlib.MAX_WBITS
 
 
 def _error_body(response: httpx.Response) -> bytes:

@@ -1,0 +1,120 @@
+"""The way to a host: directly, or by the proxy that the environment names for it; and whom TLS trusts.
+
+httpx reads the same variables, but takes networks in NO_PROXY for names or refuses them, and stops at a proxy that no
+request of ours would use.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import threading
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from urllib.request import getproxies_environment
+
+import certifi
+import httpx
+
+from collector.errors import SettingsError
+
+_LIMITS = httpx.Limits(max_keepalive_connections=0)
+
+
+class Ways(httpx.BaseTransport):
+    """Each request goes its own way. Safe to share between threads.
+
+    Raises SettingsError where certificates are missing.
+    A proxy that can't be used fails the requests that would use it, with httpx.UnsupportedProtocol, and no others.
+    """
+
+    def __init__(self) -> None:
+        self._tls = tls_context()
+        self._proxies = getproxies_environment()
+        self._direct = httpx.HTTPTransport(verify=self._tls, trust_env=False, limits=_LIMITS)
+        self._by_proxy: dict[str, httpx.HTTPTransport] = {}
+        self._lock = threading.Lock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._way(request.url).handle_request(request)
+
+    def close(self) -> None:
+        for transport in (self._direct, *self._by_proxy.values()):
+            transport.close()
+
+    def _way(self, url: httpx.URL) -> httpx.HTTPTransport:
+        name = url.scheme if self._proxies.get(url.scheme) else "all"
+        proxy = self._proxies.get(name, "").strip()
+        if not proxy or goes_direct(url.host, self._proxies.get("no", "")):
+            return self._direct
+        with self._lock:
+            if proxy not in self._by_proxy:
+                self._by_proxy[proxy] = self._open(proxy, f"{name.upper()}_PROXY")
+            return self._by_proxy[proxy]
+
+    def _open(self, proxy: str, variable: str) -> httpx.HTTPTransport:
+        url = proxy if "://" in proxy else f"http://{proxy}"
+        try:
+            return httpx.HTTPTransport(
+                verify=self._tls,
+                trust_env=False,
+                limits=_LIMITS,
+                proxy=httpx.Proxy(url, ssl_context=self._tls if url.lower().startswith("https:") else None),
+            )
+        except (httpx.InvalidURL, ValueError, ImportError):
+            # What httpx says may be a part of the proxy's password.
+            raise httpx.UnsupportedProtocol(
+                f"{variable} can't be used: write a proxy like http://user:password@proxy.example:3128, with special "
+                "characters as %23 and the like; SOCKS is not supported. Or name the host in NO_PROXY"
+            ) from None
+
+
+def goes_direct(host: str, listed: str) -> bool:
+    """Whether NO_PROXY lists a host: `*`, names with all below them, addresses, networks like fd00::/8."""
+    host = host.strip("[]").rstrip(".").lower()
+    address = None
+    with suppress(ValueError):
+        address = ip_address(host.partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+    for each in re.split(r"[\s,;]+", listed.lower()):
+        entry = each.partition("://")[2] or each
+        if entry == "*":
+            return True
+        bracketed = re.fullmatch(r"\[([^]]*)\](/\d+)?(:\d+)?", entry)
+        entry = bracketed[1] + (bracketed[2] or "") if bracketed else entry
+        try:
+            network = ip_network(entry, strict=False)
+        except ValueError:
+            name = re.sub(r":\d*$", "", entry).removeprefix("*").strip(".")
+            with suppress(ValueError):
+                network = ip_network(name)
+                if address is not None and address in network:
+                    return True
+            if name and (host == name or (address is None and host.endswith(f".{name}"))):
+                return True
+        else:
+            if address is not None and address in network:
+                return True
+    return False
+
+
+def tls_context() -> ssl.SSLContext:
+    """Whom we trust: SSL_CERT_FILE and SSL_CERT_DIR, or what certifi brings. Raises SettingsError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    for folder in folders.split(os.pathsep) if folders else ():
+        if not Path(folder).is_dir():  # OpenSSL would trust nobody, and not say so
+            raise SettingsError(f"SSL_CERT_DIR can't be used: there is no folder {folder}")
+        context.load_verify_locations(capath=folder)
+    if file or not folders:
+        try:
+            context.load_verify_locations(cafile=file or certifi.where())
+        except OSError as error:
+            raise SettingsError(f"SSL_CERT_FILE can't be used: {file}: {error.strerror or error}") from None
+    # An aid for finding faults must not be one.
+    with suppress(OSError):
+        if log := os.environ.get("SSLKEYLOGFILE"):
+            context.keylog_filename = log
+    return context
