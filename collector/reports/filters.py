@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ from collector.store.tables import (
 )
 
 Row = dict[str, Any]
+_ALIKE = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-") | dict.fromkeys(
+    map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"), None
+)
+"""Dashes that look alike, and characters that can't be seen."""
 
 
 def find_region(connection: sa.Connection, text: str, source: str | None = None) -> Sequence[tuple[int, int]]:
@@ -25,28 +30,32 @@ def find_region(connection: sa.Connection, text: str, source: str | None = None)
     if source:
         query = query.join(sources, sources.c.id == regions.c.source_id).where(sources.c.name == source)
     rows = connection.execute(query).all()
-    wanted = text.strip().casefold()
+    wanted = folded(text)
     found = [(r.source_id, r.id) for r in rows if str(r.id) == wanted]
     found = found or [
-        (r.source_id, r.id)
-        for r in rows
-        if wanted in ((r.slug or "").casefold(), (r.display_name or "").casefold())
+        (r.source_id, r.id) for r in rows if wanted in (folded(r.slug or ""), folded(r.display_name or ""))
     ]
     if not found:
         v = region_versions.c
-        former = (
-            sa.select(v.source_id, v.region_id)
-            .distinct()
-            .where(sa.func.lower(v.slug).in_([wanted]) | sa.func.lower(v.display_name).in_([wanted]))
-        )
         ours = {(r.source_id, r.id) for r in rows}
-        found = [(s, i) for s, i in connection.execute(former) if (s, i) in ours]
+        since = connection.execute(sa.select(v.source_id, v.region_id, v.slug, v.display_name).distinct())
+        former = {(s, i) for s, i, *called in since if wanted in [folded(name or "") for name in called]}
+        found = sorted(former & ours)
     if found:
         return found
-    names = {name.casefold(): name for r in rows for name in (r.display_name, r.slug) if name}
+    names = {folded(name): name for r in rows for name in (r.display_name, r.slug) if name}
     close = [names[c] for c in difflib.get_close_matches(wanted, list(names), n=3, cutoff=0.4)]
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     raise UsageError(f"there is no region {text!r}{hint}")
+
+
+def folded(name: str) -> str:
+    """A name as it is compared: in any case, however its letters are composed and its blanks and dashes typed.
+
+    Databases do not agree on that, so that they are not asked.
+    """
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return " ".join(plain.replace("i\u0307", "i").translate(_ALIKE).split())  # İ folds to two characters
 
 
 def places(connection: sa.Connection, source: str | None = None) -> dict[tuple[str, int], Row]:
@@ -64,5 +73,9 @@ def is_region(found: Sequence[tuple[int, int]], source_id: Any, region_id: Any) 
 
 
 def is_word(column: Any, word: str) -> Any:
-    """Whether a column holds this word, in upper or lower case (databases know that of ASCII alone)."""
-    return (column == word) | (sa.func.upper(column) == word.upper())
+    """Whether a column holds this word, in any case. Beyond ASCII that is in one case throughout, or as it is given:
+    what databases know of other letters differs."""
+    cases = {word, word.upper(), word.lower(), word.capitalize()}
+    spellings = {unicodedata.normalize(form, each) for form in ("NFC", "NFD") for each in cases} | cases
+    known = column.in_(sorted(spellings))
+    return known | (sa.func.upper(column) == word.upper()) if word.isascii() else known
