@@ -245,6 +245,15 @@ def _placed(given: dict[str, Any], config: Path | None) -> dict[str, Any]:
     return given | {"api_key_file": path if config is None else config.parent / path}
 
 
+def changes_that_wait(before: Settings, after: Settings) -> list[str]:
+    """Variables of settings that differ, and that a running process does not take over: all but those of sources."""
+    return [
+        PREFIX + variable
+        for variable, name in _ENVIRONMENT.items()
+        if name in Settings.model_fields and getattr(before, name) != getattr(after, name)
+    ]
+
+
 def _override(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a source, those of `upper` first. A key and a key file replace one another: the key of one
     platform must not go to another."""

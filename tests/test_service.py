@@ -399,6 +399,40 @@ def test_at_sighup_sources_come_and_go_and_change(
     assert set(owners(sqlite_url).values()) == {None}
 
 
+def test_at_sighup_settings_that_need_a_restart_are_named(
+    start: Start, sqlite_url: str, simulator: Simulator, tmp_path: Path
+) -> None:
+    config = tmp_path / "collector.toml"
+    source = {"name": "one", "base_url": simulator.base_url, "interval": "1s"}
+    write_settings(config, source)
+    service = start(sqlite_url, config=str(config))
+    service.until("poll")
+    service.reload()
+    assert service.lines("restart_needed") == []
+    write_settings(config, source | {"interval": "2s"})
+    config.write_text(f'http_bind = "off"\n{config.read_text()}')
+    service.reload()
+    (line,) = service.lines("restart_needed")
+    assert line["changed"] == ["COLLECTOR_HTTP_BIND"]
+    assert service.lines("settings_reloaded")[-1]["changed"] == ["one"]
+    assert service.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_at_once_a_service_that_waits_for_its_polls(
+    start: Start, sqlite_url: str, number: signal.Signals
+) -> None:
+    with Server(hang) as server:
+        service = start(sqlite_url, "--grace", "3600", base_url=server.url, interval="1h")
+        until(lambda: server.requests)
+        service.send(number)
+        service.until("stopping")
+        service.send(number)
+        assert service.ends() == 128 + number
+    with looking_into(sqlite_url) as history:
+        assert history.rows("observations") == []
+
+
 def test_broken_settings_at_sighup_are_logged_and_change_nothing(
     start: Start, sqlite_url: str, simulator: Simulator, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """The process: start, signals, stop, and a watchdog that does not depend on the scheduler.
 
-    SIGTERM, SIGINT   no new poll; the ones under way may end within the grace period; exit 0
-    SIGHUP            read the settings again: sources come, go and change
+    SIGTERM, SIGINT   no new poll; the ones under way may end within the grace period; exit 0. Once more: end at once
+    SIGHUP            read the settings again: sources come, go and change; what else changed is named
 
 The watchdog ends the process with status 70 when no poll was attempted for too long, so that a supervisor
 starts it again.
@@ -29,7 +29,7 @@ from collector.service.keeper import Keeper
 from collector.service.notify import notify, wants_watchdog
 from collector.service.runner import Runner
 from collector.service.schedule import Schedule
-from collector.settings import Settings, Source
+from collector.settings import Settings, Source, changes_that_wait
 from collector.store import lease
 
 STUCK_EXIT_CODE = 70
@@ -64,6 +64,8 @@ class Service:
         """Of sources that changed or left while a poll of theirs would not end."""
         self._keeper = Keeper(engine, self._owner, self._runners, self._poll_now)
         self._told: SimpleQueue[None] = SimpleQueue()
+        self._settings = Settings()
+        """As they were at the start."""
         self._stopping = False
         self._reloading = False
 
@@ -71,7 +73,7 @@ class Service:
         """1. take the first leases  2. schedule all sources  3. wait for signals  4. stop."""
         for number, handler in self._handlers().items():
             signal.signal(number, handler)
-        settings = self._load()
+        self._settings = settings = self._load()
         if self._engine.dialect.name == "sqlite":
             self._make_sure_nobody_else_polls(settings.sources)
         self._put(settings.sources)
@@ -90,7 +92,9 @@ class Service:
         return self._stop()
 
     def _handlers(self) -> dict[signal.Signals, Callable[..., None]]:
-        def stop(*_: object) -> None:
+        def stop(number: int, _: object) -> None:
+            if self._stopping:
+                os._exit(128 + number)  # what was committed stays, and leases run out
             self._stopping = True
             self._told.put(None)
 
@@ -131,7 +135,8 @@ class Service:
     def _reload(self) -> None:
         notify("RELOADING=1")
         try:
-            wanted = {source.name: source for source in self._load().sources}
+            settings = self._load()
+            wanted = {source.name: source for source in settings.sources}
         except CollectorError as error:
             log.error("settings_not_reloaded", error=str(error))  # noqa: TRY400 - a person's mistake, no traceback
         else:
@@ -148,6 +153,8 @@ class Service:
                 if name in unfinished:
                     self._left.append(runner)
             self._put(source for source in changed if source.name in leaving)
+            if fixed := changes_that_wait(self._settings, settings):
+                log.warning("restart_needed", changed=fixed, why="these count from the next start only")
             log.info("settings_reloaded", sources=len(self._runners), changed=[s.name for s in changed])
         notify("READY=1", f"STATUS={self._in_words()}")
 
