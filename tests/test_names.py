@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import unicodedata
 
 import pytest
 import sqlalchemy as sa
 
+from collector.cli.common import csv_lines
 from collector.errors import UsageError
 from collector.reports.filters import find_region
 from collector.reports.inventory import RegionFilter, regions_as_of
@@ -71,3 +74,15 @@ def test_words_are_found_in_any_case_on_both_databases(shared_engine: sa.Engine)
     assert listed(zone="emea") == [1, 3]
     assert listed(zone="öst") == listed(zone="ÖST") == listed(zone=unicodedata.normalize("NFD", "Öst")) == [2]
     assert listed(state="åben") == [3]
+
+
+@pytest.mark.parametrize(
+    "name", ["a\rb", "\r", "a\nb", "a\r\nb", 'a"b', "a,b", "", " a ", "=1+1", "a\r", "-1"]
+)
+def test_a_name_with_any_line_end_is_one_field_of_one_record(name: str) -> None:
+    lines = list(csv_lines(["id", "name"], [[1, name], [2, None], [3, "x"]]))
+    assert lines[0] == "id,name\n"
+    assert len(lines) == 4
+    assert ('"' in lines[1]) == any(c in name for c in '\r\n",')
+    rows = list(csv.reader(io.StringIO("".join(lines), newline="")))
+    assert rows == [["id", "name"], ["1", name], ["2", ""], ["3", "x"]]

@@ -7,9 +7,10 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
@@ -229,9 +230,8 @@ def print_rows(
     if format_ == "json":
         click.echo(json.dumps([{k: as_json(row[k]) for k in fields} for row in rows], indent=2))
     elif format_ == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(fields)
-        writer.writerows([_in_csv(row[k]) for k in fields] for row in rows)
+        for line in csv_lines(fields, ([_in_csv(row[k]) for k in fields] for row in rows)):
+            sys.stdout.write(line)
     elif not rows:
         click.echo(empty)
     else:
@@ -246,6 +246,22 @@ def print_rows(
             table.add_row(*(Text(show(row[name])) for name in columns))
         width = None if sys.stdout.isatty() else 200
         Console(width=width, soft_wrap=False).print(table)
+
+
+def csv_lines(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """CSV whose lines end with a newline, and in which a field with any kind of line end is quoted.
+
+    The standard library before 3.11.9 quotes only the line end that it writes itself, so that it writes both.
+    """
+    written: list[str] = []
+
+    class Lines:
+        write = staticmethod(written.append)
+
+    writer = csv.writer(Lines, lineterminator="\r\n")
+    for row in chain([heading], rows):
+        writer.writerow(row)
+        yield f"{written.pop().removesuffix(chr(13) + chr(10))}\n"
 
 
 def _in_csv(value: Any) -> Any:
