@@ -66,6 +66,19 @@ def test_a_gap_is_unknown_from_the_last_question_before_to_the_first_answer_afte
     ]
 
 
+@pytest.mark.parametrize(("late", "cause"), [(0, "change"), (0.001, "unseen")])
+def test_only_more_than_two_and_a_half_intervals_are_a_gap(history: History, late: float, cause: str) -> None:
+    for at, state in ((0, "NEW"), (60, "NEW"), (210 + late, "ACTIVE"), (270, "ACTIVE")):
+        history.poll([region(1, state)], at=at)
+    assert spans(history) == [
+        ("NEW", 0, 59.5),
+        ("UNKNOWN", 59.5, 210 + late, "NEW", "ACTIVE", cause),
+        ("ACTIVE", 210 + late, 269.5),
+    ]
+    gaps = ask(history, "coverage_gaps", "from_at", "until_at IS NOT NULL")
+    assert [gap["from_at"] for gap in gaps] == ([history.time(60)] if late else [])
+
+
 def test_a_state_that_one_poll_showed_is_known_at_no_time_but_named(history: History) -> None:
     for at, state in ((0, "NEW"), (60, "ACTIVE"), (120, "MAINTENANCE"), (500, "ACTIVE"), (900, "NEW")):
         history.poll([region(1, state)], at=at)
