@@ -20,6 +20,7 @@ from tests.builders import answer, body, region
 from tests.conftest import is_setting
 from tests.loopback import Peer, Server, reply
 
+ROOT = Path(__file__).parent.parent
 NAME = "Zürich – 東京"
 
 
@@ -151,3 +152,17 @@ def test_the_service_colours_its_lines_where_that_is_wanted(
         assert process.wait(30) == 0
     os.close(ours)
     assert (b"\x1b[" in said) is is_coloured
+
+
+def test_a_current_folder_that_is_gone_is_named_where_it_is_needed(machine: Machine) -> None:
+    gone = "cd $(mktemp -d); rmdir $PWD; "
+    assert machine.sh(f"{gone} collector poll", PYTHONPATH=str(ROOT)).returncode == 0
+    relative = {"COLLECTOR_DATABASE_URL": "sqlite:///collector.db", "PYTHONPATH": str(ROOT)}
+    done = machine.sh(f"{gone} collector poll", **relative)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done
+    assert b"current folder is gone" in done.stderr
+    assert b"current folder is gone" in machine.sh(f"{gone} collector doctor --offline", **relative).stdout
+
+
+def test_a_machine_without_a_home_polls(machine: Machine) -> None:
+    assert machine.sh("unset HOME; collector poll").returncode == 0

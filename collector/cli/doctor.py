@@ -146,7 +146,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _room(path: Path) -> Finding:
+    from collector.store.engine import is_nowhere
+
     folder = path.parent
+    if is_nowhere(path):
+        return Finding(
+            "bad", f"disk: the current folder is gone, and {path} is relative to it", "write an absolute path"
+        )
     if not folder.is_dir():
         return Finding("bad", f"disk: the folder {folder} does not exist", "create it")
     free = shutil.disk_usage(folder).free

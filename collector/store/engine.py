@@ -269,6 +269,10 @@ def _open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
     if path is not None:
         if read_only and not path.exists():
             raise DatabaseError(f"there is no database {path}; `collector poll` makes one")
+        if is_nowhere(path):
+            raise DatabaseError(
+                f"the current folder is gone, and {path} is relative to it: write an absolute path"
+            )
         if not path.parent.is_dir():
             raise DatabaseError(f"the folder {path.parent} for the database does not exist")
     pool: dict[str, Any] = {} if path is not None else {"poolclass": sa.pool.StaticPool}
@@ -297,6 +301,14 @@ def _open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
     if path is not None:
         _mind_the_file(engine, path)
     return engine
+
+
+def is_nowhere(path: Path) -> bool:
+    """Whether a path is relative to a current folder that was deleted."""
+    try:
+        return not path.is_absolute() and not Path.cwd()
+    except OSError:
+        return True
 
 
 def _mind_the_file(engine: sa.Engine, path: Path) -> None:
