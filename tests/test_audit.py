@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from collector.store import chain
 from collector.store import replay as replaying
 from collector.store import verify as verifying
-from collector.store.engine import reading
+from collector.store.engine import reading, writing
 from collector.store.rebuild import rebuild
 from collector.store.replay import as_stored, compare, keys_of, replay, scratch_database
 from collector.store.tables import DERIVATION_REVISION, DERIVED, metadata, observations, payloads, sources
@@ -673,3 +673,66 @@ def test_memory_does_not_grow_with_the_history(history: History, monkeypatch: py
     peak_of(20)  # what is made once, like compiled statements
     short = peak_of(40)
     assert peak_of(200) < 1.2 * short
+
+
+# One line, whatever is wrong
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "why"),
+    [
+        ("INSERT INTO alembic_version VALUES ('zzz')", 2, "holds 2 revisions"),
+        ("DELETE FROM alembic_version", 2, "holds tables of something else"),
+        ("UPDATE alembic_version SET version_num = 'zzz'", 2, "which a newer version made"),
+    ],
+)
+def test_a_version_that_is_none_is_told_in_one_line(told: History, change: str, code: int, why: str) -> None:
+    with writing(told.engine) as connection:
+        if told.engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("ALTER TABLE alembic_version DROP CONSTRAINT alembic_version_pkc")
+        connection.exec_driver_sql(change)
+    said = collector("audit", "verify", database_url=told.engine.url.render_as_string(hide_password=False))
+    assert (said.code, why in said.err, said.err.count("\n")) == (code, True, 1), said
+
+
+def test_a_folder_for_scratch_files_that_can_not_be_used_is_told_in_one_line(
+    told: History, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    url = told.engine.url.render_as_string(hide_password=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    said = collector("audit", "verify", database_url=url)
+    assert (said.code, "set TMPDIR" in said.err, said.err.count("\n")) == (1, True, 1), said
+
+
+ODD_VALUES: tuple[Any, ...] = ("x", b"\xff\x00", -1, 2**62, 1.5, None, "9999-12-31T23:59:59.999999Z")
+
+
+@pytest.mark.parametrize("table", [*EVIDENCE, "regions", "state_transitions", "unseen", "sources"])
+def test_no_impossible_value_is_an_accident(told: History, forger: sa.Engine, table: str) -> None:
+    """Any type in any column, on SQLite; times beyond what Python knows, on PostgreSQL."""
+    is_sqlite = forger.dialect.name == "sqlite"
+    own = "id" if table == "sources" else "source_id"
+    columns = metadata.tables[table].c
+    raw = as_stored(metadata.tables[table])
+    for column in columns:
+        if column.name in (own, "name", "key_salt") or column.name.startswith("lease"):
+            continue
+        is_time = column.name.endswith("_at") or column.name == "absent_since"
+        odd: tuple[Any, ...] = (
+            "infinity",
+            "-infinity",
+            "9999-12-31 23:59:59+00",
+            "0044-03-15 12:00:00+00 BC",
+        )
+        for value in ODD_VALUES if is_sqlite else odd if is_time else ():
+            if value is None and (column.nullable or column.primary_key):
+                continue
+            with forger.connect() as connection, connection.begin() as transaction:
+                statement = sa.update(raw).where(raw.c[own] == 1).values({column.name: value})
+                try:
+                    connection.execute(statement)
+                except sa.exc.DBAPIError:
+                    continue  # the database itself refuses
+                found = verifying.verify_source(connection, "gcore")
+                transaction.rollback()
+            assert found.verdict in ("altered", "stale"), (column.name, value)

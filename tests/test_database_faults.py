@@ -669,3 +669,69 @@ def test_on_a_read_only_file_system_polling_ends_with_one_line_and_leaves_nothin
     folder.chmod(0o755)
     assert {each.name: each.read_bytes() for each in folder.iterdir()} == files
     assert simulator.requests == 0
+
+
+# The write-ahead log of SQLite
+
+
+def log_is_removed(path: Path) -> None:
+    path.with_name(f"{path.name}-wal").unlink()
+
+
+def both_are_removed(path: Path) -> None:
+    log_is_removed(path)
+    path.with_name(f"{path.name}-shm").unlink()
+
+
+def index_is_removed(path: Path) -> None:
+    path.with_name(f"{path.name}-shm").unlink()
+
+
+def log_is_replaced(path: Path) -> None:
+    """By a copy of itself, as a restored backup would."""
+    log = path.with_name(f"{path.name}-wal")
+    content = log.read_bytes()
+    log.unlink()
+    log.write_bytes(content)
+
+
+def log_is_emptied_and_replaced(path: Path) -> None:
+    log_is_removed(path)
+    path.with_name(f"{path.name}-wal").touch()
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [log_is_removed, both_are_removed, index_is_removed, log_is_replaced, log_is_emptied_and_replaced],
+)
+def test_a_log_that_is_lost_while_polling_is_noticed_and_loses_nothing(
+    sqlite_engine: sa.Engine, happens: Callable[[Path], None]
+) -> None:
+    polled = Polled(sqlite_engine)
+    with capture_logs() as lines:
+        for said in BEFORE:
+            polled.turn(said)
+        happens(file_of(sqlite_engine))
+        for said in AWAY:
+            polled.turn(said)
+        happens(file_of(sqlite_engine))
+        for said in AFTER:
+            polled.turn(said)
+    away = events(lines, "not_written")
+    assert len(away) == 2
+    assert all("was removed or replaced while in use" in line["error"] for line in away)
+    assert len(events(lines, "recovered")) == 2
+    is_as_if_nothing_had_been(sqlite_engine)
+
+
+def test_what_was_observed_is_in_the_file_itself_at_once(sqlite_engine: sa.Engine, tmp_path: Path) -> None:
+    """Whoever takes the file without its log takes every observation."""
+    polled = Polled(sqlite_engine)
+    for said in (*BEFORE, *AWAY):
+        polled.turn(said)
+        alone = tmp_path / "alone.db"
+        shutil.copy(file_of(sqlite_engine), alone)
+        with closing(sqlite3.connect(alone)) as connection:
+            ((there,),) = connection.execute("SELECT COUNT(*) FROM observations").fetchall()
+            ((newest,),) = connection.execute("SELECT MAX(newest_seq) FROM sources").fetchall()
+        assert there == newest == len(History(sqlite_engine).rows("observations"))

@@ -99,7 +99,7 @@ def verify(context: click.Context, heads: tuple[str, ...], source: str | None, f
     with reading(engine) as connection:
         names = source_names(connection, source)
         has_views = views.are_current(connection)
-    damage = verify_database(engine)
+    damage = verify_database(engine, views.NAMES)
     found: list[Verification] = []
     for name in names:
         with progress_bar(name) as progress:

@@ -11,7 +11,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -312,8 +312,12 @@ def is_nowhere(path: Path) -> bool:
 
 
 def _mind_the_file(engine: sa.Engine, path: Path) -> None:
-    """A connection is as good as the file behind it: SQLite goes on writing into one that was deleted, and what it
-    opened read-only, or read damaged, stays so after the file was mended."""
+    """A connection is as good as the files behind it: SQLite goes on writing into those that were deleted or replaced,
+    and what it opened read-only, or read damaged, stays so after the file was mended.
+
+    A connection whose files are gone is closed, and all others with it, before a new one is opened: within a process
+    they share what they know of the write-ahead log. Closing the last one still saves what only the lost log held.
+    """
     was_there = False
 
     @event.listens_for(engine, "do_connect")
@@ -330,16 +334,46 @@ def _mind_the_file(engine: sa.Engine, path: Path) -> None:
         record.info["file"] = _identity(path)
         was_there = was_there or record.info["file"] is not None
 
+    @event.listens_for(engine, "checkin")
+    def checkin(raw: Any, record: Any) -> None:
+        if raw is not None and "log" not in record.info:
+            record.info["log"] = _log_of(path)  # after its first transaction it has opened them
+
     @event.listens_for(engine, "checkout")
     def checkout(_raw: Any, record: Any, _proxy: Any) -> None:
-        if "file" not in record.info or record.info["file"] != _identity(path):
-            raise sa.exc.DisconnectionError  # opens the file again
+        is_same = record.info.get("file") == _identity(path)
+        if is_same and "file" in record.info and record.info.get("log", _log_of(path)) == _log_of(path):
+            return
+        engine.pool.dispose()  # all that lie idle; this one is closed by what follows
+        if is_same and "file" in record.info:
+            record.invalidate()
+            raise DatabaseError(
+                f"the write-ahead log of the database {path} (its -wal or -shm file) was removed or replaced "
+                "while in use; the files are opened again. Leave them alone while a collector runs, and run "
+                "`collector audit verify`"
+            )
+        raise sa.exc.DisconnectionError  # opens the file again
 
     @event.listens_for(engine, "handle_error")
     def handle_error(context: sa.engine.ExceptionContext) -> None:
         code = getattr(context.original_exception, "sqlite_errorcode", 0)
         if code & 0xFF in _OF_THE_FILE and context.connection is not None:
             context.connection.info.pop("file", None)  # not used again after its transaction
+
+
+def _log_of(path: Path) -> tuple[tuple[int, int] | None, ...]:
+    """Which write-ahead log, and which index of it, stand there now."""
+    return tuple(_identity(path.with_name(f"{path.name}-{end}")) for end in ("wal", "shm"))
+
+
+def checkpoint(engine: sa.Engine) -> None:
+    """Bring all that was committed from SQLite's write-ahead log into the database file, as far as nobody reads what
+    was before; on PostgreSQL there is nothing to do. Who removes the log then takes little with it."""
+    if sqlite_path(engine) is None:
+        return
+    with suppress(DatabaseError), _friendly(engine), engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        raw.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
 
 
 _OF_THE_FILE = frozenset(

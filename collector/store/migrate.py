@@ -48,7 +48,13 @@ def is_known(revision: str) -> bool:
 def current_revision(engine: sa.Engine) -> str | None:
     """The revision of the database, None for an empty one."""
     with reading(engine) as connection:
-        revision = MigrationContext.configure(connection).get_current_revision()
+        revisions = MigrationContext.configure(connection).get_current_heads()
+        if len(revisions) > 1:
+            raise SchemaError(
+                f"the table alembic_version holds {len(revisions)} revisions ({', '.join(map(str, revisions))}) and "
+                "must hold one: somebody wrote there; delete the wrong rows"
+            )
+        revision = str(revisions[0]) if revisions else None
         foreign = set() if revision else set(sa.inspect(connection).get_table_names()) - {"alembic_version"}
         foreign -= tables_of_extensions(connection) if foreign else set()
         if foreign:

@@ -8,6 +8,8 @@ Memory does not grow with the history.
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from collector.errors import SchemaError, UsageError
+from collector.errors import DatabaseError, SchemaError, UsageError
 from collector.gcore.payload import listing_of
 from collector.store import evidence
 from collector.store.derive import derive, without_finals
@@ -134,22 +136,43 @@ def _schema() -> tuple[str, ...]:
 
 @contextmanager
 def scratch_database() -> Iterator[sa.Connection]:
-    """An empty database of our schema, on disk, gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="collector-") as folder:
-        engine = open_engine(f"sqlite:///{Path(folder) / 'scratch.db'}")
+    """An empty database of our schema, on disk, gone at the end.
 
-        @sa.event.listens_for(engine, "connect")
-        def connect(raw: Any, _: Any) -> None:
-            for pragma in ("foreign_keys = OFF", "synchronous = OFF"):
-                raw.execute(f"PRAGMA {pragma}").close()
+    Raises DatabaseError where there is no folder for it, or no room.
+    """
+    try:
+        folder = tempfile.mkdtemp(prefix="collector-")
+    except OSError as error:
+        raise DatabaseError(
+            f"there is no folder for a scratch database: {error.strerror}; set TMPDIR to one with room for a copy of "
+            "the history"
+        ) from None
+    engine = open_engine(f"sqlite:///{Path(folder) / 'scratch.db'}")
 
-        try:
-            with engine.connect().execution_options(writes=True) as connection, connection.begin():
-                for statement in _schema():
-                    connection.exec_driver_sql(statement)
-                yield connection
-        finally:
-            engine.dispose()
+    @sa.event.listens_for(engine, "connect")
+    def connect(raw: Any, _: Any) -> None:
+        for pragma in ("foreign_keys = OFF", "synchronous = OFF"):
+            raw.execute(f"PRAGMA {pragma}").close()
+
+    @sa.event.listens_for(engine, "handle_error")
+    def handle_error(context: sa.engine.ExceptionContext) -> None:
+        # Not of the database that is checked: its name would mislead.
+        if isinstance(context.original_exception, sqlite3.OperationalError):
+            raise DatabaseError(
+                f"the scratch database in {folder} can't be used: {context.original_exception}; set TMPDIR to a "
+                "folder with room for a copy of the history"
+            ) from None
+
+    try:
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            metadata.create_all(connection)
+            for tables in (STORED, SURPLUS, LACKING):
+                for table in tables.values():
+                    table.create(connection)
+            yield connection
+    finally:
+        engine.dispose()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def replay(

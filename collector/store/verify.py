@@ -26,6 +26,7 @@ from collector.gcore.jsontext import CANONICAL_VERSION
 from collector.gcore.payload import stored_document
 from collector.store import chain
 from collector.store.bounds import broken_bounds
+from collector.store.catalog import catalog_errors
 from collector.store.engine import (
     UtcTime,
     integrity_errors,
@@ -211,13 +212,14 @@ def _in_one_line(error: object) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def verify_database(engine: sa.Engine) -> list[Break]:
-    """What is wrong with the database as a whole: damage, and rows of sources that do not exist."""
+def verify_database(engine: sa.Engine, views: Collection[str] = ()) -> list[Break]:
+    """What is wrong with the database as a whole: damage, a schema that the migrations do not make, and rows of
+    sources that do not exist. `views`: ours, on which nothing may hang either."""
     found = _Findings(())
     with reading(engine) as connection:
         for text in integrity_errors(connection, metadata, thorough=True):
             found.add("(database)", {}, text)
-        for text in shape_errors(connection, metadata):
+        for text in (*shape_errors(connection, metadata), *catalog_errors(connection, views)):
             found.add("(database)", {}, text)
         there = set(sa.inspect(connection).get_table_names())
         for name in ("id", "name"):

@@ -27,7 +27,7 @@ from collector.inventory.judgement import APPLIED, GUARD, Guard, Judgement, Outc
 from collector.inventory.transitions import Look, Transition
 from collector.store import evidence
 from collector.store.derive import Derived, at_insert, derive, known_of
-from collector.store.engine import LEASE_SECONDS, writing
+from collector.store.engine import LEASE_SECONDS, checkpoint, writing
 from collector.store.evidence import Failed, NewRow, Observer, OpenRow, Times
 from collector.store.findings import new_drift
 from collector.store.lease import Lease, fence
@@ -228,6 +228,8 @@ class Writer:
             else:
                 yield connection, memory.row, memory.listing
         self._memory, self._doubt = self._after, None
+        if self._after is not None and self._after.row.polls == 1:
+            checkpoint(self.engine)  # an unchanged poll can be made good from memory, an observation can't
 
     @contextmanager
     def _noticing_loss(self, poll: Poll) -> Iterator[None]:

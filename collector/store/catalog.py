@@ -1,0 +1,93 @@
+"""Is the schema what the migrations make? Everything else that hangs on our tables is reported, whatever it is.
+
+SQLite: the migrations run once more, in memory, and `sqlite_schema` is compared.
+PostgreSQL: `catalog.sql` says what there is, and `catalog.json` what it says right after the migrations. A snapshot,
+since who may only read, or asks a standby, can make no schema to compare with.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from importlib import resources
+
+import sqlalchemy as sa
+
+from collector.store import migrate
+from collector.store.engine import open_engine, reading
+from collector.store.tables import metadata
+
+Catalog = dict[str, str]
+"""Object → how it is."""
+TABLES = (*sorted(metadata.tables), "alembic_version")
+_PACKAGE = resources.files(__package__)
+
+
+def catalog_errors(connection: sa.Connection, views: Collection[str] = ()) -> list[str]:
+    """What is missing, different, or should not be there. `views`: ours."""
+    if connection.dialect.name == "sqlite":
+        engine = open_engine("sqlite://")
+        try:
+            migrate.upgrade(engine)
+            with reading(engine) as fresh:
+                expected = _sqlite(fresh, views)
+        finally:
+            engine.dispose()
+        found = _sqlite(connection, views)
+    else:
+        expected, found = snapshot(), postgresql(connection, views)
+    errors = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
+    errors += [
+        f"{name} is not ours: {_short(found[name])}" for name in sorted(found.keys() - expected.keys())
+    ]
+    errors += [
+        f"{name} is {_short(found[name])}, not {_short(how)}"
+        for name, how in sorted(expected.items())
+        if name in found and found[name] != how
+    ]
+    return errors
+
+
+def snapshot() -> Catalog:
+    """What the catalog of PostgreSQL holds right after the migrations."""
+    found: Catalog = json.loads(_PACKAGE.joinpath("catalog.json").read_text(encoding="utf-8"))
+    return found
+
+
+def postgresql(connection: sa.Connection, views: Collection[str] = ()) -> Catalog:
+    """What the catalog holds of our tables and views in the current schema."""
+    query = _PACKAGE.joinpath("catalog.sql").read_text(encoding="utf-8")
+    # Written with quotes or without, an expression is the same.
+    connection.exec_driver_sql("SET LOCAL quote_all_identifiers = off")
+    bound = {"tables": list(TABLES), "relations": [*TABLES, *views]}
+    text = sa.text(re.sub(r"::(?=\w)", "\\\\:\\\\:", query))
+    types = [sa.bindparam(name, type_=sa.ARRAY(sa.Text)) for name in bound]
+    return {
+        str(row[0]): _without_schema(str(row[1]))
+        for row in connection.execute(text.bindparams(*types), bound)
+    }
+
+
+def _without_schema(detail: str) -> str:
+    """A default names its sequence with the schema where another of that name is found first."""
+    return re.sub(r"nextval\('[^']*?(\w+)'::regclass\)", r"nextval(\1)", detail)
+
+
+def _sqlite(connection: sa.Connection, views: Collection[str]) -> Catalog:
+    names = {name.lower() for name in (*TABLES, *views)}
+    rows = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master")
+    return {
+        f"{kind} {name}": _plain(text or "made by SQLite")
+        for kind, name, table, text in rows
+        if str(table).lower() in names and kind != "view"
+    }
+
+
+def _plain(text: str) -> str:
+    """A statement whatever its blanks and the quotes around its names."""
+    return " ".join(re.sub(r'["`\[\]]', "", re.sub(r"([(),])", r" \1 ", text)).split())
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else text[:199] + "…"

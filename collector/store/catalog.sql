@@ -1,0 +1,104 @@
+-- What PostgreSQL's catalog holds of our tables and of whatever hangs on them: one row an object, what it is, and how.
+-- `tables` are ours, `relations` these and our views. Names of schemas do not appear, since every database chooses its own;
+-- nor does what only changes speed or looks: comments, owners, grants, storage, statistics, fill factors.
+WITH ours AS (
+    SELECT c.oid, c.relname, c.relkind, c.relname = ANY(:tables) AS is_table, c.relpersistence, c.relrowsecurity,
+        c.relforcerowsecurity, c.relispartition, c.reloftype, c.relam, c.reloptions
+    FROM pg_class c
+    WHERE c.relnamespace = CURRENT_SCHEMA()::regnamespace AND c.relname = ANY(:relations)
+),
+extensions AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
+SELECT 'table ' || o.relname AS object,
+    concat_ws(' ', 'kind', o.relkind, 'persistence', o.relpersistence, CASE WHEN o.relrowsecurity THEN 'row security' END,
+        CASE WHEN o.relforcerowsecurity THEN 'forced' END, CASE WHEN o.relispartition THEN 'partition' END,
+        CASE WHEN o.reloftype <> 0 THEN 'typed' END, m.amname) AS detail
+FROM ours o LEFT JOIN pg_am m ON m.oid = o.relam WHERE o.is_table
+UNION ALL
+SELECT 'view ' || o.relname, concat_ws(' ', 'options', array_to_string(o.reloptions, ',')) FROM ours o
+WHERE NOT o.is_table AND (o.relkind <> 'v' OR o.reloptions IS NOT NULL)
+UNION ALL
+SELECT 'column ' || o.relname || '.' || a.attname,
+    concat_ws(' ', format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'not null' END,
+        CASE WHEN d.adbin IS NOT NULL THEN 'default ' || pg_get_expr(d.adbin, d.adrelid) END,
+        CASE WHEN a.attidentity <> '' THEN concat('identity ', a.attidentity) END,
+        CASE WHEN a.attgenerated <> '' THEN concat('generated ', a.attgenerated) END,
+        CASE WHEN a.attcollation NOT IN (0, t.typcollation) THEN 'another collation' END,
+        CASE WHEN NOT a.attislocal OR a.attinhcount > 0 THEN 'inherited' END)
+FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = o.oid AND d.adnum = a.attnum
+WHERE o.is_table
+UNION ALL
+SELECT 'constraint ' || o.relname || '.' || n.conname,
+    concat_ws(' ', n.contype,
+        (SELECT string_agg(a.attname, ',' ORDER BY k.i) FROM unnest(n.conkey) WITH ORDINALITY AS k (num, i)
+         JOIN pg_attribute a ON a.attrelid = n.conrelid AND a.attnum = k.num),
+        pg_get_expr(n.conbin, n.conrelid),
+        CASE WHEN n.contype = 'f' THEN concat_ws(' ', 'to', f.relname,
+            CASE WHEN f.relnamespace <> CURRENT_SCHEMA()::regnamespace THEN 'of another schema' END,
+            (SELECT string_agg(a.attname, ',' ORDER BY k.i) FROM unnest(n.confkey) WITH ORDINALITY AS k (num, i)
+             JOIN pg_attribute a ON a.attrelid = n.confrelid AND a.attnum = k.num),
+            n.confupdtype, n.confdeltype, n.confmatchtype) END,
+        CASE WHEN n.condeferrable THEN 'deferrable' END, CASE WHEN NOT n.convalidated THEN 'not validated' END,
+        CASE WHEN to_jsonb(n) ->> 'conenforced' = 'false' THEN 'not enforced' END,
+        CASE WHEN n.coninhcount > 0 THEN 'inherited' END)
+FROM ours o JOIN pg_constraint n ON n.conrelid = o.oid LEFT JOIN pg_class f ON f.oid = n.confrelid
+WHERE n.contype NOT IN ('n', 't')  -- that columns are not null stands with them, triggers with theirs
+UNION ALL
+SELECT 'index ' || o.relname || '.' || c.relname,
+    concat_ws(' ', m.amname, CASE WHEN i.indisunique THEN 'unique' END, CASE WHEN i.indisprimary THEN 'primary' END,
+        CASE WHEN NOT (i.indisvalid AND i.indisready AND i.indislive) THEN 'invalid' END,
+        CASE WHEN NOT i.indimmediate THEN 'deferred' END,
+        CASE WHEN to_jsonb(i) ->> 'indnullsnotdistinct' = 'true' THEN 'nulls not distinct' END,
+        (SELECT string_agg(concat_ws(' ', pg_get_indexdef(i.indexrelid, k, FALSE), p.opcname, x.collname, i.indoption[k - 1]), ', '
+            ORDER BY k)
+         FROM generate_series(1, i.indnatts) AS k LEFT JOIN pg_opclass p ON p.oid = i.indclass[k - 1]
+         LEFT JOIN pg_collation x ON x.oid = i.indcollation[k - 1]),
+        CASE WHEN i.indpred IS NOT NULL THEN 'where ' || pg_get_expr(i.indpred, i.indrelid) END)
+FROM ours o JOIN pg_index i ON i.indrelid = o.oid JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+UNION ALL
+SELECT 'trigger ' || o.relname || '.' || CASE WHEN g.tgisinternal THEN n.conname || ' ' || p.proname ELSE g.tgname END,
+    concat_ws(' ', g.tgenabled, g.tgtype, CASE WHEN NOT g.tgisinternal THEN p.proname END)
+FROM ours o JOIN pg_trigger g ON g.tgrelid = o.oid JOIN pg_proc p ON p.oid = g.tgfoid
+LEFT JOIN pg_constraint n ON n.oid = g.tgconstraint
+WHERE NOT g.tgisinternal OR n.conrelid IN (SELECT oid FROM ours)  -- others' tables may refer to ours
+UNION ALL
+SELECT 'rule ' || o.relname || '.' || r.rulename, concat_ws(' ', r.ev_type, r.ev_enabled)
+FROM ours o JOIN pg_rewrite r ON r.ev_class = o.oid
+WHERE o.is_table OR r.rulename <> '_RETURN' OR r.ev_enabled <> 'O'
+UNION ALL
+SELECT 'policy ' || o.relname || '.' || y.polname, y.polcmd::text FROM ours o JOIN pg_policy y ON y.polrelid = o.oid
+UNION ALL
+SELECT 'child of ' || o.relname || ': ' || h.inhrelid::regclass::text, 'inherits'
+FROM ours o JOIN pg_inherits h ON h.inhparent = o.oid
+UNION ALL
+SELECT 'parent of ' || o.relname || ': ' || h.inhparent::regclass::text, 'inherited'
+FROM ours o JOIN pg_inherits h ON h.inhrelid = o.oid
+UNION ALL
+SELECT 'sequence ' || c.relname,
+    concat_ws(' ', format_type(q.seqtypid, NULL), q.seqstart, q.seqincrement, q.seqmin, q.seqmax, q.seqcycle)
+FROM pg_class c JOIN pg_sequence q ON q.seqrelid = c.oid
+JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')
+JOIN ours o ON o.oid = d.refobjid WHERE d.refclassid = 'pg_class'::regclass
+UNION ALL
+SELECT 'event trigger ' || e.evtname, concat_ws(' ', e.evtevent, e.evtenabled) FROM pg_event_trigger e
+WHERE e.evtenabled <> 'D' AND ('pg_event_trigger'::regclass, e.oid) NOT IN (SELECT classid, objid FROM extensions)
+UNION ALL
+SELECT 'operator ' || p.oid::regoperator::text, 'in our schema' FROM pg_operator p
+WHERE p.oprnamespace = CURRENT_SCHEMA()::regnamespace
+    AND ('pg_operator'::regclass, p.oid) NOT IN (SELECT classid, objid FROM extensions)
+UNION ALL
+SELECT 'table ' || o.relname || ' is hidden by another of its name', 'in ' || c.relnamespace::regnamespace::text
+FROM ours o JOIN pg_class c ON c.oid = to_regclass(quote_ident(o.relname)) WHERE c.oid <> o.oid
+UNION ALL
+-- What every session of this database, or one of a role, begins with: settings that let a query see other rows, or read
+-- the same words in another sense. Formats, planning, limits and logging change neither.
+SELECT concat_ws(' ', 'setting', s.name, CASE WHEN r.setrole = 0 THEN 'of the database' ELSE 'of role ' || pg_get_userbyid(r.setrole) END),
+    v.value
+FROM pg_db_role_setting r
+CROSS JOIN LATERAL (SELECT split_part(x, '=', 1) AS name, substr(x, strpos(x, '=') + 1) AS value FROM unnest(r.setconfig) x) v
+JOIN pg_settings s ON lower(s.name) = lower(v.name)
+WHERE r.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+    AND v.value IS DISTINCT FROM s.boot_val
+    AND (s.category = 'Developer Options' OR s.category LIKE 'Version and Platform Compatibility%'
+        OR s.name IN ('row_security', 'session_replication_role', 'role'))
+    AND s.name <> 'quote_all_identifiers'
