@@ -707,7 +707,7 @@ def test_a_folder_for_scratch_files_that_can_not_be_used_is_told_in_one_line(
 ODD_VALUES: tuple[Any, ...] = ("x", b"\xff\x00", -1, 2**62, 1.5, None, "9999-12-31T23:59:59.999999Z")
 
 
-@pytest.mark.parametrize("table", [*EVIDENCE, "regions", "state_transitions", "unseen", "sources"])
+@pytest.mark.parametrize("table", EVIDENCE)
 def test_no_impossible_value_is_an_accident(told: History, forger: sa.Engine, table: str) -> None:
     """Any type in any column, on SQLite; times beyond what Python knows, on PostgreSQL."""
     is_sqlite = forger.dialect.name == "sqlite"
