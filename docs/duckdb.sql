@@ -197,7 +197,7 @@ SELECT
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM keystone_changes');
 
--- One row: a time without any successful poll of a source, longer than 2.5 expected intervals.
+-- One row: a time without any successful poll of a source, longer than 2.5 expected intervals; where the polls at its
 CREATE OR REPLACE VIEW coverage_gaps AS
 SELECT
     source::VARCHAR AS source,

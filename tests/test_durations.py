@@ -395,6 +395,42 @@ def test_who_comes_back_to_the_first_state_on_the_way_has_not_begun_anew(history
     assert len([r for r in journeys(history, "NEW", "new") if not r["open"]]) == 2
 
 
+def test_there_is_no_upper_bound_where_the_journey_may_have_begun_unseen(history: History) -> None:
+    def see(at: float, one: str, two: str) -> None:
+        history.poll([region(1, one), region(2, two)], at=at)
+
+    see(0, "ACTIVE", "ACTIVE")
+    see(60, "ACTIVE", "MAINTENANCE")
+    see(600, "MAINTENANCE", "ACTIVE")  # a gap: 1 may have been NEW in it
+    see(660, "NEW", "MAINTENANCE")
+    see(720, "ACTIVE", "NEW")
+    see(780, "MAINTENANCE", "ACTIVE")
+    see(840, "NEW", "ACTIVE")
+    see(900, "ACTIVE", "ACTIVE")
+    assert [(r["region_id"], r["seconds_at_most"]) for r in journeys(history)] == [
+        (1, None),
+        (2, 120.5),
+        (1, 120.5),
+    ]
+
+
+def test_who_was_deleted_long_ago_can_be_left_out(history: History) -> None:
+    for at in (0, 60):
+        history.poll([region(1), region(2)], at=at, took=0)
+    for at in (120, 180, 240):
+        history.poll([region(2)], at=at, took=0)
+    until = history.time(240)
+
+    def seconds(**asked: Any) -> list[float]:
+        return [
+            r["seconds"] for r in measured(history, until=until, **asked) if r["of"] in ("region", "source")
+        ]
+
+    assert seconds() == [240, 240, 480]
+    assert seconds(without_absent=True) == [120, 240, 360]
+    assert seconds(without_absent=True, since=history.time(150)) == [90, 90]
+
+
 def test_quantiles_are_values_that_occur() -> None:
     rows = [
         {"open": False, "seconds_at_least": float(n), "seconds_at_most": None if n == 10 else n + 0.5}

@@ -47,6 +47,11 @@ TO = click.option("--to", "until", type=Time(), metavar="TIME", help="Up to this
     show_default=True,
     help="Time zone whose days, weeks and months are meant.",
 )
+@click.option(
+    "--without-absent",
+    is_flag=True,
+    help="Leave out who is absent now, from its last disappearance on.",
+)
 @source_option
 @format_option
 @click.pass_context
@@ -58,12 +63,14 @@ def availability(
     until: datetime | None,
     by: str | None,
     zone: str,
+    without_absent: bool,
     source: str | None,
     format_: str,
 ) -> None:
     """For which share of a time each region was in a state: at least, and at most.
 
-    What could not be seen is unknown: it counts for the upper bound only. A region counts from its first sight on.
+    What could not be seen is unknown: it counts for the upper bound only. A region counts from its first sight on,
+    also when it is gone for good, but for --without-absent.
 
     \b
     Example:
@@ -76,7 +83,10 @@ def availability(
     from collector.reports.spans import ASSUMPTION
 
     if state.upper() == "UNKNOWN":
-        raise UsageError("UNKNOWN is not a state; every row tells for how long the state is unknown")
+        raise UsageError(
+            "UNKNOWN is not a state; every row tells for how long the state is unknown. "
+            "A state of the cloud that is called so is asked for in quotation marks: --state '\"UNKNOWN\"'"
+        )
     place = time_zone(zone)
     check_order(since, until)
     echo_times(since, until)
@@ -91,6 +101,7 @@ def availability(
             until=until,
             by=cast("Unit | None", by),
             zone=place,
+            without_absent=without_absent,
         )
     click.echo(f"assumed: {ASSUMPTION}", err=True)
     if format_ == "table":

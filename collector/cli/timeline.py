@@ -49,6 +49,11 @@ PIPE_WIDTH = 100
     metavar="FILE.svg",
     help="Draw it as SVG into this file, an SVG that is there already is replaced; - is stdout.",
 )
+@click.option(
+    "--without-absent",
+    is_flag=True,
+    help="Leave out who is absent now, from its last disappearance on.",
+)
 @source_option
 @format_option
 @click.pass_context
@@ -59,6 +64,7 @@ def timeline(
     until: datetime | None,
     entity: str,
     path: Path | None,
+    without_absent: bool,
     source: str | None,
     format_: str,
 ) -> None:
@@ -80,7 +86,7 @@ def timeline(
     check_order(since, until or now)
     if path:
         _check_file(path)
-    wanted = SpanFilter(entity, regions, source, since, until)
+    wanted = SpanFilter(entity, regions, source, since, until, without_absent)
     with open_for_questions(context, source) as connection:
         if format_ != "table":
             print_rows(list(spans(connection, wanted)), format_, SPAN_FIELDS, {}, "")

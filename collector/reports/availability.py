@@ -1,7 +1,8 @@
 """For which share of a time regions were in a state: at least, and at most.
 
 Known time counts for its state alone. While only the moment of a change is unknown, a region may have been in the
-state before or the state after; while no answer showed it, in any. Both is unknown time and counts for the upper bound
+state before or the state after; while no answer showed it, where the windows of two changes overlap, and while only
+another key looked, in any. Both is unknown time and counts for the upper bound
 only. So the lower bounds of all states and the unknown time make up the whole, and the truth lies between the bounds,
 as long as no state came and went between two polls (`spans.ASSUMPTION`).
 """
@@ -83,12 +84,14 @@ def availability(
     until: datetime | None = None,
     by: Unit | None = None,
     zone: tzinfo,
+    without_absent: bool = False,
 ) -> list[Row]:
     """Rows of each region, then totals by zone, by country and of each source, by period within each; of one region
     alone there are no totals.
 
     A region counts from its first sight on. `state`: in any case; ABSENT is one. Totals weigh each region by the time
-    for which it is on record, and count it where it is now (or was last). Raises UsageError where there is no such
+    for which it is on record, and count it where it is now (or was last). `without_absent`: a region that is absent now
+    counts up to its last disappearance only. Raises UsageError where there is no such
     region.
     """
     until = until or now
@@ -98,7 +101,7 @@ def availability(
     periods = Periods(since or min(looks.values()), until, by, zone)
     known = places(connection, source)
     measured: dict[tuple[Any, ...], dict[int, Measured]] = defaultdict(lambda: defaultdict(Measured))
-    wanted = SpanFilter(regions=(region,) if region else (), source=source, since=since, until=until)
+    wanted = SpanFilter("region", (region,) if region else (), source, since, until, without_absent)
     for row in spans(connection, wanted):
         span = Span(*(row[name] for name in Span._fields))
         place = known[row["source"], row["region_id"]]

@@ -4,8 +4,10 @@ A journey begins when an entity turns into the first state and ends when it firs
 given up where the entity disappears before, but not where only another key looked, which need not see it. Each of
 the two moments is known to lie in a window, so the duration lies between the distance of the windows' inner edges
 and that of their outer edges. But while nobody looked, in a gap or while it was not shown, the journey may have ended
-and another one begun: so the lower bound ends with the first such time. Order statistics keep that: sort all lower
-bounds and all upper bounds, and every quantile of the true durations lies between the two quantiles.
+and another one begun: so the lower bound ends with the first such time. And it may have begun in such a time already,
+where the entity was then seen in a third state: so there is no upper bound unless it is known that no journey was under
+way just before the one that was seen to begin: it was in the second state, or absent. Order statistics keep the bounds:
+sort all lower ones and all upper ones, and every quantile of the true durations lies between the two quantiles.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ LEAD_TIME_FIELDS = (
 )
 SUMMARY_FIELDS = ("quantile", "journeys", "seconds_at_least", "seconds_at_most")
 Blind = tuple[datetime, datetime]
+_OTHER_EYES = ("observer_change", "other_copy")
 QUANTILES = (("shortest", 0.0), ("median", 0.5), ("90 %", 0.9), ("longest", 1.0))
 
 
@@ -82,7 +85,11 @@ def lead_times(
             key = (each["source"], each["entity_id"])
             end = confirmed.get(key, each["began_at"]) if each["open"] else each["ended_not_before"]
             gaps = blind.get((each["source"], None), ())
-            each |= _as_seen(each["began_at"], end, [*gaps, *blind.get(key, ()), *each.pop("hidden")])
+            unseen_times = [*gaps, *blind.get(key, ())]
+            on_the_way = each.pop("on_the_way")
+            if on_the_way and any(on_the_way[0] <= since_ < on_the_way[1] for since_, _ in unseen_times):
+                each["seconds_at_most"] = None
+            each |= _as_seen(each["began_at"], end, [*unseen_times, *each.pop("hidden")])
     return sorted(found, key=lambda row: (row["began_at"], row["source"], row["entity_id"]))
 
 
@@ -94,24 +101,35 @@ def _by_entity(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _journeys(rows: Sequence[Row], from_state: str, to_state: str) -> Iterator[Row]:
     """The journeys of one entity. `rows`: its transitions in their order."""
     began: Row | None = None
+    before: list[Row] = []
+    """Transitions before the beginning, since it was last known to be on no journey."""
     hidden_since: datetime | None = None
     hidden: list[Blind] = []
     """When another key looked, since the beginning."""
+    since_off: list[Row] = []
     for row in rows:
         if hidden_since and row["to_state"] is not None:
             hidden.append((hidden_since, row["observed_at"]))
+        is_off = _is(row["to_state"], to_state) or (
+            row["to_state"] is None and row["basis"] != "observer_change"
+        )
         if began and _is(row["to_state"], to_state):
-            yield _journey(began, row, hidden_since or row["not_before"], hidden)
+            yield _journey(began, row, hidden_since or row["not_before"], hidden, before)
             began = None
-        elif row["to_state"] is None and row["basis"] != "observer_change":
+        elif is_off:
             began = None
         # Who enters the first state again while on the way has not begun anew.
         if began is None:
             hidden = []
             began = row if _is(row["to_state"], from_state) else None
+            before = list(since_off) if began and not is_off else []
+        if is_off:
+            since_off.clear()
+        else:
+            since_off.append(row)
         hidden_since = row["not_before"] if row["to_state"] is None else None
     if began:
-        yield _journey(began, None, None, hidden)
+        yield _journey(began, None, None, hidden, before)
 
 
 def _is(word: str | None, wanted: str) -> bool:
@@ -119,12 +137,22 @@ def _is(word: str | None, wanted: str) -> bool:
 
 
 def _journey(
-    began: Row, ended: Row | None, ended_not_before: datetime | None, hidden: Sequence[Blind]
+    began: Row,
+    ended: Row | None,
+    ended_not_before: datetime | None,
+    hidden: Sequence[Blind],
+    before: list[Row],
 ) -> Row:
-    at_most = None
+    at_most, on_the_way = None, None
     # Another key or another region's copy need not have seen the beginning.
-    if ended and began["not_before"] is not None and began["basis"] not in ("observer_change", "other_copy"):
+    if ended and not any(
+        row["not_before"] is None or row["basis"] in _OTHER_EYES for row in (began, *before)
+    ):
         at_most = (ended["observed_at"] - began["not_before"]).total_seconds()
+    if before:
+        on_the_way = (before[0]["not_before"], began["not_before"])
+        if before[0]["from_state"] is None and before[0]["basis"] != "direct":
+            at_most = None  # answers that can't prove an absence may lie between
     names = ("source", "region_id", "slug", "display_name", "entity", "entity_id")
     return {name: began[name] for name in names} | {
         "from_state": began["to_state"],
@@ -139,6 +167,7 @@ def _journey(
         "from_seq": began["seq"],
         "to_seq": ended and ended["seq"],
         "hidden": hidden,
+        "on_the_way": on_the_way if at_most is not None else None,
     }
 
 

@@ -17,6 +17,7 @@ ASSUMPTION = "a state that came and went between two polls, with no gap between 
 """What all that is said of known time rests on."""
 
 UNKNOWN, ABSENT = "UNKNOWN", "ABSENT"
+"""What views say instead of a state. A state of the cloud that is called so stands in quotation marks."""
 
 SPAN_FIELDS = (
     "source",
@@ -67,10 +68,12 @@ class SpanFilter:
     source: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    without_absent: bool = False
+    """Leave out who is absent now, from its last disappearance on."""
 
 
 def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
-    """Spans in the fields of SPAN_FIELDS, whole (not cut to the times asked for): by source, id and time.
+    """Spans in the fields of SPAN_FIELDS, by source, id and time: whole, not cut to the times asked for.
 
     Raises UsageError for a region that does not exist, naming the closest.
     """
@@ -93,10 +96,24 @@ def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
             for source, entity_id in keys
         ]
     )
+    gone = _absent(connection, wanted.entity) if wanted.without_absent else {}
     for question in questions:
         rows = connection.execution_options(yield_per=2000).execute(question)
         for row in rows.mappings():
-            yield {name: row[name] for name in SPAN_FIELDS}
+            span = {name: row[name] for name in SPAN_FIELDS}
+            end = gone.get((span["source"], span["entity_id"]), span["until_at"])
+            if end < span["until_at"]:
+                span["until_at"], span["seconds"] = end, (end - span["from_at"]).total_seconds()
+            if span["from_at"] < end:
+                yield span
+
+
+def _absent(connection: sa.Connection, entity: str) -> dict[tuple[str, int], datetime]:
+    """Since when entities are absent that are so now, by source and id."""
+    current = {"region": regions, "keystone": keystones}[entity].c
+    query = sa.select(sources.c.name, current.id, current.absent_since)
+    query = query.join(sources, sources.c.id == current.source_id).where(current.absent_since.is_not(None))
+    return {(name, entity_id): since for name, entity_id, since in connection.execute(query)}
 
 
 def keys_of(connection: sa.Connection, wanted: SpanFilter) -> Sequence[tuple[str, int]] | None:

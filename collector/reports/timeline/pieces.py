@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from collector.reports.spans import Span
+from collector.reports.spans import ABSENT, Span
 
 NARROW = 1.5
 """A span narrower than this, in pixels, is merged with its neighbours."""
@@ -71,9 +71,19 @@ def pieces(spans: Iterable[Span], scale: Scale) -> Iterator[Piece]:
     """The pieces of a lane, in order, without holes and overlaps where its spans have none."""
     group: list[tuple[Span, Span]] = []
     cell = -1
+    before: Span | None = None
+    overlap: Span | None = None
     for span in with_moments(spans):
         part = scale.cut(span)
         if part is None:
+            continue
+        if overlap:
+            part, overlap = part._replace(from_at=overlap.from_at), None
+        # Where windows overlap, while one poll waited for its answer: part of what this poll showed, if too narrow.
+        is_overlap = before and before.is_change and span.cause == "unseen" and span.seq == before.seq
+        before = span
+        if is_overlap and scale.x(part.until_at) - scale.x(part.from_at) < NARROW:
+            overlap = part
             continue
         left, right = scale.x(part.from_at), scale.x(part.until_at)
         here = int((left + right) / 2 / CELL)
@@ -94,7 +104,11 @@ def with_moments(spans: Iterable[Span]) -> Iterator[Span]:
     """The spans, and between any two of UNKNOWN the state that one poll showed: known at that moment only."""
     before: Span | None = None
     for span in spans:
-        if span.cause and span.earlier_state and (before is None or before.cause):
+        # Of two spans of UNKNOWN after the same state only the first begins when it was seen. And an absence amid time
+        # of which nothing is known is no news.
+        is_after_unknown = before is None or (before.cause and before.seq != span.seq)
+        is_news = span.earlier_state != ABSENT or span.is_change or before is None or before.is_change
+        if span.cause and span.earlier_state and is_after_unknown and is_news:
             yield Span(span.earlier_state, span.from_at, span.from_at, seq=span.seq)
         yield span
         before = span

@@ -1,4 +1,5 @@
--- One row: a time without any successful poll of a source, longer than 2.5 expected intervals.
+-- One row: a time without any successful poll of a source, longer than 2.5 expected intervals; where the polls at its
+-- ends expected different intervals, of the longer one.
 -- until_at is NULL while the gap is open. cause: no_polls, or why most polls of that time failed.
 -- Example: when were we blind for more than an hour?
 --   SELECT source, from_at, until_at, cause FROM coverage_gaps WHERE seconds > 3600
@@ -13,6 +14,8 @@ WITH applied AS (
          WHERE a.source_id = o.source_id AND a.outcome <> 'failed') AS until_at,
         (SELECT MIN(a.seq) FROM observations a
          WHERE a.source_id = o.source_id AND a.outcome <> 'failed') AS next_seq,
+        (SELECT a.expected_interval_ms FROM observations a
+         WHERE a.source_id = o.source_id AND a.outcome <> 'failed' ORDER BY a.seq LIMIT 1) AS next_interval_ms,
         NOW AS now_at
     FROM observations o
     WHERE o.seq = 1 AND o.outcome = 'failed'
@@ -24,6 +27,7 @@ WITH applied AS (
         o.expected_interval_ms,
         LEAD(o.first_at) OVER w AS until_at,
         LEAD(o.seq) OVER w AS next_seq,
+        LEAD(o.expected_interval_ms) OVER w AS next_interval_ms,
         NOW AS now_at
     FROM observations o
     WHERE o.outcome <> 'failed'
@@ -34,12 +38,18 @@ measured AS (
         a.*,
         CASE WHEN a.until_at IS NULL THEN SECONDS_BETWEEN(a.from_at, a.now_at)
              ELSE SECONDS_BETWEEN(a.from_at, a.until_at) END AS seconds,
-        -- By the first complete answer after it all has been seen, but for what was unseen.
+        CASE WHEN COALESCE(a.next_interval_ms, n.expected_interval_ms) > a.expected_interval_ms
+             THEN COALESCE(a.next_interval_ms, n.expected_interval_ms) ELSE a.expected_interval_ms END AS interval_ms,
+        -- By the first complete answer after it that withheld nothing all has been seen or proven absent.
         (SELECT o.first_at FROM observations o
-         WHERE o.source_id = a.source_id AND o.seq >= a.next_seq AND (o.outcome = 'ok' OR o.seq = s.newest_seq)
+         WHERE o.source_id = a.source_id AND o.seq >= a.next_seq AND (
+             o.seq = s.newest_seq OR o.outcome = 'ok' AND NOT EXISTS (
+                 SELECT 1 FROM withheld_absences w
+                 WHERE w.source_id = o.source_id AND w.seq = o.seq AND w.entity IN ('region', 'keystone')))
          ORDER BY o.seq LIMIT 1) AS whole_at
     FROM applied a
     JOIN sources s ON s.id = a.source_id
+    JOIN observations n ON n.source_id = s.id AND n.seq = s.newest_seq
 ),
 blamed AS (
     SELECT
@@ -48,7 +58,7 @@ blamed AS (
          WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)
          GROUP BY f.cause ORDER BY SUM(f.polls) DESC, MIN(f.seq) LIMIT 1) AS cause
     FROM measured m
-    WHERE m.seconds * 1000 > 2.5 * m.expected_interval_ms
+    WHERE m.seconds * 1000 > 2.5 * m.interval_ms
 )
 SELECT
     s.name AS source,
@@ -59,7 +69,7 @@ SELECT
     CAST(
         (SELECT f.message FROM observations f
          WHERE f.source_id = m.source_id AND f.seq > m.seq AND (m.next_seq IS NULL OR f.seq < m.next_seq)
-           AND f.cause = m.cause
+             AND f.cause = m.cause
          ORDER BY f.polls DESC, f.seq LIMIT 1)
     AS TEXT) AS error,  -- Message of the longest stretch of those polls
     CAST(COALESCE(

@@ -73,10 +73,10 @@ SELECT
     f.slug,
     f.display_name,
     CAST(f.day AS DAY_TYPE) AS day,  -- The day, in UTC
-    CAST(f.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN
+    CAST(f.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN; a state of the cloud that is called so, in quotation marks
     CAST(f.seconds AS DOUBLE PRECISION) AS seconds_at_least,  -- Known to have been in it so long
     CAST(CASE WHEN f.is_unknown = 1 THEN f.seconds ELSE f.seconds + f.turned + f.unseen_that_day END
         AS DOUBLE PRECISION) AS seconds_at_most,  -- Can have been in it so long
-    CAST(f.unseen_that_day AS DOUBLE PRECISION) AS seconds_unseen  -- Of the day, so long no answer showed the region
+    CAST(f.unseen_that_day AS DOUBLE PRECISION) AS seconds_unseen  -- Of the day, so long it may have been in any state: no answer showed it, or windows of changes overlap
 FROM of_the_state f
 WHERE f.nth = 1

@@ -10,7 +10,7 @@ SELECT
     r.display_name,
     p.entity_id AS keystone_id,
     k.url AS keystone_url,
-    CAST(p.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN
+    CAST(p.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN; a state of the cloud that is called so, in quotation marks
     CAST(p.from_at AS UTC_TIME) AS from_at,  -- Beginning
     CAST(p.until_at AS UTC_TIME) AS until_at,  -- End
     CAST(SECONDS_BETWEEN(p.from_at, p.until_at) AS DOUBLE PRECISION) AS seconds,  -- Length

@@ -1,64 +1,76 @@
 -- What the views of spans and of intervals share: rows of `spans`. ENTITY is region or keystone.
--- A state is known from the answer that first showed it to the question of the last poll that confirmed it, but not
--- in blind time: in a gap, while the entity was not shown, and, of an absence, between complete answers that are
--- further apart than the limit. All else is UNKNOWN. So spans have neither holes nor overlaps.
+-- Each moment is judged by what covers it:
+--   nothing         the state that was seen last is known
+--   one window      in which a transition happened: it was in the state before, then in the one after; cause change
+--   more windows, or blind time: it may have been in any state; cause unseen
+-- Blind is the time of a gap, and in which the entity was not shown; of an absence, the time between complete answers
+-- that are too far apart, or in which one named it; and all of an absence that only another key saw.
 WITH ends AS (
     -- Up to where spans go: the question of the newest poll that was applied, or now while a gap is open.
     SELECT
         n.source_id,
-        CASE WHEN SECONDS_BETWEEN(n.last_at, n.now_at) * 1000 > 2.5 * n.expected_interval_ms
+        n.last_asked_at,
+        CASE WHEN SECONDS_BETWEEN(n.last_at, n.now_at) * 1000 > 2.5 * n.interval_ms
              THEN n.now_at ELSE n.last_asked_at END AS end_at
     FROM (
-        SELECT o.source_id, o.last_at, o.last_asked_at, o.expected_interval_ms, NOW AS now_at
+        SELECT
+            o.source_id,
+            o.last_at,
+            o.last_asked_at,
+            CASE WHEN f.expected_interval_ms > o.expected_interval_ms
+                 THEN f.expected_interval_ms ELSE o.expected_interval_ms END AS interval_ms,
+            NOW AS now_at
         -- By CROSS JOIN, which SQLite does not reorder, here and below: so keys, which begin with source_id, find few rows.
         FROM sources s
         CROSS JOIN observations o
+        CROSS JOIN observations f
         WHERE o.source_id = s.id
             AND o.seq = (SELECT a.seq FROM observations a
                          WHERE a.source_id = s.id AND a.outcome <> 'failed' ORDER BY a.seq DESC LIMIT 1)
+            AND f.source_id = s.id AND f.seq = s.newest_seq
     ) n
 ),
 -- Answers by which an entity is known to be present (1), or to be absent (0), each with the next.
 answers AS (
     SELECT
         o.source_id, 1 AS present, o.last_at, o.last_asked_at, o.expected_interval_ms,
-        LEAD(o.first_at) OVER (PARTITION BY o.source_id ORDER BY o.seq) AS next_at
+        LEAD(o.first_at) OVER w AS next_at, LEAD(o.expected_interval_ms) OVER w AS next_interval_ms
     FROM observations o
     WHERE o.outcome <> 'failed'
+    WINDOW w AS (PARTITION BY o.source_id ORDER BY o.seq)
     UNION ALL
     SELECT
         o.source_id, 0, o.last_at, o.last_asked_at, o.expected_interval_ms,
-        LEAD(o.first_at) OVER (PARTITION BY o.source_id ORDER BY o.seq)
+        LEAD(o.first_at) OVER w, LEAD(o.expected_interval_ms) OVER w
     FROM observations o
     WHERE o.outcome = 'ok' AND NOT EXISTS (
-        SELECT 1 FROM withheld_absences w
-        WHERE w.source_id = o.source_id AND w.seq = o.seq AND w.entity = 'ENTITY' AND w.scope = 'all')
+        SELECT 1 FROM withheld_absences x
+        WHERE x.source_id = o.source_id AND x.seq = o.seq AND x.entity = 'ENTITY' AND x.scope = 'all')
+    WINDOW w AS (PARTITION BY o.source_id ORDER BY o.seq)
 ),
--- Where they are too far apart. The last one closes the list: of no length, where it is the newest and no gap is open.
+-- Where they are too far apart, and the time after the last one; until_at NULL: still open.
 gaps AS (
-    SELECT
-        a.source_id,
-        a.present,
-        CASE WHEN a.next_at IS NULL AND e.end_at <= a.last_asked_at
-             THEN a.last_at ELSE a.last_asked_at END AS from_at,
-        COALESCE(a.next_at, CASE WHEN e.end_at <= a.last_asked_at THEN a.last_at ELSE e.end_at END) AS until_at
+    SELECT a.source_id, a.present, a.last_asked_at AS from_at, a.next_at AS until_at
     FROM answers a
     JOIN ends e ON e.source_id = a.source_id
-    WHERE a.next_at IS NULL OR SECONDS_BETWEEN(a.last_at, a.next_at) * 1000 > 2.5 * a.expected_interval_ms
+    WHERE a.next_at IS NULL AND a.last_asked_at < e.end_at
+        OR SECONDS_BETWEEN(a.last_at, a.next_at) * 1000 > 2.5 * (
+            CASE WHEN a.next_interval_ms > a.expected_interval_ms
+                 THEN a.next_interval_ms ELSE a.expected_interval_ms END)
 ),
 blind AS (
     SELECT e.source_id, e.id AS entity_id, g.present, g.from_at, g.until_at
     FROM ENTITYs e
     JOIN gaps g ON g.source_id = e.source_id
     UNION ALL
-    SELECT u.source_id, u.entity_id, 1, o.last_asked_at, COALESCE(u.until_at, e.end_at)
-    FROM ends e
+    SELECT u.source_id, u.entity_id, 1, o.last_asked_at, u.until_at
+    FROM sources s
     CROSS JOIN unseen u
-    JOIN observations o ON o.source_id = u.source_id AND o.seq = u.shown_seq
-    WHERE u.source_id = e.source_id AND u.entity = 'ENTITY'
+    CROSS JOIN observations o
+    WHERE u.source_id = s.id AND u.entity = 'ENTITY' AND o.source_id = u.source_id AND o.seq = u.shown_seq
     UNION ALL
-    -- Complete answers that named an absent entity without showing it, so that it may have been there at any time
-    -- between the answers before and after that could prove it absent.
+    -- Answers that named an absent entity without showing it, so that it may have been there at any time between the
+    -- answers before and after that could prove it absent.
     SELECT
         w.source_id,
         CASE WHEN w.scope <> 'all' THEN CAST(w.scope AS BIGINT) END,
@@ -68,142 +80,145 @@ blind AS (
                       SELECT 1 FROM withheld_absences x
                       WHERE x.source_id = b.source_id AND x.seq = b.seq AND x.entity = w.entity AND x.scope = 'all')
                   ORDER BY b.seq DESC LIMIT 1), o.first_asked_at),
-        COALESCE((SELECT a.first_at FROM observations a
-                  WHERE a.source_id = w.source_id AND a.seq > w.seq AND a.outcome = 'ok' AND NOT EXISTS (
-                      SELECT 1 FROM withheld_absences x
-                      WHERE x.source_id = a.source_id AND x.seq = a.seq AND x.entity = w.entity AND x.scope = 'all')
-                  ORDER BY a.seq LIMIT 1), e.end_at)
+        (SELECT a.first_at FROM observations a
+         WHERE a.source_id = w.source_id AND a.seq > w.seq AND a.outcome = 'ok' AND NOT EXISTS (
+             SELECT 1 FROM withheld_absences x
+             WHERE x.source_id = a.source_id AND x.seq = a.seq AND x.entity = w.entity AND x.scope = 'all')
+         ORDER BY a.seq LIMIT 1)
     FROM withheld_absences w
     JOIN observations o ON o.source_id = w.source_id AND o.seq = w.seq
-    JOIN ends e ON e.source_id = w.source_id
     WHERE w.entity = 'ENTITY' AND w.scope <> 'all'
 ),
--- The time between blind times: [since_at, from_at]; since_at NULL: from ever.
-seen AS (
-    SELECT
-        b.source_id, b.entity_id, b.present, b.from_at,
-        MAX(b.until_at) OVER (
-            PARTITION BY b.source_id, b.entity_id, b.present ORDER BY b.from_at, b.until_at
-            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS since_at
-    FROM blind b
-),
--- From the answer that first showed a state to the question of the last poll that confirmed it.
+-- Each state with the window in which it began. Where another key saw less or more than the one before, nobody knows
+-- what happened in the window, so it counts for two.
 states AS (
     SELECT
-        m.source_id,
-        m.entity_id,
-        m.seq,
-        m.state,
-        m.present,
-        m.from_at,
-        CASE
-            WHEN m.next_seq IS NULL AND m.end_at > m.from_at THEN m.end_at
-            WHEN m.next_not_before > m.from_at THEN m.next_not_before
-            ELSE m.from_at
-        END AS until_at,
-        m.end_at
+        t.source_id,
+        t.entity_id,
+        t.seq,
+        t.state,
+        LEAD(t.state) OVER w AS next_state,
+        CASE WHEN t.basis = 'observer_change' AND t.kind <> 'changed' THEN 2 ELSE 1 END AS windows,
+        CASE WHEN t.basis = 'observer_change' AND t.to_state IS NULL THEN 1 ELSE 0 END AS is_out_of_sight,
+        -- A later window never begins before an earlier one.
+        MIN(t.not_before) OVER (
+            PARTITION BY t.source_id, t.entity_id ORDER BY t.seq DESC ROWS UNBOUNDED PRECEDING
+        ) AS not_before,
+        t.observed_at,
+        LEAD(t.observed_at) OVER w AS next_at,
+        t.end_at
     FROM (
         SELECT
-            t.source_id,
-            t.entity_id,
-            t.seq,
-            COALESCE(t.to_state, 'ABSENT') AS state,
-            CASE WHEN t.to_state IS NULL THEN 0 ELSE 1 END AS present,
-            t.observed_at AS from_at,
-            LEAD(t.seq) OVER w AS next_seq,
-            LEAD(t.not_before) OVER w AS next_not_before,
-            e.end_at
+            x.*,
+            e.end_at,
+            -- In quotation marks, where the cloud's own word would be taken for one of ours.
+            CASE WHEN x.to_state IS NULL THEN 'ABSENT'
+                 WHEN UPPER(x.to_state) IN ('ABSENT', 'UNKNOWN') OR SUBSTR(x.to_state, 1, 1) = '"'
+                 THEN '"' || x.to_state || '"'
+                 ELSE x.to_state END AS state
         FROM ends e
-        CROSS JOIN state_transitions t
-        WHERE t.source_id = e.source_id AND t.entity = 'ENTITY'
-        WINDOW w AS (PARTITION BY t.source_id, t.entity_id ORDER BY t.seq)
-    ) m
+        CROSS JOIN state_transitions x
+        WHERE x.source_id = e.source_id AND x.entity = 'ENTITY'
+    ) t
+    WINDOW w AS (PARTITION BY t.source_id, t.entity_id ORDER BY t.seq)
 ),
--- The beginnings of states and of seen time in one order (not joined: that would be each state with each seen time),
--- so that at each it is known which state it is then, and until when seen time goes.
-begun AS (
+-- Where windows and blind times begin (1, 2) and end (-1, -2), and states begin (those with a seq).
+edges AS (
     SELECT
-        b.*,
-        MAX(b.seq) OVER w AS state_seq,
-        MAX(CASE WHEN b.present = 1 THEN b.seen_until END) OVER w AS shown_until,
-        MAX(CASE WHEN b.present = 0 THEN b.seen_until END) OVER w AS excluded_until
-    FROM (
-        SELECT
-            i.source_id, i.entity_id, i.seq, i.state, i.present, i.from_at, i.until_at, NULL AS seen_until, i.end_at,
-            1 AS is_state
-        FROM states i
-        UNION ALL
-        SELECT s.source_id, s.entity_id, NULL, NULL, s.present, s.since_at, NULL, s.from_at, NULL, 0
-        FROM seen s
-        WHERE s.since_at IS NULL OR s.since_at <= s.from_at
-    ) b
-    WINDOW w AS (
-        PARTITION BY b.source_id, b.entity_id
-        ORDER BY CASE WHEN b.from_at IS NULL THEN 0 ELSE 1 END, b.from_at, b.is_state, b.seq, b.seen_until
-        ROWS UNBOUNDED PRECEDING
-    )
-),
--- One state in each partition: its own row, and the beginnings of seen time in it.
-together AS (
+        s.source_id,
+        s.entity_id,
+        CASE c.which WHEN 0 THEN s.not_before WHEN 1 THEN s.observed_at ELSE s.next_at END AS at,
+        CASE WHEN c.which = 1 THEN s.seq END AS seq,
+        CASE WHEN c.which = 1 THEN s.state END AS state,
+        CASE WHEN c.which = 1 THEN s.next_state END AS next_state,
+        CASE WHEN s.not_before IS NULL THEN 0 WHEN c.which = 0 THEN s.windows WHEN c.which = 1 THEN -s.windows
+             ELSE 0 END AS windows,
+        0 AS not_shown,
+        CASE c.which WHEN 0 THEN 0 WHEN 1 THEN s.is_out_of_sight ELSE -1 END AS not_excluded,
+        CASE WHEN c.which = 1 THEN s.end_at END AS end_at
+    FROM states s
+    CROSS JOIN (SELECT 0 AS which UNION ALL SELECT 1 UNION ALL SELECT 2) c
+    WHERE c.which = 1
+        OR c.which = 0 AND s.not_before IS NOT NULL
+        OR c.which = 2 AND s.is_out_of_sight = 1 AND s.next_at IS NOT NULL
+    UNION ALL
     SELECT
         b.source_id,
         b.entity_id,
-        b.state_seq AS seq,
-        MAX(b.state) OVER w AS state,
-        b.from_at,
-        MAX(b.until_at) OVER w AS until_at,
-        MAX(b.end_at) OVER w AS end_at,
-        b.is_state,
-        CASE WHEN b.is_state = 0 AND b.present <> MAX(CASE WHEN b.is_state = 1 THEN b.present END) OVER w THEN NULL
-             WHEN b.present = 1 THEN b.shown_until
-             ELSE b.excluded_until END AS seen_until
-    FROM begun b
-    WINDOW w AS (PARTITION BY b.source_id, b.entity_id, b.state_seq)
+        CASE WHEN c.sign = 1 THEN b.from_at ELSE b.until_at END,
+        NULL, NULL, NULL, 0, c.sign * b.present, c.sign * (1 - b.present), NULL
+    FROM blind b
+    CROSS JOIN (SELECT 1 AS sign UNION ALL SELECT -1) c
+    WHERE c.sign = 1 OR b.until_at IS NOT NULL
 ),
--- What is known, in order: the moment at which each state was first seen, and its pieces of seen time.
-known AS (
+-- What covers the time from each edge on; edges of the same moment say the same.
+covered AS (
     SELECT
-        k.*,
-        LEAD(k.from_at) OVER w AS next_at,
-        LEAD(k.state) OVER w AS next_state
+        d.source_id,
+        d.entity_id,
+        d.at,
+        d.state,
+        d.next_state,
+        d.end_at,
+        MAX(d.seq) OVER w AS seq,
+        SUM(d.windows) OVER w AS windows,
+        SUM(d.not_shown) OVER w AS not_shown,
+        SUM(d.not_excluded) OVER w AS not_excluded
+    FROM edges d
+    WINDOW w AS (PARTITION BY d.source_id, d.entity_id ORDER BY d.at)
+),
+judged AS (
+    SELECT
+        j.source_id,
+        j.entity_id,
+        j.at,
+        j.seq,
+        j.state,
+        j.next_state,
+        j.end_at,
+        -- In a window that of the later state counts too: it begins with the question of its first answer.
+        CASE WHEN j.windows > 1 THEN 'unseen'
+             WHEN j.not_shown > 0 AND (j.state <> 'ABSENT' OR j.windows = 1 AND j.next_state <> 'ABSENT') THEN 'unseen'
+             WHEN j.not_excluded > 0 AND (j.state = 'ABSENT' OR j.windows = 1 AND j.next_state = 'ABSENT') THEN 'unseen'
+             WHEN j.windows = 1 THEN 'change'
+             ELSE 'known' END AS verdict
     FROM (
         SELECT
-            b.source_id,
-            b.entity_id,
-            b.seq,
-            b.state,
-            b.from_at,
-            CASE WHEN c.is_piece = 0 THEN b.from_at
-                 WHEN b.seen_until < b.until_at THEN b.seen_until
-                 ELSE b.until_at END AS until_at,
-            CASE WHEN c.is_piece = 1 THEN b.seen_until END AS seen_until,
-            c.is_piece,
-            b.end_at
-        FROM together b
-        CROSS JOIN (SELECT 0 AS is_piece UNION ALL SELECT 1) c
-        WHERE b.seq IS NOT NULL AND (
-            c.is_piece = 0 AND b.is_state = 1
-            OR c.is_piece = 1 AND b.from_at <= b.seen_until AND b.from_at <= b.until_at
-        )
-    ) k
-    WINDOW w AS (PARTITION BY k.source_id, k.entity_id ORDER BY k.seq, k.from_at, k.until_at, k.is_piece)
+            c.source_id,
+            c.entity_id,
+            c.at,
+            c.seq,
+            c.windows,
+            c.not_shown,
+            c.not_excluded,
+            MAX(c.state) OVER w AS state,
+            MAX(c.next_state) OVER w AS next_state,
+            MAX(c.end_at) OVER w AS end_at
+        FROM covered c
+        WHERE c.seq IS NOT NULL
+        WINDOW w AS (PARTITION BY c.source_id, c.entity_id, c.seq)
+    ) j
 ),
--- Each piece, and what is unknown after it. Those of no length are to be left out.
+begun AS (
+    SELECT
+        j.*,
+        CASE WHEN j.seq = LAG(j.seq) OVER w AND j.verdict = LAG(j.verdict) OVER w THEN 0 ELSE 1 END AS is_new
+    FROM judged j
+    WINDOW w AS (PARTITION BY j.source_id, j.entity_id ORDER BY j.at)
+),
+-- Those of no length are to be left out.
 spans AS (
     SELECT
-        k.source_id,
-        k.entity_id,
-        CASE WHEN p.known = 1 THEN k.from_at ELSE k.until_at END AS from_at,
-        CASE WHEN p.known = 1 THEN k.until_at ELSE COALESCE(k.next_at, k.end_at) END AS until_at,
-        CASE WHEN p.known = 1 THEN k.state ELSE 'UNKNOWN' END AS state,
-        CASE WHEN p.known = 0 THEN k.state END AS earlier_state,
-        CASE WHEN p.known = 0 THEN k.next_state END AS later_state,
-        CASE WHEN p.known = 1 THEN NULL
-             WHEN k.seen_until >= k.next_at THEN 'change'
-             ELSE 'unseen' END AS cause,
-        k.seq
-    FROM known k
-    CROSS JOIN (SELECT 1 AS known UNION ALL SELECT 0) p
-    WHERE p.known = 1 OR k.until_at < COALESCE(k.next_at, k.end_at)
+        b.source_id,
+        b.entity_id,
+        b.seq,
+        b.at AS from_at,
+        COALESCE(LEAD(b.at) OVER w, b.end_at) AS until_at,
+        CASE WHEN b.verdict = 'known' THEN b.state ELSE 'UNKNOWN' END AS state,
+        CASE WHEN b.verdict <> 'known' THEN b.state END AS earlier_state,
+        CASE b.verdict WHEN 'change' THEN b.next_state WHEN 'unseen' THEN LEAD(b.state) OVER w END AS later_state,
+        CASE WHEN b.verdict <> 'known' THEN b.verdict END AS cause
+    FROM begun b
+    WHERE b.is_new = 1
+    WINDOW w AS (PARTITION BY b.source_id, b.entity_id ORDER BY b.at)
 )

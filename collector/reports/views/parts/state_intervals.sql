@@ -1,23 +1,35 @@
 -- What region_state_intervals and keystone_state_intervals share: rows of `measured`. ENTITY is region or keystone.
 SPANS_OF(ENTITY),
+-- Each state, with what of it is known, and each time that is UNKNOWN.
 -- By windows and not by GROUP BY: into these SQLite carries what a query asks of one entity.
 grouped AS (
     SELECT
         p.source_id,
         p.entity_id,
         p.seq,
-        p.state,
         p.cause,
         p.later_state,
-        MIN(p.from_at) OVER w AS from_at,
-        MAX(p.until_at) OVER w AS until_at,
-        SUM(SECONDS_BETWEEN(p.from_at, p.until_at)) OVER w AS seconds,
+        p.from_at,
+        p.until_at,
+        SUM(p.seconds) OVER w AS seconds,
         ROW_NUMBER() OVER w AS nth
-    FROM spans p
-    WHERE p.cause IS NULL OR p.cause = 'unseen'
+    FROM (
+        SELECT
+            t.source_id, t.entity_id, t.seq, NULL AS cause, NULL AS later_state,
+            t.observed_at AS from_at, t.observed_at AS until_at, 0 AS seconds, 1 AS is_state
+        FROM sources s
+        CROSS JOIN state_transitions t
+        WHERE t.source_id = s.id AND t.entity = 'ENTITY'
+        UNION ALL
+        SELECT
+            q.source_id, q.entity_id, q.seq, q.cause, q.later_state,
+            q.from_at, q.until_at, SECONDS_BETWEEN(q.from_at, q.until_at), 0
+        FROM spans q
+        WHERE q.from_at < q.until_at AND (q.cause IS NULL OR q.cause = 'unseen')
+    ) p
     WINDOW w AS (
-        PARTITION BY p.source_id, p.entity_id, p.seq, p.cause, CASE WHEN p.cause = 'unseen' THEN p.from_at END
-        ORDER BY p.seq ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+        PARTITION BY p.source_id, p.entity_id, p.seq, p.cause, CASE WHEN p.cause IS NOT NULL THEN p.from_at END
+        ORDER BY p.is_state DESC ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     )
 ),
 bounded AS (
@@ -25,17 +37,37 @@ bounded AS (
         g.source_id,
         g.entity_id,
         g.seq,
-        g.state,
         g.seconds,
+        CASE WHEN g.cause IS NOT NULL THEN 'UNKNOWN'
+             WHEN t.to_state IS NULL THEN 'ABSENT'
+             WHEN UPPER(t.to_state) IN ('ABSENT', 'UNKNOWN') OR SUBSTR(t.to_state, 1, 1) = '"'
+             THEN '"' || t.to_state || '"'
+             ELSE t.to_state END AS state,
         CASE WHEN g.cause IS NULL THEN t.not_before ELSE g.from_at END AS from_earliest,
         CASE WHEN g.cause IS NULL THEN t.observed_at ELSE g.from_at END AS from_latest,
-        CASE WHEN g.cause IS NULL AND n.not_before IS NOT NULL THEN n.not_before ELSE g.until_at END AS to_earliest,
+        CASE WHEN g.cause IS NOT NULL THEN g.until_at
+             WHEN n.seq IS NOT NULL THEN COALESCE(n.not_before, t.observed_at)
+             -- The newest answer that confirmed it.
+             WHEN t.to_state IS NOT NULL THEN COALESCE(
+                 (SELECT o.last_asked_at FROM unseen u
+                  JOIN observations o ON o.source_id = u.source_id AND o.seq = u.shown_seq
+                  WHERE u.source_id = g.source_id AND u.entity = 'ENTITY' AND u.entity_id = g.entity_id
+                    AND u.until_at IS NULL),
+                 e.last_asked_at)
+             ELSE (SELECT o.last_asked_at FROM observations o
+                   WHERE o.source_id = g.source_id AND o.outcome = 'ok' AND NOT EXISTS (
+                       SELECT 1 FROM withheld_absences x
+                       WHERE x.source_id = o.source_id AND x.seq = o.seq AND x.entity = 'ENTITY'
+                         AND x.scope IN ('all', CAST(g.entity_id AS TEXT)))
+                   ORDER BY o.seq DESC LIMIT 1)
+        END AS to_earliest,
         CASE WHEN g.cause IS NULL THEN n.observed_at
              WHEN g.later_state IS NOT NULL THEN g.until_at END AS to_latest,
         -- Where another key or another region's copy looked than before, it may have been so before and after.
         CASE WHEN g.cause IS NULL AND (t.basis IN ('observer_change', 'other_copy')
                                        OR n.basis IN ('observer_change', 'other_copy')) THEN 0 ELSE 1 END AS is_bounded
     FROM grouped g
+    JOIN ends e ON e.source_id = g.source_id
     JOIN state_transitions t ON t.source_id = g.source_id AND t.entity = 'ENTITY' AND t.entity_id = g.entity_id
         AND t.seq = g.seq
     LEFT JOIN state_transitions n ON n.source_id = g.source_id AND n.entity = 'ENTITY' AND n.entity_id = g.entity_id
@@ -48,10 +80,11 @@ measured AS (
     SELECT
         b.source_id,
         b.entity_id,
-        CAST(b.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN
+        CAST(b.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN; a state of the cloud that is called so, in quotation marks
         CAST(b.from_earliest AS UTC_TIME) AS from_earliest,  -- It began not before this; NULL: unbounded
         CAST(b.from_latest AS UTC_TIME) AS from_latest,  -- It was first seen in this state
-        CAST(b.to_earliest AS UTC_TIME) AS to_earliest,  -- It was last confirmed in this state
+        CAST(CASE WHEN b.to_latest IS NULL AND b.to_earliest < b.from_latest THEN b.from_latest ELSE b.to_earliest END
+            AS UTC_TIME) AS to_earliest,  -- It was last confirmed in this state; of UNKNOWN, its end so far
         CAST(b.to_latest AS UTC_TIME) AS to_latest,  -- It was first seen otherwise; NULL: still so
         CAST(b.seconds AS DOUBLE PRECISION) AS min_seconds,  -- Known to have lasted so long: without gaps and unseen time
         CAST(CASE WHEN b.is_bounded = 1 THEN SECONDS_BETWEEN(b.from_earliest, b.to_latest) END
