@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,10 @@ def errors_after(engine: sa.Engine, *statements: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def postgresql(postgresql_template: sa.URL) -> sa.Engine:
-    return sa.create_engine(new_database(postgresql_template, postgresql_template.database))
+def postgresql(postgresql_template: sa.URL) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(new_database(postgresql_template, postgresql_template.database))
+    yield engine
+    engine.dispose()
 
 
 STRANGE = {
