@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -147,6 +147,9 @@ class Settings(BaseModel):
 
     database_url: SecretStr = SecretStr("sqlite:///collector.db")
     http_bind: str = "127.0.0.1:8080"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """`auto`: for people where stderr is a terminal, else lines of JSON."""
     sources: tuple[Source, ...] = (Source(),)
 
 
@@ -154,6 +157,8 @@ _OF_SOURCE = tuple(name for name in Source.model_fields if name != "name")
 _ENVIRONMENT = {
     "DATABASE_URL": "database_url",
     "HTTP_BIND": "http_bind",
+    "LOG_LEVEL": "log_level",
+    "LOG_FORMAT": "log_format",
     "SOURCE": "name",
     **{name.upper(): name for name in _OF_SOURCE},
 }
@@ -166,6 +171,8 @@ _SHOWN = (
     "page_sizes",
     "page_factor",
     "http_bind",
+    "log_level",
+    "log_format",
 )
 """Settings whose value may be repeated when it is refused; any other may be a secret in the wrong place."""
 VARIABLES = tuple(sorted([PREFIX + name for name in _ENVIRONMENT] + [PREFIX + "CONFIG"]))

@@ -539,7 +539,7 @@ def harmed(shared_engine: sa.Engine, tmp_path_factory: pytest.TempPathFactory) -
         sources += [(LEAKS[0], usual.model_copy(update={"base_url": "https://api.test"}))]
         sources += [(LEAKS[0], usual.model_copy(update={"api_key": None}))]
         for number, (step, source) in enumerate(sources):
-            logs.configure(terminal=bool(number % 2))
+            logs.configure(form="console" if number % 2 else "json")
             structlog.configure(cache_logger_on_first_use=False)  # later tests capture what is logged
             # Equal failures of one observer share a row, and the message of the first.
             runner.source = source.model_copy(update={"auth_scheme": f"scheme{number % 2}"})

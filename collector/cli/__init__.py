@@ -6,8 +6,11 @@ Exit codes: 0 good, 1 failed or broken, 2 wrong usage or settings, 3 degraded.
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +24,7 @@ from collector.cli.demo import demo
 from collector.cli.doctor import doctor
 from collector.cli.export import export
 from collector.cli.importing import import_
+from collector.cli.printing import say
 from collector.cli.simulate import simulate
 from collector.cli.timeline import timeline
 from collector.cli.work import poll, run
@@ -76,14 +80,36 @@ def main() -> NoReturn:
     streams.prepare()
     # The first process of a container would not heed SIGTERM by itself.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Databases, backups, packs, exports, and what is written on the way: for their owner alone, however the shell is
+    # set. Modes of files that exist are left alone.
+    of_caller = os.umask(0o077)
     try:
-        cli(standalone_mode=True)
-        code = 0
+        code = _run()
+    finally:
+        os.umask(of_caller)
+    sys.exit(streams.finish(code))
+
+
+def _run() -> int:
+    """Run the command. Returns its exit code; whatever went wrong is said as everything else is."""
+    try:
+        ended = cli(standalone_mode=False)
     except CollectorError as error:
-        click.echo(f"collector: {error}", err=True)
-        code = error.exit_code
+        say(f"collector: {error}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        said = io.StringIO()
+        error.show(file=said)
+        say(said.getvalue(), err=True, nl=False)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        say("\nAborted!", err=True)
+        return 1
     except SystemExit as end:
         if not isinstance(end.code, int | None):
             raise
-        code = end.code or 0
-    sys.exit(streams.finish(code))
+        return end.code or 0
+    except Exception:  # noqa: BLE001 - a bug of ours: loud, but its texts may come from the cloud
+        say(traceback.format_exc(), err=True, nl=False)
+        return 1
+    return ended if isinstance(ended, int) else 0

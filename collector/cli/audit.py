@@ -22,6 +22,7 @@ from collector.cli.common import (
     progress_bar,
     source_option,
 )
+from collector.cli.printing import say
 from collector.cli.times import Time, check_order
 from collector.errors import UsageError
 from collector.reports.words import show_time
@@ -62,9 +63,9 @@ def head(context: click.Context, source: str | None, format_: str) -> None:
     if format_ != "table":
         print_rows(rows, format_, HEAD_FIELDS, {}, "")
     for row in rows if format_ == "table" else ():
-        click.echo(f"{row['source']}\t{row['seq']}\t{row['head']}\t{time_text(row['first_at'])}")
+        say(f"{row['source']}\t{row['seq']}\t{row['head']}\t{time_text(row['first_at'])}")
     if not rows:
-        click.echo("nothing was observed yet", err=True)
+        say("nothing was observed yet", err=True)
 
 
 @audit.command()
@@ -111,7 +112,7 @@ def verify(context: click.Context, heads: tuple[str, ...], source: str | None, f
     verdicts |= set() if has_views else {"stale"}
     code = 1 if "altered" in verdicts else 3 if "stale" in verdicts else 0
     if format_ == "json":
-        click.echo(
+        say(
             json.dumps(
                 _as_json(found, damage, lost, wanted) | {"views_current": has_views},
                 indent=2,
@@ -120,22 +121,18 @@ def verify(context: click.Context, heads: tuple[str, ...], source: str | None, f
         )
         sys.exit(code)
     if not has_views:
-        click.echo("views: not those of this version; `collector db upgrade` puts them in place")
+        say("views: not those of this version; `collector db upgrade` puts them in place")
     for broken in damage:
-        click.echo(_in_words(broken))
+        say(_in_words(broken))
     for each in found:
         _tell(each, wanted)
     for digest in lost:
-        click.echo(
-            f"head {digest}: no observation has it; the history is not the one that this head was taken of"
-        )
+        say(f"head {digest}: no observation has it; the history is not the one that this head was taken of")
     if not wanted:
-        click.echo(
-            "no --head was given: a history made anew as a whole, or cut short, is not told from a true one"
-        )
-    click.echo("not covered by any proof:")
+        say("no --head was given: a history made anew as a whole, or cut short, is not told from a true one")
+    say("not covered by any proof:")
     for table, columns in UNPROVEN.items():
-        click.echo(f"  {table}: {', '.join(columns)}")
+        say(f"  {table}: {', '.join(columns)}")
     sys.exit(code)
 
 
@@ -153,23 +150,23 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
     checked = f"{found.observations} observations of {found.polls} polls, {found.payloads} answers"
     if found.derived_rows is not None:
         checked += f", {found.derived_rows} derived rows"
-    click.echo(f"{found.source}: {found.verdict}; checked {checked}")
+    say(f"{found.source}: {found.verdict}; checked {checked}")
     if found.verdict == "stale":
-        click.echo("  it was derived by older rules: run `collector db rebuild`, then verify again")
-        click.echo(f"  {found.different} derived rows would change; the evidence is good")
+        say("  it was derived by older rules: run `collector db rebuild`, then verify again")
+        say(f"  {found.different} derived rows would change; the evidence is good")
     for broken in found.breaks if found.verdict == "altered" else ():
-        click.echo(f"  {_in_words(broken)}")
+        say(f"  {_in_words(broken)}")
     more = found.different - len({(b.table, str(b.key)) for b in found.breaks})
     if more > 0 and found.verdict == "altered":
-        click.echo(f"  and {more} more derived rows")
+        say(f"  and {more} more derived rows")
     if found.derived_rows is None:
-        click.echo("  the evidence is broken, so what follows from it was not compared")
+        say("  the evidence is broken, so what follows from it was not compared")
     for digest, seq in found.heads.items():
         is_whole = found.derived_rows is not None
-        click.echo(f"  head {digest}: observation {seq}" + ", and nothing before it was edited" * is_whole)
+        say(f"  head {digest}: observation {seq}" + ", and nothing before it was edited" * is_whole)
     if asked and not found.heads and found.verdict != "altered":
-        click.echo("  BUT none of the heads that were given is of this source: it may have been made anew")
-    click.echo(f"  head now: {found.head or 'none yet'}")
+        say("  BUT none of the heads that were given is of this source: it may have been made anew")
+    say(f"  head now: {found.head or 'none yet'}")
 
 
 def _in_words(broken: Break) -> str:
@@ -280,6 +277,6 @@ def pack(
     finally:
         with suppress(OSError):
             part.unlink()
-    click.echo(f"from {show_time(since)} to {show_time(end)}", err=True)
-    click.echo(f"{path}: {len(packed):,} bytes, SHA-256 {hashlib.sha256(packed).hexdigest()}")
-    click.echo(f"head of {name}: {verified.head}")
+    say(f"from {show_time(since)} to {show_time(end)}", err=True)
+    say(f"{path}: {len(packed):,} bytes, SHA-256 {hashlib.sha256(packed).hexdigest()}")
+    say(f"head of {name}: {verified.head}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 from collector.cli import streams
+from collector.cli.printing import say, say_data, say_rich
 from collector.errors import SchemaError, SettingsError
 from collector.reports.words import printable, show_time
 
@@ -148,7 +149,7 @@ def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa
         )
     if revision not in (None, newest):
         copy = migrate.copy_before_upgrade(engine, str(revision))
-        click.echo(f"schema {revision} becomes {newest}; the database as it was: {copy}", err=True)
+        say(f"schema {revision} becomes {newest}; the database as it was: {copy}", err=True)
     migrate.upgrade(engine)
     return engine
 
@@ -228,14 +229,12 @@ def print_rows(
 ) -> None:
     """Print rows. `fields`: those of json and csv, in order. `columns`: of the table, field → heading."""
     if format_ == "json":
-        click.echo(json.dumps([{k: as_json(row[k]) for k in fields} for row in rows], indent=2))
+        say(json.dumps([{k: as_json(row[k]) for k in fields} for row in rows], indent=2))
     elif format_ == "csv":
-        for line in csv_lines(fields, ([_in_csv(row[k]) for k in fields] for row in rows)):
-            sys.stdout.write(line)
+        say_data("".join(csv_lines(fields, ([_in_csv(row[k]) for k in fields] for row in rows))))
     elif not rows:
-        click.echo(empty)
+        say(empty)
     else:
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
@@ -245,7 +244,7 @@ def print_rows(
         for row in rows:
             table.add_row(*(Text(show(row[name])) for name in columns))
         width = None if sys.stdout.isatty() else 200
-        Console(width=width, soft_wrap=False).print(table)
+        say_rich(table, width=width, soft_wrap=False)
 
 
 def csv_lines(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from collector.cli.common import (
     settings_of,
     show,
 )
+from collector.cli.printing import say
 from collector.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def upgrade(context: click.Context) -> None:
     from collector.store import migrate
 
     engine = open_for_writing(context, may_migrate=True)
-    click.echo(f"the database has schema {migrate.current_revision(engine)}, the newest")
+    say(f"the database has schema {migrate.current_revision(engine)}, the newest")
 
 
 @db.command()
@@ -64,7 +65,7 @@ def current(context: click.Context) -> None:
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     revision, newest = migrate.current_revision(engine), migrate.newest_revision()
-    click.echo(f"database {revision or 'empty'}, collector {newest}")
+    say(f"database {revision or 'empty'}, collector {newest}")
     sys.exit(0 if revision == newest else 3)
 
 
@@ -85,9 +86,7 @@ def check(context: click.Context) -> None:
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     revision, newest = migrate.current_revision(engine), migrate.newest_revision()
     if revision != newest:
-        click.echo(
-            f"schema: {revision or 'none'}, this version works with {newest}; run `collector db upgrade`"
-        )
+        say(f"schema: {revision or 'none'}, this version works with {newest}; run `collector db upgrade`")
         sys.exit(1)
     problems: list[str] = []
     with reading(engine) as connection:
@@ -101,10 +100,10 @@ def check(context: click.Context) -> None:
                     f"has {DERIVATION_REVISION}; run `collector db rebuild`"
                 )
     for problem in problems:
-        click.echo(problem)
+        say(problem)
     if problems:
         sys.exit(1)
-    click.echo(f"schema {revision}, views and integrity are good")
+    say(f"schema {revision}, views and integrity are good")
 
 
 @db.command()
@@ -134,9 +133,9 @@ def rebuild(context: click.Context, check_only: bool, source: str | None) -> Non
         different += result.different
         would = "would change" if check_only else "changed"
         what = f"{result.different} rows {would}" if result.different else "nothing " + would
-        click.echo(f"{name}: {result.observations} observations, {result.rows} derived rows, {what}")
+        say(f"{name}: {result.observations} observations, {result.rows} derived rows, {what}")
         for example in result.examples:
-            click.echo(f"  {_in_words(example)}")
+            say(f"  {_in_words(example)}")
     sys.exit(1 if check_only and different else 0)
 
 
@@ -170,7 +169,7 @@ def backup(context: click.Context, file: Path) -> None:
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     streams.what_is_done_counts()
     size = copying.backup(engine, file)
-    click.echo(f"{file}: {size:,} bytes")
+    say(f"{file}: {size:,} bytes")
 
 
 @db.command()
@@ -197,7 +196,7 @@ def copy(context: click.Context, target: str) -> None:
         )
     copied = copying.copy(engine, sink)
     for table, rows in copied.rows.items():
-        click.echo(f"{table}: {rows} rows")
+        say(f"{table}: {rows} rows")
     for source, head in copied.heads.items():
-        click.echo(f"head of {source}: {head or 'none yet'}")
-    click.echo("row counts and heads agree; set COLLECTOR_DATABASE_URL to the new database")
+        say(f"head of {source}: {head or 'none yet'}")
+    say("row counts and heads agree; set COLLECTOR_DATABASE_URL to the new database")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.cli.common import is_lively
+from collector.cli.printing import say
 from collector.errors import ClockError, UsageError
 
 if TYPE_CHECKING:
@@ -148,8 +149,8 @@ def _run_live(path: Path) -> None:
         engine = open_engine(_url(path))
         migrate.upgrade(engine)
         logs.configure()
-        click.echo(f"one poll a second into {path}, until Ctrl-C; ask it from another terminal:", err=True)
-        click.echo(f"  {_setting(path)} collector transitions --limit 10", err=True)
+        say(f"one poll a second into {path}, until Ctrl-C; ask it from another terminal:", err=True)
+        say(f"  {_setting(path)} collector transitions --limit 10", err=True)
         Service(engine, lambda: settings).run()
 
 
@@ -270,19 +271,19 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
         gaps = coverage(connection)
     file = sqlite_path(engine) or path
     size = sum(f.stat().st_size for s in FILES if (f := file.with_name(file.name + s)).exists())
-    click.echo(f"{polls} polls, {len(changes)} transitions, {size / 1e6:.1f} MB in {path}\n")
+    say(f"{polls} polls, {len(changes)} transitions, {size / 1e6:.1f} MB in {path}\n")
     columns = {k: v for k, v in REGION_COLUMNS.items() if k != "source"}
     print_rows(regions, "table", REGION_FIELDS, columns, "no regions")
-    click.echo("\nThe newest changes:")
+    say("\nThe newest changes:")
     for row in changes[:6]:
-        click.echo(f"  {transition_in_words(row)}")
-    click.echo("\nWhen nothing could be seen:")
+        say(f"  {transition_in_words(row)}")
+    say("\nWhen nothing could be seen:")
     for gap in reversed(gaps):
         until = show_time(gap["until_at"]) or "now"
         why = gap["error"] or "no poll was made, or none could be written"
-        click.echo(f"  {show_time(gap['from_at'])} to {until}, {show_span(gap['seconds'])}: {why}")
-    click.echo(f"  ({refused} polls were not written, because the machine's clock differed from the API's)")
-    click.echo(
+        say(f"  {show_time(gap['from_at'])} to {until}, {show_span(gap['seconds'])}: {why}")
+    say(f"  ({refused} polls were not written, because the machine's clock differed from the API's)")
+    say(
         "\nAsk it yourself:\n"
         f"  export {_setting(path)}\n"
         "  collector transitions --region luxembourg-2\n"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from collector.cli.common import settings_of
+from collector.cli.printing import say
 from collector.errors import CollectorError
 
 if TYPE_CHECKING:
@@ -55,21 +56,21 @@ def doctor(context: click.Context, offline: bool) -> None:
     from collector.settings import origins
 
     settings = settings_of(context)
-    click.echo("settings")
+    say("settings")
     rows = origins(config=context.find_root().obj)
     width = max(len(row.variable) for row in rows)
     for row in rows:
-        click.echo(f"  {row.variable:<{width}}  {row.value or '-'}  ({row.origin})")
+        say(f"  {row.variable:<{width}}  {row.value or '-'}  ({row.origin})")
     for source in settings.sources:
         seconds = source.interval.total_seconds()
-        click.echo(f"  source {source.name}: {source.base_url}, every {seconds:g} s")
-    click.echo("checks")
+        say(f"  source {source.name}: {source.base_url}, every {seconds:g} s")
+    say("checks")
     bad = False
     for finding in _findings(settings, offline=offline):
         bad = bad or finding.verdict == "bad"
-        click.echo(f"  {finding.verdict:<5} {finding.what}")
+        say(f"  {finding.verdict:<5} {finding.what}")
         if finding.todo:
-            click.echo(f"        {finding.todo}")
+            say(f"        {finding.todo}")
     sys.exit(1 if bad else 0)
 
 

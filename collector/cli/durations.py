@@ -16,6 +16,7 @@ from collector.cli.common import (
     print_rows,
     source_option,
 )
+from collector.cli.printing import say
 from collector.cli.times import Time, check_order, echo_times
 from collector.clock import utc_now
 from collector.errors import UsageError
@@ -103,7 +104,7 @@ def availability(
             zone=place,
             without_absent=without_absent,
         )
-    click.echo(f"assumed: {ASSUMPTION}", err=True)
+    say(f"assumed: {ASSUMPTION}", err=True)
     if format_ == "table":
         rows = [row | _availability_in_words(row, place) for row in rows]
     columns = {
@@ -197,7 +198,7 @@ def lead_time(
             since=since,
             until=until,
         )
-    click.echo(f"assumed: {ASSUMPTION}", err=True)
+    say(f"assumed: {ASSUMPTION}", err=True)
     in_all = quantiles(journeys)
     summary_columns = {"quantile": "quantile", "journeys": "of", "at_least": "at least", "at_most": "at most"}
     if format_ == "table":
@@ -218,7 +219,7 @@ def lead_time(
         print_rows(journeys, format_, LEAD_TIME_FIELDS, columns, "nothing went that way")
     if summary or (format_ == "table" and in_all):
         if not summary:
-            click.echo()
+            say()
         print_rows(in_all, format_, SUMMARY_FIELDS, summary_columns, "nothing went that way to its end")
 
 

@@ -19,6 +19,7 @@ from collector.cli.common import (
     show,
     source_option,
 )
+from collector.cli.printing import say
 from collector.cli.times import Time, check_order, echo_times
 from collector.reports.words import show_span, show_time
 
@@ -166,30 +167,30 @@ def explain(context: click.Context, transition: str, source: str | None, format_
             "showed": found.showed,
             "differences": [dict(zip(("path", "old", "new"), d, strict=True)) for d in found.differences],
         }
-        click.echo(json.dumps(answer, indent=2, default=as_json))
+        say(json.dumps(answer, indent=2, default=as_json))
         return
-    click.echo(f"{found.sentence}\n")
+    say(f"{found.sentence}\n")
     if found.confirmed is None:
-        click.echo("before    no complete answer without it is known")
+        say("before    no complete answer without it is known")
     else:
         o = found.confirmed
-        click.echo(
+        say(
             f"before    observation {o['seq']}: asked {show_time(o['last_asked_at'])}, "
             f"answered {show_time(o['last_at'])}"
             + (f", the last of {o['polls']} equal polls" if o["polls"] > 1 else "")
         )
     for o in found.between:
         what = f"{o['outcome']}, {o['polls']} polls" + (f": {o['message']}" if o["message"] else "")
-        click.echo(
+        say(
             f"between   observation {o['seq']}: {show_time(o['first_at'])} to {show_time(o['last_at'])}, {what}"
         )
     o = found.showed
-    click.echo(
+    say(
         f"after     observation {o['seq']}: asked {show_time(o['first_asked_at'])}, answered {show_time(o['first_at'])}"
     )
-    click.echo("\nThe two records differ in:" if found.differences else "\nThe two records are equal.")
+    say("\nThe two records differ in:" if found.differences else "\nThe two records are equal.")
     for path, old, new in found.differences:
-        click.echo(f"  {path}: {readable(old)} → {readable(new)}")
+        say(f"  {path}: {readable(old)} → {readable(new)}")
 
 
 @click.command()
@@ -234,14 +235,14 @@ def evidence(context: click.Context, seq: int, region: str | None, source: str |
     shown = jsontext.pretty(answer)
     if format_ == "json":
         facts = json.dumps({name: as_json(value) for name, value in found.facts.items()}, indent=2)
-        click.echo(f'{{"observation": {facts}, "answer": {shown}}}')
+        say(f'{{"observation": {facts}, "answer": {shown}}}')
         return
     width = max(len(name) for name in found.facts)
     for name, value in found.facts.items():
         if value is not None:
-            click.echo(f"{name:<{width}}  {show(value)}")
-    click.echo()
+            say(f"{name:<{width}}  {show(value)}")
+    say()
     if document and answer == []:
-        click.echo("this answer does not list it")
+        say("this answer does not list it")
     else:
-        click.echo(shown if document else "no answer is stored: the poll failed")
+        say(shown if document else "no answer is stored: the poll failed")

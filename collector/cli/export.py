@@ -10,6 +10,7 @@ import click
 
 from collector.cli import streams
 from collector.cli.common import Word, open_for_questions, progress_bar, source_option
+from collector.cli.printing import say
 from collector.cli.times import Time, check_order, echo_times
 from collector.clock import utc_now
 from collector.errors import UsageError
@@ -90,21 +91,21 @@ def export(
         )
     echo_times(since, until)
     if done.anew_because:
-        click.echo(f"exported anew: {done.anew_because}", err=True)
+        say(f"exported anew: {done.anew_because}", err=True)
     _tell(done, folder)
 
 
 def _tell(done: Exported, folder: Path) -> None:
     manifest = done.manifest
-    click.echo(f"{'':<26} {'rows':>12}" + f" {'added':>12}" * done.goes_on)
+    say(f"{'':<26} {'rows':>12}" + f" {'added':>12}" * done.goes_on)
     for table in manifest.tables:
         added = sum(f.rows for f in table.files if f.settled and f.export == manifest.export)
         more = f" {added:>12,}" if done.goes_on and table.grows else ""
-        click.echo(f"{table.name:<26} {table.rows:>12,}{more}")
+        say(f"{table.name:<26} {table.rows:>12,}{more}")
     rows = sum(table.rows for table in manifest.tables)
     files = sum(len(table.files) for table in manifest.tables)
     what = f"{len(manifest.tables)} tables and views, {rows:,} rows, {files:,} files"
-    click.echo(f"{folder}: export {manifest.export}, {what}")
+    say(f"{folder}: export {manifest.export}, {what}")
     for state in manifest.sources:
         where = f"observation {state.newest_seq}, {state.head}" if state.head else "none yet"
-        click.echo(f"head of {state.source}: {where}")
+        say(f"head of {state.source}: {where}")

@@ -19,6 +19,7 @@ from collector.cli.common import (
     settings_of,
     wait_option,
 )
+from collector.cli.printing import say
 from collector.errors import SchemaError, UsageError
 from collector.inventory.transitions import gap_limit
 from collector.reports.words import printable, show_span, show_time
@@ -241,22 +242,22 @@ def _tell(
     span = ""
     if report.first_at and report.last_at:
         span = f", from {show_time(report.first_at)} to {show_time(report.last_at)}"
-    click.echo(f"{source.name} at {source.base_url}: {_count(report.imported, 'answer')} {would}{span}")
+    say(f"{source.name} at {source.base_url}: {_count(report.imported, 'answer')} {would}{span}")
     for heading, text in _lines(report, zone, margin):
-        click.echo(f"  {heading:<13} {text}")
+        say(f"  {heading:<13} {text}")
     for note in _notes(report, whole_lists):
-        click.echo(f"  note: {note}")
+        say(f"  note: {note}")
     left = report.skipped
     if left:
-        click.echo(f"{_count(len(left), 'answer')} left out:")
+        say(f"{_count(len(left), 'answer')} left out:")
     for each in left if show_all else left[:SHOWN]:
-        click.echo(f"  {printable(each.name)}: {printable(each.reason)}")
+        say(f"  {printable(each.name)}: {printable(each.reason)}")
     if len(left) > SHOWN and not show_all:
-        click.echo(f"  … and {len(left) - SHOWN} more; --all names them")
+        say(f"  … and {len(left) - SHOWN} more; --all names them")
     if dry_run:
-        click.echo("nothing was written")
+        say("nothing was written")
     elif report.head:
-        click.echo(f"head {report.head}")  # to be kept outside of the database
+        say(f"head {report.head}")  # to be kept outside of the database
 
 
 def _lines(report: Report, zone: tzinfo, margin: timedelta) -> Iterator[tuple[str, str]]:

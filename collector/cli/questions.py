@@ -16,6 +16,7 @@ from collector.cli.common import (
     settings_of,
     source_option,
 )
+from collector.cli.printing import say
 from collector.cli.times import Time
 from collector.clock import utc_now
 from collector.errors import UsageError
@@ -119,7 +120,7 @@ def regions(
         rows = regions_as_of(connection, as_of or utc_now(), wanted)
         looks = first_looks(connection, source)
     if as_of:
-        click.echo(f"as of {show_time(as_of)}", err=True)
+        say(f"as of {show_time(as_of)}", err=True)
         _say_what_was_not_watched(looks, as_of)
     print_rows(rows, format_, REGION_FIELDS, REGION_COLUMNS, "no regions")
 
@@ -128,7 +129,7 @@ def _say_what_was_not_watched(looks: Mapping[str, datetime], moment: datetime) -
     """That a source has nothing to say of a time is not to be taken for an empty cloud."""
     for name, first in looks.items():
         if moment < first:
-            click.echo(f"{name}: nothing was watched before {show_time(first)}", err=True)
+            say(f"{name}: nothing was watched before {show_time(first)}", err=True)
 
 
 @click.command()
@@ -186,7 +187,7 @@ def diff(
     with open_for_questions(context, source) as connection:
         rows = inventory_diff(connection, earlier, later, source)
         looks = first_looks(connection, source)
-    click.echo(f"from {show_time(earlier)} to {show_time(later)}", err=True)
+    say(f"from {show_time(earlier)} to {show_time(later)}", err=True)
     _say_what_was_not_watched(looks, earlier)
     columns = {
         "source": "source",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.cli.common import Number
+from collector.cli.printing import say
 
 if TYPE_CHECKING:
     from collector.simulator.world import World
@@ -99,7 +100,7 @@ def simulate(
         raise UsageError(f"port {port} can't be used: {error.strerror}") from None
     # Shells let their background jobs ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    click.echo(f"listening on {simulator.base_url}, key {KEY}")
+    say(f"listening on {simulator.base_url}, key {KEY}")
     try:
         simulator.serve_forever()
     except KeyboardInterrupt:

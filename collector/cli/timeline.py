@@ -21,6 +21,7 @@ from collector.cli.common import (
     print_rows,
     source_option,
 )
+from collector.cli.printing import say, say_rich
 from collector.cli.times import Time, check_order
 from collector.clock import utc_now
 from collector.errors import UsageError
@@ -102,7 +103,7 @@ def _write_svg(connection: sa.Connection, wanted: SpanFilter, now: datetime, pat
 
     found = picture(connection, wanted, now, CHART)
     text = draw(found)
-    click.echo(f"from {show_time(found.scale.since)} to {show_time(found.scale.until)}", err=True)
+    say(f"from {show_time(found.scale.since)} to {show_time(found.scale.until)}", err=True)
     if str(path) == "-":
         binary = getattr(sys.stdout, "buffer", None)
         # SVG is UTF-8, whatever the terminal speaks.
@@ -110,7 +111,7 @@ def _write_svg(connection: sa.Connection, wanted: SpanFilter, now: datetime, pat
         return
     _replace(path, text.encode())
     lanes = f"{len(found.lanes)} lane" + ("s" if len(found.lanes) != 1 else "")
-    click.echo(f"{path}: {lanes}, {len(text.encode()):,} bytes")
+    say(f"{path}: {lanes}, {len(text.encode()):,} bytes")
 
 
 def _print(connection: sa.Connection, wanted: SpanFilter, now: datetime) -> None:
@@ -121,25 +122,23 @@ def _print(connection: sa.Connection, wanted: SpanFilter, now: datetime) -> None
     width = max(shutil.get_terminal_size((PIPE_WIDTH, 24)).columns, 1)
     signs = BLOCKS if _can_print(BLOCKS.all) else ASCII
     found = picture(connection, wanted, now, width * FINE)
-    click.echo(f"from {show_time(found.scale.since)} to {show_time(found.scale.until)}", err=True)
+    say(f"from {show_time(found.scale.since)} to {show_time(found.scale.until)}", err=True)
     if not found.lanes:
-        click.echo("nothing is known of this time: a state is known from one poll to the next")
+        say("nothing is known of this time: a state is known from one poll to the next")
         return
-    click.echo(f"assumed: {ASSUMPTION}", err=True)
+    say(f"assumed: {ASSUMPTION}", err=True)
     _print_lines(draw(found, width, signs), signs)
 
 
 def _print_lines(lines: list[Line], signs: Signs) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(width=10_000, soft_wrap=True, highlight=False)
     for line in lines:
         text = Text()
         for said, style in line:
             text.append(_as_ascii(said) if signs.is_ascii else said, style or None)
         text.rstrip()
-        console.print(text, soft_wrap=True, no_wrap=True, crop=False)
+        say_rich(text, width=10_000, soft_wrap=True, no_wrap=True, crop=False)
 
 
 def _can_print(text: str) -> bool:
@@ -180,6 +179,8 @@ def _replace(path: Path, content: bytes) -> None:
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         part.write_bytes(content)
+        if target.exists():
+            part.chmod(target.stat().st_mode & 0o777)
         os.replace(part, target)  # noqa: PTH105 - reads as what it does
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror}") from None

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from collector.cli.printing import say
 from collector.clock import utc_now
 from collector.errors import UsageError
 from collector.reports.words import show_time
@@ -87,4 +88,4 @@ def echo_times(since: datetime | None, until: datetime | None) -> None:
     """Say on stderr how the times were understood."""
     for name, moment in (("from", since), ("to", until)):
         if moment:
-            click.echo(f"{name} {show_time(moment)}", err=True)
+            say(f"{name} {show_time(moment)}", err=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from collector.cli.common import Number, Word, migrate_option, open_for_writing, settings_of, wait_option
+from collector.cli.printing import say
 from collector.errors import CollectorError, SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -29,9 +30,12 @@ _EXIT = {"ok": 0, "partial": 3, "held": 3, "failed": 1}
     help="The source moved to a new base URL: go on with its history there.",
 )
 @wait_option("Seconds to wait for other processes' leases, in all.")
+@click.option(
+    "--quiet", is_flag=True, help="Say nothing where all is well, for cron: only what needs attention."
+)
 @click.pass_context
 def poll(
-    context: click.Context, source: str | None, migrate: bool, accept_base_url: bool, wait: float
+    context: click.Context, source: str | None, migrate: bool, accept_base_url: bool, wait: float, quiet: bool
 ) -> None:
     """Poll every source once, and record what was seen.
 
@@ -39,7 +43,7 @@ def poll(
 
     \b
     Example, every minute from cron:
-      * * * * *  COLLECTOR_API_KEY_FILE=/etc/gcore.key collector poll
+      * * * * *  COLLECTOR_API_KEY_FILE=/etc/gcore.key collector poll --quiet
     """
     from collector.gcore.client import Client
     from collector.poll import open_writer
@@ -66,10 +70,11 @@ def poll(
             finally:
                 lease.release(engine, writer.lease)
         except CollectorError as error:
-            click.echo(f"{each.name}: {error}", err=True)
+            say(f"{each.name}: {error}", err=True)
             worst = _worse(worst, error.exit_code)
         else:
-            _tell(result, engine)
+            if not quiet or result.outcome != "ok":
+                _tell(result, engine)
             worst = _worse(worst, _EXIT[result.outcome])
     client.close()
     engine.dispose()
@@ -100,18 +105,14 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
         failure = result.failure
         status = f" {failure.http_status}" if failure.http_status else ""
         times = "" if recorded.polls == 1 else f", {recorded.polls} times in a row"
-        click.echo(
-            f"{result.source}: failed ({failure.cause}{status}{times}): {failure.message}{head}", err=True
-        )
+        say(f"{result.source}: failed ({failure.cause}{status}{times}): {failure.message}{head}", err=True)
         if failure.http_status == 401:
-            click.echo(
-                "  if the key holds a $, put it in single quotes, or in a file: shells eat $", err=True
-            )
+            say("  if the key holds a $, put it in single quotes, or in a file: shells eat $", err=True)
         return
     seen = "unchanged" if recorded.polls > 1 else f"{recorded.derived.versions} new or changed entities"
-    click.echo(f"{result.source}: {recorded.outcome}, {seen}, observation {recorded.seq}{head}")
+    say(f"{result.source}: {recorded.outcome}, {seen}, observation {recorded.seq}{head}")
     if recorded.outcome == "held":
-        click.echo(
+        say(
             f"  {len(recorded.missing)} known regions are missing, which looks doubtful and waits to be confirmed",
             err=True,
         )
@@ -119,11 +120,11 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
         why = "count does not match its results"
         if recorded.paging:
             why = f"form looks paginated ({recorded.paging})"
-        click.echo(f"  the answer's {why}; nothing is taken for absent", err=True)
+        say(f"  the answer's {why}; nothing is taken for absent", err=True)
     if any(t.basis != "baseline" for t in recorded.transitions):
         with reading(engine) as connection:
             for row in transitions(connection, TransitionFilter(source=result.source, seq=recorded.seq)):
-                click.echo(f"  {transition_in_words(row)}")
+                say(f"  {transition_in_words(row)}")
 
 
 @click.command()
@@ -135,8 +136,18 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
     type=Number(0, 3600),
     help="Seconds that polls under way get when the service stops.",
 )
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Log only what is at least so grave; also COLLECTOR_LOG_LEVEL.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "console", "json"]),
+    help="For people or as lines of JSON; auto: as stderr is a terminal or not. Also COLLECTOR_LOG_FORMAT.",
+)
 @click.pass_context
-def run(context: click.Context, migrate: bool, grace: float) -> None:
+def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log_format: Any) -> None:
     """Poll every source at its interval, until SIGTERM or SIGINT. SIGHUP reads the settings again.
 
     On PostgreSQL any number of these may run: each source is polled by one of them.
@@ -148,8 +159,9 @@ def run(context: click.Context, migrate: bool, grace: float) -> None:
     from collector import logs
     from collector.service.runtime import Service
 
-    for source in settings_of(context).sources:
+    settings = settings_of(context)
+    for source in settings.sources:
         _require_key(source)
-    logs.configure()
+    logs.configure(form=log_format or settings.log_format, level=log_level or settings.log_level)
     engine = open_for_writing(context, may_migrate=migrate)
     sys.exit(Service(engine, lambda: settings_of(context), grace_seconds=grace).run())

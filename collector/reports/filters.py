@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.errors import UsageError
+from collector.reports.words import brief
 from collector.store.tables import (
     region_versions,
     regions,
@@ -45,7 +46,7 @@ def find_region(connection: sa.Connection, text: str, source: str | None = None)
         return found
     names = {folded(name): name for r in rows for name in (r.display_name, r.slug) if name}
     close = [names[c] for c in difflib.get_close_matches(wanted, list(names), n=3, cutoff=0.4)]
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    hint = f"; did you mean {' or '.join(map(brief, close))}?" if close else ""
     raise UsageError(f"there is no region {text!r}{hint}")
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from collector.printable import printable as printable
+
 _BASIS = {
     "baseline": "no complete answer without it is known",
     "direct": "the poll just before still showed the old state",
@@ -24,9 +26,10 @@ def show_time(moment: datetime | None) -> str:
     return f"{text.removesuffix('.000')}Z"
 
 
-def printable(text: str) -> str:
-    """Text that can do a terminal, or a picture, no harm."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+def brief(text: str, limit: int = 100) -> str:
+    """A name or a state in a sentence: printable, on one line, cut where it is no name of a person's making."""
+    text = printable(text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def show_span(seconds: float | timedelta) -> str:
@@ -50,14 +53,15 @@ def transition_in_words(row: Mapping[str, Any]) -> str:
 
     `row`: fields of `reports.inventory.transitions`.
     """
-    name = printable(row["display_name"] or row["slug"] or f"{row['entity']} {row['entity_id']}")
+    name = brief(row["display_name"] or row["slug"] or f"{row['entity']} {row['entity_id']}")
     if row["entity"] == "keystone":
         name = f"The keystone of {name}"
+    old, new = (brief(row[state] or "") for state in ("from_state", "to_state"))
     what = {
-        "appeared": f"appeared as {row['to_state']}",
-        "reappeared": f"came back as {row['to_state']}",
-        "disappeared": f"disappeared; it was {row['from_state']}",
-        "changed": f"went from {row['from_state']} to {row['to_state']}",
+        "appeared": f"appeared as {new}",
+        "reappeared": f"came back as {new}",
+        "disappeared": f"disappeared; it was {old}",
+        "changed": f"went from {old} to {new}",
     }[row["kind"]]
     observed = row["observed_at"]
     if row["not_before"] is None:

@@ -9,8 +9,10 @@ is away.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from time import monotonic
 
@@ -28,14 +30,17 @@ from collector.errors import (
 from collector.gcore.payload import Document
 from collector.logs import logger
 from collector.poll import Fetch, PollResult, Seen, look, open_writer, write
+from collector.reports.transitions import TransitionFilter, transitions
 from collector.settings import Source
 from collector.store import lease
-from collector.store.engine import waiting_at_most
+from collector.store.engine import reading, waiting_at_most
 from collector.store.writer import Writer
 
 PATIENCE, PATIENCE_IN_AN_OUTAGE = 0.5, 0.25
 """So many intervals a write waits for a locked database, and so many once it is known to be away: polls must
 go on being attempted meanwhile."""
+FIRST_REMINDER, LONGEST_REMINDER = 60.0, 3600.0
+"""Seconds after which a running outage is said again, at first and at most."""
 MAX_KEPT = 1000
 """Answers kept for one source while the database is away; the oldest are given up first."""
 
@@ -58,6 +63,7 @@ class Runner:
         self._kept: deque[Seen] = deque(maxlen=MAX_KEPT)
         self._forgotten = 0
         """Answers for which there was no room any more; a line told of the first."""
+        self._outage = Reminder()
         self._busy = threading.Lock()
         self._stopped = False
 
@@ -191,20 +197,64 @@ class Runner:
                 raise
             self._kept.popleft()
             self.last_result = result
-            _log_poll(result, late=late)
+            _log_poll(result, self._names(result), late=late)
         self._report_given_up("the database was away for too long")
 
+    def _names(self, result: PollResult) -> dict[tuple[str, int], str]:
+        """What people call the entities that changed."""
+        if all(t.basis == "baseline" for t in result.recorded.transitions):
+            return {}
+        wanted = TransitionFilter(source=result.source, seq=result.recorded.seq)
+        try:
+            with reading(self._patient_engine()) as connection:
+                rows = transitions(connection, wanted)
+        except DatabaseError:
+            return {}  # what is known without it is said all the same
+        return {(row["entity"], row["entity_id"]): row["display_name"] or row["slug"] for row in rows}
+
     def _say(self, condition: str | None, error: CollectorError | None = None) -> None:
-        """One line per change of condition, not per try."""
+        """One line per change of condition, not per try; while it lasts, one every so often."""
         if condition != self.condition:
             if condition is None:
                 log.info("recovered", source=self.source.name, **{"from": self.condition})
             else:
-                log.warning("not_written", source=self.source.name, condition=condition, error=str(error))
+                # Another replica polls: that is as it should be.
+                level = logging.INFO if condition == "standby" else logging.WARNING
+                log.log(level, "not_written", source=self.source.name, condition=condition, error=str(error))
+            self._outage.begin()
+        elif condition not in (None, "standby") and (lasting := self._outage.due()) is not None:
+            log.warning(
+                "still_not_written",
+                source=self.source.name,
+                condition=condition,
+                lasting_s=lasting,
+                error=str(error),
+            )
         self.condition = condition
 
 
-def _log_poll(result: PollResult, *, late: bool) -> None:
+class Reminder:
+    """When to say again that something lasts: after a minute, and then after twice as long each time, up to an hour."""
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._since = self._next = now()
+        self._pause = FIRST_REMINDER
+
+    def begin(self) -> None:
+        self._since, self._pause = self._now(), FIRST_REMINDER
+        self._next = self._since + self._pause
+
+    def due(self) -> int | None:
+        """Whole seconds since it began, where it is time to say so again; None otherwise."""
+        if self._now() < self._next:
+            return None
+        self._pause = min(2 * self._pause, LONGEST_REMINDER)
+        self._next = self._now() + self._pause
+        return round(self._now() - self._since)
+
+
+def _log_poll(result: PollResult, names: Mapping[tuple[str, int], str], *, late: bool) -> None:
     recorded = result.recorded
     facts: dict[str, object] = {
         "source": result.source,
@@ -238,9 +288,10 @@ def _log_poll(result: PollResult, *, late: bool) -> None:
                 source=result.source,
                 entity=t.entity,
                 id=t.entity_id,
+                name=names.get((t.entity, t.entity_id)),
                 kind=t.kind,
                 **{"from": t.from_state, "to": t.to_state},
-                not_before=t.not_before and t.not_before.isoformat(),
-                observed_at=t.observed_at.isoformat(),
+                not_before=t.not_before,
+                observed_at=t.observed_at,
                 basis=t.basis,
             )

@@ -95,7 +95,7 @@ class Schedule:
                 continue
             longest = timedelta(seconds=job.trigger.interval_length + job.trigger.jitter)
             if job.next_run_time - now > longest:
-                log.warning("clock_set_back", source=job.id, next_poll_was_at=job.next_run_time.isoformat())
+                log.warning("clock_set_back", source=job.id, next_poll_was_at=job.next_run_time)
                 self._scheduler.modify_job(job.id, next_run_time=now)
 
     def next_run(self, name: str) -> datetime | None:
