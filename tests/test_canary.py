@@ -103,7 +103,7 @@ def poisoned() -> Any:
         "token": canary("rejected"),
         "url": f"https://u:{canary('rejected url')}@x.example",
     }
-    return answer([first, strange, refused], meta={"auth": SECRET_FIELDS}, next_page_token=canary("envelope"))
+    return answer([first, strange, refused], meta={"auth": SECRET_FIELDS}, refresh_token=canary("envelope"))
 
 
 def echoing() -> Any:
@@ -445,6 +445,9 @@ def leaking(status: int) -> list[Step]:
 
 LEAKS: list[Step] = [
     *(reply(body=said) for said in (POISON, ECHO, POISON)),
+    # From a cache, and a page
+    reply(body=POISON, Age="1800", X_Cache=f"HIT {KEY}"),
+    reply(body=ECHO, Link=f'<//u:{canary("page")}@h/?key={KEY}>; rel="next"', X_Next_Page=KEY),
     # Connections and HTTP that break
     *(
         cut(begin + said[:900])
