@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from collector.service.schedule import THREADS
+from collector.service.lanes import QUICK, SLOW
 from collector.simulator.scenario import KEY
 from collector.store.engine import open_engine
 from collector.store.verify import verify
@@ -223,7 +223,7 @@ def carry(load: Load, template: sa.URL, folder: Path) -> None:
     )
     assert given_up <= sum(map(len, asked.values())) / 50, "leases change hands while their holders live"
     assert all(polls[name] <= len(asked[name]) for name in names), "a poll was counted twice"
-    assert sum(map(len, asked.values())) - sum(polls.values()) <= THREADS + given_up
+    assert sum(map(len, asked.values())) - sum(polls.values()) <= QUICK + SLOW + given_up
     # A source is polled by one replica at a time, and only as often as it should be.
     by: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for line, replica in lines:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -56,6 +56,8 @@ MAX_BODY = 8 * 1024 * 1024
 and a container has 512 MiB."""
 MAX_ERROR_BODY = 64 * 1024
 CHUNK = 64 * 1024
+MAX_THREADS = 24
+"""Attempts under way at once, those included that were left behind and still hang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class Failure:
     http_status: int | None = None
     exception_class: str | None = None
     request_id: str | None = None
+    is_passing: bool = field(default=False, compare=False)
+    """More time might have brought an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +135,14 @@ class Client:
         clock: Clock = utc_now,
         max_body: int = MAX_BODY,
         max_attempts: int = 6,
+        max_threads: int = MAX_THREADS,
         pause: Callable[[float], None] = sleep,
     ) -> None:
         self._clock = clock
         self._max_body = max_body
         self._max_attempts = max_attempts
+        self._max_threads = max_threads
+        self._room = threading.Semaphore(max_threads)
         self._pause = pause
         self._http = httpx.Client(
             headers={
@@ -168,7 +175,10 @@ class Client:
         result: _Attempt = retrying(self._attempt, request, ends)
         attempts = retrying.statistics["attempt_number"]
         outcome = result.outcome
-        return replace(outcome, exchange=replace(outcome.exchange, attempts=attempts))
+        exchange = replace(outcome.exchange, attempts=attempts)
+        if isinstance(outcome, Failure):
+            return replace(outcome, exchange=exchange, is_passing=result.is_passing)
+        return replace(outcome, exchange=exchange)
 
     def _attempt(self, request: Request, ends: float) -> _Attempt:
         """One attempt, in a thread of its own that is left behind at the deadline: looking up a name, and
@@ -179,10 +189,17 @@ class Client:
 
         def attempt() -> None:
             try:
-                done.set_result(self._exchange(request, ends, exchange, cut))
+                result = self._exchange(request, ends, exchange, cut)
             except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+                self._room.release()
                 done.set_exception(error)
+            else:
+                self._room.release()
+                done.set_result(result)
 
+        if not self._room.acquire(timeout=max(ends - monotonic(), 0.001)):
+            what = f"no connection: {self._max_threads} attempts before it hang; does looking up names hang?"
+            return _Attempt(Failure(self._answered(exchange), "connect", what), is_passing=True)
         threading.Thread(target=attempt, name="fetch", daemon=True).start()
         try:
             return done.result(max(ends - monotonic(), 0.001))

@@ -12,9 +12,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from time import monotonic
+from time import monotonic, sleep
 
 import sqlalchemy as sa
 
@@ -31,6 +31,7 @@ from collector.gcore.payload import Document
 from collector.logs import logger
 from collector.poll import Fetch, PollResult, Seen, look, open_writer, write
 from collector.reports.transitions import TransitionFilter, transitions
+from collector.service.lanes import NotYetError
 from collector.settings import Source
 from collector.store import lease
 from collector.store.engine import reading, waiting_at_most
@@ -84,13 +85,18 @@ class Runner:
         return self._busy.locked()
 
     def attempt(self) -> None:
-        """One scheduled poll. What can be expected to go wrong is logged; everything else raises."""
+        """One scheduled poll. What can be expected to go wrong is logged; everything else raises.
+
+        Raises NotYetError where it has to go on in the slow lane.
+        """
         with self._busy:
             if self._stopped:
                 return
             self.last_attempt = monotonic()
             try:
                 self._attempt()
+            except NotYetError:
+                raise  # the same poll goes on
             except LeaseHeldError as error:
                 self._say("standby", error)
             except LeaseLostError:
@@ -107,22 +113,29 @@ class Runner:
 
     def stop(self, grace_seconds: float) -> bool:
         """Poll no more, and give the lease back. Returns whether the poll under way ended in time."""
+        return not stop_all(self._engine, {self.source.name: self}, grace_seconds)
+
+    def halt(self) -> None:
+        """Poll no more. A poll under way goes on."""
         self._stopped = True
-        in_time = self._busy.acquire(timeout=max(grace_seconds, 0.0))
-        if in_time:
-            self._report_given_up("the source was stopped")
-        else:
-            log.warning("unfinished", source=self.source.name, kept=len(self._kept))
+
+    def has_ended(self) -> bool:
+        """After `halt`: whether no poll is under way any more. What was kept is reported then as given up."""
+        if not self._busy.acquire(blocking=False):
+            return False
+        self._report_given_up("the source was stopped")
+        self._busy.release()
+        return True
+
+    def leave_behind(self) -> None:
+        """After `halt`: the poll under way would not end in time."""
+        log.warning("unfinished", source=self.source.name, kept=len(self._kept))
+
+    @property
+    def lease_to_release(self) -> lease.Lease | None:
+        """The lease to give back, if this process took it."""
         writer = self._writer
-        try:
-            if writer is not None:
-                lease.release(self._patient_engine(), writer.lease)
-        except DatabaseError:
-            log.warning("lease_not_released", source=self.source.name)
-        finally:
-            if in_time:
-                self._busy.release()
-        return in_time
+        return None if writer is None else writer.lease
 
     def _is_alive(self) -> None:
         """Deriving a long history again is no reason for the watchdog to bite."""
@@ -252,6 +265,53 @@ class Reminder:
         self._pause = min(2 * self._pause, LONGEST_REMINDER)
         self._next = self._now() + self._pause
         return round(self._now() - self._since)
+
+
+def stop_all(
+    engine: sa.Engine,
+    runners: Mapping[str, Runner],
+    grace_seconds: float,
+    give_up: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """Stop them all at once, since each may have to wait: for its poll, or for a database that is locked.
+
+    One thread does it, however many there are; leases are given back together. Returns the names of those that did
+    not end within the grace period, or before `give_up`.
+    """
+    waiting = dict(runners)
+    for runner in waiting.values():
+        runner.halt()
+    ends = monotonic() + grace_seconds
+
+    def stop() -> None:
+        while True:
+            ended = [name for name, runner in waiting.items() if runner.has_ended()]
+            _release(engine, [waiting.pop(name) for name in ended])
+            if not waiting or monotonic() >= ends:
+                break
+            sleep(0.02)
+        for runner in waiting.values():
+            runner.leave_behind()
+        _release(engine, list(waiting.values()))
+
+    stopping = threading.Thread(target=stop, name="stop", daemon=True)
+    stopping.start()
+    while stopping.is_alive() and monotonic() < ends + 1.0 and not give_up():
+        stopping.join(0.02)
+    return list(waiting)
+
+
+def _release(engine: sa.Engine, runners: Sequence[Runner]) -> None:
+    """Give their leases back, waiting for a locked database no longer than polls do."""
+    leases = [each for each in (runner.lease_to_release for runner in runners) if each is not None]
+    if not leases:
+        return
+    seconds = min(runner.source.interval.total_seconds() for runner in runners) * PATIENCE
+    try:
+        lease.release(waiting_at_most(engine, seconds), *leases)
+    except DatabaseError:
+        for each in leases:
+            log.warning("lease_not_released", source=each.source)
 
 
 def _log_poll(result: PollResult, names: Mapping[tuple[str, int], str], *, late: bool) -> None:

@@ -13,10 +13,11 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
-from time import monotonic, sleep
+from time import monotonic
 
 import sqlalchemy as sa
 
@@ -26,8 +27,9 @@ from collector.gcore.client import Client
 from collector.logs import logger
 from collector.poll import open_writer
 from collector.service.keeper import Keeper
+from collector.service.lanes import Lanes, NotYetError
 from collector.service.notify import notify, wants_watchdog
-from collector.service.runner import Runner
+from collector.service.runner import Runner, stop_all
 from collector.service.schedule import Schedule
 from collector.settings import Settings, Source, changes_that_wait
 from collector.store import lease
@@ -57,6 +59,7 @@ class Service:
         self._grace = grace_seconds
         self._patience = patience_seconds
         self._client = Client()
+        self._lanes = Lanes(self._client.fetch)
         self._owner = lease.process_name()
         self._schedule = Schedule()
         self._runners: dict[str, Runner] = {}
@@ -123,14 +126,27 @@ class Service:
     def _put(self, sources: Iterable[Source]) -> None:
         sources = tuple(sources)
         for number, source in enumerate(sources):
-            runner = Runner(self._engine, source, self._client.fetch, self._owner)
+            runner = Runner(self._engine, source, partial(self._lanes.fetch, source.name), self._owner)
             self._runners[source.name] = runner
-            self._schedule.put(source.name, source.interval, runner.attempt, place=number / len(sources))
+            self._lanes.enter(source.name, source.interval)
+            job = partial(self._attempt, runner)
+            self._schedule.put(source.name, source.interval, job, place=number / len(sources))
+
+    def _attempt(self, runner: Runner) -> None:
+        """A poll, in the lane of its source; from now on in another one, if it moved."""
+        name = runner.source.name
+        before = self._lanes.lane(name)
+        try:
+            runner.attempt()
+        except NotYetError:
+            self._schedule.soon(name, partial(self._attempt, runner), "slow")
+        if (now := self._lanes.lane(name)) != before:
+            self._schedule.move(name, now)
 
     def _poll_now(self, name: str) -> None:
         runner = self._runners.get(name)
-        if runner is not None:
-            self._schedule.soon(name, runner.attempt)
+        if runner is not None and not runner.is_busy:
+            self._schedule.soon(name, partial(self._attempt, runner), self._lanes.lane(name))
 
     def _reload(self) -> None:
         notify("RELOADING=1")
@@ -145,7 +161,8 @@ class Service:
             self._put(source for source in changed if source.name not in leaving)
             for name in leaving:
                 self._schedule.drop(name)
-            unfinished = self._stop_runners(leaving, give_up=lambda: self._stopping)
+                self._lanes.leave(name)
+            unfinished = stop_all(self._engine, leaving, self._grace, give_up=lambda: self._stopping)
             if self._stopping:
                 return
             for name, runner in leaving.items():
@@ -198,7 +215,7 @@ class Service:
         notify("STOPPING=1")
         self._keeper.stop()
         self._schedule.stop()
-        unfinished = self._stop_runners(self._runners)
+        unfinished = stop_all(self._engine, self._runners, self._grace)
         unfinished += [runner.source.name for runner in self._left if runner.is_busy]
         self._client.close()
         log.info("stopped", unfinished=unfinished)
@@ -207,24 +224,3 @@ class Service:
             logging.shutdown()
             os._exit(0)
         return 0
-
-    def _stop_runners(
-        self, runners: Mapping[str, Runner], give_up: Callable[[], bool] = lambda: False
-    ) -> list[str]:
-        """Stop them all at once, since each may have to wait: for its poll, or for a database that is locked.
-
-        Returns the names of those that did not end within the grace period, or before `give_up`.
-        """
-        finished: list[str] = []
-
-        def stop(name: str, runner: Runner) -> None:
-            if runner.stop(self._grace):
-                finished.append(name)
-
-        stops = [threading.Thread(target=stop, args=each, daemon=True) for each in runners.items()]
-        for each in stops:
-            each.start()
-        ends = monotonic() + self._grace + 1.0
-        while any(each.is_alive() for each in stops) and monotonic() < ends and not give_up():
-            sleep(0.02)
-        return [name for name in runners if name not in finished]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.events import (
@@ -14,14 +15,14 @@ from apscheduler.events import (
     JobExecutionEvent,
 )
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from collector.clock import utc_now
 from collector.logs import logger
+from collector.service.lanes import QUICK, SLOW, Lane
 
-THREADS = 8
-"""Polls under way at once: throughput falls beyond about ten."""
 SPREAD = timedelta(seconds=10)
 """The first polls of many sources are spread over so much time, or their interval if that is shorter."""
 
@@ -42,9 +43,9 @@ class _Every(IntervalTrigger):  # type: ignore[misc]  # APScheduler has no types
 
 
 class Schedule:
-    """Runs one job a source, again and again; never twice at once."""
+    """Runs one job a source, again and again, on the threads of its lane; never twice at once."""
 
-    def __init__(self, *, threads: int = THREADS) -> None:
+    def __init__(self) -> None:
         self.missed = 0
         """Runs that were skipped: the one before had not ended, or the machine slept."""
         self.errors = 0
@@ -52,7 +53,7 @@ class Schedule:
         self._skipping: set[str] = set()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(threads)},
+            executors={"quick": ThreadPoolExecutor(QUICK), "slow": ThreadPoolExecutor(SLOW)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         self._scheduler.add_listener(self._on_missed, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
@@ -77,12 +78,20 @@ class Schedule:
             name=name,
             next_run_time=utc_now() + min(SPREAD, interval) * place,
             replace_existing=True,
+            executor="quick",
         )
 
-    def soon(self, name: str, job: Callable[[], object]) -> None:
+    def soon(self, name: str, job: Callable[[], object], lane: Lane = "quick") -> None:
         """Run a job once, out of turn; its turns stay as they are."""
         if self._scheduler.running:
-            self._scheduler.add_job(job, id=name + _OUT_OF_TURN, name=name, replace_existing=True)
+            self._scheduler.add_job(
+                job, id=name + _OUT_OF_TURN, name=name, replace_existing=True, executor=lane
+            )
+
+    def move(self, name: str, lane: Lane) -> None:
+        """From its next turn on a job runs in this lane."""
+        with suppress(JobLookupError):  # it was dropped meanwhile
+            self._scheduler.modify_job(name, executor=lane)
 
     def drop(self, name: str) -> None:
         self._scheduler.remove_job(name)
