@@ -35,7 +35,7 @@ COMPOSE = DEPLOY / "compose" / "compose.yaml"
 UNIT = DEPLOY / "systemd" / "gcore-collector.service"
 ENVIRONMENT = DEPLOY / "systemd" / "environment"
 KUBERNETES = DEPLOY / "kubernetes"
-HEALTHY = "collector status || [ $? -eq 3 ]"
+HEALTHY = "collector status --max-bad 50% || [ $? -eq 3 ]"
 Yaml = Any
 
 

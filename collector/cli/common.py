@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,6 +67,20 @@ class Number(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number", param, ctx)
         return number
+
+
+class Share(click.ParamType):  # type: ignore[type-arg] # generic only for its stubs
+    """How many of all: a number, or so many in a hundred (`10%`)."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        text = str(value)
+        if re.fullmatch(r"\d{1,6}", text, re.ASCII):
+            return int(text)
+        if not (re.fullmatch(r"\d{1,3}(\.\d{1,3})?%", text, re.ASCII) and float(text[:-1]) <= 100):
+            self.fail(f"{value!r} is neither a number like 5 nor a share like 10%", param, ctx)
+        return text
 
 
 LIMIT = click.IntRange(1, 2**63 - 1)

@@ -9,6 +9,7 @@ from datetime import datetime
 import click
 
 from collector.cli.common import (
+    Share,
     Word,
     format_option,
     open_for_questions,
@@ -39,12 +40,20 @@ REGION_COLUMNS = {
 @click.command()
 @source_option
 @format_option
+@click.option(
+    "--max-bad",
+    type=Share(),
+    default="0",
+    metavar="N|P%",
+    help="So many sources (5), or so many in a hundred (10%), may be stale before it exits with 1; all may never.",
+)
 @click.pass_context
-def status(context: click.Context, source: str | None, format_: str) -> None:
+def status(context: click.Context, source: str | None, format_: str, max_bad: int | str) -> None:
     """How each source is: last poll, next poll, gaps, what needs a look. Usable as a health check.
 
     Exits with 0 when all is good, 3 when something needs a look, 1 when nothing was seen for too long. Sources that
-    are no longer in the settings do not count, unless none is.
+    are no longer in the settings do not count, unless none is. As a probe give --max-bad, so that one bad source of
+    many does not count for all; then a single stale source exits with 3.
 
     \b
     Example:
@@ -52,7 +61,7 @@ def status(context: click.Context, source: str | None, format_: str) -> None:
     """
     from dataclasses import asdict, fields
 
-    from collector.reports.status import SourceStatus, statuses
+    from collector.reports.status import SourceStatus, exit_code, statuses
 
     names = {each.name for each in settings_of(context).sources}
     with open_for_questions(context, source) as connection:
@@ -79,8 +88,7 @@ def status(context: click.Context, source: str | None, format_: str) -> None:
         "why": "why",
     }
     print_rows(rows, format_, [f.name for f in fields(SourceStatus)], columns, "no source was ever polled")
-    verdicts = {each.verdict for each in found}
-    sys.exit(1 if "stale" in verdicts or not found else 3 if "degraded" in verdicts else 0)
+    sys.exit(exit_code(found, max_bad))
 
 
 @click.command()

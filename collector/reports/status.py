@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -71,31 +71,71 @@ def statuses(
     ).order_by(s.name)
     rows = connection.execute(query).all()
     are_ours = any(row.name in of_settings for row in rows)
-    found = [_status(connection, row, now) for row in rows if only in (None, row.name)]
+    facts = _facts(connection, now, only)
+    found = [_status(facts, row, now) for row in rows if only in (None, row.name)]
     if only or not are_ours:
         return found
     return [each if each.source in of_settings else _left(each) for each in found]
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of each source, by its id: read in as many statements whether there is one or a thousand."""
+
+    newest: Mapping[int, Any]
+    """Newest observation."""
+    applied: Mapping[int, Any]
+    """Newest observation with an answer."""
+    rejected: Mapping[int, int]
+    """Rejected records of that one."""
+    regions: Mapping[int, int]
+    unseen: Mapping[int, int]
+    drift: Mapping[int, int]
+    gaps: Mapping[str, int]
+    """Of the last day; by name."""
+
+
+def _facts(connection: sa.Connection, now: datetime, only: str | None) -> _Facts:
+    s, o, r = sources.c, observations.c, rejected_records.c
+    wanted = s.name == only if only else sa.true()
+    ids = sa.select(s.id).where(wanted)
+
+    def newest(*conditions: sa.ColumnElement[bool]) -> dict[int, Any]:
+        of_source = sa.select(sa.func.max(o.seq)).where(o.source_id == s.id, *conditions).correlate(sources)
+        query = sa.select(observations).join(sources, s.id == o.source_id)
+        rows = connection.execute(query.where(wanted, o.seq == of_source.scalar_subquery()))
+        return {row.source_id: row for row in rows}
+
+    def count(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> dict[int, int]:
+        source_id = table.c.source_id
+        query = sa.select(source_id, sa.func.count()).where(source_id.in_(ids), *conditions)
+        return {row[0]: row[1] for row in connection.execute(query.group_by(source_id))}
+
+    applied = newest(o.outcome != "failed")
+    doubtful = [(row.source_id, row.seq) for row in applied.values() if row.rejected]
+    rejected: dict[int, int] = {}
+    for n in range(0, len(doubtful), 500):
+        rejected |= count(rejected_records, sa.tuple_(r.source_id, r.seq).in_(doubtful[n : n + 500]))
+    return _Facts(
+        newest=newest(),
+        applied=applied,
+        rejected=rejected,
+        regions=count(regions, regions.c.absent_since.is_(None)),
+        unseen=count(unseen, unseen.c.entity == "region", unseen.c.until_at.is_(None)),
+        drift=count(schema_drift),
+        gaps=_gaps(connection, only, now - timedelta(days=1)),
+    )
 
 
 def _left(status: SourceStatus) -> SourceStatus:
     return replace(status, verdict="left", why="no longer in the settings", next_poll_at=None)
 
 
-def _status(connection: sa.Connection, source: Any, now: datetime) -> SourceStatus:
-    o = observations.c
-    rows = sa.select(observations).where(o.source_id == source.id).order_by(o.seq.desc()).limit(1)
-    newest: Any = connection.execute(rows).one_or_none()
-    applied: Any = connection.execute(rows.where(o.outcome != "failed")).one_or_none()
-
-    def count(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
-        query = (
-            sa.select(sa.func.count()).select_from(table).where(table.c.source_id == source.id, *conditions)
-        )
-        return connection.scalar(query) or 0
-
+def _status(facts: _Facts, source: Any, now: datetime) -> SourceStatus:
+    newest, applied = facts.newest.get(source.id), facts.applied.get(source.id)
     interval = timedelta(milliseconds=newest.expected_interval_ms) if newest else None
-    rejected = count(rejected_records, rejected_records.c.seq == applied.seq) if applied else 0
-    lost = count(unseen, unseen.c.entity == "region", unseen.c.until_at.is_(None))
+    rejected = facts.rejected.get(source.id, 0)
+    lost = facts.unseen.get(source.id, 0)
     is_held = bool(applied and applied.outcome == "held")
     reasons: list[str] = []
     verdict: Verdict = "good"
@@ -137,12 +177,12 @@ def _status(connection: sa.Connection, source: Any, now: datetime) -> SourceStat
         next_poll_at=newest.last_at + interval if newest and interval else None,
         interval_seconds=interval.total_seconds() if interval else None,
         lease_owner=source.lease_owner,
-        regions=count(regions, regions.c.absent_since.is_(None)),
+        regions=facts.regions.get(source.id, 0),
         unseen=lost,
         held=len(applied.missing or ()) if applied and is_held else 0,
-        gaps_last_day=_gaps(connection, source.name, now - timedelta(days=1)),
+        gaps_last_day=facts.gaps.get(source.name, 0),
         rejected=rejected,
-        drift=count(schema_drift),
+        drift=facts.drift.get(source.id, 0),
         newest_observation=source.newest_seq,
     )
 
@@ -152,10 +192,24 @@ def _held(missing: int) -> str:
     return f"{which} missing, which looks doubtful and waits to be confirmed"
 
 
-def _gaps(connection: sa.Connection, source: str, since: datetime) -> int:
+def _gaps(connection: sa.Connection, only: str | None, since: datetime) -> dict[str, int]:
     gaps = sa.table("coverage_gaps", sa.column("source"), sa.column("until_at", UtcTime()))
     recent = gaps.c.until_at.is_(None) | (gaps.c.until_at > since)
-    return (
-        connection.scalar(sa.select(sa.func.count()).select_from(gaps).where(gaps.c.source == source, recent))
-        or 0
-    )
+    query = sa.select(gaps.c.source, sa.func.count()).where(recent).group_by(gaps.c.source)
+    if only:
+        query = query.where(gaps.c.source == only)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def exit_code(found: Collection[SourceStatus], most_bad: int | str = 0) -> int:
+    """0: good; 3: something needs a look; 1: too many sources are stale, or none was ever polled.
+
+    `most_bad`: so many sources, or so many in a hundred of them ("10%"), may be stale before it is 1.
+    """
+    counted = [each for each in found if each.verdict != "left"]
+    stale = sum(each.verdict == "stale" for each in counted)
+    is_share = isinstance(most_bad, str)
+    allowed = len(counted) * float(str(most_bad).rstrip("%")) / 100 if is_share else float(most_bad)
+    if not found or stale > allowed or (stale and stale == len(counted)):
+        return 1
+    return 3 if any(each.verdict != "good" for each in counted) else 0
