@@ -396,6 +396,8 @@ MEANING = {
     "COLLECTOR_DATABASE_URL": "Or postgresql://user@host/name. The unit sets a file in /var/lib/gcore-collector.",
     "COLLECTOR_HTTP_BIND": "Where pages are served, or off.",
     "COLLECTOR_INTERVAL": "How often polls are made: 60s, 5m, 1h30m; at least 1s.",
+    "COLLECTOR_LOG_FORMAT": "How the service logs: json, console, or auto: console in a terminal.",
+    "COLLECTOR_LOG_LEVEL": "The least that is logged: debug, info, warning or error.",
     "COLLECTOR_MAX_MISSING": "So many regions may be missing at once without suspicion,",
     "COLLECTOR_MAX_MISSING_SHARE": "or so many as a share of those present.",
     "COLLECTOR_PAGE_FACTOR": "Such an answer needs so many times the confirmations.",

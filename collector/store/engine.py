@@ -336,13 +336,13 @@ def _mind_the_file(engine: sa.Engine, path: Path) -> None:
 
     @event.listens_for(engine, "checkin")
     def checkin(raw: Any, record: Any) -> None:
-        if raw is not None and "log" not in record.info:
-            record.info["log"] = _log_of(path)  # after its first transaction it has opened them
+        if raw is not None and None in record.info.get("log", (None,)):
+            record.info["log"] = _log_of(path)  # there are none before the first transaction that needs them
 
     @event.listens_for(engine, "checkout")
     def checkout(_raw: Any, record: Any, _proxy: Any) -> None:
         is_same = record.info.get("file") == _identity(path)
-        if is_same and "file" in record.info and record.info.get("log", _log_of(path)) == _log_of(path):
+        if is_same and "file" in record.info and not _has_lost(record.info.get("log", ()), path):
             return
         engine.pool.dispose()  # all that lie idle; this one is closed by what follows
         if is_same and "file" in record.info:
@@ -364,6 +364,11 @@ def _mind_the_file(engine: sa.Engine, path: Path) -> None:
 def _log_of(path: Path) -> tuple[tuple[int, int] | None, ...]:
     """Which write-ahead log, and which index of it, stand there now."""
     return tuple(_identity(path.with_name(f"{path.name}-{end}")) for end in ("wal", "shm"))
+
+
+def _has_lost(known: Sequence[tuple[int, int] | None], path: Path) -> bool:
+    """Whether a file that a connection knows of was removed or replaced; one that came to be since is none of them."""
+    return any(one is not None and one != other for one, other in zip(known, _log_of(path), strict=False))
 
 
 def checkpoint(engine: sa.Engine) -> None:
