@@ -64,7 +64,7 @@ def watch(history: History, world: World, random: Random, *, until: float, inter
 
 
 def true_seconds(world: World, region_id: int, state: str, begin: datetime, end: datetime) -> float:
-    track, seconds = world.regions[region_id], 0.0
+    track, seconds = world.regions[region_id].whole(), 0.0
     changes = [begin, *(t for t in track.times if begin < t < end), end]
     for a, b in itertools.pairwise(changes):
         fields = track.at(a)

@@ -15,8 +15,10 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import tracemalloc
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
@@ -35,6 +37,7 @@ from collector.cli.demo import _make_room
 from collector.gcore.client import PATH, Answer, Client, Failure, Request
 from collector.poll import open_writer, poll, read
 from collector.settings import Source
+from collector.simulator import scenario
 from collector.simulator.scenario import CLIENT_KEY, KEY, random_world, story
 from collector.simulator.server import FAULTS, Fault, Simulator
 from collector.simulator.world import Track, TrueChange, World
@@ -211,10 +214,48 @@ def test_the_same_seed_makes_the_same_world_and_states_are_held_a_while(seed: in
 
     world = made(seed)
     assert world == made(seed) != made(seed + 1)
-    for track in world.regions.values():
+    for life in world.regions.values():
+        track = life.whole()
         assert track.times[0] == START
         assert track.times[-1] < at(50)
         assert all(b - a >= HOUR / 10 for a, b in zip(track.times, track.times[1:], strict=False))
+
+
+@given(st.integers(0, 10**6), st.lists(st.floats(-1, 60), max_size=20))
+def test_a_life_that_is_asked_in_any_order_tells_what_the_whole_of_it_tells(
+    seed: int, hours: list[float]
+) -> None:
+    world = random_world(seed, START, regions=2, mean_hold=HOUR, until=at(50))
+    for life in world.regions.values():
+        whole = life.whole()
+        for moment in [at(h) for h in hours] + whole.times[::-7]:
+            assert life.at(moment) == whole.at(moment)
+
+
+def test_worlds_of_many_sources_are_bounded_and_one_that_was_dropped_comes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scenario, "KEPT_REGIONS", 50)
+    world_of = scenario.random_worlds(1, START, regions=5, mean_hold=HOUR / 60, until=at(24))
+    first = world_of("0").document(at(7))
+    worlds = [weakref.ref(world_of(str(n))) for n in range(40)]
+    assert sum(ref() is not None for ref in worlds) == 10
+    assert worlds[0]() is None
+    assert world_of("0").document(at(7)) == first != world_of("1").document(at(7))
+
+
+def test_a_world_takes_no_more_memory_for_a_long_history() -> None:
+    def taken_by(hours: float) -> int:
+        tracemalloc.start()
+        try:
+            worlds = [random_world(n, START, regions=5, mean_hold=HOUR / 60, until=at(99)) for n in range(10)]
+            assert all(world.document(at(hours))["results"] for world in worlds)
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    taken_by(1)  # what is made once and shared
+    assert taken_by(20) < 1.5 * taken_by(1)
 
 
 def test_the_story_changes_nothing_after_its_three_weeks() -> None:

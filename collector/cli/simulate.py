@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import click
 
 from collector.cli.common import Number
 from collector.cli.printing import say
-
-if TYPE_CHECKING:
-    from collector.simulator.world import World
 
 
 @click.command()
@@ -71,24 +66,15 @@ def simulate(
       collector simulate --hold 10 &
       COLLECTOR_BASE_URL=http://127.0.0.1:8090 COLLECTOR_API_KEY='1234$r7e5e1le7k3y' collector poll
     """
-    import zlib
-
     from collector.clock import utc_now
     from collector.errors import UsageError
-    from collector.simulator.scenario import KEY, random_world
+    from collector.simulator.scenario import KEY, random_worlds
     from collector.simulator.server import Fault, Simulator
 
     start = utc_now()
-
-    @functools.cache
-    def world_of(source: str) -> World:
-        return random_world(
-            seed + zlib.crc32(source.encode()),
-            start,
-            regions=regions,
-            mean_hold=timedelta(seconds=hold),
-            until=start + timedelta(hours=hours),
-        )
+    world_of = random_worlds(
+        seed, start, regions=regions, mean_hold=timedelta(seconds=hold), until=start + timedelta(hours=hours)
+    )
 
     try:
         simulator = Simulator(world_of, port=port)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import zlib
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from random import Random
 from typing import Any
 
-from collector.simulator.world import Track, World
+from collector.simulator.world import Life, Track, World
 
 KEY = "1234$r7e5e1le7k3y"
 """Sees all regions, as resellers do."""
 CLIENT_KEY = "5678$c11en7k3y"
 """Sees ACTIVE regions only, as regular clients do."""
+
+KEPT_REGIONS = 50_000
+"""So many regions of random worlds are kept in memory, half a kilobyte each; a world that was dropped is made again."""
 
 # id, display name, country, zone, GPU
 _PLACES = (
@@ -38,6 +43,7 @@ def story(start: datetime) -> World:
     The end finds Luxembourg-2 in maintenance, Sines-3 just opened, Paris-3 failing to be deleted.
     """
     world = World()
+    regions: dict[int, Track] = {}
     born = start - timedelta(days=400)
     for number, (region_id, name, country, zone, gpu) in enumerate(_PLACES):
         keystone_id = 8 + number // 2
@@ -46,12 +52,11 @@ def story(start: datetime) -> World:
         database_id = 1 + number % 3
         world.databases.setdefault(database_id, Track().set(born, **_database(database_id)))
         fields = _region(name, country, zone, keystone_id, database_id, gpu=gpu)
-        world.regions[region_id] = Track().set(born, state="ACTIVE", **fields)
+        regions[region_id] = Track().set(born, state="ACTIVE", **fields)
 
     def day(days: float) -> datetime:
         return start + timedelta(days=days)
 
-    regions = world.regions
     # A region is built: its keystone comes up, it is opened, it gains GPUs.
     world.keystones[40] = Track().set(day(1.30), **_keystone(40, "NEW")).set(day(2.10), state="INITIALIZED")
     built = _region("Sines-3", "PT", "EMEA", 40, 1, gpu=False)
@@ -79,51 +84,51 @@ def story(start: datetime) -> World:
     regions[98].set(day(9.1), display_name="Helsinki-1", slug="helsinki-1")
     regions[148].set(day(13.8), available_volume_types=["standard", "ssd_hiiops", "ssd_lowlatency"])
     regions[116].set(day(16.4), sustainability={"renewable": True})
+    world.regions.update(regions)
     return world
 
 
 def random_world(seed: int, start: datetime, *, regions: int, mean_hold: timedelta, until: datetime) -> World:
     """A world of any size; every state is held for `mean_hold` on average, never less than a tenth of it."""
-    random = Random(seed)  # noqa: S311 - a world to test against
     world = World()
     for number in range(1, regions + 1):
-        _, name, country, zone, gpu = _PLACES[number % len(_PLACES)]
         keystone_id, database_id = 1 + number // 3, 1 + number // 5
         if keystone_id not in world.keystones:
-            world.keystones[keystone_id] = Track().set(start, **_keystone(keystone_id, "INITIALIZED"))
-        world.databases.setdefault(database_id, Track().set(start, **_database(database_id)))
-        fields = _region(f"{name}-{number}", country, zone, keystone_id, database_id, gpu=gpu)
-        track = world.regions[number] = Track().set(start, state=random.choice(["ACTIVE", "NEW"]), **fields)
-        _live(track, start, until, mean_hold, random)
+            world.keystones[keystone_id] = Track([start], [_shared_keystone(keystone_id)])
+        if database_id not in world.databases:
+            world.databases[database_id] = Track([start], [_shared_database(database_id)])
+        fields = _shared_region(number, keystone_id, database_id)
+        world.regions[number] = Life(fields, (seed << 20) + number, start, until, mean_hold)
     return world
 
 
-_NEXT = {
-    "NEW": ("ACTIVE",),
-    "ACTIVE": ("MAINTENANCE", "MAINTENANCE", "INACTIVE", "DELETING", "gone"),
-    "MAINTENANCE": ("ACTIVE",),
-    "INACTIVE": ("ACTIVE",),
-    "DELETING": ("DELETION_FAILED", "DELETED"),
-    "DELETION_FAILED": ("ACTIVE",),
-    "DELETED": ("gone",),
-    "gone": ("back",),
-}
+def random_worlds(
+    seed: int, start: datetime, *, regions: int, mean_hold: timedelta, until: datetime
+) -> Callable[[str], World]:
+    """A world for each source: the same one whenever it is asked for, though only the newest are kept in memory."""
+
+    @functools.lru_cache(max(1, KEPT_REGIONS // regions))
+    def world_of(source: str) -> World:
+        world_seed = seed + zlib.crc32(source.encode())
+        return random_world(world_seed, start, regions=regions, mean_hold=mean_hold, until=until)
+
+    return world_of
 
 
-def _live(track: Track, start: datetime, until: datetime, mean_hold: timedelta, random: Random) -> None:
-    state, at = str((track.values[-1] or {})["state"]), start
-    while True:
-        at += mean_hold * (0.1 + random.expovariate(1 / 0.9))
-        if at >= until:
-            return
-        state = random.choice(_NEXT[state])
-        if state == "gone":
-            track.vanish(at)
-        elif state == "back":
-            state = "NEW"
-            track.come_back(at, state=state)
-        else:
-            track.set(at, state=state)
+@functools.lru_cache(KEPT_REGIONS)
+def _shared_region(number: int, keystone_id: int, database_id: int) -> dict[str, Any]:
+    _, name, country, zone, gpu = _PLACES[number % len(_PLACES)]
+    return _region(f"{name}-{number}", country, zone, keystone_id, database_id, gpu=gpu)
+
+
+@functools.lru_cache(KEPT_REGIONS)
+def _shared_keystone(keystone_id: int) -> dict[str, Any]:
+    return _keystone(keystone_id, "INITIALIZED")
+
+
+@functools.lru_cache(KEPT_REGIONS)
+def _shared_database(database_id: int) -> dict[str, Any]:
+    return _database(database_id)
 
 
 def _region(

@@ -1,7 +1,8 @@
 """A made-up cloud: what is true at every moment, and how the API would tell it. Pure.
 
 Everything is a track: values that hold from a time on. The whole history is fixed when the world is made,
-so that what a collector recorded can be held against what was true.
+so that what a collector recorded can be held against what was true. A `Life` is a track that is drawn from a seed
+when it is asked for, so that a world costs no more memory for a long history than for a short one.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, NamedTuple
 
 Json = dict[str, Any]
 
@@ -39,12 +41,90 @@ class Track:
         index = bisect_right(self.times, moment)
         return self.values[index - 1] if index else None
 
+    def whole(self) -> Track:
+        """All of it."""
+        return self
+
     def _put(self, at: datetime, value: Json | None) -> Track:
         if self.times and at <= self.times[-1]:
             raise ValueError(f"{at} is not later than {self.times[-1]}")
         self.times.append(at)
         self.values.append(value)
         return self
+
+
+_NEXT = {
+    "NEW": ("ACTIVE",),
+    "ACTIVE": ("MAINTENANCE", "MAINTENANCE", "INACTIVE", "DELETING", "gone"),
+    "MAINTENANCE": ("ACTIVE",),
+    "INACTIVE": ("ACTIVE",),
+    "DELETING": ("DELETION_FAILED", "DELETED"),
+    "DELETION_FAILED": ("ACTIVE",),
+    "DELETED": ("gone",),
+    "gone": ("NEW",),
+}
+
+
+class _Phase(NamedTuple):
+    """A state that is held during [since, until)."""
+
+    number: int
+    state: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(slots=True)
+class Life:
+    """A region whose states follow one another by chance. The seed decides them all; none is kept but the one that
+    was asked for last, from which the next is found."""
+
+    fields: Json
+    """All but the state; they are shared with other worlds, so nobody may change them."""
+    seed: int
+    start: datetime
+    end: datetime
+    """Nothing changes any more from here on."""
+    mean_hold: timedelta
+    """Each state is held for so long on average, and never for less than a tenth of it."""
+    _newest: _Phase | None = field(default=None, compare=False, repr=False)
+
+    def at(self, moment: datetime) -> Json | None:
+        if moment < self.start:
+            return None
+        phase = self._newest
+        if phase is None or moment < phase.since:
+            phase = self._first()
+        while phase.until <= moment and phase.until < self.end:
+            phase = self._after(phase)
+        # One assignment of a value that never changes: threads that ask at once do not disturb each other.
+        self._newest = phase
+        return self._shown(phase)
+
+    def whole(self) -> Track:
+        """All of it, as a track; one value stands for each state, however often it comes."""
+        values = {state: None if state == "gone" else self.fields | {"state": state} for state in _NEXT}
+        phase = self._first()
+        track = Track([phase.since], [values[phase.state]])
+        while phase.until < self.end:
+            phase = self._after(phase)
+            track.times.append(phase.since)
+            track.values.append(values[phase.state])
+        return track
+
+    def _shown(self, phase: _Phase) -> Json | None:
+        return None if phase.state == "gone" else self.fields | {"state": phase.state}
+
+    def _first(self) -> _Phase:
+        return self._phase(0, ("ACTIVE", "NEW"), self.start)
+
+    def _after(self, phase: _Phase) -> _Phase:
+        return self._phase(phase.number + 1, _NEXT[phase.state], phase.until)
+
+    def _phase(self, number: int, states: tuple[str, ...], since: datetime) -> _Phase:
+        random = Random((self.seed << 40) + number)  # noqa: S311 - a world to test against
+        state = random.choice(states)
+        return _Phase(number, state, since, since + self.mean_hold * (0.1 + random.expovariate(1 / 0.9)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +138,11 @@ class TrueChange:
     to_state: str | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class World:
     """All tracks by id. A region's fields hold `keystone_id` and `metrics_database_id`."""
 
-    regions: dict[int, Track] = field(default_factory=dict)
+    regions: dict[int, Track | Life] = field(default_factory=dict)
     keystones: dict[int, Track] = field(default_factory=dict)
     databases: dict[int, Track] = field(default_factory=dict)
 
@@ -91,11 +171,12 @@ class World:
 
         A keystone is there while a region that is there refers to it.
         """
-        for region_id, track in self.regions.items():
+        regions = {region_id: life.whole() for region_id, life in self.regions.items()}
+        for region_id, track in regions.items():
             states = ((at, _state(value)) for at, value in zip(track.times, track.values, strict=True))
             yield from _changes("region", region_id, states)
         for keystone_id, track in self.keystones.items():
-            users = [r for r in self.regions.values() if any(_uses(v, keystone_id) for v in r.values)]
+            users = [r for r in regions.values() if any(_uses(v, keystone_id) for v in r.values)]
             times = sorted({at for t in (track, *users) for at in t.times})
             shown = ((at, any(_uses(user.at(at), keystone_id) for user in users)) for at in times)
             states = ((at, _state(track.at(at)) if is_shown else None) for at, is_shown in shown)
