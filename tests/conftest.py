@@ -31,6 +31,10 @@ from tests.frozen import NOW, stop_the_clock_of
 from tests.history import History
 from tests.reuse import ReusedDatabase, share_compiled_statements
 
+# A machine may forbid to keep compiled code. Every worker would compile all tests again, every command all modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 share_compiled_statements()
 ROOT = Path(__file__).parent.parent
 _numbers = itertools.count(1)
