@@ -672,7 +672,7 @@ def test_memory_does_not_grow_with_the_history(history: History, monkeypatch: py
 
     peak_of(20)  # what is made once, like compiled statements
     short = peak_of(40)
-    assert peak_of(200) < 1.2 * short
+    assert peak_of(120) < 1.2 * short
 
 
 # One line, whatever is wrong

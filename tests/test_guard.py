@@ -444,6 +444,26 @@ def test_an_appearance_to_a_new_key_has_no_lower_bound(history: History) -> None
     history.verify()
 
 
+@pytest.mark.parametrize(
+    ("looks", "not_before"),
+    [
+        ([("two", False), ("two", True), ("one", False), ("two", True)], 59.5),  # was shown after own proof
+        ([("two", True), ("two", False), ("one", False), ("two", True)], 59.5),  # own proof came after
+        ([("one", True), ("one", False), ("two", True)], -0.5),  # nobody with this key ever looked before
+    ],
+)
+def test_a_return_to_another_key_begins_with_its_own_proof_or_with_the_last_sight(
+    history: History, looks: list[tuple[str, bool]], not_before: float
+) -> None:
+    for number, (key, shows) in enumerate(looks):
+        history.change(api_key=f"key-{key}")
+        history.poll([region(1), region(2)] if shows else [region(1)], at=60 * number)
+    back = history.transitions(entity_id=2)[-1]
+    assert (back["kind"], back["basis"]) == ("reappeared", "observer_change")
+    assert back["not_before"] == history.time(not_before)
+    history.verify()
+
+
 @pytest.mark.parametrize("how", ["partial", "held"])
 def test_an_absent_region_that_is_named_is_doubted_whatever_the_answer(history: History, how: str) -> None:
     bad = region(3, state=None)

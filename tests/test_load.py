@@ -246,12 +246,16 @@ def figures_of(pid: int) -> str:
     return f"process {pid}: {cpu_seconds(pid):.1f} s CPU, {peak_megabytes(pid):.0f} MB"
 
 
-def test_a_minute_of_many_sources_with_a_replica_killed(postgresql_template: sa.URL, tmp_path: Path) -> None:
-    carry(Load(sources=100, regions=40, interval=8, lease=8, seconds=60), postgresql_template, tmp_path)
-
-
-@pytest.mark.slow
-def test_ten_minutes_of_a_thousand_sources_with_a_replica_killed(
-    postgresql_template: sa.URL, tmp_path: Path
-) -> None:
-    carry(Load(sources=1000, regions=40, interval=60, lease=60, seconds=600), postgresql_template, tmp_path)
+@pytest.mark.parametrize(
+    "load",
+    [
+        Load(sources=30, regions=20, interval=4, lease=6, seconds=24),
+        pytest.param(Load(sources=100, regions=40, interval=8, lease=8, seconds=60), marks=pytest.mark.slow),
+        pytest.param(
+            Load(sources=1000, regions=40, interval=60, lease=60, seconds=600), marks=pytest.mark.slow
+        ),
+    ],
+    ids=lambda load: f"{load.sources}-sources",
+)
+def test_many_sources_with_a_replica_killed(postgresql_template: sa.URL, tmp_path: Path, load: Load) -> None:
+    carry(load, postgresql_template, tmp_path)
