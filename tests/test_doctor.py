@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from collector.cli.doctor import MAX_AT_ONCE
 from collector.clock import utc_now
+from collector.gcore.client import Answer, Client, Failure, Request
 from collector.settings import VARIABLES
 from collector.simulator.scenario import KEY, random_world
 from collector.simulator.server import Simulator
@@ -373,6 +378,64 @@ def test_each_of_several_sources_is_looked_at(file_url: str, tmp_path: Path) -> 
     verdicts = {what.split(":")[0]: verdict for verdict, what, _ in found.findings if "source " in what}
     assert verdicts == {"source one": "good", "source two": "bad", "source three": "bad"}
     assert bad.url in found.finding("source two")[2]
+
+
+def many(folder: Path, count: int, base_url: str) -> str:
+    """A settings file of so many sources below one host."""
+    config = folder / "many.toml"
+    each = (f'[[sources]]\nname = "s{n}"\nbase_url = "{base_url}/s{n}"\n' for n in range(count))
+    config.write_text(f'api_key = "{KEY}"\n' + "".join(each))
+    return str(config)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often clients were made and asked, and how many asked at the same time."""
+    counted: Counter[str] = Counter()
+    lock = threading.Lock()
+    make, fetch = Client.__init__, Client.fetch
+
+    def counting_make(self: Client, **more: Any) -> None:
+        counted["clients"] += 1
+        make(self, **more)
+
+    def counting_fetch(self: Client, request: Request) -> Answer | Failure:
+        with lock:
+            counted["asked"] += 1
+            counted["now"] += 1
+            counted["most"] = max(counted["most"], counted["now"])
+        try:
+            return fetch(self, request)
+        finally:
+            with lock:
+                counted["now"] -= 1
+
+    monkeypatch.setattr(Client, "__init__", counting_make)
+    monkeypatch.setattr(Client, "fetch", counting_fetch)
+    return counted
+
+
+def test_many_sources_are_asked_once_each_by_a_few_threads_and_told_in_order(
+    file_url: str, tmp_path: Path, made: Counter[str]
+) -> None:
+    start = utc_now()
+    with Simulator(random_world(1, start, regions=2, mean_hold=timedelta(days=1), until=start)) as simulator:
+        found = visit("--config", many(tmp_path, 50, simulator.base_url), database_url=file_url)
+        assert simulator.requests == 50
+    names = [what for _, what, _ in found.findings if "the API answers" in what]
+    assert names == [f"source s{n}: the API answers with 2 regions" for n in range(50)]
+    assert sum(what.startswith("clock") for _, what, _ in found.findings) == 1
+    assert (made["clients"], made["asked"]) == (1, 50)
+    assert 1 < made["most"] <= MAX_AT_ONCE
+
+
+def test_a_host_where_nobody_answers_is_not_tried_for_each_source(
+    file_url: str, tmp_path: Path, made: Counter[str]
+) -> None:
+    found = visit("--config", many(tmp_path, 50, f"http://127.0.0.1:{unused_port()}"), database_url=file_url)
+    bad = [what.split(":")[0] for verdict, what, _ in found.findings if verdict == "bad"]
+    assert bad == [f"source s{n}" for n in range(50)]
+    assert made["asked"] <= MAX_AT_ONCE
 
 
 def test_a_wrong_setting_ends_it_before_anything_is_looked_at(file_url: str) -> None:

@@ -6,10 +6,12 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 import click
 
@@ -18,9 +20,12 @@ from collector.cli.printing import say
 from collector.errors import CollectorError
 
 if TYPE_CHECKING:
+    from collector.gcore.client import Client, Failure
     from collector.settings import Settings, Source
 
 ROOM_WANTED = 500 * 1024 * 1024
+MAX_AT_ONCE = 10
+"""Sources that are asked at the same time: more would wait for one another, not for the API."""
 _PROXY_VARIABLES = (
     "HTTPS_PROXY",
     "HTTP_PROXY",
@@ -77,8 +82,7 @@ def doctor(context: click.Context, offline: bool) -> None:
 def _findings(settings: Settings, *, offline: bool) -> Iterator[Finding]:
     yield from _database(settings)
     yield from _surroundings()
-    for source in settings.sources:
-        yield from _source(source, offline=offline)
+    yield from _sources(settings.sources, offline=offline)
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -191,10 +195,45 @@ def _without_user(proxy: str) -> str:
     return f"{url[1] or ''}{'…@' if url[2] else ''}{url[3]}{url[4] or ''}"
 
 
-def _source(source: Source, *, offline: bool) -> Iterator[Finding]:
-    from collector.gcore.client import Answer, Client, Failure, Request
+def _sources(sources: Sequence[Source], *, offline: bool) -> Iterator[Finding]:
+    """Several at once, told in the order of the settings; the clock once for all sources of a host that agree."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from collector.gcore.client import Client
+
+    client = None
+    try:
+        client = None if offline else Client(max_attempts=1)
+    except CollectorError as error:
+        yield Finding("bad", str(error), "see what is said of them above")
+    unreachable: dict[str, Failure] = {}
+    clocks: set[tuple[str, str]] = set()
+    try:
+        with ThreadPoolExecutor(MAX_AT_ONCE, "doctor") as pool:
+            looked = [
+                pool.submit(_source, source, client, unreachable, offline=offline) for source in sources
+            ]
+            for source, each in zip(sources, looked, strict=True):
+                finding, clock = each.result()
+                if finding is not None:
+                    yield finding
+                if clock is not None and (_origin(source), clock.verdict) not in clocks:
+                    clocks.add((_origin(source), clock.verdict))
+                    yield clock
+    finally:
+        if client is not None:
+            client.close()
+
+
+def _source(
+    source: Source, client: Client | None, unreachable: dict[str, Failure], *, offline: bool
+) -> tuple[Finding | None, Finding | None]:
+    """What is to be said of a source, and of the clock. Nothing where there is no client to ask with.
+
+    `unreachable`: why nobody answers at a host, by origin. What one source has found out, the others need not.
+    """
+    from collector.gcore.client import Answer, Failure, Request
     from collector.poll import read
-    from collector.store.writer import MAX_CLOCK_OFFSET
 
     try:
         key = source.key()
@@ -205,18 +244,16 @@ def _source(source: Source, *, offline: bool) -> Iterator[Finding]:
             if has_none
             else "see that this process may read it, and what it holds"
         )
-        yield Finding("bad", f"source {source.name}: {error}", todo)
-        return
+        return Finding("bad", f"source {source.name}: {error}", todo), None
     if offline:
-        yield Finding("note", f"source {source.name}: the API was not asked")
-        return
-    try:
-        client = Client(max_attempts=1)
-    except CollectorError as error:
-        yield Finding("bad", str(error), "see what is said of them above")
-        return
-    answer = client.fetch(Request(source.base_url, key, source.auth_scheme, source.deadline))
-    client.close()
+        return Finding("note", f"source {source.name}: the API was not asked"), None
+    if client is None:
+        return None, None
+    answer: Answer | Failure | None = unreachable.get(_origin(source))
+    if answer is None:
+        answer = client.fetch(Request(source.base_url, key, source.auth_scheme, source.deadline))
+        if isinstance(answer, Failure) and answer.cause == "connect":
+            unreachable[_origin(source)] = answer
     said = read(answer, key) if isinstance(answer, Answer) else answer
     if isinstance(said, Failure):
         status = f" (status {said.http_status})" if said.http_status else ""
@@ -225,14 +262,24 @@ def _source(source: Source, *, offline: bool) -> Iterator[Finding]:
             403: "the key is known, but may not read AI regions",
             404: f"is {source.base_url} the API's base URL?",
         }.get(said.http_status or 0, f"is {source.base_url} right, and reachable from here? a proxy?")
-        yield Finding("bad", f"source {source.name}: {said.cause}{status}: {said.message}", todo)
+        finding = Finding("bad", f"source {source.name}: {said.cause}{status}: {said.message}", todo)
     else:
-        yield Finding("good", f"source {source.name}: the API answers with {len(said.records)} regions")
+        finding = Finding("good", f"source {source.name}: the API answers with {len(said.records)} regions")
     offset = answer.exchange.clock_offset
-    if offset is not None:
-        seconds = abs(offset.total_seconds())
-        what = f"clock: differs by {seconds:.0f} s from the API's"
-        if abs(offset) > MAX_CLOCK_OFFSET:
-            yield Finding("bad", what, "polls are refused beyond an hour: set the clock (NTP)")
-        else:
-            yield Finding("good" if seconds < 5 else "note", what)
+    return finding, None if offset is None else _clock(offset)
+
+
+def _origin(source: Source) -> str:
+    """Scheme, host and port: where all sources there connect to."""
+    parts = urlsplit(source.base_url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _clock(offset: timedelta) -> Finding:
+    from collector.store.writer import MAX_CLOCK_OFFSET
+
+    seconds = abs(offset.total_seconds())
+    what = f"clock: differs by {seconds:.0f} s from the API's"
+    if abs(offset) > MAX_CLOCK_OFFSET:
+        return Finding("bad", what, "polls are refused beyond an hour: set the clock (NTP)")
+    return Finding("good" if seconds < 5 else "note", what)
