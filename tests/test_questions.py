@@ -391,6 +391,18 @@ def test_only_failures_for_a_long_time_are_stale_too(history: History) -> None:
     assert (status.last_seen_at, status.last_poll_at) == (history.time(0), history.time(180))
 
 
+@pytest.mark.parametrize(("then", "newest"), [(600, 60), (60, 600)])
+def test_silence_is_judged_by_the_longer_of_the_interval_then_and_the_newest(
+    history: History, then: int, newest: int
+) -> None:
+    history.change(interval=timedelta(seconds=then))
+    history.poll(THREE, at=0)
+    history.change(interval=timedelta(seconds=newest))
+    history.poll(failure(), at=60)
+    assert status_of(history, history.time(1500)).verdict == "degraded"
+    assert status_of(history, history.time(1501)).verdict == "stale"
+
+
 def test_two_and_a_half_intervals_are_no_silence_and_a_microsecond_more_is(history: History) -> None:
     history.poll(THREE, at=0)
     limit = history.time(150)

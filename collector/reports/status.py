@@ -29,8 +29,8 @@ class SourceStatus:
 
     source: str
     verdict: Verdict
-    """stale: no successful poll for longer than the gap limit, or a clock that went back; degraded: something needs
-    a look; left: no longer in the settings, which is no ill."""
+    """stale: no successful poll for longer than the gap limit, by the longer of the interval then and the newest, or
+    a clock that went back; degraded: something needs a look; left: no longer in the settings, which is no ill."""
     why: str
     """What makes it less than good, in words."""
     last_outcome: str | None
@@ -155,7 +155,12 @@ def _status(facts: _Facts, source: Any, now: datetime) -> SourceStatus:
         reasons.append(f"{lost} regions are not shown, though not gone")
     if reasons:
         verdict = "degraded"
-    if applied is None or interval is None or now - applied.last_at > gap_limit(interval):
+    if (
+        applied is None
+        or newest is None
+        or now - applied.last_at
+        > gap_limit(*(timedelta(milliseconds=row.expected_interval_ms) for row in (applied, newest)))
+    ):
         verdict = "stale"
         reasons.insert(0, "nothing was ever seen" if applied is None else "no successful poll for too long")
     if newest is not None and newest.last_at - now > timedelta(seconds=LEASE_SECONDS):
