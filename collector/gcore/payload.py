@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from collector.gcore import jsontext, paging, wire
 from collector.gcore.jsontext import Number
-from collector.gcore.redaction import redact
+from collector.gcore.redaction import TooMuchToJudgeError, redact
 from collector.gcore.secret_keys import PART_IN_EVIDENCE, keys_of
 from collector.inventory.entities import (
     Drift,
@@ -36,10 +36,13 @@ from collector.inventory.entities import (
     values,
 )
 
-MAX_RECORDS = 100_000
-"""More regions than any cloud has."""
+MAX_RECORDS = 10_000
+"""More regions than any cloud has. Each costs some rows, and all rows of a poll are written while its lease lasts."""
 MAX_VALUES = 500_000
 """Those of ten thousand regions. Once read, a value costs up to a hundred times the memory of its bytes."""
+MAX_EFFORT = 60_000
+"""So many different names, and texts that may hold secrets, are judged in one answer: twice those of ten thousand
+regions. Each takes some 30 microseconds."""
 CACHED_TEXT = 16 * 1024
 """Longer records are understood anew each time, rather than remembered."""
 MAX_REJECTED = 1000
@@ -95,21 +98,34 @@ def document_of(body: bytes, secrets: Sequence[str] = ()) -> Document:
         raise NotAListingError(
             f"the answer holds more than {MAX_VALUES:,} values, as no list of regions does", None
         )
-    value = redact(jsontext.loads(body))
+    value = jsontext.loads(body)
     if not isinstance(value, dict):
         raise NotAListingError(f"the answer is {_a(value)}, not an object", None)
     if not isinstance(value.get("results"), list):
         what = f"is {_a(value['results'])}" if "results" in value else "is missing"
-        raise NotAListingError(f"`results` {what}, not a list of regions", value)
+        raise NotAListingError(f"`results` {what}, not a list of regions", _redacted(value))
     if len(value["results"]) > MAX_RECORDS:
         raise NotAListingError(
             f"`results` holds {len(value['results']):,} records, more than {MAX_RECORDS:,}", None
         )
+    value = _redacted(value)
     document = _document(value)
     keys = keys_of(tuple(secrets), PART_IN_EVIDENCE)
     if any(keys.stand_in(text) for text in _texts(document)):
-        document = _document(redact(value, secrets, wire.documented_names()))
+        del document
+        document = _document(_redacted(value, secrets, wire.documented_names()))
     return document
+
+
+def _redacted(value: Any, secrets: Sequence[str] = (), documented: Set[str] = frozenset()) -> Any:
+    try:
+        return redact(value, secrets, documented, MAX_EFFORT)
+    except TooMuchToJudgeError:
+        raise NotAListingError(
+            f"the answer holds more than {MAX_EFFORT:,} different names and texts that may hold secrets, "
+            "as no list of regions does",
+            None,
+        ) from None
 
 
 def stored_document(canonical: bytes) -> Document:
@@ -172,7 +188,6 @@ class _Parsed:
     """Why it is rejected, or None."""
     region: Sighting | None
     nested: Mapping[Kind, _Nested]
-    drift: frozenset[Drift]
 
 
 _NESTED: tuple[Literal["keystone", "metrics_database"], ...] = ("keystone", "metrics_database")
@@ -181,8 +196,8 @@ _UNSTATED = _Nested(None, False, None)
 
 def listing_of(document: Document) -> Listing:
     """Everything that a document says, typed."""
-    parsed = [_parse(record) for record in document.records]
-    drift = _envelope_drift(document.envelope).union(*(p.drift for p in parsed))
+    drift = _envelope_drift(document.envelope)
+    parsed = [_parse(record, drift) for record in document.records]
     reasons = [p.reason for p in parsed]
     by_id: dict[int, list[int]] = defaultdict(list)
     for position, p in enumerate(parsed):
@@ -256,22 +271,30 @@ def _sighting(entity: Entity, witness: int | None = None) -> Sighting:
     return Sighting(entity, content_hash(entity), witness)
 
 
-def _parse(record: Record) -> _Parsed:
-    """Understand one record."""
-    return _remembered(record) if len(record.text) <= CACHED_TEXT else _understand(record)
+def _parse(record: Record, drift: set[Drift]) -> _Parsed:
+    """Understand one record, and add what the schema does not say of it."""
+    parsed, more = _remembered(record) if len(record.text) <= CACHED_TEXT else _understand(record)
+    drift |= more
+    return parsed
 
 
 @lru_cache(maxsize=4096)
-def _remembered(record: Record) -> _Parsed:
-    """Most records are the same at every poll."""
-    return _understand(record)
+def _remembered(record: Record) -> tuple[_Parsed, frozenset[Drift]]:
+    """Most records are the same at every poll, and most have the same drift."""
+    parsed, drift = _understand(record)
+    return parsed, _one_of_equals(drift)
 
 
-def _understand(record: Record) -> _Parsed:
+@lru_cache(maxsize=256)
+def _one_of_equals(drift: frozenset[Drift]) -> frozenset[Drift]:
+    return drift
+
+
+def _understand(record: Record) -> tuple[_Parsed, frozenset[Drift]]:
     raw = record.value
     if not isinstance(raw, dict):
         drift = frozenset({Drift("results[]", "wrong_type", jsontext.type_name(raw))})
-        return _Parsed(None, "not_an_object", None, dict.fromkeys(_NESTED, _UNSTATED), drift)
+        return _Parsed(None, "not_an_object", None, dict.fromkeys(_NESTED, _UNSTATED)), drift
     fields, drift_of = wire.read_object(wire.RegionSerializerAi, raw, "results[]")
     nested: dict[Kind, _Nested] = {}
     for kind in _NESTED:
@@ -285,7 +308,7 @@ def _understand(record: Record) -> _Parsed:
     if region_id is not None and state:
         references = {f"{kind}_id": nested[kind].reference for kind in _NESTED}
         region = _sighting(Region(id=region_id, state=state, **(fields | references | ddos)))
-    return _Parsed(region_id, reason, region, nested, frozenset(drift_of))
+    return _Parsed(region_id, reason, region, nested), frozenset(drift_of)
 
 
 def _parse_nested(

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence, Set
-from typing import Any
+from math import inf
+from typing import Any, NamedTuple
 
 from collector.gcore import jsontext
 from collector.gcore.jsontext import Number
 from collector.gcore.secret_keys import PART_IN_EVIDENCE, PART_IN_MESSAGE, Keys, Parts, keys_of, without
 from collector.gcore.secret_names import is_named, is_naming, is_secret_name
-from collector.gcore.secret_texts import MARKER, scrub_text
+from collector.gcore.secret_texts import MARKER, MOST_SIGNS, may_hold_secrets, scrub_text, signs
 
 __all__ = [
     "MARKER",
@@ -29,62 +30,124 @@ __all__ = [
     "scrub_text",
 ]
 
-_LONGEST_NAME = 64
+_LONGEST_NAME, _LONGEST_JUDGED = 64, 64 * 1024
 _LONGEST_JSON = 64 * 1024
 """Longer JSON in a string is judged as other text: to read it costs a hundred times its length in memory."""
+_A_TEXT, _SIGNS_A_TEXT, _VALUES_A_TEXT = 60, 4, 16
+"""So many characters of a name, signs of a text, and values of JSON in a text take as long to judge as a short text."""
+_PRIMES = "'" * 8
 _OPTION = re.compile(r"--?[A-Za-z][\w.\-]{0,60}")
 
 
-def redact(value: Any, secrets: Sequence[str] = (), documented: Set[str] = frozenset()) -> Any:
+class TooMuchToJudgeError(ValueError):
+    """The value holds more that may be secret than is judged in reasonable time."""
+
+
+def redact(
+    value: Any, secrets: Sequence[str] = (), documented: Set[str] = frozenset(), effort: float = inf
+) -> Any:
     """A parsed JSON value without its secrets.
 
     `secrets`: keys that must not stand in any string, number or name either, but for `documented` names,
     which a key may happen to contain.
+    `effort`: so many different names, and texts that may hold secrets, are judged at most; a long one counts as
+    several. Raises TooMuchToJudgeError beyond.
     """
-    return _redact(value, keys_of(tuple(secrets), PART_IN_EVIDENCE) if any(secrets) else None, documented)
+    keys = keys_of(tuple(secrets), PART_IN_EVIDENCE) if any(secrets) else None
+    return _Redaction(keys, documented, effort).of(value)
 
 
-def _redact(value: Any, keys: Keys | None, documented: Set[str]) -> Any:
-    if isinstance(value, dict):
-        return _redacted_object(value, keys, documented)
-    if isinstance(value, list):
-        return _redacted_list(value, keys, documented)
-    if isinstance(value, Number):
-        return MARKER if keys is not None and keys.stand_in(value.literal) else value
-    if isinstance(value, str):
-        return _redacted_text(value, keys, documented)
-    return value
+class _Name(NamedTuple):
+    """A key, judged."""
+
+    shown: str
+    is_secret: bool
+    is_naming: bool
 
 
-def _redacted_object(value: dict[str, Any], keys: Keys | None, documented: Set[str]) -> dict[str, Any]:
-    names_a_secret = any(_is_name_of_secret(v) and is_naming(k) for k, v in value.items())
-    redacted: dict[str, Any] = {}
-    for k, v in value.items():
-        is_hidden = v is not None and (is_secret_name(k) or (names_a_secret and is_named(k)))
-        name = k if k in documented else _redacted_name(k, keys)
-        while name in redacted:  # two that differed in their secrets only
-            name += "'"
-        redacted[name] = MARKER if is_hidden else _redact(v, keys, documented)
-    return redacted
+class _Redaction:
+    """One value's way through the rules."""
 
+    def __init__(self, keys: Keys | None, documented: Set[str], effort: float) -> None:
+        self._keys, self._documented, self._effort = keys, documented, effort
+        self._names: dict[str, _Name] = {}
 
-def _redacted_name(name: str, keys: Keys | None) -> str:
-    name = name if name.isidentifier() else scrub_text(name)
-    return name if keys is None else keys.scrub(name)
+    def of(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return self._object(value)
+        if isinstance(value, list):
+            return self._list(value)
+        if isinstance(value, Number):
+            return MARKER if self._keys is not None and self._keys.stand_in(value.literal) else value
+        if isinstance(value, str):
+            return self._text(value)
+        return value
 
+    def _spend(self, effort: float) -> None:
+        self._effort -= effort
+        if self._effort < 0:
+            raise TooMuchToJudgeError
 
-def _redacted_list(value: list[Any], keys: Keys | None, documented: Set[str]) -> list[Any]:
-    redacted = [_redact(_pair(item), keys, documented) for item in value]
-    for at, item in enumerate(value[:-1]):
-        # The arguments of a command: ["--password", "…"]
-        if (
-            isinstance(item, str)
-            and _OPTION.fullmatch(item)
-            and is_secret_name(item)
-            and value[at + 1] is not None
-        ):
-            redacted[at + 1] = MARKER
-    return redacted
+    def _object(self, value: dict[str, Any]) -> dict[str, Any]:
+        names_a_secret = any(self._name(k).is_naming and _is_name_of_secret(v) for k, v in value.items())
+        redacted: dict[str, Any] = {}
+        again: dict[str, int] = {}
+        for k, v in value.items():
+            judged = self._name(k)
+            is_hidden = v is not None and (judged.is_secret or (names_a_secret and is_named(k)))
+            name = judged.shown
+            while name in redacted:  # two that differed in their secrets only
+                again[judged.shown] = n = again.get(judged.shown, 0) + 1
+                name = judged.shown + (_PRIMES[:n] if n <= len(_PRIMES) else f"'{n}")
+            redacted[name] = MARKER if is_hidden else self.of(v)
+        return redacted
+
+    def _name(self, name: str) -> _Name:
+        """Names are few, and come again with every record."""
+        judged = self._names.get(name)
+        if judged is None:
+            self._spend(1 + min(len(name), _LONGEST_JUDGED) / _A_TEXT)
+            judged = self._names[name] = _Name(self._shown(name), is_secret_name(name), is_naming(name))
+        return judged
+
+    def _shown(self, name: str) -> str:
+        if name in self._documented:
+            return name
+        shown = name if name.isidentifier() else scrub_text(name)
+        return shown if self._keys is None else self._keys.scrub(shown)
+
+    def _list(self, value: list[Any]) -> list[Any]:
+        redacted = [self.of(_pair(item)) for item in value]
+        for at, item in enumerate(value[:-1]):
+            # The arguments of a command: ["--password", "…"]
+            if (
+                isinstance(item, str)
+                and _OPTION.fullmatch(item)
+                and is_secret_name(item)
+                and value[at + 1] is not None
+            ):
+                redacted[at + 1] = MARKER
+        return redacted
+
+    def _text(self, text: str) -> str:
+        if text[:1] in '{["' and text[-1:] in '}]"' and 2 < len(text) <= _LONGEST_JSON:
+            self._spend(1 + sum(map(text.count, ",[{")) / _VALUES_A_TEXT)
+            try:
+                value = jsontext.loads(text.encode())
+            except (jsontext.StrictJSONError, UnicodeEncodeError):
+                pass
+            else:
+                redacted = self.of(value)
+                return text if redacted == value else jsontext.dumps(redacted)
+        if may_hold_secrets(text):
+            self._spend(1 + min(signs(text), MOST_SIGNS) / _SIGNS_A_TEXT)
+            text = scrub_text(text)
+        if self._keys is None:
+            return text
+        scrubbed = self._keys.scrub(text)
+        if scrubbed != text:
+            self._spend(1)
+        return scrubbed
 
 
 def _pair(item: Any) -> Any:
@@ -98,19 +161,6 @@ def _is_name_of_secret(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= _LONGEST_NAME and is_secret_name(value)
 
 
-def _redacted_text(text: str, keys: Keys | None, documented: Set[str]) -> str:
-    if text[:1] in '{["' and text[-1:] in '}]"' and 2 < len(text) <= _LONGEST_JSON:
-        try:
-            value = jsontext.loads(text.encode())
-        except (jsontext.StrictJSONError, UnicodeEncodeError):
-            pass
-        else:
-            redacted = _redact(value, keys, documented)
-            return text if redacted == value else jsontext.dumps(redacted)
-    text = scrub_text(text)
-    return text if keys is None else keys.scrub(text)
-
-
 def contains_part(text: str, secret: str, size: int = PART_IN_EVIDENCE) -> bool:
     """Whether any `size` characters in a row of the secret stand in the text."""
     return Parts((secret,), size).stand_in(text)
@@ -118,7 +168,7 @@ def contains_part(text: str, secret: str, size: int = PART_IN_EVIDENCE) -> bool:
 
 def scrub_parts(text: str, secrets: Sequence[str], size: int) -> str:
     """Replace every run that shares `size` or more characters in a row with a secret."""
-    return without(text, list(Parts(secrets, size).places(text)))
+    return without(text, Parts(secrets, size).places(text))
 
 
 def scrub_message(text: str, secrets: Sequence[str] = (), limit: int = 500) -> str:

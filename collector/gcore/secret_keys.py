@@ -15,6 +15,7 @@ from array import array
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 
 from collector.gcore.secret_texts import MARKER
 
@@ -25,8 +26,12 @@ _LEAST_OTHERWISE = 8
 """Keys that are shorter are only looked for as they are: written otherwise they are too like other text."""
 _LEAST_IN_BASE64 = 12
 _GLANCE = 4
+_MOST_PLACES = 100_000
+"""A text with more parts of a key goes as a whole."""
+_LONGEST_UNESCAPED = 256 * 1024
+"""So does a longer text with an escaped part of a key: to know where each character came from costs too much memory."""
 _ROUNDS = 2
-_SHORT = 8
+_SHORT, _MOST_KNOWN = 8, 4096
 _ESCAPED = re.compile(
     r"%(?:25)*([0-9a-fA-F]{2})|\\+u([0-9a-fA-F]{4})|\\+x([0-9a-fA-F]{2})|\\+(.)"
     r"|&(?:amp;)*(?:#(\d{1,7});?|#[xX]([0-9a-fA-F]{1,6});?|([A-Za-z]{2,8});)",
@@ -96,12 +101,16 @@ class Keys:
 
     def scrub(self, text: str) -> str:
         """Replace every run of parts."""
-        places = list(self._plain.places(text))
-        found = list(self._otherwise.places(_folded(text)))
-        if found:
+        plain, folded = self._plain.places(text), _folded(text)
+        if not self._otherwise.stand_in(folded):
+            return without(text, plain)
+        otherwise = self._otherwise.places(folded)
+        if _may_have_escapes(text):
+            if len(text) > _LONGEST_UNESCAPED:
+                return MARKER
             positions = _positions(text)
-            places += [(positions[begin], positions[end]) for begin, end in found]
-        return without(text, places)
+            otherwise = ((positions[begin], positions[end]) for begin, end in otherwise)
+        return without(text, chain(plain, otherwise))
 
 
 @lru_cache(maxsize=256)
@@ -159,15 +168,23 @@ def _may_have_escapes(text: str) -> bool:
     return "%" in text or "\\" in text or "&" in text
 
 
+class _Known(dict[str, str]):
+    """What escapes stand for, as far as they came already. Short ones are few; an answer may hold millions of them."""
+
+    def __missing__(self, text: str) -> str:
+        escaped = _ESCAPED.fullmatch(text)
+        character = _of_escape(escaped) if escaped else text
+        if len(text) <= _SHORT and len(self) < _MOST_KNOWN:
+            self[text] = character
+        return character
+
+
+_known = _Known()
+
+
 def _character(escaped: re.Match[str]) -> str:
     """What an escape stands for; itself where that is nothing."""
-    return _of_short_escape(escaped[0]) if len(escaped[0]) <= _SHORT else _of_escape(escaped)
-
-
-@lru_cache(maxsize=4096)
-def _of_short_escape(text: str) -> str:
-    escaped = _ESCAPED.fullmatch(text)
-    return _of_escape(escaped) if escaped else text
+    return _known[escaped[0]]
 
 
 def _of_escape(escaped: re.Match[str]) -> str:
@@ -181,13 +198,26 @@ def _of_escape(escaped: re.Match[str]) -> str:
     return chr(number) if number < 0x110000 else escaped[0]
 
 
-def without(text: str, places: list[tuple[int, int]]) -> str:
-    if not places:
+def without(text: str, places: Iterable[tuple[int, int]]) -> str:
+    """A text without what stands at these places, in any order; nothing of it where they are very many."""
+    runs: list[tuple[int, int]] = []
+    begin, end = -1, -1
+    for n, (first, last) in enumerate(places):
+        if n > _MOST_PLACES:
+            return MARKER
+        if begin <= first <= end:
+            end = max(end, last)
+            continue
+        if end >= 0:
+            runs.append((begin, end))
+        begin, end = first, last
+    if end < 0:
         return text
+    runs.append((begin, end))
     kept: list[str] = []
     done = 0
     begin, end = -1, -1
-    for first, last in sorted(places):
+    for first, last in sorted(runs):
         if first > end:
             if end >= 0:
                 kept += [text[done:begin], MARKER]

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 _LONGEST_CACHED = 64
+_LONGEST_JUDGED = 64 * 1024
 
 _ORDINARY = re.compile(
     r"keystone|(?<![a-z])(?:mon|tur|don|hoc|joc|whis|lac|flun|mic)keys?"
@@ -74,6 +75,8 @@ _NAMED = frozenset(
 
 def is_secret_name(name: str) -> bool:
     """Whether a key of this name holds a secret, judged without regard to case and to how its words are joined."""
+    if len(name) > _LONGEST_JUDGED:  # nobody's name: what it belongs to is not worth the risk
+        return True
     return _judged(name) if len(name) <= _LONGEST_CACHED else _judge(name)
 
 

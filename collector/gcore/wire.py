@@ -293,5 +293,5 @@ def documented_names() -> frozenset[str]:
 
 def storable(name: str) -> str:
     """A key of the answer, as part of a drift path: printable ASCII, at most 100 characters."""
-    text = name.encode("ascii", "backslashreplace").decode()
+    text = name[:100].encode("ascii", "backslashreplace").decode()
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)[:100]

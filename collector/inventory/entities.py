@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, default=str)
 Kind = Literal["region", "keystone", "metrics_database"]
 
 
@@ -103,9 +104,15 @@ ENTITIES: Mapping[Kind, type[Entity]] = {
 }
 
 
+_NAMES = {
+    entity: tuple(f.name for f in fields(entity) if f.name != "id")
+    for entity in (Region, Keystone, MetricsDatabase)
+}
+
+
 def values(entity: Entity) -> dict[str, Any]:
     """The typed values by column name, without the id."""
-    return {f.name: getattr(entity, f.name) for f in fields(entity) if f.name != "id"}
+    return {name: getattr(entity, name) for name in _NAMES[type(entity)]}
 
 
 def state_of(entity: Entity) -> str | None:
@@ -115,7 +122,7 @@ def state_of(entity: Entity) -> str | None:
 
 def content_hash(entity: Entity) -> str:
     """32 hex digits over all typed values: equal hashes mean that nothing changed."""
-    text = json.dumps(values(entity), sort_keys=True, default=str)
+    text = _CANONICAL.encode(values(entity))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -12,7 +12,8 @@ so it gives the same rows whenever it runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -80,10 +81,15 @@ def derive(
         versions += len(change.appeared) + len(change.reappeared) + len(change.changed)
         still_unseen += sum(k.present and k.id not in shown.sightings for k in known.values())
         still_unseen -= len(change.disappeared)
-    insert(connection, state_transitions, [{"source_id": source_id, **asdict(t)} for t in transitions])
+    insert(connection, state_transitions, ({"source_id": source_id} | _row(t) for t in transitions))
     write_rejected(connection, source_id, now.seq, listing)
     write_drift(connection, source_id, now, listing)
     return Derived(tuple(transitions), versions, still_unseen)
+
+
+def _row(transition: Transition) -> dict[str, Any]:
+    """By column; `asdict` would copy every value, which takes a tenth of a large poll."""
+    return {field.name: getattr(transition, field.name) for field in fields(transition)}
 
 
 def at_insert(row: OpenRow) -> Look:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ _LOCK_SECONDS, _STATEMENT_SECONDS, _IDLE_SECONDS = 10, 30, 20
 _CONNECT_SECONDS, _NETWORK_SECONDS, _SILENCE_SECONDS = 10, 30, 35
 """How long to wait for a PostgreSQL that does not answer: for a connection, for any sign of life of its machine,
 and for the answer to a statement, which its own time-out precedes."""
+_ROWS_AT_ONCE = 1000
 _MIGRATION_LOCK = 0x67636F7265
 """Advisory lock of PostgreSQL: the letters of gcore."""
 _INTRODUCTION_LOCK = _MIGRATION_LOCK + 1
@@ -129,10 +131,11 @@ def _postgresql_time(element: Any, compiler: Any, **kw: Any) -> str:
     return f"(clock_timestamp() + make_interval(secs => {seconds}))"
 
 
-def insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Insert rows, if there are any."""
-    if rows:
-        connection.execute(sa.insert(table), rows)
+def insert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert rows, if there are any; a thousand at a time, so that they need not all be made before."""
+    waiting = iter(rows)
+    while some := list(islice(waiting, _ROWS_AT_ONCE)):
+        connection.execute(sa.insert(table), some)
 
 
 def insert_if_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:

@@ -92,7 +92,7 @@ class KindWriter:
         returned = [self.shown.sightings[i] for i in self.change.reappeared]
         first = {"first_seen_at": self.now.first_at}
         before = self._values_of(self.change.reappeared)
-        insert(self.connection, CURRENT[self.kind], [self._current(s) | first for s in appeared])
+        insert(self.connection, CURRENT[self.kind], (self._current(s) | first for s in appeared))
         self._update_current(returned)
         self._insert_versions(appeared, {})
         self._insert_versions(returned, before)
@@ -237,20 +237,23 @@ class KindWriter:
     def _insert_versions(
         self, sightings: Iterable[Sighting], before: Mapping[int, Mapping[str, Any]]
     ) -> None:
-        rows = []
-        for sighting in sightings:
-            entity_id, new = sighting.entity.id, values(sighting.entity)
-            old = before.get(entity_id)
-            row = {
-                "source_id": self.source_id,
-                f"{self.kind}_id": entity_id,
-                "valid_from": self.now.first_at,
-                "changed_fields": None if old is None else tuple(sorted(n for n in new if new[n] != old[n])),
-                **({} if self.kind == "region" else {"witness_region_id": sighting.witness}),
-                "seq": self.now.seq,
-            }
-            rows.append(new | row)
-        insert(self.connection, VERSIONS[self.kind], rows)
+        insert(
+            self.connection,
+            VERSIONS[self.kind],
+            (self._version(s, before.get(s.entity.id)) for s in sightings),
+        )
+
+    def _version(self, sighting: Sighting, old: Mapping[str, Any] | None) -> dict[str, Any]:
+        new = values(sighting.entity)
+        return {
+            **new,
+            "source_id": self.source_id,
+            f"{self.kind}_id": sighting.entity.id,
+            "valid_from": self.now.first_at,
+            "changed_fields": None if old is None else tuple(sorted(n for n in new if new[n] != old[n])),
+            **({} if self.kind == "region" else {"witness_region_id": sighting.witness}),
+            "seq": self.now.seq,
+        }
 
     def _write_volume_types(self, sightings: Iterable[Sighting]) -> None:
         regions = [s.entity for s in sightings if isinstance(s.entity, Region)]
@@ -263,9 +266,12 @@ class KindWriter:
             ),
             [{"key": r.id} for r in regions],
         )
-        rows = [
-            {"source_id": self.source_id, "region_id": r.id, "volume_type": name}
-            for r in regions
-            for name in r.available_volume_types or ()
-        ]
-        insert(self.connection, table, rows)
+        insert(
+            self.connection,
+            table,
+            (
+                {"source_id": self.source_id, "region_id": r.id, "volume_type": name}
+                for r in regions
+                for name in r.available_volume_types or ()
+            ),
+        )
