@@ -322,8 +322,8 @@ def test_an_earlier_head_stays_good_while_the_history_grows(told: History) -> No
     assert check(told, head).head != head
 
 
-def test_a_history_of_older_rules_is_stale_not_altered(told: History, forger: sa.Engine) -> None:
-    with forger.begin() as connection:
+def test_a_history_of_older_rules_is_stale_not_altered(told: History) -> None:
+    with writing(told.engine) as connection:
         connection.execute(sa.update(sources).values(derivation_revision=DERIVATION_REVISION - 1))
         connection.exec_driver_sql("UPDATE region_versions SET changed_fields = NULL WHERE source_id = 1")
     url = told.engine.url.render_as_string(hide_password=False)
@@ -343,8 +343,8 @@ def test_altered_evidence_is_altered_by_any_rules(told: History, forger: sa.Engi
     assert check(told).verdict == "altered"
 
 
-def test_one_source_is_checked_without_regard_to_another(told: History, forger: sa.Engine) -> None:
-    with forger.begin() as connection:
+def test_one_source_is_checked_without_regard_to_another(told: History) -> None:
+    with writing(told.engine) as connection:
         connection.exec_driver_sql("UPDATE observations SET declared = 9 WHERE source_id = 2")
     assert check(told).verdict == "good"
     assert verify(told.engine, "preprod").verdict == "altered"

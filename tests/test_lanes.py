@@ -44,7 +44,7 @@ class Model:
         self.now += min(takes, deadline)
         exchange = Exchange(utc_now(), utc_now())
         if takes > deadline:
-            return Failure(exchange, "timeout", "no answer", is_passing=True)
+            return Failure(exchange, "timeout", "no answer", is_transient=True)
         return Answer(exchange, b"")
 
     def run(self, seconds: float) -> None:
@@ -199,7 +199,7 @@ def test_attempts_that_hang_are_bounded_and_more_are_failures() -> None:
         until(lambda: len(server.requests) == 2)
         third = client.fetch(Request(server.url, "key", deadline=timedelta(seconds=0.05)))
         assert isinstance(third, Failure)
-        assert (third.cause, third.is_passing) == ("connect", True)
+        assert (third.cause, third.is_transient) == ("connect", True)
         assert "2 attempts" in third.message
         go_on.set()
         for each in first:

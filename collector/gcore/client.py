@@ -102,7 +102,7 @@ class Failure:
     http_status: int | None = None
     exception_class: str | None = None
     request_id: str | None = None
-    is_passing: bool = field(default=False, compare=False)
+    is_transient: bool = field(default=False, compare=False)
     """More time might have brought an answer."""
 
 
@@ -166,7 +166,7 @@ class Client:
         """Ask until there is an answer, a final failure, or no time left. The last failure is returned."""
         ends = monotonic() + request.deadline.total_seconds()
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_result(_is_passing),
+            retry=tenacity.retry_if_result(_is_transient),
             stop=partial(_give_up, self._max_attempts, ends),
             wait=_wait,
             sleep=self._pause,
@@ -177,7 +177,7 @@ class Client:
         outcome = result.outcome
         exchange = replace(outcome.exchange, attempts=attempts)
         if isinstance(outcome, Failure):
-            return replace(outcome, exchange=exchange, is_passing=result.is_passing)
+            return replace(outcome, exchange=exchange, is_transient=result.is_transient)
         return replace(outcome, exchange=exchange)
 
     def _attempt(self, request: Request, ends: float) -> _Attempt:
@@ -199,19 +199,19 @@ class Client:
 
         if not self._room.acquire(timeout=max(ends - monotonic(), 0.001)):
             what = f"no connection: {self._max_threads} attempts before it hang; does looking up names hang?"
-            return _Attempt(Failure(self._answered(exchange), "connect", what), is_passing=True)
+            return _Attempt(Failure(self._answered(exchange), "connect", what), is_transient=True)
         threading.Thread(target=attempt, name="fetch", daemon=True).start()
         try:
             return done.result(max(ends - monotonic(), 0.001))
         except FutureTimeoutError:
             cut.now()
-            return _Attempt(self._too_late(request, exchange, cut), is_passing=True)
+            return _Attempt(self._too_late(request, exchange, cut), is_transient=True)
 
     def _exchange(self, request: Request, ends: float, exchange: Exchange, cut: _Cut) -> _Attempt:
         scrub = partial(scrub_message, secrets=(request.key,))
 
         def failed(cause: Cause, what: str) -> _Attempt:
-            return _Attempt(Failure(self._answered(exchange), cause, scrub(what)), is_passing=True)
+            return _Attempt(Failure(self._answered(exchange), cause, scrub(what)), is_transient=True)
 
         try:
             with self._stream(request, ends, cut) as response:
@@ -221,26 +221,26 @@ class Client:
                     return _refused(response, _error_body(response), self._answered(exchange), scrub)
                 whole = _read(response, self._max_body)
         except httpx.TimeoutException:
-            return _Attempt(self._too_late(request, exchange, cut), is_passing=True)
+            return _Attempt(self._too_late(request, exchange, cut), is_transient=True)
         except httpx.ConnectError as error:
             return failed("connect", f"no connection: {error}")
         except _TooLargeError:
             what = f"the body is larger than {self._max_body:,} bytes"
-            return _Attempt(Failure(self._answered(exchange), "too_large", what, 200), is_passing=False)
+            return _Attempt(Failure(self._answered(exchange), "too_large", what, 200), is_transient=False)
         except (_CompressionError, zlib.error) as error:
             return failed("protocol", f"the body can't be decompressed: {error}")
         except httpx.UnsupportedProtocol as error:  # of a proxy
-            return _Attempt(Failure(self._answered(exchange), "connect", str(error)), is_passing=False)
+            return _Attempt(Failure(self._answered(exchange), "connect", str(error)), is_transient=False)
         except (httpx.InvalidURL, UnicodeError) as error:
             what = scrub(f"no such address: {error}")
-            return _Attempt(Failure(self._answered(exchange), "connect", what), is_passing=False)
+            return _Attempt(Failure(self._answered(exchange), "connect", what), is_transient=False)
         except httpx.NetworkError as error:
             return failed("protocol", f"the connection broke: {error}")
         except httpx.RemoteProtocolError as error:
             return failed("protocol", f"the answer is not whole, or no HTTP: {error}")
         except httpx.TransportError as error:
             return failed("protocol", f"{type(error).__name__}: {error}")
-        return _Attempt(Answer(self._answered(exchange), whole), is_passing=False)
+        return _Attempt(Answer(self._answered(exchange), whole), is_transient=False)
 
     def _too_late(self, request: Request, exchange: Exchange, cut: _Cut) -> Failure:
         """By the deadline or by a time-out, whichever was first: the same thing must have the same cause."""
@@ -270,7 +270,7 @@ class Client:
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     outcome: Answer | Failure
-    is_passing: bool
+    is_transient: bool
     """Another attempt may do better."""
     retry_after: float | None = None
 
@@ -341,7 +341,7 @@ def _decompressed(response: httpx.Response) -> Iterator[bytes]:
     for packed in response.iter_raw(CHUNK):
         rest += packed
         if unpacker is None and len(rest) > 1:
-            unpacker = zlib.decompressobj(_window(rest))
+            unpacker = zlib.decompressobj(_window(encodings[0], rest))
         while rest and unpacker is not None:
             if unpacker.eof:
                 # gzip may be written in pieces, and padded; what else follows is no part of the body
@@ -358,10 +358,11 @@ def _decompressed(response: httpx.Response) -> Iterator[bytes]:
         raise _CompressionError("it ends too early")
 
 
-def _window(start: bytes) -> int:
-    """What zlib needs to know: gzip or zlib, which both say so, or bare deflate, which some servers send."""
+def _window(encoding: str, start: bytes) -> int:
+    """What zlib needs to know: gzip or zlib, which both say so, or bare deflate, which some servers call `deflate`."""
     is_zlib = start[0] & 15 == 8 and int.from_bytes(start[:2]) % 31 == 0
-    return 32 + zlib.MAX_WBITS if is_zlib or start[:2] == b"\x1f\x8b" else -zlib.MAX_WBITS
+    is_bare = encoding == "deflate" and not is_zlib and start[:2] != b"\x1f\x8b"
+    return -zlib.MAX_WBITS if is_bare else 32 + zlib.MAX_WBITS
 
 
 def _error_body(response: httpx.Response) -> bytes:
@@ -393,7 +394,7 @@ def _refused(
             exception_class=_optional(scrub, error.get("exception_class")),
             request_id=_optional(scrub, error.get("request_id") or response.headers.get("X-Request-Id")),
         ),
-        is_passing=status in RETRIED_STATUS or status >= 500,
+        is_transient=status in RETRIED_STATUS or status >= 500,
         retry_after=_retry_after(response),
     )
 
@@ -455,8 +456,8 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return _backoff(state)
 
 
-def _is_passing(attempt: _Attempt) -> bool:
-    return attempt.is_passing
+def _is_transient(attempt: _Attempt) -> bool:
+    return attempt.is_transient
 
 
 def _give_up(max_attempts: int, ends: float, state: tenacity.RetryCallState) -> bool:

@@ -86,7 +86,7 @@ class Lanes:
         began = monotonic()
         answer = self._fetch(replace(request, deadline=timedelta(seconds=seconds)))
         took = monotonic() - began
-        is_answered = isinstance(answer, Answer) or not answer.is_passing
+        is_answered = isinstance(answer, Answer) or not answer.is_transient
         if lane == "quick":
             if not is_answered and seconds < request.deadline.total_seconds():
                 self._put(name, lane="slow", need=None, is_new=True)

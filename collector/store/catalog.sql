@@ -5,7 +5,7 @@ WITH ours AS (
     SELECT c.oid, c.relname, c.relkind, c.relname = ANY(:tables) AS is_table, c.relpersistence, c.relrowsecurity,
         c.relforcerowsecurity, c.relispartition, c.reloftype, c.relam, c.reloptions
     FROM pg_class c
-    WHERE c.relnamespace = CURRENT_SCHEMA()::regnamespace AND c.relname = ANY(:relations)
+    WHERE c.relnamespace = quote_ident(CURRENT_SCHEMA())::regnamespace AND c.relname = ANY(:relations)
 ),
 extensions AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
 SELECT 'table ' || o.relname AS object,
@@ -34,7 +34,7 @@ SELECT 'constraint ' || o.relname || '.' || n.conname,
          JOIN pg_attribute a ON a.attrelid = n.conrelid AND a.attnum = k.num),
         pg_get_expr(n.conbin, n.conrelid),
         CASE WHEN n.contype = 'f' THEN concat_ws(' ', 'to', f.relname,
-            CASE WHEN f.relnamespace <> CURRENT_SCHEMA()::regnamespace THEN 'of another schema' END,
+            CASE WHEN f.relnamespace <> quote_ident(CURRENT_SCHEMA())::regnamespace THEN 'of another schema' END,
             (SELECT string_agg(a.attname, ',' ORDER BY k.i) FROM unnest(n.confkey) WITH ORDINALITY AS k (num, i)
              JOIN pg_attribute a ON a.attrelid = n.confrelid AND a.attnum = k.num),
             n.confupdtype, n.confdeltype, n.confmatchtype) END,
@@ -84,7 +84,7 @@ SELECT 'event trigger ' || e.evtname, concat_ws(' ', e.evtevent, e.evtenabled) F
 WHERE e.evtenabled <> 'D' AND ('pg_event_trigger'::regclass, e.oid) NOT IN (SELECT classid, objid FROM extensions)
 UNION ALL
 SELECT 'operator ' || p.oid::regoperator::text, 'in our schema' FROM pg_operator p
-WHERE p.oprnamespace = CURRENT_SCHEMA()::regnamespace
+WHERE p.oprnamespace = quote_ident(CURRENT_SCHEMA())::regnamespace
     AND ('pg_operator'::regclass, p.oid) NOT IN (SELECT classid, objid FROM extensions)
 UNION ALL
 SELECT 'table ' || o.relname || ' is hidden by another of its name', 'in ' || c.relnamespace::regnamespace::text
@@ -101,4 +101,4 @@ WHERE r.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_
     AND v.value IS DISTINCT FROM s.boot_val
     AND (s.category = 'Developer Options' OR s.category LIKE 'Version and Platform Compatibility%'
         OR s.name IN ('row_security', 'session_replication_role', 'role'))
-    AND s.name <> 'quote_all_identifiers'
+    AND s.name NOT IN ('array_nulls', 'quote_all_identifiers')

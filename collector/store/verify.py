@@ -219,8 +219,6 @@ def verify_database(engine: sa.Engine, views: Collection[str] = ()) -> list[Brea
     with reading(engine) as connection:
         for text in integrity_errors(connection, metadata, thorough=True):
             found.add("(database)", {}, text)
-        for text in (*shape_errors(connection, metadata), *catalog_errors(connection, views)):
-            found.add("(database)", {}, text)
         there = set(sa.inspect(connection).get_table_names())
         for name in ("id", "name"):
             column = sources.c[name]
@@ -232,6 +230,8 @@ def verify_database(engine: sa.Engine, views: Collection[str] = ()) -> list[Brea
                 strange = sa.select(table.c.source_id).where(~is_known).distinct()
                 for source_id in connection.scalars(strange):
                     found.add(table.name, {"source_id": source_id}, "rows of a source that does not exist")
+        for text in (*shape_errors(connection, metadata), *catalog_errors(connection, views)):
+            found.add("(database)", {}, text)
     return found.breaks
 
 
