@@ -101,4 +101,7 @@ WHERE r.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_
     AND v.value IS DISTINCT FROM s.boot_val
     AND (s.category = 'Developer Options' OR s.category LIKE 'Version and Platform Compatibility%'
         OR s.name IN ('row_security', 'session_replication_role', 'role'))
-    AND s.name NOT IN ('array_nulls', 'quote_all_identifiers')
+    AND s.name NOT IN ('array_nulls', 'backslash_quote', 'escape_string_warning', 'lo_compat_privileges',
+        'quote_all_identifiers', 'synchronize_seqscans')
+    -- Roles of others, who may not read our tables, begin as they like.
+    AND (r.setrole = 0 OR EXISTS (SELECT FROM ours o WHERE o.is_table AND has_table_privilege(r.setrole, o.oid, 'SELECT')))
