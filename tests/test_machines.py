@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -92,6 +93,19 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+_roles: list[tuple[sa.URL, str]] = []
+"""Roles that the test at hand made, and where."""
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_settings() -> Iterator[None]:
+    """The server is that of other tests, too: what its roles begin with is theirs to judge."""
+    yield
+    while _roles:
+        server, role = _roles.pop()
+        execute(server, f"ALTER ROLE {quoted(role)} RESET ALL")
+
+
 def made(server: sa.URL, encoding: str = "UTF8", **settings: str) -> sa.URL:
     """A new database of this encoding, whose owner is a new role with these settings."""
     name = f"machine_{next(_numbers)}"
@@ -103,6 +117,7 @@ def made(server: sa.URL, encoding: str = "UTF8", **settings: str) -> sa.URL:
         " LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
         *(f"ALTER ROLE {quoted(role)} SET {key} = '{value}'" for key, value in settings.items()),
     )
+    _roles.append((server.set(database="postgres"), role))
     return server.set(database=name, username=role)
 
 
