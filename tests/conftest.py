@@ -44,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept-no-skip", action="store_true", help="a test that is skipped has failed")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Many tests wait for what takes its time: two more at once than there are cores."""
     return len(os.sched_getaffinity(0)) + 2
