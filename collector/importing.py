@@ -28,8 +28,9 @@ import sqlalchemy as sa
 from collector.clock import Clock, utc_now
 from collector.errors import LeaseLostError, SettingsError, UsageError
 from collector.gcore.client import Answer, Exchange, Failure
+from collector.gcore.document import Document
 from collector.gcore.githistory import GitFile
-from collector.gcore.payload import Document, listing_of
+from collector.gcore.listing import listing_of
 from collector.gcore.saved import Folder, Found, Saved, Skipped, UnreadableError
 from collector.inventory.transitions import gap_limit
 from collector.poll import PollResult, Seen, Unread, read, write

@@ -22,8 +22,8 @@ import sqlalchemy as sa
 from collector.clock import Clock, utc_now
 from collector.errors import ObserverChangedError, SchemaError, SettingsError
 from collector.gcore.client import Answer, Exchange, Failure, Request, error_fields
+from collector.gcore.document import Document, NotAListingError, document_of
 from collector.gcore.jsontext import StrictJSONError, dumps
-from collector.gcore.payload import Document, NotAListingError, document_of
 from collector.gcore.redaction import scrub_message
 from collector.inventory.judgement import Guard, Outcome
 from collector.settings import Source

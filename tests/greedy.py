@@ -23,7 +23,7 @@ from typing import Any
 
 from collector.clock import utc_now
 from collector.gcore.client import MAX_BODY, Client
-from collector.gcore.payload import MAX_EFFORT, MAX_RECORDS, MAX_VALUES
+from collector.gcore.document import MAX_EFFORT, MAX_RECORDS, MAX_VALUES
 from collector.poll import open_writer, poll
 from collector.settings import Source
 from collector.store import lease

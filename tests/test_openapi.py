@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from collector.gcore import wire
-from collector.gcore.payload import document_of, listing_of
+from collector.gcore.document import document_of
+from collector.gcore.listing import listing_of
 from collector.gcore.redaction import is_secret_name
 from collector.gcore.wire import MAX_NAME
 from collector.store.engine import open_engine

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from collector.gcore import payload
+from collector.gcore.document import MAX_VALUES, Document, NotAListingError, document_of, stored_document
 from collector.gcore.jsontext import MAX_DEPTH, Number, StrictJSONError, dumps, loads
-from collector.gcore.payload import MAX_VALUES, NotAListingError, document_of, listing_of, stored_document
+from collector.gcore.listing import _remembered, listing_of
 from tests.builders import MISSING, answer, body, keystone, region
 
 # JSON values, and their spellings
@@ -433,8 +433,8 @@ def test_the_refused_answer_is_kept_without_its_secrets() -> None:
 # Memory
 
 
-def fresh(document: payload.Document) -> Any:
-    payload._remembered.cache_clear()
+def fresh(document: Document) -> Any:
+    _remembered.cache_clear()
     return listing_of(document)
 
 
@@ -455,7 +455,7 @@ def test_what_is_remembered_of_records_never_shows() -> None:
     documents = [document_of(body(said)) for said in variants]
     alone = [fresh(document) for document in documents]
     drift = [listing.drift for listing in alone]
-    payload._remembered.cache_clear()
+    _remembered.cache_clear()
     for _ in range(4):
         for i in random.Random(3).sample(range(len(documents)), len(documents)):
             listing = listing_of(documents[i])

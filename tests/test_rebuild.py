@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, TypeAdapter
 
 from collector.errors import SchemaError
-from collector.gcore import payload, wire
+from collector.gcore import listing, wire
 from collector.store import rebuild as rebuilding
 from collector.store.engine import reading, writing
 from collector.store.rebuild import rebuild
@@ -41,13 +41,13 @@ def parser(change: Callable[[Readers], Readers]) -> Iterator[None]:
         readers = dict(ours(model))
         return change(readers) if model is wire.RegionSerializerAi else readers
 
-    payload._remembered.cache_clear()
+    listing._remembered.cache_clear()
     wire._readers = theirs  # type: ignore[assignment]
     try:
         yield
     finally:
         wire._readers = ours
-        payload._remembered.cache_clear()
+        listing._remembered.cache_clear()
 
 
 def without(*names: str) -> Callable[[Readers], Readers]:

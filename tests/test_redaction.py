@@ -16,7 +16,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from collector.gcore.client import Answer, Exchange, Failure
-from collector.gcore.payload import Document, document_of, listing_of
+from collector.gcore.document import Document, document_of
+from collector.gcore.listing import listing_of
 from collector.gcore.redaction import (
     MARKER,
     contains_part,

@@ -130,6 +130,11 @@ def type_name(value: Any) -> str:
     return {str: "string", Number: "number", dict: "object", list: "array"}[type(value)]
 
 
+def integer(value: Any) -> int | None:
+    """The integer that a parsed value is, if it is a number and fits 64 bits with sign, else None."""
+    return value.as_int() if isinstance(value, Number) else None
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):

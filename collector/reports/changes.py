@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from collector.errors import UsageError
 from collector.gcore import jsontext
-from collector.gcore.payload import Document, listing_of
+from collector.gcore.document import Document
+from collector.gcore.listing import listing_of
 from collector.inventory.entities import Kind
 from collector.reports.filters import Row, find_region
 from collector.reports.transitions import TransitionFilter, transitions

@@ -27,7 +27,7 @@ from collector.errors import (
     LeaseHeldError,
     LeaseLostError,
 )
-from collector.gcore.payload import Document
+from collector.gcore.document import Document
 from collector.logs import logger
 from collector.poll import Fetch, PollResult, Seen, look, open_writer, write
 from collector.reports.transitions import TransitionFilter, transitions

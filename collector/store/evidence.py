@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from collector import __version__
 from collector.errors import IntegrityError
+from collector.gcore.document import Document, stored_document
 from collector.gcore.jsontext import CANONICAL_VERSION
-from collector.gcore.payload import Document, stored_document
 from collector.inventory.judgement import APPLIED, Earlier, Outcome
 from collector.inventory.transitions import TICK, Look, gap_limit
 from collector.store import chain

@@ -6,7 +6,7 @@ from collections import Counter
 
 import sqlalchemy as sa
 
-from collector.gcore.payload import MAX_REJECTED
+from collector.gcore.listing import MAX_REJECTED
 from collector.inventory.entities import Drift, Listing
 from collector.inventory.transitions import Look
 from collector.store.engine import insert

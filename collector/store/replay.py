@@ -23,7 +23,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from collector.errors import DatabaseError, SchemaError, UsageError
-from collector.gcore.payload import listing_of
+from collector.gcore.listing import listing_of
 from collector.store import evidence
 from collector.store.derive import derive, without_finals
 from collector.store.engine import JsonList, open_engine

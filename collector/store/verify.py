@@ -22,8 +22,8 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from collector.errors import IntegrityError
+from collector.gcore.document import stored_document
 from collector.gcore.jsontext import CANONICAL_VERSION
-from collector.gcore.payload import stored_document
 from collector.store import chain
 from collector.store.bounds import broken_bounds
 from collector.store.catalog import catalog_errors

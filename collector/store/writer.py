@@ -21,7 +21,8 @@ import sqlalchemy as sa
 
 from collector.errors import ClockError, DatabaseError
 from collector.gcore.client import Exchange, Failure
-from collector.gcore.payload import Document, listing_of
+from collector.gcore.document import Document
+from collector.gcore.listing import listing_of
 from collector.inventory.entities import Listing
 from collector.inventory.judgement import APPLIED, GUARD, Guard, Judgement, Outcome, judge
 from collector.inventory.transitions import Look, Transition

@@ -22,7 +22,8 @@ import sqlalchemy as sa
 from collector import __version__
 from collector.errors import IntegrityError, UsageError
 from collector.gcore import jsontext
-from collector.gcore.payload import Document, listing_of, record_id
+from collector.gcore.document import Document, record_id
+from collector.gcore.listing import listing_of
 from collector.inventory.transitions import gap_limit
 from collector.store.engine import UtcTime, time_text
 from collector.store.evidence import load
