@@ -38,6 +38,7 @@ from collector.service.runner import Runner
 from collector.settings import Source, load
 from collector.store import lease, migrate, rebuild
 from collector.store.engine import open_engine, reading, writing
+from tests import forks
 from tests.builders import answer, body, keystone, metrics_database, region
 from tests.loopback import Server, Step, error, raw, reply
 from tests.test_cli import Said, collector, environment, process
@@ -658,7 +659,7 @@ def test_the_service_logs_no_secret(harmed: Harmed, tmp_path: Path) -> None:
     del settings["api_key"]
     with Server(*LEAKS[-3:], *leaking(401), *LEAKS[:4]) as server:
         command = [sys.executable, "-m", "collector", "run"]
-        with subprocess.Popen(
+        with forks.Popen(
             command,
             env=environment(settings) | by_proxy(server),
             cwd=tmp_path,

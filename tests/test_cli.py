@@ -26,6 +26,7 @@ from collector.cli import cli, main
 from collector.store import lease
 from collector.store.engine import open_engine, writing
 from collector.store.migrate import newest_revision
+from tests import forks
 from tests.builders import answer, body, region
 from tests.conftest import new_database
 from tests.history import History, failure
@@ -72,13 +73,11 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 def process(*arguments: str, cwd: Path | None = None, **settings: str) -> Said:
     """Run the command as a process of its own. `settings`: database_url=…, api_key=… as in COLLECTOR_DATABASE_URL, …"""
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, "-m", "collector", *arguments],
         env=environment(settings),
         cwd=cwd,
-        capture_output=True,
         text=True,
-        check=False,
         timeout=60,
     )
     return Said(done.returncode, done.stdout, done.stderr)

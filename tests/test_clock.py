@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from collector.settings import Source
 from collector.store import lease
 from collector.store.engine import reading
 from collector.store.verify import verify
-from tests import test_service
+from tests import forks, test_service
 from tests.builders import answer, body, region
 from tests.history import NOON, History
 from tests.loopback import Peer, Server, Step, reply
@@ -519,12 +518,11 @@ def test_a_change_to_or_from_summer_time_changes_nothing(
     """The same history in every zone of the machine: run twice, beside UTC."""
 
     def lived(zone: str, url: str) -> Any:
-        done = subprocess.run(
+        done = forks.run(
             [sys.executable, "-c", LOCAL, url, before, "no digests"],
-            env=environment({}) | {"TZ": zone, "PYTHONPATH": str(Path(__file__).parent.parent)},
-            capture_output=True,
+            env=environment({}) | {"TZ": zone},
             text=True,
-            check=False,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -590,14 +588,19 @@ class Clocked:
         return [sys.executable, str(self._script), str(self._step), *arguments]
 
     def run(self, base_url: str) -> Running:
-        return self._start(self._url, command=self.command("run"), base_url=base_url, interval="1s")
+        return self._start(
+            self._url,
+            command=self.command("run"),
+            imported=forks.LIBRARIES,
+            base_url=base_url,
+            interval="1s",
+        )
 
     def exit_code(self, *arguments: str) -> int:
         """What another command says, by the same clock."""
         known = environment({"database_url": self._url, "api_key": KEY})
-        return subprocess.run(
-            self.command(*arguments), env=known, capture_output=True, check=False
-        ).returncode
+        command = self.command(*arguments)
+        return forks.run(command, imported=forks.LIBRARIES, env=known, timeout=60).returncode
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from collector.store import lease
 from collector.store.engine import open_engine
 from collector.store.tables import DERIVED, observations, unseen
 from collector.store.verify import verify, verify_database
+from tests import forks
 from tests.builders import MISSING, answer, keystone, metrics_database, region
 from tests.conftest import new_database
 from tests.history import History, failure
@@ -263,7 +264,7 @@ class Warm:
     """The warm process, seen from the test."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
+        self._process = forks.Popen(
             [sys.executable, "-c", "from tests.test_crash import be_warm; be_warm()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

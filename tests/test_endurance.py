@@ -29,6 +29,7 @@ from collector.simulator.world import World
 from collector.store import rebuild
 from collector.store.engine import open_engine, reading, sqlite_path
 from collector.store.tables import observations, state_transitions
+from tests import forks
 
 OTHER_KEY = "5678$another-reseller-key"
 
@@ -52,7 +53,7 @@ class Service:
         command = [sys.executable, "-m", "collector", "run"]
         self._starts += 1
         with self._log.open("ab") as log:
-            return subprocess.Popen(command, env=self._environment, stderr=log)
+            return forks.Popen(command, env=self._environment, stderr=log)
 
     def kill_and_restart(self) -> None:
         self.process.kill()

@@ -27,6 +27,7 @@ from collector.service.lanes import QUICK, SLOW
 from collector.simulator.scenario import KEY
 from collector.store.engine import open_engine
 from collector.store.verify import verify
+from tests import forks
 from tests.conftest import new_database
 from tests.history import History
 from tests.test_cli import environment
@@ -95,7 +96,9 @@ class Replica:
         self.log = log
         command = [sys.executable, "-c", REPLICA, str(load.lease), f"host-{number}", "--config", str(config)]
         with log.open("wb") as stderr:
-            self.process = subprocess.Popen([*command, "run"], env=environment({}), stderr=stderr)
+            self.process = forks.Popen(
+                [*command, "run"], imported=forks.LIBRARIES, env=environment({}), stderr=stderr
+            )
 
     def lines(self) -> list[dict[str, Any]]:
         whole = self.log.read_text().rpartition("\n")[0]
@@ -121,7 +124,7 @@ def children(pid: int) -> list[int]:
 def cloud(load: Load, asked: dict[str, list[float]]) -> Iterator[tuple[str, int]]:
     """Its URL and process; at the end `asked` holds when it was asked for which source."""
     command = [sys.executable, "-c", CLOUD, str(load.regions), str(load.seconds / 60 + 5)]
-    with subprocess.Popen(
+    with forks.Popen(
         command, env=environment({}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout

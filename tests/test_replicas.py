@@ -38,6 +38,7 @@ from collector.simulator.server import Simulator
 from collector.simulator.world import World
 from collector.store.engine import LEASE_SECONDS, open_engine, writing
 from collector.store.verify import verify
+from tests import forks
 from tests.builders import region
 from tests.conftest import new_database
 from tests.history import History
@@ -152,7 +153,7 @@ class Replica(Running):
         )
         settings = {"database_url": text(database), "config": str(folder / "collector.toml")}
         command = [*prefix, sys.executable, "-m", "tests.replica", folder.name]
-        super().__init__(command, folder / "log", environment(settings))
+        super().__init__(command, folder / "log", environment(settings), forks.LIBRARIES)
 
     def stop_at(self, moment: str) -> None:
         """Let it stop itself as SIGSTOP would, at a moment that tests/replica.py knows, and wait for that."""

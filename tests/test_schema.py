@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,6 +21,7 @@ from collector.store import engine as engine_module
 from collector.store import migrate
 from collector.store.engine import LEASE_SECONDS, UtcTime, open_engine, reading, writing
 from collector.store.tables import metadata, sources
+from tests import forks
 from tests.builders import MISSING, answer, metrics_database, region
 from tests.conftest import new_database
 from tests.history import History, failure
@@ -179,25 +179,23 @@ def fill(history: History) -> None:
 
 def alembic(url: str, *arguments: str) -> None:
     """Run plain alembic in the checkout, as a developer does."""
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, "-m", "alembic", *arguments],
         cwd=ROOT,
         env=dict(os.environ, COLLECTOR_DATABASE_URL=url),
-        capture_output=True,
         text=True,
-        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
 
 
 def collector(url: str, *arguments: str) -> None:
-    done = subprocess.run(
+    done = forks.run(
         [sys.executable, "-m", "collector", *arguments],
         cwd=ROOT,
         env=dict(os.environ, COLLECTOR_DATABASE_URL=url),
-        capture_output=True,
         text=True,
-        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
 

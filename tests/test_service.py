@@ -45,6 +45,7 @@ from collector.simulator.server import Fault, Simulator
 from collector.store import lease, writer
 from collector.store.engine import LEASE_SECONDS, open_engine, waiting_at_most, writing
 from collector.store.tables import payloads, sources
+from tests import forks
 from tests.builders import answer, body, region
 from tests.conftest import new_database
 from tests.history import NOON, History, Row, failure
@@ -78,11 +79,22 @@ def until(found: Callable[[], T], seconds: float = PATIENCE) -> T:
 class Running:
     """A process that logs JSON lines into a file, one of its own."""
 
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        imported: tuple[str, ...] = forks.COLLECTOR,
+    ) -> None:
         self.log = log
         with log.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                command, env=environment, stderr=stderr, stdout=subprocess.DEVNULL, cwd=log.parent
+            self.process = forks.Popen(
+                command,
+                imported=imported,
+                env=environment,
+                stderr=stderr,
+                stdout=subprocess.DEVNULL,
+                cwd=log.parent,
             )
 
     def lines(self, event: str | None = None, **where: Any) -> list[Line]:
@@ -142,7 +154,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
     def start(
-        database_url: str, *arguments: str, command: Sequence[str] | None = None, **values: str
+        database_url: str,
+        *arguments: str,
+        command: Sequence[str] | None = None,
+        imported: tuple[str, ...] = forks.COLLECTOR,
+        **values: str,
     ) -> Running:
         settings = {name: value for name, value in values.items() if name.islower()}
         variables = {name: value for name, value in values.items() if not name.islower()}
@@ -156,7 +172,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         ]
         known = environment(settings | {"database_url": database_url})
         known = {name: value for name, value in known.items() if not name.startswith(("NOTIFY_", "WATCHDOG"))}
-        started.append(Running(command, tmp_path / f"log-{next(_numbers)}", known | variables))
+        started.append(Running(command, tmp_path / f"log-{next(_numbers)}", known | variables, imported))
         return started[-1]
 
     yield start
@@ -268,7 +284,7 @@ def test_in_a_terminal_the_lines_are_for_people(sqlite_url: str, simulator: Simu
     settings = {"database_url": sqlite_url, "base_url": simulator.base_url, "api_key": KEY, "interval": "1s"}
     command = [sys.executable, "-m", "collector", "run"]
     said = b""
-    with subprocess.Popen(command, env=environment(settings), stderr=theirs, stdout=theirs) as running:
+    with forks.Popen(command, env=environment(settings), stderr=theirs, stdout=theirs) as running:
         os.close(theirs)
         ends = monotonic() + PATIENCE
         while said.count(b"outcome") < 2 and monotonic() < ends:
@@ -1035,9 +1051,8 @@ schedule.stop()
 
 
 def test_a_bug_is_logged_once_with_its_traceback(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", JOB], env=environment({}), cwd=tmp_path, capture_output=True, check=True
-    )
+    done = forks.run([sys.executable, "-c", JOB], env=environment({}), cwd=tmp_path, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
     (line,) = [json.loads(line) for line in done.stderr.splitlines()]
     assert (line["event"], line["source"], line["level"]) == ("poll_broke", "gcore", "error")
     assert "ZeroDivisionError: a bug" in line["exception"]
@@ -1365,7 +1380,7 @@ def watched(start: Start, sqlite_url: str, simulator: Simulator, tmp_path: Path)
         script = tmp_path / "watched.py"
         script.write_text(WATCHED.replace("{situation}", situation))
         command = [sys.executable, str(script), simulator.base_url, KEY, sqlite_url]
-        return start(sqlite_url, command=command)
+        return start(sqlite_url, command=command, imported=forks.LIBRARIES)
 
     return run
 

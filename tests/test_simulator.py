@@ -44,6 +44,7 @@ from collector.simulator.world import Track, TrueChange, World
 from collector.store import rebuild
 from collector.store.engine import open_engine, reading
 from collector.store.tables import observations, state_transitions
+from tests import forks
 from tests.history import History
 from tests.loopback import unused_port
 from tests.test_cli import Said, collector, environment, process
@@ -504,7 +505,7 @@ def test_an_error_of_its_own_is_printed_and_a_client_that_hangs_up_is_not(
 def simulate(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The command as a process: its URL, and the process."""
     command = [sys.executable, "-m", "collector", "simulate", "--port", "0", *arguments]
-    with subprocess.Popen(command, env=environment({}), stdout=subprocess.PIPE, text=True) as running:
+    with forks.Popen(command, env=environment({}), stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         try:
             said = running.stdout.readline()
@@ -755,7 +756,7 @@ def live_demo(
     settings = environment({"database_url": f"sqlite:///{folder / 'configured.db'}"}) | variables
     with (
         (folder / "log").open("wb") as log,
-        subprocess.Popen(command, env=settings, cwd=folder, stderr=log) as running,
+        forks.Popen(command, env=settings, cwd=folder, stderr=log) as running,
         (folder / "log").open() as lines,
     ):
         try:
