@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -181,6 +182,48 @@ def test_every_block_of_sql_is_tested() -> None:
     assert sorted(blocks) == sorted([*(r.sql for r in ALL), ROLE])
     assert len({r.question for r in ALL}) >= 20
     assert [len(r.runs_on) for r in ALL].count(1) == 3, "the rest runs everywhere"
+
+
+# Their order
+
+
+def test_no_statement_leaves_an_order_to_the_database(demo_database: DemoDatabase) -> None:
+    """Rows that a statement holds for equal are put in two opposite orders: it must say which comes first."""
+    for recipe in ALL:
+        if "SQLite" in recipe.runs_on:
+            width = len(demo_database.table(recipe.sql)[0])
+            one, other = (demo_database.query(in_doubt(recipe.sql, width, word)) for word in ("ASC", "DESC"))
+            assert one == other, recipe.question
+
+
+def in_doubt(statement: str, width: int, word: str) -> str:
+    """A statement of so many columns that orders by each of them, too, once it has said how it orders itself."""
+    by = ", ".join(f"{number} {word}" for number in range(1, width + 1))
+    ordered, own, limit = re.fullmatch(
+        r"(.*?)((?<=\n)ORDER BY [^\n]+\n)?((?<=\n)LIMIT [^\n]+\n)?", statement, re.DOTALL
+    ).groups()  # type: ignore[union-attr]
+    return f"{ordered}{own.rstrip() + ', ' if own else 'ORDER BY '}{by}\n{limit or ''}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "tie"),
+    [
+        ("SELECT a, b FROM t\nORDER BY a\n", True),
+        ("SELECT a, b FROM t\nORDER BY a, b\n", False),
+        ("SELECT a FROM t\nORDER BY a\n", False),
+        ("SELECT b FROM t\n", True),
+        ("SELECT b FROM t\nORDER BY a\nLIMIT 1\n", True),
+        ("SELECT MAX(b) FROM t\n", False),
+    ],
+)
+def test_rows_that_a_statement_holds_for_equal_are_found(statement: str, tie: bool) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript("CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 1), (1, 2), (1, 1)")
+        width = len(connection.execute(statement).description)
+        one, other = (
+            connection.execute(in_doubt(statement, width, word)).fetchall() for word in ("ASC", "DESC")
+        )
+        assert (one != other) is tie
 
 
 # The state at a time
