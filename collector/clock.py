@@ -1,4 +1,4 @@
-"""The edge where time is read. Inside, time is an argument: aware, UTC."""
+"""The edge where time is read, and the text as which it is stored and hashed. Inside, time is an argument."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ Clock = Callable[[], datetime]
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def time_text(moment: datetime) -> str:
+    """`YYYY-MM-DDTHH:MM:SS.ffffffZ`: how a time is stored on SQLite, and hashed everywhere."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -32,12 +32,12 @@ from collector.gcore.document import Document
 from collector.gcore.githistory import GitFile
 from collector.gcore.listing import listing_of
 from collector.gcore.saved import Folder, Found, Saved, Skipped, UnreadableError
-from collector.inventory.transitions import gap_limit
-from collector.poll import PollResult, Seen, Unread, read, write
+from collector.inventory.observation import Observer, gap_limit
+from collector.poll import PollResult, Seen, Unread, poll_of, read, write
 from collector.settings import Source
-from collector.store import copying, evidence, lease
+from collector.store import copying, lease, observations, payloads
 from collector.store.engine import LEASE_SECONDS, migrating, open_engine, reading
-from collector.store.evidence import Observer, Stretch
+from collector.store.observations import Stretch
 from collector.store.tables import metadata, sources
 from collector.store.writer import Writer
 
@@ -197,7 +197,7 @@ def _exchange(saved: Saved, margin: timedelta) -> Exchange:
 def require_no_own_poll(connection: sa.Connection, source: str) -> None:
     """Raises UsageError where the source was polled already: within a source time only moves forward."""
     source_id = connection.scalar(sa.select(sources.c.id).where(sources.c.name == source))
-    at = None if source_id is None else evidence.first_own_poll(connection, source_id)
+    at = None if source_id is None else observations.first_own_poll(connection, source_id)
     if at is not None:
         raise UsageError(
             f"source {source!r} was polled already, first at {at:%Y-%m-%d %H:%M:%S} UTC: an import comes before the "
@@ -224,7 +224,7 @@ def bring_in(
     report = Report(plan, skipped=list(plan.skipped))
     with reading(writer.engine) as connection:
         require_no_own_poll(connection, source.name)
-        past = _Past(writer, evidence.stretches(connection, writer.lease.source_id))
+        past = _Past(writer, observations.stretches(connection, writer.lease.source_id))
     observer = Observer.of_import(source.base_url)
     keep = _keeping(writer)
     reader = _Reader(archive, writer, observer, _key_of(source), whole_lists)
@@ -258,7 +258,7 @@ def bring_in(
                 why = f"older than the newest answer in the history, of {past.end:%Y-%m-%d %H:%M:%S} UTC, and not in it"
                 report.skipped.append(Skipped(first.saved.name, why))
             continue
-        seen = Seen(unit.exchange, observer, plan.interval, first.said, first.body_hash, 0.0, 0.0)
+        seen = Seen(poll_of(unit.exchange, observer, plan.interval), first.said, first.body_hash, 0.0, 0.0)
         _count(report, first, write(source, seen, writer, clock))
     progress(len(plan.units), max(len(plan.units), 1))
     return report
@@ -371,7 +371,7 @@ class _Past:
         if address == document.address:
             return True
         with reading(self._writer.engine) as connection:
-            stored = evidence.load(connection, self._writer.lease.source_id, address)
+            stored = payloads.load(connection, self._writer.lease.source_id, address)
         return listing_of(document).says_the_same_as(listing_of(stored))
 
 
@@ -414,4 +414,4 @@ def _count(report: Report, answer: _Answer, result: PollResult) -> None:
             report.baseline += 1
         else:
             report.kinds[transition.kind] += 1
-    report.changed += bool(recorded.derived.versions or recorded.transitions) and not is_first
+    report.changed += bool(recorded.changes.versions or recorded.transitions) and not is_first

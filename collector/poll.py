@@ -25,14 +25,14 @@ from collector.gcore.client import Answer, Exchange, Failure, Request, error_fie
 from collector.gcore.document import Document, NotAListingError, document_of
 from collector.gcore.jsontext import StrictJSONError, dumps
 from collector.gcore.redaction import scrub_message
-from collector.inventory.judgement import Guard, Outcome
+from collector.inventory.judgement import Guard
+from collector.inventory.observation import Failed, Observer, Outcome, Poll
 from collector.settings import Source
-from collector.store import evidence, lease
+from collector.store import lease, observations
 from collector.store.engine import LEASE_SECONDS, reading
-from collector.store.evidence import Observer
 from collector.store.rebuild import rebuild
 from collector.store.tables import DERIVATION_REVISION
-from collector.store.writer import Poll, Recorded, Writer
+from collector.store.writer import Recorded, Writer
 
 Fetch = Callable[[Request], Answer | Failure]
 
@@ -52,9 +52,7 @@ class Unread:
 class Seen:
     """What one look at the cloud brought, not yet written."""
 
-    exchange: Exchange
-    observer: Observer
-    interval: timedelta
+    poll: Poll
     said: Document | Failure | Unread
     body_hash: bytes
     fetch_seconds: float
@@ -67,7 +65,7 @@ class PollResult:
 
     source: str
     recorded: Recorded
-    failure: Failure | None
+    failure: Failed | None
     fetch_seconds: float
     read_seconds: float
     write_seconds: float
@@ -96,7 +94,7 @@ def open_writer(
     taken = lease.acquire(engine, source.name, owner, wait_seconds=wait_seconds)
     try:
         with reading(engine) as connection:
-            before = evidence.newest_base_url(connection, taken.source_id)
+            before = observations.newest_base_url(connection, taken.source_id)
         if before not in (None, source.base_url) and not accept_base_url:
             raise ObserverChangedError(
                 f"source {source.name!r} was polled at {before} and is now set to "
@@ -167,9 +165,7 @@ def look(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -
         unread = Unread(answer, key)
         said = unread if writer.remembers(body_hash, observer) else unread.read()
     return Seen(
-        exchange=answer.exchange,
-        observer=observer,
-        interval=source.interval,
+        poll=poll_of(answer.exchange, observer, source.interval),
         said=said,
         body_hash=body_hash,
         fetch_seconds=fetched - began,
@@ -180,15 +176,14 @@ def look(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -
 def write(source: Source, seen: Seen, writer: Writer, clock: Clock = utc_now) -> PollResult:
     """Write what a look brought, in one transaction. Raises as `poll` does."""
     began = perf_counter()
-    facts = Poll(seen.exchange, seen.observer, seen.interval, recorded_at=clock())
-    said = seen.said
+    said, recorded_at = seen.said, clock()
     if isinstance(said, Unread):
-        recorded = writer.repeat(facts, seen.body_hash)
+        recorded = writer.repeat(seen.poll, seen.body_hash)
         said = said if recorded else said.read()
     if isinstance(said, Document):
-        recorded = writer.record(facts, said, seen.body_hash)
+        recorded = writer.record(seen.poll, said, seen.body_hash, recorded_at)
     elif isinstance(said, Failure):
-        recorded = writer.record_failure(facts, said)
+        recorded = writer.record_failure(seen.poll, failed(said), recorded_at)
     assert recorded is not None  # noqa: S101 - one of the three cases holds
     return PollResult(
         source=source.name,
@@ -197,6 +192,27 @@ def write(source: Source, seen: Seen, writer: Writer, clock: Clock = utc_now) ->
         fetch_seconds=seen.fetch_seconds,
         read_seconds=seen.read_seconds,
         write_seconds=perf_counter() - began,
+    )
+
+
+def poll_of(exchange: Exchange, observer: Observer, interval: timedelta) -> Poll:
+    """When and by whom a source was asked, as far as history needs it."""
+    return Poll(
+        asked_at=exchange.asked_at,
+        answered_at=exchange.answered_at,
+        observer=observer,
+        interval=interval,
+        clock_offset=exchange.clock_offset,
+        age=exchange.age,
+        paging=exchange.paging,
+        total=exchange.total,
+    )
+
+
+def failed(failure: Failure) -> Failed:
+    """Why there was no usable answer, as it is recorded."""
+    return Failed(
+        failure.cause, failure.http_status, failure.exception_class, failure.message, failure.request_id
     )
 
 

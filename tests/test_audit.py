@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from collector.store import chain
+from collector.inventory import chain
 from collector.store import replay as replaying
 from collector.store import verify as verifying
 from collector.store.engine import reading, writing

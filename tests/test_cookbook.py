@@ -27,9 +27,10 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from collector.cli import cli
+from collector.clock import time_text
 from collector.reports import views
 from collector.store import copying, migrate
-from collector.store.engine import migrating, open_engine, reading, time_text, writing
+from collector.store.engine import migrating, open_engine, reading, writing
 from tests import duckdb_views
 from tests.conftest import ROOT, DemoDatabase, a_postgresql_server, execute, new_database
 from tests.frozen import NOW

@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
+from collector.clock import time_text
+from collector.inventory import chain
 from collector.reports import pack
-from collector.store import chain
 from collector.store.bounds import broken_bounds
-from collector.store.engine import open_engine, reading, time_text
+from collector.store.engine import open_engine, reading
 from tests import builders
 from tests.builders import region
 from tests.history import NOON, History, failure

@@ -27,10 +27,10 @@ from collector.errors import LeaseLostError
 from collector.gcore import githistory
 from collector.gcore.client import MAX_BODY
 from collector.gcore.filetimes import time_in_name
+from collector.inventory.observation import Observer
 from collector.simulator.scenario import story
 from collector.store import lease
 from collector.store.engine import open_engine, reading, writing
-from collector.store.evidence import Observer
 from collector.store.tables import DERIVED, metadata
 from tests.builders import answer, body, region
 from tests.history import History, Row, failure

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.inventory import chain
 from collector.reports import pack
-from collector.store import chain
 from collector.store.engine import open_engine, reading, writing
 from collector.store.tables import state_transitions
 from tests import builders

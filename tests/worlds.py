@@ -43,11 +43,11 @@ import sqlalchemy as sa
 
 from collector.errors import ClockError
 from collector.gcore.client import Exchange, Failure
+from collector.inventory import chain
 from collector.poll import PollResult
 from collector.reports import pack
 from collector.reports.inventory import RegionFilter, regions_as_of
 from collector.reports.pack import check
-from collector.store import chain
 from collector.store.engine import reading
 from collector.store.tables import DERIVED, observations, observers, sources
 from tests import builders

@@ -55,8 +55,8 @@ def head(context: click.Context, source: str | None, format_: str) -> None:
     Example:
       collector audit head >> /safe/place/heads
     """
+    from collector.clock import time_text
     from collector.reports.proof import HEAD_FIELDS, heads
-    from collector.store.engine import time_text
 
     with open_for_questions(context, source) as connection:
         rows = heads(connection, source)

@@ -229,7 +229,7 @@ def show(value: Any) -> str:
 def as_json(value: Any) -> Any:
     """A value in JSON: times as ISO 8601 in UTC with microseconds, lists as lists."""
     if isinstance(value, datetime):
-        from collector.store.engine import time_text
+        from collector.clock import time_text
 
         return time_text(value)
     return list(value) if isinstance(value, tuple) else value

@@ -276,7 +276,7 @@ def _origin(source: Source) -> str:
 
 
 def _clock(offset: timedelta) -> Finding:
-    from collector.store.writer import MAX_CLOCK_OFFSET
+    from collector.inventory.observation import MAX_CLOCK_OFFSET
 
     seconds = abs(offset.total_seconds())
     what = f"clock: differs by {seconds:.0f} s from the API's"

@@ -211,7 +211,7 @@ def evidence(context: click.Context, seq: int, region: str | None, source: str |
     from collector.gcore import jsontext
     from collector.reports.filters import find_region
     from collector.reports.proof import observation
-    from collector.store.evidence import load
+    from collector.store.payloads import load
 
     with open_for_questions(context, source) as connection:
         found = observation(connection, seq, source)

@@ -21,7 +21,7 @@ from collector.cli.common import (
 )
 from collector.cli.printing import say
 from collector.errors import SchemaError, UsageError
-from collector.inventory.transitions import gap_limit
+from collector.inventory.observation import gap_limit
 from collector.reports.words import printable, show_span, show_time
 
 if TYPE_CHECKING:

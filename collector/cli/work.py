@@ -109,7 +109,7 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
         if failure.http_status == 401:
             say("  if the key holds a $, put it in single quotes, or in a file: shells eat $", err=True)
         return
-    seen = "unchanged" if recorded.polls > 1 else f"{recorded.derived.versions} new or changed entities"
+    seen = "unchanged" if recorded.polls > 1 else f"{recorded.changes.versions} new or changed entities"
     say(f"{result.source}: {recorded.outcome}, {seen}, observation {recorded.seq}{head}")
     if recorded.outcome == "held":
         say(

@@ -115,6 +115,12 @@ def values(entity: Entity) -> dict[str, Any]:
     return {name: getattr(entity, name) for name in _NAMES[type(entity)]}
 
 
+def differing_fields(one: Entity | None, other: Entity) -> tuple[str, ...]:
+    """Names of the typed values that differ, sorted. Both are of one kind, and known."""
+    assert one is not None  # noqa: S101 - whoever asks has read it
+    return tuple(sorted(n for n in _NAMES[type(other)] if getattr(one, n) != getattr(other, n)))
+
+
 def state_of(entity: Entity) -> str | None:
     """The state, or None for kinds that have none."""
     return getattr(entity, "state", None)

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Literal
 
 from collector.inventory.entities import Listing
+from collector.inventory.observation import Outcome, Poll
 
-Outcome = Literal["ok", "partial", "held", "failed"]
-APPLIED: tuple[Outcome, ...] = ("ok", "partial", "held")
-"""Outcomes whose listed records are applied."""
-
+MAX_PAGING = 300
+"""Characters that are kept of what makes an answer look like a page."""
 LEAVING = frozenset({"deleted", "deleting"})
 """States, in lower case, after which a region is expected to disappear."""
 PAGE_SIZES = frozenset({10, 20, 25, 50, 100, 200, 250, 500, 1000})
@@ -114,3 +112,11 @@ def _agreeing_polls(earlier: Iterable[Earlier], missing: Set[int]) -> int:
         if row.outcome == "held" and row.same_eyes:
             polls += row.polls
     return polls
+
+
+def signs_of_paging(poll: Poll, listing: Listing) -> str | None:
+    """What makes an answer look like one page of several, in its members and in its headers; None: nothing."""
+    signs = [*listing.paging, *poll.paging]
+    if poll.total not in (None, listing.listed):
+        signs.append("header x-total-count")
+    return ", ".join(signs)[:MAX_PAGING] or None

@@ -19,7 +19,7 @@ from collector.reports.filters import Row, find_region
 from collector.reports.transitions import TransitionFilter, transitions
 from collector.reports.words import transition_in_words
 from collector.store.engine import UtcTime
-from collector.store.evidence import load
+from collector.store.payloads import load
 from collector.store.tables import (
     CURRENT,
     TYPED,

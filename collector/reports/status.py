@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from collector.inventory.transitions import gap_limit
+from collector.inventory.observation import gap_limit
 from collector.store.engine import LEASE_SECONDS, UtcTime, database_time
 from collector.store.tables import (
     observations,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from collector.inventory.transitions import gap_limit
+from collector.inventory.observation import gap_limit
 
 LATEST_QUESTION = timedelta(hours=1, minutes=1)
 """A clock may be set back by a lease, and a poll takes an hour at most: so much earlier than the first question of a

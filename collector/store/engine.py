@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.compiler import compiles
 
+from collector.clock import time_text
 from collector.errors import DatabaseError, SettingsError
 from collector.store.sessions import lossy_encoding, opening, speak_plainly
 
@@ -32,7 +32,6 @@ _LOCK_SECONDS, _STATEMENT_SECONDS, _IDLE_SECONDS = 10, 30, 20
 _CONNECT_SECONDS, _NETWORK_SECONDS, _SILENCE_SECONDS = 10, 30, 35
 """How long to wait for a PostgreSQL that does not answer: for a connection, for any sign of life of its machine,
 and for the answer to a statement, which its own time-out precedes."""
-_ROWS_AT_ONCE = 1000
 _MIGRATION_LOCK = 0x67636F7265
 """Advisory lock of PostgreSQL: the letters of gcore."""
 _INTRODUCTION_LOCK = _MIGRATION_LOCK + 1
@@ -97,11 +96,6 @@ def list_text(values: Sequence[Any]) -> str:
     return json.dumps(list(values), separators=(",", ":"))
 
 
-def time_text(moment: datetime) -> str:
-    """`YYYY-MM-DDTHH:MM:SS.ffffffZ`: how a time is stored on SQLite, and hashed everywhere."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-
-
 def time_check(table: str, column: str) -> sa.CheckConstraint:
     """SQLite has no time type: a constraint keeps the text well-formed."""
     check = sa.CheckConstraint(f"{column} GLOB '{TIME_PATTERN}'", name=f"ck_{table}_{column}_is_utc")
@@ -129,13 +123,6 @@ def _sqlite_time(element: Any, compiler: Any, **kw: Any) -> str:
 def _postgresql_time(element: Any, compiler: Any, **kw: Any) -> str:
     seconds = compiler.process(element.clauses, **kw)
     return f"(clock_timestamp() + make_interval(secs => {seconds}))"
-
-
-def insert(connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:
-    """Insert rows, if there are any; a thousand at a time, so that they need not all be made before."""
-    waiting = iter(rows)
-    while some := list(islice(waiting, _ROWS_AT_ONCE)):
-        connection.execute(sa.insert(table), some)
 
 
 def insert_if_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:

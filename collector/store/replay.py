@@ -24,9 +24,12 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from collector.errors import DatabaseError, SchemaError, UsageError
 from collector.gcore.listing import listing_of
-from collector.store import evidence
-from collector.store.derive import derive, without_finals
+from collector.inventory.changes import Known, changes, known_after
+from collector.store import observations as stored_observations
+from collector.store import payloads
+from collector.store.apply import apply
 from collector.store.engine import JsonList, open_engine
+from collector.store.gather import gather
 from collector.store.tables import DERIVATION_REVISION, DERIVED, metadata, observations, observers, sources
 
 BATCH = 1000
@@ -185,20 +188,23 @@ def replay(
     scratch.execute(sa.delete(observations).where(o.seq == after))
     scratch.execute(sa.delete(observers))
     _copy(live, scratch, observers, observers, source_id)
+    known: Known | None = None
     for start in range(after, newest, BATCH):
         end = min(start + BATCH, newest)
         first = start if start == after else start + 1
         _copy(live, scratch, observations, observations, source_id, o.seq.between(first, end))
-        applied = scratch.execute(
-            sa.select(o.seq, o.payload)
-            .where(o.seq > start, o.seq <= end, o.payload.is_not(None))
-            .order_by(o.seq)
-        ).all()
-        for seq, payload in applied:
-            listing = listing_of(evidence.load(live, source_id, payload))
-            derive(scratch, source_id, without_finals(evidence.look(scratch, source_id, seq)), listing)
+        for row in stored_observations.applied(scratch, source_id, start, end):
+            assert row.payload is not None  # noqa: S101 - a constraint: every answer has its payload
+            now = row.at_insert()
+            listing = listing_of(payloads.load(live, source_id, row.payload))
+            if known and known.applied and known.applied.observer.eyes != now.observer.eyes:
+                known = None
+            known = gather(scratch, source_id, now.seq, now.observer, listing, known)
+            decided = changes(now, listing, known)
+            apply(scratch, source_id, now, decided)
+            known = known_after(known, now, listing, decided).with_final(row)
             if progress:
-                progress(seq, newest)
+                progress(row.seq, newest)
     return newest
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from collector.inventory.entities import ENTITIES, Kind, Region
 from collector.store.engine import JsonList, UtcTime, time_check
 
-DERIVATION_REVISION = 3
+DERIVATION_REVISION = 4
 """Raised whenever the same evidence would give other derived rows."""
 
 metadata = sa.MetaData(
@@ -175,6 +175,8 @@ observations = _table(
 
 # Current state and versions
 
+_BASES = ("baseline", "direct", "across_gap", "absence", "observer_change", "other_copy")
+
 _TYPES: dict[Any, Any] = {
     str: sa.Text,
     int: sa.BigInteger,
@@ -220,6 +222,12 @@ def _current(name: str, kind: Kind, id_comment: str) -> sa.Table:
         _c("absent_since", UtcTime, "When a complete answer no longer had it; NULL: present", null=True),
         _seq("Observation that saw the newest change"),
         _c("content_hash", sa.Text, "Hash of the typed columns, for comparing"),
+        _c(
+            "absent_not_before",
+            UtcTime,
+            "When the last poll that showed it, before it was absent, asked; NULL: present",
+            null=True,
+        ),
         *_seen_by(name, "seq"),
     )
 
@@ -243,8 +251,22 @@ def _versions(name: str, kind: Kind) -> sa.Table:
         *_typed_columns(kind),
         *_witness(kind),
         _seq("Observation that first saw this version"),
+        _c(
+            "not_before",
+            UtcTime,
+            "The change lies between this time and valid_from; NULL: unbounded, it may always have been so",
+            null=True,
+        ),
+        _c(
+            "basis",
+            sa.Text,
+            "How sure the change is, as in state_transitions; NULL: not derived again since the upgrade",
+            null=True,
+        ),
         *_seen_by(name, "seq"),
         _check(f"{name}_interval", "valid_to IS NULL OR valid_from < valid_to"),
+        _check(f"{name}_window", "not_before IS NULL OR not_before < valid_from"),
+        _check(f"{name}_basis", _one_of("basis", *_BASES)),
         sa.Index(f"ix_{name}_valid_from", "source_id", "valid_from"),
         sa.Index(
             f"uq_{name}_open",
@@ -325,10 +347,7 @@ state_transitions = _table(
     *_seen_by("state_transitions", "seq"),
     _check("state_transitions_entity", _one_of("entity", "region", "keystone")),
     _check("state_transitions_kind", _one_of("kind", "appeared", "changed", "disappeared", "reappeared")),
-    _check(
-        "state_transitions_basis",
-        _one_of("basis", "baseline", "direct", "across_gap", "absence", "observer_change", "other_copy"),
-    ),
+    _check("state_transitions_basis", _one_of("basis", *_BASES)),
     _check("state_transitions_window", "not_before IS NULL OR not_before < observed_at"),
     _check(
         "state_transitions_states",
@@ -351,6 +370,12 @@ unseen = _table(
     _c("cause", sa.Text, "partial, held, not_given, record_without_id, reference_not_stated"),
     _seq("Last observation that showed it", "shown_seq"),
     _seq("Observation that ended the span", "until_seq", null=True),
+    _c(
+        "last_asked_at",
+        UtcTime,
+        "Question of the last poll that showed it; NULL: not derived again since the upgrade",
+        null=True,
+    ),
     *_seen_by("unseen", "missed_seq", "shown_seq", "until_seq"),
     sa.Index(
         "ix_unseen_open",
@@ -371,6 +396,46 @@ withheld_absences = _table(
     _c("scope", sa.Text, "all, or the id of the entity", primary_key=True),
     _c("cause", sa.Text, "not_given, record_without_id, reference_not_stated"),
     *_seen_by("withheld_absences", "seq"),
+)
+
+unproven_absences = _table(
+    "unproven_absences",
+    "One row: a time for which the absence of an entity, or of every absent entity of a kind, is not proven",
+    _source_id(),
+    _entity("region", "keystone", "metrics_database"),
+    _c("scope", sa.Text, "all, or the id of the entity", primary_key=True),
+    _seq("First observation after the last proof", "missed_seq", primary_key=True),
+    _c("last_asked_at", UtcTime, "Question of the last poll that proved it; NULL: none had", null=True),
+    _c("until_at", UtcTime, "When it was proven again, or the entity shown; NULL: not yet", null=True),
+    _seq("Observation that ended it", "until_seq", null=True),
+    _seq("Last observation that proved it", "proven_seq", null=True),
+    *_seen_by("unproven_absences", "missed_seq", "until_seq", "proven_seq"),
+    sa.Index(
+        "ix_unproven_absences_open",
+        "source_id",
+        sqlite_where=sa.text("until_at IS NULL"),
+        postgresql_where=sa.text("until_at IS NULL"),
+    ),
+)
+
+gaps = _table(
+    "gaps",
+    "One row: a time without any successful poll, longer than 2.5 expected intervals, that has ended",
+    _source_id(),
+    _seq("Observation that ended it", "until_seq", primary_key=True),
+    _c(
+        "from_at",
+        UtcTime,
+        "Answer of the last successful poll; of a source that failed at first, of its first poll",
+    ),
+    _c("until_at", UtcTime, "Answer of the next successful poll"),
+    _c("last_asked_at", UtcTime, "Question of that last poll"),
+    _c("cause", sa.Text, "Why most polls in it failed, or no_polls"),
+    _c("failed_polls", sa.BigInteger, "Failed polls in it"),
+    _c("error", sa.Text, "Message of the longest stretch of polls that failed for this cause", null=True),
+    _seq("Last observation before it; 0: none"),
+    *_seen_by("gaps", "until_seq"),
+    _check("gaps_times", "from_at < until_at"),
 )
 
 rejected_records = _table(
@@ -409,6 +474,8 @@ DERIVED: tuple[sa.Table, ...] = (
     state_transitions,
     unseen,
     withheld_absences,
+    unproven_absences,
+    gaps,
     rejected_records,
     schema_drift,
 )

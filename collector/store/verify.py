@@ -21,10 +21,11 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from collector.clock import time_text
 from collector.errors import IntegrityError
 from collector.gcore.document import stored_document
 from collector.gcore.jsontext import CANONICAL_VERSION
-from collector.store import chain
+from collector.inventory import chain
 from collector.store.bounds import broken_bounds
 from collector.store.catalog import catalog_errors
 from collector.store.engine import (
@@ -34,7 +35,6 @@ from collector.store.engine import (
     list_text,
     reading,
     shape_errors,
-    time_text,
 )
 from collector.store.replay import (
     BATCH,

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from collector.clock import time_text
 from collector.errors import UsageError
 from collector.reports.export.relations import Mark
-from collector.store.engine import time_text
 
 MANIFEST_VERSION = 1
 

@@ -20,13 +20,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector import __version__
+from collector.clock import time_text
 from collector.errors import IntegrityError, UsageError
 from collector.gcore import jsontext
 from collector.gcore.document import Document, record_id
 from collector.gcore.listing import listing_of
-from collector.inventory.transitions import gap_limit
-from collector.store.engine import UtcTime, time_text
-from collector.store.evidence import load
+from collector.inventory.observation import gap_limit
+from collector.store.engine import UtcTime
+from collector.store.payloads import load
 from collector.store.replay import Progress, source_id_of
 from collector.store.verify import Verification, verify_source
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from collector.store.engine import time_text
+from collector.clock import time_text
 
 GENESIS = "0" * 64
 """previous_digest of the first observation."""

@@ -1,0 +1,569 @@
+"""All that an applied observation changes, decided from what is known. Pure.
+
+An answer was true at some moment between its `asked_at` and its `answered_at`. So a change lies between the
+`asked_at` of the last poll that confirmed the old state of this entity and the `answered_at` of the first poll
+that showed the new one.
+
+`changes` reads of the observation itself only what stood in it when it was inserted, of earlier ones the final
+fields. So the same evidence gives the same changes whenever it is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from collector.inventory.entities import (
+    ENTITIES,
+    Drift,
+    Entity,
+    Kind,
+    Listing,
+    Rejected,
+    Shown,
+    Sighting,
+    differing_fields,
+    state_of,
+)
+from collector.inventory.observation import TICK, Observation, gap_limit
+
+Basis = Literal["baseline", "direct", "across_gap", "absence", "observer_change", "other_copy"]
+Event = Literal["appeared", "changed", "disappeared", "reappeared"]
+
+MAX_REJECTED = 1000
+"""This many rejected records of one answer get a row each; all stay in the payload."""
+MAX_DRIFT = 100
+"""This many rows of drift for the fields of one object, and this many for one field."""
+
+
+# What is known before
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """An open unseen span of an entity that is present."""
+
+    shown: Observation
+    """The last one that showed the entity."""
+    missed_seq: int
+    """The first one that did not."""
+    missed_at: datetime
+    """When that was answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEntity:
+    """What is known of one entity."""
+
+    id: int
+    content_hash: str
+    state: str | None
+    witness: int | None
+    changed_at: datetime
+    """Of an entity that is present: where its newest version begins."""
+    is_present: bool
+    absent_not_before: datetime | None = None
+    """Of an absent entity: where the window of its disappearance begins."""
+    unseen: Unseen | None = None
+    entity: Entity | None = None
+    """Its values; None where no decision needs them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The complete answers that last proved absences."""
+
+    last: Observation | None = None
+    to_same_eyes: Observation | None = None
+    """The last one of those who look now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """The absence of an entity is not proven, since an answer named it without showing it."""
+
+    proof: Proof
+    """What proved it before that."""
+    missed_seq: int
+    """The first observation after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The failed polls since the last applied observation, of one cause."""
+
+    cause: str
+    polls: int
+    first_seq: int
+    message: str | None
+    """Of their longest stretch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that the decisions about one observation rest on."""
+
+    first: Observation | None = None
+    """The source's first one; read only where none was applied yet."""
+    applied: Observation | None = None
+    """The last one before whose records were applied."""
+    failures: tuple[Failures, ...] = ()
+    entities: Mapping[Kind, Mapping[int, KnownEntity]] = field(
+        default_factory=lambda: {kind: {} for kind in ENTITIES}
+    )
+    proofs: Mapping[Kind, Proof] = field(default_factory=lambda: {kind: Proof() for kind in ENTITIES})
+    doubts: Mapping[tuple[Kind, int], Doubt] = field(default_factory=dict)
+    """Entities that are not present, and named by an answer since their absence was last proven."""
+    drift: frozenset[Drift] = frozenset()
+    """What is on record of drift."""
+
+    def with_final(self, row: Observation) -> Known:
+        """The same, where polls have extended the newest observation since it was applied."""
+        if self.applied is None or self.applied.seq != row.seq:
+            return self
+
+        def final(proof: Proof) -> Proof:
+            last, own = (row if o and o.seq == row.seq else o for o in (proof.last, proof.to_same_eyes))
+            return Proof(last, own)
+
+        return replace(self, applied=row, proofs={kind: final(each) for kind, each in self.proofs.items()})
+
+    def present_regions(self) -> dict[int, str | None]:
+        """The regions that are present, with the state that each was last shown in."""
+        return {k.id: k.state for k in self.entities["region"].values() if k.is_present}
+
+
+# What is decided
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The time in which something changed, and how sure that is. It ends with the observation's first answer."""
+
+    not_before: datetime | None
+    """None: there is no earlier evidence, it may have been so for ever."""
+    basis: Basis
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of state or of presence, as an interval that contains its true time."""
+
+    entity: str
+    entity_id: int
+    kind: Event
+    from_state: str | None
+    to_state: str | None
+    not_before: datetime | None
+    observed_at: datetime
+    basis: Basis
+    first_missing_at: datetime | None
+    """Of a disappearance: the first answer that did not show the entity."""
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """An entity that appeared, reappeared, or has other values than before."""
+
+    event: Event
+    sighting: Sighting
+    window: Window
+    before: KnownEntity | None
+    changed_fields: tuple[str, ...] | None
+    """None: it was never seen before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disappearance:
+    """An entity that a complete answer no longer lists."""
+
+    before: KnownEntity
+    window: Window
+    first_missing_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LostSight:
+    """An entity that is present, not shown, and not absent: an unseen span opens."""
+
+    id: int
+    cause: str
+    shown: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class KindChanges:
+    """What an observation changes of one kind."""
+
+    versions: tuple[NewVersion, ...] = ()
+    disappeared: tuple[Disappearance, ...] = ()
+    witnesses: tuple[Sighting, ...] = ()
+    """Shown with equal values, but by another region's copy."""
+    lost_sight: tuple[LostSight, ...] = ()
+    seen_again: tuple[KnownEntity, ...] = ()
+    """Open unseen spans that end, since the entity is shown or absent."""
+    withheld: tuple[tuple[int | None, str], ...] = ()
+    """Entities (None: all of the kind) whose absence this answer can't prove, each with the cause."""
+    doubted: tuple[tuple[int, Doubt], ...] = ()
+    """Doubts that open, each with the id of its entity."""
+    proven: tuple[tuple[int, Doubt], ...] = ()
+    """Doubts that end: the entity's absence is proven again, or it is shown."""
+    unproven_since: Observation | None = None
+    """The last answer that proved absences of the kind, if this one is the next and comes after a gap."""
+    still_unseen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time that no applied poll covers, from the last answer to the first one after it."""
+
+    before: Observation | None
+    """The last applied observation; None: the source failed from its first poll on."""
+    from_at: datetime
+    last_asked_at: datetime
+    cause: str
+    """Of most failed polls in it, or no_polls."""
+    failed_polls: int
+    error: str | None
+    """Message of the longest stretch of those polls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """All that one applied observation changes."""
+
+    kinds: Mapping[Kind, KindChanges] = field(default_factory=dict)
+    transitions: tuple[Transition, ...] = ()
+    gap: Gap | None = None
+    rejected: tuple[Rejected, ...] = ()
+    drift: tuple[Drift, ...] = ()
+
+    @property
+    def versions(self) -> int:
+        """Entities that are new or have other values."""
+        return sum(len(each.versions) for each in self.kinds.values())
+
+    @property
+    def unseen(self) -> int:
+        """Entities that are present and not shown, of all kinds."""
+        return sum(each.still_unseen for each in self.kinds.values())
+
+
+# The decision
+
+
+def changes(now: Observation, listing: Listing, known: Known) -> Changes:
+    """Decide what an applied observation changes."""
+    kinds = {kind: _Kind(kind, now, shown, known).changes() for kind, shown in listing.shown.items()}
+    return Changes(
+        kinds=kinds,
+        transitions=tuple(t for kind, each in kinds.items() for t in _transitions(kind, each, now)),
+        gap=_gap(now, known),
+        rejected=listing.rejected[:MAX_REJECTED],
+        drift=new_drift(listing.drift, known.drift),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """The decisions about one kind."""
+
+    kind: Kind
+    now: Observation
+    shown: Shown
+    known: Known
+
+    @property
+    def proves_absences(self) -> bool:
+        return self.now.outcome == "ok" and self.shown.withheld is None
+
+    def changes(self) -> KindChanges:
+        known, sightings = self.known.entities[self.kind], self.shown.sightings
+        missed = {i: k for i, k in known.items() if k.is_present and i not in sightings}
+        gone = {i for i in missed if i not in self.shown.named} if self.proves_absences else set[int]()
+        versions = [v for i, s in sightings.items() if (v := self._version(s, known.get(i)))]
+        again = [k for i, k in known.items() if k.unseen and (i in sightings or i in gone)]
+        moved = [
+            s
+            for i, s in sightings.items()
+            if (k := known.get(i)) and k.is_present and self._moved(s, k) and s.content_hash == k.content_hash
+        ]
+        withheld = tuple(self._withheld(known))
+        return KindChanges(
+            versions=tuple(sorted(versions, key=lambda v: v.sighting.entity.id)),
+            disappeared=tuple(self._disappearance(known[i]) for i in sorted(gone)),
+            witnesses=tuple(sorted(moved, key=lambda s: s.entity.id)),
+            lost_sight=tuple(
+                LostSight(i, self._cause(i), self._confirming(known[i]))
+                for i in sorted(missed.keys() - gone)
+                if known[i].unseen is None
+            ),
+            seen_again=tuple(sorted(again, key=lambda k: k.id)),
+            withheld=withheld,
+            doubted=tuple(self._doubted(withheld)),
+            proven=tuple(self._proven()),
+            unproven_since=self._unproven_since(),
+            still_unseen=len(missed) - len(gone),
+        )
+
+    @staticmethod
+    def _moved(sighting: Sighting, before: KnownEntity) -> bool:
+        return sighting.witness != before.witness
+
+    def _version(self, sighting: Sighting, before: KnownEntity | None) -> NewVersion | None:
+        if before is None:
+            return NewVersion("appeared", sighting, self._window_of_arrival(sighting), None, None)
+        if before.is_present and before.content_hash == sighting.content_hash:
+            return None
+        changed = differing_fields(before.entity, sighting.entity)
+        if not before.is_present:
+            window = self._window_of_arrival(sighting, before)
+            return NewVersion("reappeared", sighting, window, before, changed)
+        last = self._confirming(before)
+        basis = _basis("changed", last, self.now, is_other_copy=self._moved(sighting, before))
+        return NewVersion("changed", sighting, Window(last.last_asked_at, basis), before, changed)
+
+    def _disappearance(self, before: KnownEntity) -> Disappearance:
+        last = self._confirming(before)
+        missed_at = before.unseen.missed_at if before.unseen else self.now.first_at
+        window = Window(last.last_asked_at, _basis("disappeared", last, self.now))
+        return Disappearance(before, window, missed_at)
+
+    def _window_of_arrival(self, sighting: Sighting, before: KnownEntity | None = None) -> Window:
+        """The window of an entity that was not present: from the last complete answer without it.
+
+        What another key was not shown may have existed. So where another key looked last, the window begins with the
+        last complete answer without the entity to the eyes that see it now, and not before somebody saw it last.
+        """
+        doubt = self.known.doubts.get((self.kind, sighting.entity.id))
+        proof = doubt.proof if doubt else self.known.proofs[self.kind]
+        last = proof.last
+        not_before = last.last_asked_at if last else None
+        if last is not None and last.observer.eyes != self.now.observer.eyes:
+            own = proof.to_same_eyes.last_asked_at if proof.to_same_eyes else None
+            left = before.absent_not_before if before else None
+            not_before = max((t for t in (own, left) if t is not None), default=None)
+        return Window(not_before, _basis("appeared", last, self.now))
+
+    def _confirming(self, known: KnownEntity) -> Observation:
+        """The observation that last showed an entity that is present."""
+        if known.unseen is not None:
+            return known.unseen.shown
+        assert self.known.applied is not None  # noqa: S101 - present: some observation showed it
+        return self.known.applied
+
+    def _cause(self, entity_id: int) -> str:
+        """Why an entity that is present is not shown."""
+        if entity_id in self.shown.named:
+            return "not_given"
+        return self.now.outcome if self.now.outcome != "ok" else self.shown.withheld or "not_given"
+
+    def _withheld(self, known: Mapping[int, KnownEntity]) -> Iterator[tuple[int | None, str]]:
+        """What the answer can't prove: the absence of what it names, and of a whole kind where it should prove that.
+
+        A partial or held answer proves no absence anyway.
+        """
+        if self.shown.withheld and self.now.outcome == "ok":
+            yield None, self.shown.withheld
+            return
+        for entity_id in sorted(self.shown.named - self.shown.sightings.keys()):
+            if not (entity_id in known and known[entity_id].is_present):
+                yield entity_id, "not_given"
+
+    def _doubted(self, withheld: Iterable[tuple[int | None, str]]) -> Iterator[tuple[int, Doubt]]:
+        proof = self.known.proofs[self.kind]
+        for entity_id, _ in withheld:
+            if entity_id is not None and (self.kind, entity_id) not in self.known.doubts:
+                yield entity_id, Doubt(proof, proof.last.seq + 1 if proof.last else 1)
+
+    def _proven(self) -> Iterator[tuple[int, Doubt]]:
+        for (kind, entity_id), doubt in sorted(self.known.doubts.items(), key=lambda item: item[0]):
+            is_proven = self.proves_absences and entity_id not in self.shown.named
+            if kind == self.kind and (is_proven or entity_id in self.shown.sightings):
+                yield entity_id, doubt
+
+    def _unproven_since(self) -> Observation | None:
+        """Time between two answers that prove absences is blind where it is longer than the gap limit."""
+        last = self.known.proofs[self.kind].last
+        return last if last and self.proves_absences and _is_gap(last, self.now) else None
+
+
+def _basis(event: Event, last: Observation | None, now: Observation, *, is_other_copy: bool = False) -> Basis:
+    """How sure a change is.
+
+    `last`: the observation that last confirmed the old state of this entity; of an appearance the last one that
+    proves its absence, whoever looked. `is_other_copy`: the copy that counts is now another region's.
+    """
+    if last is None:
+        return "baseline"
+    if last.observer.eyes != now.observer.eyes:
+        return "observer_change"
+    if event == "disappeared":
+        return "absence"
+    if is_other_copy:
+        return "other_copy"
+    return "direct" if _follows(last, now) else "across_gap"
+
+
+def _follows(last: Observation, now: Observation) -> bool:
+    """True if `now` is the poll just after `last`, and no gap lies between.
+
+    Where `now` was moved forward behind `last`, the clock was set back, and nobody knows how much time passed.
+    """
+    return last.seq == now.seq - 1 and now.first_at - last.last_at > TICK and not _is_gap(last, now)
+
+
+def _is_gap(last: Observation, now: Observation) -> bool:
+    return now.first_at - last.last_at > gap_limit(last.expected_interval, now.expected_interval)
+
+
+def _gap(now: Observation, known: Known) -> Gap | None:
+    """The time before an applied observation that no applied poll covers, if it is a gap."""
+    before = known.applied
+    if before is not None:
+        if not _is_gap(before, now):
+            return None
+        from_at, asked_at = before.last_at, before.last_asked_at
+    elif known.first is not None:
+        first = known.first.at_insert()
+        if not _is_gap(first, now):
+            return None
+        from_at, asked_at = first.first_at, first.first_asked_at
+    else:
+        return None
+    worst = min(known.failures, key=lambda f: (-f.polls, f.first_seq), default=None)
+    return Gap(
+        before=before,
+        from_at=from_at,
+        last_asked_at=asked_at,
+        cause=worst.cause if worst else "no_polls",
+        failed_polls=sum(f.polls for f in known.failures),
+        error=worst.message if worst else None,
+    )
+
+
+def _transitions(kind: Kind, changed: KindChanges, now: Observation) -> Iterator[Transition]:
+    """The changes of state and of presence, of kinds that have states."""
+    if kind == "metrics_database":
+        return
+    for version in changed.versions:
+        before = version.before if version.before and version.before.is_present else None
+        from_state, to_state = before.state if before else None, state_of(version.sighting.entity)
+        if version.event != "changed" or from_state != to_state:
+            yield Transition(
+                entity=kind,
+                entity_id=version.sighting.entity.id,
+                kind=version.event,
+                from_state=from_state,
+                to_state=to_state,
+                not_before=version.window.not_before,
+                observed_at=now.first_at,
+                basis=version.window.basis,
+                first_missing_at=None,
+                seq=now.seq,
+            )
+    for gone in changed.disappeared:
+        yield Transition(
+            entity=kind,
+            entity_id=gone.before.id,
+            kind="disappeared",
+            from_state=gone.before.state,
+            to_state=None,
+            not_before=gone.window.not_before,
+            observed_at=now.first_at,
+            basis=gone.window.basis,
+            first_missing_at=gone.first_missing_at,
+            seq=now.seq,
+        )
+
+
+def new_drift(drift: Iterable[Drift], on_record: frozenset[Drift]) -> tuple[Drift, ...]:
+    """Drift that is not on record yet, in order, as far as there is room for it."""
+    unknown = sorted(set(drift) - on_record)
+    if not unknown:
+        return ()
+    room = Counter(place for each in on_record for place in _places(each))
+    new = []
+    for each in unknown:
+        if all(room[place] < MAX_DRIFT for place in _places(each)):
+            new.append(each)
+            room.update(_places(each))
+    return tuple(new)
+
+
+def _places(drift: Drift) -> tuple[tuple[str, str], ...]:
+    """What is counted: the field itself, and for unknown fields the object that they stand in."""
+    own = (drift.path, "")
+    if drift.kind != "unknown_field":
+        return (own,)
+    return (own, (drift.path.rpartition(".")[0], "unknown_field"))
+
+
+# What is known afterwards
+
+
+def known_after(known: Known, now: Observation, listing: Listing, decided: Changes) -> Known:
+    """What is known once an observation has been applied: what the store would say if it were asked."""
+    proofs, doubts = dict(known.proofs), dict(known.doubts)
+    entities = {}
+    for kind, shown in listing.shown.items():
+        changed = decided.kinds[kind]
+        if now.outcome == "ok" and shown.withheld is None:
+            proofs[kind] = Proof(now, now)
+        for entity_id, _ in changed.proven:
+            del doubts[kind, entity_id]
+        doubts.update({(kind, entity_id): doubt for entity_id, doubt in changed.doubted})
+        entities[kind] = _entities_after(known.entities[kind], now, changed)
+    return Known(
+        applied=now,
+        entities=entities,
+        proofs=proofs,
+        doubts=doubts,
+        drift=known.drift.union(decided.drift),
+    )
+
+
+def _entities_after(
+    known: Mapping[int, KnownEntity], now: Observation, changed: KindChanges
+) -> Mapping[int, KnownEntity]:
+    touched = (
+        changed.versions
+        or changed.disappeared
+        or changed.witnesses
+        or changed.lost_sight
+        or changed.seen_again
+    )
+    if not touched:
+        return known
+    after = dict(known)
+    for each in changed.seen_again:
+        after[each.id] = replace(each, unseen=None)
+    for version in changed.versions:
+        sighting = version.sighting
+        after[sighting.entity.id] = KnownEntity(
+            id=sighting.entity.id,
+            content_hash=sighting.content_hash,
+            state=state_of(sighting.entity),
+            witness=sighting.witness,
+            changed_at=now.first_at,
+            is_present=True,
+            entity=sighting.entity,
+        )
+    for sighting in changed.witnesses:
+        entity_id = sighting.entity.id
+        after[entity_id] = replace(after[entity_id], witness=sighting.witness)
+    for gone in changed.disappeared:
+        after[gone.before.id] = replace(
+            gone.before,
+            changed_at=now.first_at,
+            is_present=False,
+            absent_not_before=gone.window.not_before,
+            unseen=None,
+        )
+    for lost in changed.lost_sight:
+        after[lost.id] = replace(after[lost.id], unseen=Unseen(lost.shown, now.seq, now.first_at))
+    return after

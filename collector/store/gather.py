@@ -1,0 +1,208 @@
+"""What is known of a source before an observation: all that the decisions about it may need, and nothing else.
+
+Between polls the writer remembers it; it is read where a process begins, where another key looks, and after an
+error.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.inventory.changes import Doubt, Failures, Known, KnownEntity, Proof, Unseen
+from collector.inventory.entities import ENTITIES, Drift, Entity, Kind, Listing
+from collector.inventory.observation import Observation, Observer
+from collector.store import observations as stored
+from collector.store.tables import (
+    CURRENT,
+    TYPED,
+    observations,
+    observers,
+    schema_drift,
+    unproven_absences,
+    unseen,
+    withheld_absences,
+)
+
+_o = observations.c
+
+
+def gather(
+    connection: sa.Connection,
+    source_id: int,
+    seq: int,
+    observer: Observer,
+    listing: Listing,
+    remembered: Known | None = None,
+) -> Known:
+    """What is known before observation `seq`, in which this observer sees this listing.
+
+    `remembered`: the same, as it was known after the last applied observation and for the same eyes.
+    """
+    known = remembered or _read(connection, source_id, seq, observer)
+    after = known.applied.seq if known.applied else 0
+    if after < seq - 1:
+        failures = _failures(connection, source_id, after, seq)
+        first = None if known.applied else stored.by_seq(connection, source_id, [1])[1]
+        known = replace(known, failures=failures, first=first)
+    return replace(known, entities=_with_values(connection, source_id, known, listing))
+
+
+def _read(connection: sa.Connection, source_id: int, seq: int, observer: Observer) -> Known:
+    finder = _Finder(connection, source_id, seq, observer)
+    d = schema_drift.c
+    drift = connection.execute(sa.select(d.path, d.kind, d.detail).where(d.source_id == source_id))
+    return Known(
+        applied=stored.newest(connection, source_id, applied_before=seq),
+        entities={kind: finder.entities(kind) for kind in ENTITIES},
+        proofs={kind: finder.proof(kind) for kind in ENTITIES},
+        doubts=finder.doubts(),
+        drift=frozenset(Drift(*row) for row in drift),
+    )
+
+
+class _Finder:
+    """Finds what is known before an observation, each part once."""
+
+    def __init__(self, connection: sa.Connection, source_id: int, seq: int, observer: Observer) -> None:
+        self._connection, self._source_id, self._seq, self._observer = connection, source_id, seq, observer
+
+    def entities(self, kind: Kind) -> dict[int, KnownEntity]:
+        table, u = CURRENT[kind].c, unseen.c
+        no_column = sa.null()
+        rows = self._connection.execute(
+            sa.select(
+                table.id,
+                table.content_hash,
+                table.changed_at,
+                table.absent_since,
+                table.absent_not_before,
+                (table.state if "state" in table else no_column).label("state"),
+                (table.witness_region_id if kind != "region" else no_column).label("witness_region_id"),
+            ).where(table.source_id == self._source_id)
+        ).all()
+        spans = self._connection.execute(
+            sa.select(u.entity_id, u.shown_seq, u.missed_seq, u.missed_at).where(
+                u.source_id == self._source_id, u.entity == kind, u.until_at.is_(None)
+            )
+        ).all()
+        shown = stored.by_seq(self._connection, self._source_id, (span.shown_seq for span in spans))
+        lost = {
+            span.entity_id: Unseen(shown[span.shown_seq], span.missed_seq, span.missed_at) for span in spans
+        }
+        return {
+            row.id: KnownEntity(
+                id=row.id,
+                content_hash=row.content_hash,
+                state=row.state,
+                witness=row.witness_region_id,
+                changed_at=row.changed_at,
+                is_present=row.absent_since is None,
+                absent_not_before=row.absent_not_before,
+                unseen=lost.get(row.id),
+            )
+            for row in rows
+        }
+
+    def proof(self, kind: Kind, entity_id: int | None = None, until_seq: int | None = None) -> Proof:
+        """The last complete answers that prove the absence of this entity, or of whatever they do not list."""
+        until = self._seq - 1 if until_seq is None else until_seq
+        last = self._last_proof(kind, entity_id, until, [])
+        if last is None or last.observer.eyes == self._observer.eyes:
+            return Proof(last, last)
+        return Proof(last, self._last_proof(kind, entity_id, until, [_o.observer_id.in_(self._own())]))
+
+    def _last_proof(
+        self, kind: Kind, entity_id: int | None, until_seq: int, more: Collection[sa.ColumnElement[bool]]
+    ) -> Observation | None:
+        w = withheld_absences.c
+        scopes = ["all"] if entity_id is None else ["all", str(entity_id)]
+        withheld = sa.exists().where(
+            w.source_id == _o.source_id, w.seq == _o.seq, w.entity == kind, w.scope.in_(scopes)
+        )
+        found = self._connection.scalar(
+            sa.select(_o.seq)
+            .where(_o.source_id == self._source_id, _o.seq <= until_seq, _o.outcome == "ok", ~withheld, *more)
+            .order_by(_o.seq.desc())
+            .limit(1)
+        )
+        return None if found is None else stored.by_seq(self._connection, self._source_id, [found])[found]
+
+    def _own(self) -> list[int]:
+        """Ids of the observers with the same key and URL, whatever their scheme."""
+        who = observers.c
+        key_fingerprint, base_url = self._observer.eyes
+        query = sa.select(who.id).where(
+            who.source_id == self._source_id,
+            who.key_fingerprint == key_fingerprint,
+            who.base_url == base_url,
+        )
+        return list(self._connection.scalars(query))
+
+    def doubts(self) -> Mapping[tuple[Kind, int], Doubt]:
+        x = unproven_absences.c
+        rows = self._connection.execute(
+            sa.select(x.entity, x.scope, x.missed_seq, x.proven_seq).where(
+                x.source_id == self._source_id, x.until_at.is_(None)
+            )
+        ).all()
+        return {
+            (row.entity, int(row.scope)): Doubt(
+                self.proof(row.entity, int(row.scope), row.proven_seq or 0), row.missed_seq
+            )
+            for row in rows
+        }
+
+
+def _failures(connection: sa.Connection, source_id: int, after: int, seq: int) -> tuple[Failures, ...]:
+    """The failed polls between two observations, by cause."""
+    between = (_o.source_id == source_id, _o.seq > after, _o.seq < seq, _o.outcome == "failed")
+    sums = connection.execute(
+        sa.select(_o.cause, sa.func.sum(_o.polls), sa.func.min(_o.seq)).where(*between).group_by(_o.cause)
+    ).all()
+    found = []
+    for cause, polls, first_seq in sums:
+        longest = sa.select(_o.message).where(*between, _o.cause == cause)
+        message = connection.scalar(longest.order_by(_o.polls.desc(), _o.seq).limit(1))
+        found.append(Failures(cause, int(polls), first_seq, message))
+    return tuple(found)
+
+
+def _with_values(
+    connection: sa.Connection, source_id: int, known: Known, listing: Listing
+) -> Mapping[Kind, Mapping[int, KnownEntity]]:
+    """What is known, with the values of those entities that the listing shows otherwise."""
+    entities: dict[Kind, Mapping[int, KnownEntity]] = dict(known.entities)
+    for kind, shown in listing.shown.items():
+        before = entities[kind]
+        lacking = [
+            entity_id
+            for entity_id, sighting in shown.sightings.items()
+            if (k := before.get(entity_id)) is not None
+            and k.entity is None
+            and not (k.is_present and k.content_hash == sighting.content_hash)
+        ]
+        if lacking:
+            values = _values(connection, source_id, kind, lacking)
+            entities[kind] = {**before, **{i: replace(before[i], entity=values[i]) for i in lacking}}
+    return entities
+
+
+def _values(connection: sa.Connection, source_id: int, kind: Kind, ids: list[int]) -> dict[int, Entity]:
+    table, make = CURRENT[kind], ENTITIES[kind]
+    columns = [table.c.id, *(table.c[name] for name in TYPED[kind])]
+    found: dict[int, Entity] = {}
+    by_id: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+    for start in range(0, len(ids), 500):
+        query = sa.select(*columns).where(
+            table.c.source_id == source_id, table.c.id.in_(ids[start : start + 500])
+        )
+        for row in connection.execute(query).mappings():
+            by_id[row["id"]] = dict(row)
+    for entity_id, values in by_id.items():
+        found[entity_id] = make(**values)
+    return found
