@@ -29,7 +29,7 @@ import sqlalchemy as sa
 from collector.poll import PollResult
 from collector.store import lease
 from collector.store.engine import open_engine
-from collector.store.tables import DERIVED, observations, unseen
+from collector.store.tables import DERIVED, gaps, observations, unseen
 from collector.store.verify import verify, verify_database
 from tests import forks
 from tests.builders import MISSING, answer, keystone, metrics_database, region
@@ -372,7 +372,7 @@ MAY_DIFFER = {
 def without_repeats(rows: Contents) -> Contents:
     """What a repeated poll must not change: all that is derived, and the observations but for their counters.
 
-    `unseen.from_at` is such a counter: when the newest poll that showed the entity was answered.
+    `from_at` of unseen spans and gaps is such a counter: when the newest poll before was answered.
     """
 
     def but(table: sa.Table, names: Collection[str]) -> list[tuple[Any, ...]]:
@@ -380,7 +380,11 @@ def without_repeats(rows: Contents) -> Contents:
         return [tuple(row[n] for n in stays) for row in rows[table.name]]
 
     found = {table.name: rows[table.name] for table in DERIVED}
-    return found | {"observations": but(observations, MAY_DIFFER), "unseen": but(unseen, ("from_at",))}
+    return found | {
+        "observations": but(observations, MAY_DIFFER),
+        "unseen": but(unseen, ("from_at",)),
+        "gaps": but(gaps, ("from_at",)),
+    }
 
 
 def shoot(warm: Warm, url: str, undisturbed: Undisturbed, boundary: Boundary) -> None:

@@ -162,6 +162,7 @@ def fill(history: History) -> None:
     history.poll(answer([region(1)], count=2))
     history.poll(failure())
     history.poll([region(1), region(2, unknown=True), region(3, keystone=MISSING), {"id": "no"}])
+    history.poll([region(1), region(2), region(3)], at=history.at + 600)
     with writing(history.engine) as connection:
         webhook = {
             "source_id": 1,

@@ -6,6 +6,7 @@ Revision ID: 0003
 Revises: 0002
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,40 +22,53 @@ TIME_PATTERN = (
     "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
     ".[0-9][0-9][0-9][0-9][0-9][0-9]Z"
 )
-CURRENT = ("regions", "keystones", "metrics_databases")
-VERSIONS = ("region_versions", "keystone_versions", "metrics_database_versions")
 BASES = ("baseline", "direct", "across_gap", "absence", "observer_change", "other_copy")
+_ABSENT: dict[str, Any] = {
+    "absent_not_before": (
+        UTC_TIME,
+        "When the last poll that showed it, before it was absent, asked; NULL: present",
+    ),
+}
+_WINDOW: dict[str, Any] = {
+    "not_before": (
+        UTC_TIME,
+        "The change lies between this time and valid_from; NULL: unbounded, it may always have been so",
+        ("ck_{table}_window", "not_before IS NULL OR not_before < valid_from"),
+    ),
+    "basis": (
+        sa.Text(),
+        "How sure the change is, as in state_transitions; NULL: not derived again since the upgrade",
+        ("ck_{table}_basis", f"basis IN ({', '.join(map(repr, BASES))})"),
+    ),
+}
+ADDED: dict[str, dict[str, Any]] = {
+    "region_versions": _WINDOW,
+    "keystone_versions": _WINDOW,
+    "metrics_database_versions": _WINDOW,
+    "unseen": {
+        "last_asked_at": (
+            UTC_TIME,
+            "Question of the last poll that showed it; NULL: not derived again since the upgrade",
+        ),
+    },
+    "regions": _ABSENT,
+    "keystones": _ABSENT,
+    "metrics_databases": _ABSENT,
+}
+"""By table and column: type, comment, and constraints as (name, condition)."""
 ENTITY = "Kind of entity: region, keystone, metrics_database"
 SOURCE = "The source; see sources"
 
 
 def upgrade() -> None:
-    for table in CURRENT:
-        _add_time(
-            table,
-            "absent_not_before",
-            "When the last poll that showed it, before it was absent, asked; NULL: present",
-        )
-    for table in VERSIONS:
-        _add_time(
-            table,
-            "not_before",
-            "The change lies between this time and valid_from; NULL: unbounded, it may always have been so",
-        )
-        allowed = ", ".join(f"'{basis}'" for basis in BASES)
-        _add(
-            table,
-            "basis",
-            sa.Text(),
-            "How sure the change is, as in state_transitions; NULL: not derived again since the upgrade",
-            (f"ck_{table}_basis", f"basis IN ({allowed})"),
-            (f"ck_{table}_window", "not_before IS NULL OR not_before < valid_from"),
-        )
-    _add_time(
-        "unseen",
-        "last_asked_at",
-        "Question of the last poll that showed it; NULL: not derived again since the upgrade",
-    )
+    if op.get_context().dialect.name == "sqlite":
+        _remake(_with)
+    else:
+        for table, columns in ADDED.items():
+            for name, (kind, comment, *checks) in columns.items():
+                op.add_column(table, sa.Column(name, kind, comment=comment))
+                for label, sql in checks:
+                    op.create_check_constraint(label.format(table=table), table, sql)
     op.create_table(
         "unproven_absences",
         _c("source_id", sa.Integer(), SOURCE),
@@ -108,26 +122,32 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("gaps")
     op.drop_table("unproven_absences")
-    _drop("unseen", "last_asked_at")
-    for table in VERSIONS:
-        _drop(table, "basis", f"ck_{table}_basis", f"ck_{table}_window")
-        _drop(table, "not_before")
-    for table in CURRENT:
-        _drop(table, "absent_not_before")
+    if op.get_context().dialect.name == "sqlite":
+        _remake(_without)
+        return
+    for table, columns in ADDED.items():
+        for name, (_, _, *checks) in columns.items():
+            for label, _ in checks:
+                op.drop_constraint(label.format(table=table), table)
+            op.drop_column(table, name)
 
 
 def _c(name: str, kind: Any, comment: str, *, null: bool = False) -> sa.Column[Any]:
     return sa.Column(name, kind, nullable=null, autoincrement=False, comment=comment)
 
 
-def _is_utc(table: str, name: str) -> tuple[str, str]:
-    return f"ck_{table}_{name}_is_utc", f"{name} GLOB '{TIME_PATTERN}'"
+def _is_utc(table: str, name: str) -> str:
+    """SQLite has no time type: a constraint keeps the text well-formed."""
+    return f"CONSTRAINT ck_{table}_{name}_is_utc CHECK ({name} GLOB '{TIME_PATTERN}')"
 
 
 def _times(table: str, *names: str) -> list[sa.CheckConstraint]:
-    """SQLite has no time type: a constraint keeps the text well-formed."""
-    checks = [_is_utc(table, name) for name in names]
-    return [sa.CheckConstraint(sql, name=label).ddl_if(dialect="sqlite") for label, sql in checks]
+    return [
+        sa.CheckConstraint(f"{name} GLOB '{TIME_PATTERN}'", name=f"ck_{table}_{name}_is_utc").ddl_if(
+            dialect="sqlite"
+        )
+        for name in names
+    ]
 
 
 def _seen_by(table: str, *names: str) -> list[sa.ForeignKeyConstraint]:
@@ -139,25 +159,57 @@ def _seen_by(table: str, *names: str) -> list[sa.ForeignKeyConstraint]:
     ]
 
 
-def _add_time(table: str, name: str, comment: str) -> None:
-    is_sqlite = op.get_context().dialect.name == "sqlite"
-    _add(table, name, UTC_TIME, comment, *([_is_utc(table, name)] if is_sqlite else []))
+# SQLite adds no constraint to a table that exists: so the tables are made again, from their own text.
 
 
-def _add(table: str, name: str, kind: Any, comment: str, *checks: tuple[str, str]) -> None:
-    """SQLite adds no constraint to a table, but a column with constraints."""
-    if op.get_context().dialect.name == "sqlite":
-        inline = " ".join(f"CONSTRAINT {label} CHECK ({sql})" for label, sql in checks)
-        op.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind.compile(op.get_context().dialect)} {inline}")
-        return
-    op.add_column(table, sa.Column(name, kind, comment=comment))
-    for label, sql in checks:
-        op.create_check_constraint(label, table, sql)
+def _remake(changed: Callable[[str, list[tuple[str, str]]], str]) -> None:
+    connection = op.get_bind()
+    tables = ["region_volume_types", *ADDED]
+    schema = {
+        name: list(
+            connection.execute(
+                sa.text(
+                    "SELECT sql FROM sqlite_master WHERE tbl_name = :name AND sql IS NOT NULL ORDER BY rootpage"
+                ),
+                {"name": name},
+            ).scalars()
+        )
+        for name in tables
+    }
+    columns = {}
+    for name in tables:  # those that refer to others come first
+        op.execute(f"CREATE TEMP TABLE kept_{name} AS SELECT * FROM {name}")  # noqa: S608 - our own names
+        columns[name] = [row[1] for row in connection.execute(sa.text(f"PRAGMA table_info({name})"))]
+        op.execute(f"DROP TABLE {name}")
+    for name in reversed(tables):
+        for text in sorted(schema[name], key=lambda text: not text.startswith("CREATE TABLE")):
+            is_table = text.startswith("CREATE TABLE") and name in ADDED
+            op.execute(sa.text(changed(text, _parts(name)).replace(":", r"\:") if is_table else text))
+        there = {row[1] for row in connection.execute(sa.text(f"PRAGMA table_info({name})"))}
+        names = ", ".join(each for each in columns[name] if each in there)
+        op.execute(f"INSERT INTO {name} ({names}) SELECT {names} FROM kept_{name}")  # noqa: S608 - our own names
+        op.execute(f"DROP TABLE kept_{name}")
 
 
-def _drop(table: str, name: str, *checks: str) -> None:
-    """SQLite drops the constraints of a column with it."""
-    if op.get_context().dialect.name != "sqlite":
-        for label in checks:
-            op.drop_constraint(label, table)
-    op.drop_column(table, name)
+def _parts(table: str) -> list[tuple[str, str]]:
+    """The new parts of a CREATE TABLE: columns, and constraints."""
+    parts = []
+    for name, (kind, _, *checks) in ADDED[table].items():
+        is_time = kind is UTC_TIME
+        parts.append(("column", f"{name} {'TIMESTAMP' if is_time else 'TEXT'}"))
+        parts += [("check", _is_utc(table, name))] if is_time else []
+        parts += [("check", f"CONSTRAINT {label.format(table=table)} CHECK ({sql})") for label, sql in checks]
+    return parts
+
+
+def _with(text: str, added: list[tuple[str, str]]) -> str:
+    columns = "".join(f"{part}, \n\t" for what, part in added if what == "column")
+    checks = "".join(f", \n\t{part}" for what, part in added if what == "check")
+    begin, end = text.index("CONSTRAINT"), text.rindex(")")
+    return text[:begin] + columns + text[begin:end].rstrip() + checks + "\n)"
+
+
+def _without(text: str, added: list[tuple[str, str]]) -> str:
+    for what, part in added:
+        text = text.replace(f"{part}, \n\t" if what == "column" else f", \n\t{part}", "")
+    return text
