@@ -58,7 +58,7 @@ def head(context: click.Context, source: str | None, format_: str) -> None:
     from collector.clock import time_text
     from collector.reports.proof import HEAD_FIELDS, heads
 
-    with open_for_questions(context, source) as connection:
+    with open_for_questions(context, source, even_if_stale=True) as connection:
         rows = heads(connection, source)
     if format_ != "table":
         print_rows(rows, format_, HEAD_FIELDS, {}, "")
@@ -256,7 +256,7 @@ def pack(
         raise UsageError(f"{path} exists already; choose another name")
     if not path.parent.is_dir():
         raise UsageError(f"the folder {path.parent} does not exist")
-    with open_for_questions(context, source) as connection:
+    with open_for_questions(context, source, even_if_stale=True) as connection:
         known = source_names(connection, source)
         if len(known) != 1:
             raise UsageError(

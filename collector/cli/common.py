@@ -122,14 +122,26 @@ def open_existing(context: click.Context) -> sa.Engine:
 
 
 @contextmanager
-def open_for_questions(context: click.Context, source: str | None = None) -> Iterator[sa.Connection]:
-    """A connection that only reads. Raises UsageError where the database knows no such source."""
+def open_for_questions(
+    context: click.Context, source: str | None = None, *, even_if_stale: bool = False
+) -> Iterator[sa.Connection]:
+    """A connection that only reads. Raises UsageError where the database knows no such source.
+
+    Raises SchemaError where an older version derived the history, unless the question is about evidence alone:
+    readers would miss what newer rules write.
+    """
     from collector.store.engine import reading
-    from collector.store.replay import source_names
+    from collector.store.replay import derived_by_older_rules, source_names
 
     engine = open_existing(context)
     with reading(engine) as connection:
         source_names(connection, source)
+        stale = [] if even_if_stale else derived_by_older_rules(connection, source)
+        if stale:
+            raise SchemaError(
+                f"an older version derived the history of {', '.join(stale)}: run `collector db rebuild`, or let "
+                "`collector run` do so before its next poll"
+            )
         yield connection
     engine.dispose()
 

@@ -39,15 +39,23 @@ def db() -> None:
 @db.command()
 @click.pass_context
 def upgrade(context: click.Context) -> None:
-    """Bring tables and views up to date; makes the tables in an empty database.
+    """Bring tables, views and the derived history up to date; makes the tables in an empty database.
 
     \b
     Example:
       COLLECTOR_DATABASE_URL=postgresql://collector@db/collector collector db upgrade
     """
     from collector.store import migrate
+    from collector.store.engine import reading
+    from collector.store.rebuild import rebuild as derive_again
+    from collector.store.replay import derived_by_older_rules
 
     engine = open_for_writing(context, may_migrate=True)
+    with reading(engine) as connection:
+        stale = derived_by_older_rules(connection)
+    for name in stale:
+        with progress_bar(f"derive {name} again") as progress:
+            derive_again(engine, name, progress=progress)
     say(f"the database has schema {migrate.current_revision(engine)}, the newest")
 
 

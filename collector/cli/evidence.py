@@ -213,7 +213,7 @@ def evidence(context: click.Context, seq: int, region: str | None, source: str |
     from collector.reports.proof import observation
     from collector.store.payloads import load
 
-    with open_for_questions(context, source) as connection:
+    with open_for_questions(context, source, even_if_stale=True) as connection:
         found = observation(connection, seq, source)
         document = load(connection, found.source_id, found.address) if found.address else None
         ids: set[int] = set()

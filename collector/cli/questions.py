@@ -64,7 +64,7 @@ def status(context: click.Context, source: str | None, format_: str, max_bad: in
     from collector.reports.status import SourceStatus, exit_code, statuses
 
     names = {each.name for each in settings_of(context).sources}
-    with open_for_questions(context, source) as connection:
+    with open_for_questions(context, source, even_if_stale=True) as connection:
         now = utc_now()
         found = statuses(connection, now, source, names)
     rows = [asdict(each) for each in found]

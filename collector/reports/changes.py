@@ -27,8 +27,6 @@ from collector.store.tables import (
     observations,
     region_versions,
     sources,
-    state_transitions,
-    unseen,
 )
 
 HISTORY_FIELDS = (
@@ -59,7 +57,7 @@ def region_history(connection: sa.Connection, region: str, source: str | None = 
     for source_id, region_id in found:
         before: Mapping[str, Any] | None = None
         versions = connection.execute(
-            sa.select(s.name.label("source"), region_versions, *_began())
+            sa.select(s.name.label("source"), region_versions)
             .join(sources, s.id == v.source_id)
             .where(v.source_id == source_id, v.region_id == region_id)
             .order_by(v.valid_from)
@@ -71,7 +69,7 @@ def region_history(connection: sa.Connection, region: str, source: str | None = 
                 "region_id": region_id,
                 "slug": version["slug"],
                 "display_name": version["display_name"],
-                "not_before": version["excluded_at" if is_listed_anew else "confirmed_at"],
+                "not_before": version["not_before"],
                 "valid_from": version["valid_from"],
                 "valid_to": version["valid_to"],
                 "seq": version["seq"],
@@ -85,34 +83,6 @@ def region_history(connection: sa.Connection, region: str, source: str | None = 
                 ]
             before = dict(version)
     return rows
-
-
-def _began() -> tuple[sa.Label[Any], sa.Label[Any]]:
-    """Of a region's version: when the poll asked that last proved its absence, and the one that last confirmed
-    the version before."""
-    v, t, u = region_versions.c, state_transitions.c, unseen.c
-    o, shown = observations.alias("o").c, observations.alias("shown").c
-    excluded = sa.select(t.not_before).where(
-        t.source_id == v.source_id, t.entity == "region", t.entity_id == v.region_id, t.seq == v.seq
-    )
-    before_unseen = (
-        sa.select(shown.last_asked_at)
-        .join(unseen, (u.source_id == shown.source_id) & (u.shown_seq == shown.seq))
-        .where(
-            u.source_id == v.source_id, u.entity == "region", u.entity_id == v.region_id, u.until_seq == v.seq
-        )
-    )
-    applied = (
-        sa.select(o.last_asked_at)
-        .where(o.source_id == v.source_id, o.seq < v.seq, o.outcome != "failed")
-        .order_by(o.seq.desc())
-        .limit(1)
-    )
-    confirmed = sa.func.coalesce(before_unseen.scalar_subquery(), applied.scalar_subquery())
-    return (
-        excluded.scalar_subquery().label("excluded_at"),
-        sa.type_coerce(confirmed, UtcTime()).label("confirmed_at"),
-    )
 
 
 def inventory_diff(

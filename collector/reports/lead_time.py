@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from collector.reports.filters import Row
 from collector.reports.transitions import TransitionFilter, selected
 from collector.store.engine import UtcTime
-from collector.store.tables import keystones, observations, regions, sources, state_transitions, unseen
+from collector.store.tables import gaps, keystones, observations, regions, sources, state_transitions, unseen
 
 LEAD_TIME_FIELDS = (
     "source",
@@ -187,22 +187,19 @@ def _as_seen(begin: datetime, end: datetime | None, blind: Iterable[Blind]) -> R
 
 def _blind(connection: sa.Connection, entity: str) -> Mapping[tuple[str, int | None], Sequence[Blind]]:
     """When nobody looked at a source (id None), and when an entity was not shown, until it was again."""
-    gap = sa.table("coverage_gaps", *map(sa.column, ("source", "seq")), sa.column("until_at", UtcTime()))
-    o, u = observations.c, unseen.c
-    gaps = (
-        sa.select(gap.c.source, sa.null(), o.last_asked_at, gap.c.until_at)
-        .join(sources, sources.c.name == gap.c.source)
-        .join(observations, (o.source_id == sources.c.id) & (o.seq == gap.c.seq))
-        .where(gap.c.until_at.is_not(None))
+    g, u = gaps.c, unseen.c
+    of_source = (
+        sa.select(sources.c.name, sa.null(), g.last_asked_at, g.until_at)
+        .join(sources, sources.c.id == g.source_id)
+        .where(g.seq > 0)
     )
     not_shown = (
-        sa.select(sources.c.name, u.entity_id, o.last_asked_at, u.until_at)
+        sa.select(sources.c.name, u.entity_id, u.last_asked_at, u.until_at)
         .join(sources, sources.c.id == u.source_id)
-        .join(observations, (o.source_id == u.source_id) & (o.seq == u.shown_seq))
         .where(u.entity == entity, u.until_at.is_not(None))
     )
     found: dict[tuple[str, int | None], list[Blind]] = defaultdict(list)
-    for query in (gaps, not_shown):
+    for query in (of_source, not_shown):
         for source, entity_id, since, until in connection.execute(query):
             found[source, entity_id].append((since, until))
     return found
@@ -211,32 +208,29 @@ def _blind(connection: sa.Connection, entity: str) -> Mapping[tuple[str, int | N
 def _last_confirmed(connection: sa.Connection, entity: str) -> dict[tuple[str, int], datetime]:
     """When the last poll that showed each present entity asked."""
     o, u = observations.c, unseen.c
-    current = {"region": regions, "keystone": keystones}[entity]
-    shown = (
-        sa.select(u.shown_seq)
-        .where(
-            u.source_id == current.c.source_id,
-            u.entity == entity,
-            u.entity_id == current.c.id,
-            u.until_at.is_(None),
-        )
-        .scalar_subquery()
-    )
-    newest = observations.alias("newest")
+    current = {"region": regions, "keystone": keystones}[entity].c
+    newest = observations.alias("newest").c
     applied = (
-        sa.select(newest.c.seq)
-        .where(newest.c.source_id == current.c.source_id, newest.c.outcome != "failed")
-        .order_by(newest.c.seq.desc())
+        sa.select(newest.seq)
+        .where(newest.source_id == current.source_id, newest.outcome != "failed")
+        .order_by(newest.seq.desc())
         .limit(1)
         .scalar_subquery()
     )
+    is_unseen = (
+        (u.source_id == current.source_id)
+        & (u.entity == entity)
+        & (u.entity_id == current.id)
+        & u.until_at.is_(None)
+    )
     query = (
-        sa.select(sources.c.name, current.c.id, o.last_asked_at)
-        .join(sources, sources.c.id == current.c.source_id)
-        .join(
-            observations, (o.source_id == current.c.source_id) & (o.seq == sa.func.coalesce(shown, applied))
+        sa.select(
+            sources.c.name, current.id, sa.func.coalesce(u.last_asked_at, o.last_asked_at, type_=UtcTime())
         )
-        .where(current.c.absent_since.is_(None))
+        .join(sources, sources.c.id == current.source_id)
+        .join(observations, (o.source_id == current.source_id) & (o.seq == applied))
+        .outerjoin(unseen, is_unseen)
+        .where(current.absent_since.is_(None))
     )
     return {(name, entity_id): moment for name, entity_id, moment in connection.execute(query)}
 

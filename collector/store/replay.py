@@ -81,6 +81,14 @@ def source_names(connection: sa.Connection, only: str | None = None) -> list[str
     return [only]
 
 
+def derived_by_older_rules(connection: sa.Connection, only: str | None = None) -> list[str]:
+    """Names of the sources whose history an older version derived."""
+    s = sources.c
+    query = sa.select(s.name).where(s.derivation_revision < DERIVATION_REVISION, s.newest_seq > 0)
+    query = query.where(s.name == only) if only is not None else query
+    return list(connection.scalars(query.order_by(s.id)))
+
+
 def source_id_of(connection: sa.Connection, source: str) -> int:
     source_names(connection, source)
     query = sa.select(sources.c.id, sources.c.derivation_revision).where(sources.c.name == source)

@@ -24,22 +24,7 @@ changes AS (
         v.source_id,
         v.ENTITY_id,
         v.valid_from,
-        CAST(CASE
-            -- The last poll that confirmed it as it was before: the last that showed it, if it was unseen since.
-            WHEN b.valid_to = v.valid_from THEN COALESCE(
-                (SELECT o.last_asked_at FROM unseen u
-                 JOIN observations o ON o.source_id = u.source_id AND o.seq = u.shown_seq
-                 WHERE u.source_id = v.source_id AND u.entity = 'ENTITY' AND u.entity_id = v.ENTITY_id
-                   AND u.until_seq = v.seq),
-                (SELECT o.last_asked_at FROM observations o
-                 WHERE o.source_id = v.source_id AND o.seq < v.seq AND o.outcome <> 'failed'
-                 ORDER BY o.seq DESC LIMIT 1)
-            )
-            -- It was absent before: the change was seen when it was listed again.
-            ELSE (SELECT t.not_before FROM state_transitions t
-                  WHERE t.source_id = v.source_id AND t.entity = 'ENTITY' AND t.entity_id = v.ENTITY_id
-                    AND t.seq = v.seq)
-        END AS UTC_TIME),
+        v.not_before,
         f.field,
         CAST(VALUE_OF(ENTITY, b, f.field) AS TEXT),
         CAST(VALUE_OF(ENTITY, v, f.field) AS TEXT),

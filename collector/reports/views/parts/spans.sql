@@ -30,64 +30,44 @@ WITH ends AS (
             AND f.source_id = s.id AND f.seq = s.newest_seq
     ) n
 ),
--- Answers by which an entity is known to be present (1), or to be absent (0), each with the next.
-answers AS (
-    SELECT
-        o.source_id, 1 AS present, o.last_at, o.last_asked_at, o.expected_interval_ms,
-        LEAD(o.first_at) OVER w AS next_at, LEAD(o.expected_interval_ms) OVER w AS next_interval_ms
-    FROM observations o
-    WHERE o.outcome <> 'failed'
-    WINDOW w AS (PARTITION BY o.source_id ORDER BY o.seq)
-    UNION ALL
-    SELECT
-        o.source_id, 0, o.last_at, o.last_asked_at, o.expected_interval_ms,
-        LEAD(o.first_at) OVER w, LEAD(o.expected_interval_ms) OVER w
-    FROM observations o
-    WHERE o.outcome = 'ok' AND NOT EXISTS (
-        SELECT 1 FROM withheld_absences x
-        WHERE x.source_id = o.source_id AND x.seq = o.seq AND x.entity = 'ENTITY' AND x.scope = 'all')
-    WINDOW w AS (PARTITION BY o.source_id ORDER BY o.seq)
-),
--- Where they are too far apart, and the time after the last one; until_at NULL: still open.
-gaps AS (
-    SELECT a.source_id, a.present, a.last_asked_at AS from_at, a.next_at AS until_at
-    FROM answers a
-    JOIN ends e ON e.source_id = a.source_id
-    WHERE a.next_at IS NULL AND a.last_asked_at < e.end_at
-        OR SECONDS_BETWEEN(a.last_at, a.next_at) * 1000 > 2.5 * (
-            CASE WHEN a.next_interval_ms > a.expected_interval_ms
-                 THEN a.next_interval_ms ELSE a.expected_interval_ms END)
-),
+-- Times for which nothing is known of an entity that is present (1), or absent (0). entity_id NULL: of all; until_at
+-- NULL: still open.
 blind AS (
     SELECT e.source_id, e.id AS entity_id, g.present, g.from_at, g.until_at
     FROM ENTITYs e
-    JOIN gaps g ON g.source_id = e.source_id
+    JOIN (
+        SELECT g.source_id, 1 AS present, g.last_asked_at AS from_at, g.until_at
+        FROM gaps g
+        WHERE g.seq > 0
+        UNION ALL
+        SELECT n.source_id, 1, n.last_asked_at, NULL
+        FROM ends n
+        WHERE n.last_asked_at < n.end_at
+        UNION ALL
+        SELECT x.source_id, 0, x.last_asked_at, x.until_at
+        FROM unproven_absences x
+        WHERE x.entity = 'ENTITY' AND x.scope = 'all'
+        UNION ALL
+        -- The time since the last complete answer that withheld nothing.
+        SELECT o.source_id, 0, o.last_asked_at, NULL
+        FROM ends n
+        JOIN observations o ON o.source_id = n.source_id AND o.seq = (
+            SELECT a.seq FROM observations a
+            WHERE a.source_id = n.source_id AND a.outcome = 'ok' AND NOT EXISTS (
+                SELECT 1 FROM withheld_absences x
+                WHERE x.source_id = a.source_id AND x.seq = a.seq AND x.entity = 'ENTITY' AND x.scope = 'all')
+            ORDER BY a.seq DESC LIMIT 1)
+        WHERE o.last_asked_at < n.end_at
+    ) g ON g.source_id = e.source_id
     UNION ALL
-    SELECT u.source_id, u.entity_id, 1, o.last_asked_at, u.until_at
+    SELECT u.source_id, u.entity_id, 1, u.last_asked_at, u.until_at
     FROM sources s
     CROSS JOIN unseen u
-    CROSS JOIN observations o
-    WHERE u.source_id = s.id AND u.entity = 'ENTITY' AND o.source_id = u.source_id AND o.seq = u.shown_seq
+    WHERE u.source_id = s.id AND u.entity = 'ENTITY'
     UNION ALL
-    -- Answers that named an absent entity without showing it, so that it may have been there at any time between the
-    -- answers before and after that could prove it absent.
-    SELECT
-        w.source_id,
-        CASE WHEN w.scope <> 'all' THEN CAST(w.scope AS BIGINT) END,
-        0,
-        COALESCE((SELECT b.last_asked_at FROM observations b
-                  WHERE b.source_id = w.source_id AND b.seq < w.seq AND b.outcome = 'ok' AND NOT EXISTS (
-                      SELECT 1 FROM withheld_absences x
-                      WHERE x.source_id = b.source_id AND x.seq = b.seq AND x.entity = w.entity AND x.scope = 'all')
-                  ORDER BY b.seq DESC LIMIT 1), o.first_asked_at),
-        (SELECT a.first_at FROM observations a
-         WHERE a.source_id = w.source_id AND a.seq > w.seq AND a.outcome = 'ok' AND NOT EXISTS (
-             SELECT 1 FROM withheld_absences x
-             WHERE x.source_id = a.source_id AND x.seq = a.seq AND x.entity = w.entity AND x.scope = 'all')
-         ORDER BY a.seq LIMIT 1)
-    FROM withheld_absences w
-    JOIN observations o ON o.source_id = w.source_id AND o.seq = w.seq
-    WHERE w.entity = 'ENTITY' AND w.scope <> 'all'
+    SELECT x.source_id, CAST(x.scope AS BIGINT), 0, x.last_asked_at, x.until_at
+    FROM unproven_absences x
+    WHERE x.entity = 'ENTITY' AND x.scope <> 'all' AND x.last_asked_at IS NOT NULL
 ),
 -- Each state with the window in which it began. Where another key saw less or more than the one before, nobody knows
 -- what happened in the window, so it counts for two.

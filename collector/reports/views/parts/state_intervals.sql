@@ -49,8 +49,7 @@ bounded AS (
              WHEN n.seq IS NOT NULL THEN COALESCE(n.not_before, t.observed_at)
              -- The newest answer that confirmed it.
              WHEN t.to_state IS NOT NULL THEN COALESCE(
-                 (SELECT o.last_asked_at FROM unseen u
-                  JOIN observations o ON o.source_id = u.source_id AND o.seq = u.shown_seq
+                 (SELECT u.last_asked_at FROM unseen u
                   WHERE u.source_id = g.source_id AND u.entity = 'ENTITY' AND u.entity_id = g.entity_id
                     AND u.until_at IS NULL),
                  e.last_asked_at)
