@@ -48,6 +48,8 @@ CREATE OR REPLACE VIEW metrics_database_versions AS SELECT * REPLACE (
 CREATE OR REPLACE VIEW state_transitions AS SELECT * FROM c.state_transitions;
 CREATE OR REPLACE VIEW unseen AS SELECT * FROM c.unseen;
 CREATE OR REPLACE VIEW withheld_absences AS SELECT * FROM c.withheld_absences;
+CREATE OR REPLACE VIEW unproven_absences AS SELECT * FROM c.unproven_absences;
+CREATE OR REPLACE VIEW gaps AS SELECT * FROM c.gaps;
 CREATE OR REPLACE VIEW rejected_records AS SELECT * FROM c.rejected_records;
 CREATE OR REPLACE VIEW schema_drift AS SELECT * FROM c.schema_drift;
 CREATE OR REPLACE VIEW webhook_deliveries AS SELECT * FROM c.webhook_deliveries;

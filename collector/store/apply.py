@@ -110,17 +110,19 @@ def _of_kind(kind: Kind, now: Observation, changed: KindChanges) -> Iterator[Wri
         yield "insert", withheld_absences, {"seq": now.seq, **entity, "scope": scope, "cause": cause}
     for entity_id, doubt in changed.doubted:
         row = {**entity, "scope": str(entity_id), "missed_seq": doubt.missed_seq}
-        yield "insert", unproven_absences, row | _proven_by(doubt.proof.last)
+        yield "insert", unproven_absences, row | _proven_by(doubt.proof.last, now)
     for entity_id, doubt in changed.proven:
         row = {**entity, "scope": str(entity_id), "missed_seq": doubt.missed_seq}
         yield "update", unproven_absences, row | ended
     if changed.unproven_since is not None:
         row = {**entity, "scope": "all", "missed_seq": changed.unproven_since.seq + 1}
-        yield "insert", unproven_absences, row | _proven_by(changed.unproven_since) | ended
+        yield "insert", unproven_absences, row | _proven_by(changed.unproven_since, now) | ended
 
 
-def _proven_by(last: Observation | None) -> dict[str, Any]:
-    return {"last_asked_at": last and last.last_asked_at, "proven_seq": last and last.seq}
+def _proven_by(last: Observation | None, now: Observation) -> dict[str, Any]:
+    if last is None:
+        return {"from_at": now.first_asked_at, "proven_seq": None}
+    return {"from_at": last.last_asked_at, "proven_seq": last.seq}
 
 
 def _closed(kind: Kind, entity_id: int, valid_from: Any, now: Observation) -> dict[str, Any]:

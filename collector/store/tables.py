@@ -405,7 +405,11 @@ unproven_absences = _table(
     _entity("region", "keystone", "metrics_database"),
     _c("scope", sa.Text, "all, or the id of the entity", primary_key=True),
     _seq("First observation after the last proof", "missed_seq", primary_key=True),
-    _c("last_asked_at", UtcTime, "Question of the last poll that proved it; NULL: none had", null=True),
+    _c(
+        "from_at",
+        UtcTime,
+        "Question of the last poll that proved it; if none had, of the first that named it",
+    ),
     _c("until_at", UtcTime, "When it was proven again, or the entity shown; NULL: not yet", null=True),
     _seq("Observation that ended it", "until_seq", null=True),
     _seq("Last observation that proved it", "proven_seq", null=True),

@@ -75,13 +75,17 @@ def upgrade() -> None:
         _c("entity", sa.Text(), ENTITY),
         _c("scope", sa.Text(), "all, or the id of the entity"),
         _c("missed_seq", sa.BigInteger(), "First observation after the last proof"),
-        _c("last_asked_at", UTC_TIME, "Question of the last poll that proved it; NULL: none had", null=True),
+        _c(
+            "from_at",
+            UTC_TIME,
+            "Question of the last poll that proved it; if none had, of the first that named it",
+        ),
         _c("until_at", UTC_TIME, "When it was proven again, or the entity shown; NULL: not yet", null=True),
         _c("until_seq", sa.BigInteger(), "Observation that ended it", null=True),
         _c("proven_seq", sa.BigInteger(), "Last observation that proved it", null=True),
         sa.PrimaryKeyConstraint("source_id", "entity", "scope", "missed_seq", name="pk_unproven_absences"),
         *_seen_by("unproven_absences", "missed_seq", "until_seq", "proven_seq"),
-        *_times("unproven_absences", "last_asked_at", "until_at"),
+        *_times("unproven_absences", "from_at", "until_at"),
         comment="One row: a time for which the absence of an entity, or of every absent entity of a kind, is not proven",
     )
     op.create_index(

@@ -38,6 +38,8 @@ _SETTLES_BY = {
     "state_transitions": "seq",
     "unseen": "until_seq",
     "withheld_absences": "seq",
+    "unproven_absences": "until_seq",
+    "gaps": "until_seq",
     "rejected_records": "seq",
     "schema_drift": "seq",
 }

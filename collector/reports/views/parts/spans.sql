@@ -37,27 +37,29 @@ blind AS (
     FROM ENTITYs e
     JOIN (
         SELECT g.source_id, 1 AS present, g.last_asked_at AS from_at, g.until_at
-        FROM gaps g
-        WHERE g.seq > 0
+        FROM sources s
+        CROSS JOIN gaps g
+        WHERE g.source_id = s.id AND g.seq > 0
         UNION ALL
-        SELECT n.source_id, 1, n.last_asked_at, NULL
-        FROM ends n
-        WHERE n.last_asked_at < n.end_at
+        SELECT m.source_id, 1, m.last_asked_at, NULL
+        FROM ends m
+        WHERE m.last_asked_at < m.end_at
         UNION ALL
-        SELECT x.source_id, 0, x.last_asked_at, x.until_at
-        FROM unproven_absences x
-        WHERE x.entity = 'ENTITY' AND x.scope = 'all'
+        SELECT x.source_id, 0, x.from_at, x.until_at
+        FROM sources s
+        CROSS JOIN unproven_absences x
+        WHERE x.source_id = s.id AND x.entity = 'ENTITY' AND x.scope = 'all'
         UNION ALL
         -- The time since the last complete answer that withheld nothing.
         SELECT o.source_id, 0, o.last_asked_at, NULL
-        FROM ends n
-        JOIN observations o ON o.source_id = n.source_id AND o.seq = (
+        FROM ends m
+        JOIN observations o ON o.source_id = m.source_id AND o.seq = (
             SELECT a.seq FROM observations a
-            WHERE a.source_id = n.source_id AND a.outcome = 'ok' AND NOT EXISTS (
+            WHERE a.source_id = m.source_id AND a.outcome = 'ok' AND NOT EXISTS (
                 SELECT 1 FROM withheld_absences x
                 WHERE x.source_id = a.source_id AND x.seq = a.seq AND x.entity = 'ENTITY' AND x.scope = 'all')
             ORDER BY a.seq DESC LIMIT 1)
-        WHERE o.last_asked_at < n.end_at
+        WHERE o.last_asked_at < m.end_at
     ) g ON g.source_id = e.source_id
     UNION ALL
     SELECT u.source_id, u.entity_id, 1, u.last_asked_at, u.until_at
@@ -65,9 +67,10 @@ blind AS (
     CROSS JOIN unseen u
     WHERE u.source_id = s.id AND u.entity = 'ENTITY'
     UNION ALL
-    SELECT x.source_id, CAST(x.scope AS BIGINT), 0, x.last_asked_at, x.until_at
-    FROM unproven_absences x
-    WHERE x.entity = 'ENTITY' AND x.scope <> 'all' AND x.last_asked_at IS NOT NULL
+    SELECT x.source_id, CAST(x.scope AS BIGINT), 0, x.from_at, x.until_at
+    FROM sources s
+    CROSS JOIN unproven_absences x
+    WHERE x.source_id = s.id AND x.entity = 'ENTITY' AND x.scope <> 'all'
 ),
 -- Each state with the window in which it began. Where another key saw less or more than the one before, nobody knows
 -- what happened in the window, so it counts for two.
