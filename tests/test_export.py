@@ -557,7 +557,7 @@ def test_nothing_new_gives_the_same_again(told: History, tmp_path: Path) -> None
 
 def _by_other_rules(history: History, _: Path) -> None:
     with writing(history.engine) as connection:
-        connection.execute(sa.text("UPDATE sources SET derivation_revision = derivation_revision - 1"))
+        connection.execute(sa.text("UPDATE sources SET derivation_revision = derivation_revision + 1"))
 
 
 def _a_row_less(history: History, _: Path) -> None:

@@ -34,8 +34,6 @@ from collector.inventory.entities import (
 
 CACHED_TEXT = 16 * 1024
 """Longer records are understood again each time, and not remembered."""
-MAX_REJECTED = 1000
-"""So many rejected records of one answer get a row of their own; all stay in the payload."""
 
 
 @dataclass(frozen=True, slots=True)

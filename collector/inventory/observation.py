@@ -6,7 +6,7 @@ The first poll opens it, each poll that says the same extends it, and the next o
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -179,7 +179,8 @@ class Observation:
     recorded_at: datetime
     previous_digest: str
     opening_digest: str
-    digest: str | None = None
+    digest: str | None = field(default=None, compare=False)
+    """Follows from the rest; None while the observation is open."""
     paging: str | None = None
     age_ms: int | None = None
     observer: Observer
