@@ -44,8 +44,8 @@ import sqlalchemy as sa
 from collector.errors import ClockError
 from collector.gcore.client import Exchange, Failure
 from collector.inventory import chain
-from collector.inventory.changes import KnownEntity
 from collector.inventory.entities import Kind, Listing
+from collector.inventory.known import KnownEntity
 from collector.poll import PollResult
 from collector.reports import pack
 from collector.reports.inventory import RegionFilter, regions_as_of

@@ -13,8 +13,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.inventory.changes import Doubt, Failures, Known, KnownEntity, Proof, Unseen
 from collector.inventory.entities import ENTITIES, Drift, Entity, Kind, Listing
+from collector.inventory.known import Doubt, Failures, Known, KnownEntity, Proof, Unseen
 from collector.inventory.observation import Observation, Observer
 from collector.store import observations as stored
 from collector.store.tables import (

@@ -24,7 +24,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from collector.errors import DatabaseError, SchemaError, UsageError
 from collector.gcore.listing import listing_of
-from collector.inventory.changes import Known, changes, known_after
+from collector.inventory.changes import changes
+from collector.inventory.known import Known, known_after
 from collector.store import observations as stored_observations
 from collector.store import payloads
 from collector.store.apply import apply

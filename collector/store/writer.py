@@ -23,9 +23,10 @@ import sqlalchemy as sa
 from collector.errors import DatabaseError
 from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
-from collector.inventory.changes import Changes, Known, Transition, changes, known_after, new_drift
+from collector.inventory.changes import Changes, Transition, changes, new_drift
 from collector.inventory.entities import Listing
 from collector.inventory.judgement import GUARD, Guard, Judgement, judge, signs_of_paging
+from collector.inventory.known import Known, known_after
 from collector.inventory.observation import (
     APPLIED,
     MAX_STEP_BACK,

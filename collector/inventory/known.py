@@ -1,0 +1,174 @@
+"""What is known of a source before an observation, and how an observation changes it. Pure.
+
+`store.gather` reads it; between polls the writer lets it follow from what it applied (`known_after`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from collector.inventory.entities import ENTITIES, Drift, Entity, Kind, Listing, state_of
+from collector.inventory.observation import Observation
+
+if TYPE_CHECKING:
+    from collector.inventory.changes import Changes, KindChanges
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """An open unseen span of an entity that is present."""
+
+    shown: Observation
+    """The last one that showed the entity."""
+    missed_seq: int
+    """The first one that did not."""
+    missed_at: datetime
+    """When that was answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEntity:
+    """What is known of one entity."""
+
+    id: int
+    content_hash: str
+    state: str | None
+    witness: int | None
+    changed_at: datetime
+    """Of an entity that is present: where its newest version begins."""
+    is_present: bool
+    absent_not_before: datetime | None = None
+    """Of an absent entity: where the window of its disappearance begins."""
+    unseen: Unseen | None = None
+    entity: Entity | None = None
+    """Its values; None where no decision needs them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The complete answers that last proved absences."""
+
+    last: Observation | None = None
+    to_same_eyes: Observation | None = None
+    """The last one of those who look now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """The absence of an entity is not proven, since an answer named it without showing it."""
+
+    proof: Proof
+    """What proved it before that."""
+    missed_seq: int
+    """The first observation after that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The failed polls since the last applied observation, of one cause."""
+
+    cause: str
+    polls: int
+    first_seq: int
+    message: str | None
+    """Of their longest stretch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that the decisions about one observation rest on."""
+
+    first: Observation | None = None
+    """The source's first one; read only where none was applied yet."""
+    applied: Observation | None = None
+    """The last one before whose records were applied."""
+    failures: tuple[Failures, ...] = ()
+    entities: Mapping[Kind, Mapping[int, KnownEntity]] = field(
+        default_factory=lambda: {kind: {} for kind in ENTITIES}
+    )
+    proofs: Mapping[Kind, Proof] = field(default_factory=lambda: {kind: Proof() for kind in ENTITIES})
+    doubts: Mapping[tuple[Kind, int], Doubt] = field(default_factory=dict)
+    """Entities that are not present, and named by an answer since their absence was last proven."""
+    drift: frozenset[Drift] = frozenset()
+    """What is on record of drift."""
+
+    def with_final(self, row: Observation) -> Known:
+        """The same, where polls have extended the newest observation since it was applied."""
+        if self.applied is None or self.applied.seq != row.seq:
+            return self
+
+        def final(proof: Proof) -> Proof:
+            last, own = (row if o and o.seq == row.seq else o for o in (proof.last, proof.to_same_eyes))
+            return Proof(last, own)
+
+        return replace(self, applied=row, proofs={kind: final(each) for kind, each in self.proofs.items()})
+
+    def present_regions(self) -> dict[int, str | None]:
+        """The regions that are present, with the state that each was last shown in."""
+        return {k.id: k.state for k in self.entities["region"].values() if k.is_present}
+
+
+def known_after(known: Known, now: Observation, listing: Listing, decided: Changes) -> Known:
+    """What is known once an observation has been applied: what the store would say if it were asked."""
+    proofs, doubts = dict(known.proofs), dict(known.doubts)
+    entities = {}
+    for kind, shown in listing.shown.items():
+        changed = decided.kinds[kind]
+        if now.outcome == "ok" and shown.withheld is None:
+            proofs[kind] = Proof(now, now)
+        for entity_id, _ in changed.proven:
+            del doubts[kind, entity_id]
+        doubts.update({(kind, entity_id): doubt for entity_id, doubt in changed.doubted})
+        entities[kind] = _entities_after(known.entities[kind], now, changed)
+    return Known(
+        applied=now,
+        entities=entities,
+        proofs=proofs,
+        doubts=doubts,
+        drift=known.drift.union(decided.drift),
+    )
+
+
+def _entities_after(
+    known: Mapping[int, KnownEntity], now: Observation, changed: KindChanges
+) -> Mapping[int, KnownEntity]:
+    touched = (
+        changed.versions
+        or changed.disappeared
+        or changed.witnesses
+        or changed.lost_sight
+        or changed.seen_again
+    )
+    if not touched:
+        return known
+    after = dict(known)
+    for each in changed.seen_again:
+        after[each.id] = replace(each, unseen=None)
+    for version in changed.versions:
+        sighting = version.sighting
+        after[sighting.entity.id] = KnownEntity(
+            id=sighting.entity.id,
+            content_hash=sighting.content_hash,
+            state=state_of(sighting.entity),
+            witness=sighting.witness,
+            changed_at=now.first_at,
+            is_present=True,
+            entity=sighting.entity,
+        )
+    for sighting in changed.witnesses:
+        entity_id = sighting.entity.id
+        after[entity_id] = replace(after[entity_id], witness=sighting.witness)
+    for gone in changed.disappeared:
+        after[gone.before.id] = replace(
+            gone.before,
+            changed_at=now.first_at,
+            is_present=False,
+            absent_not_before=gone.window.not_before,
+            unseen=None,
+        )
+    for lost in changed.lost_sight:
+        after[lost.id] = replace(after[lost.id], unseen=Unseen(lost.shown, now.seq, now.first_at))
+    return after
