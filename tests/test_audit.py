@@ -655,6 +655,7 @@ def test_a_database_that_writes_times_in_another_style_is_read(told: History, fo
     assert check(told).verdict == "good"
 
 
+@pytest.mark.usefixtures("garbage_is_collected_as_usual")
 def test_memory_does_not_grow_with_the_history(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (replaying, verifying):
         monkeypatch.setattr(module, "BATCH", 20)

@@ -613,6 +613,7 @@ def test_a_body_without_end_is_too_large_at_once(new_client: Callable[..., Clien
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.usefixtures("garbage_is_collected_as_usual")
 def test_a_decompression_bomb_costs_little_memory(new_client: Callable[..., Client], layers: int) -> None:
     """192 MiB of zeros; each further layer makes them smaller by another factor of a few hundred."""
     packer = zlib.compressobj(wbits=31)

@@ -375,6 +375,7 @@ def test_a_database_without_any_poll_gives_empty_tables_that_can_be_read(
     }
 
 
+@pytest.mark.usefixtures("garbage_is_collected_as_usual")
 def test_rows_are_read_a_few_at_a_time(engine: sa.Engine, tmp_path: Path) -> None:
     history = History(engine)
     polled(history, until=1)

@@ -177,10 +177,8 @@ def scratch_database() -> Iterator[sa.Connection]:
 
     try:
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
-            metadata.create_all(connection)
-            for tables in (STORED, SURPLUS, LACKING):
-                for table in tables.values():
-                    table.create(connection)
+            for statement in _schema():
+                connection.exec_driver_sql(statement)
             yield connection
     finally:
         engine.dispose()
