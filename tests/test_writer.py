@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from collector.errors import ClockError, LeaseLostError
-from collector.gcore import jsontext, payload
+from collector.gcore import document, jsontext, listing
 from collector.store import lease, writer
 from collector.store.engine import open_engine, reading, writing
 from collector.store.tables import metadata, sources
@@ -65,11 +65,11 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
         return call
 
-    listing_of = counted("listing_of", payload.listing_of)
+    listing_of = counted("listing_of", listing.listing_of)
     monkeypatch.setattr(jsontext, "loads", counted("loads", jsontext.loads))
-    monkeypatch.setattr(payload, "listing_of", listing_of)
+    monkeypatch.setattr(listing, "listing_of", listing_of)
     monkeypatch.setattr(writer, "listing_of", listing_of)
-    monkeypatch.setattr("collector.poll.document_of", counted("document_of", payload.document_of))
+    monkeypatch.setattr("collector.poll.document_of", counted("document_of", document.document_of))
     return counts
 
 
