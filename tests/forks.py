@@ -3,13 +3,14 @@
 Python's own start and its imports are most of what a command costs, and tests start hundreds. Here one process for
 each test process imports the collector once. What a test starts is a fork of it: a process of its own with its own
 number, signals, descriptors, folder and environment, which ends as the interpreter ends. It lacks only what an
-interpreter decides while it starts: variables named PYTHON…, the encoding of its streams, streams that are closed from
-the beginning. Tests of these use `subprocess` itself.
+interpreter decides while it starts: the encoding of its streams, streams that are closed from the beginning. Tests of
+these use `subprocess` itself.
 
     with Popen([sys.executable, "-m", "collector", "run"], env=environment, stderr=log) as running:
         running.send_signal(signal.SIGTERM)
 
-A command that is not `python -m …`, `python -c …` or `python ….py` starts as usual.
+A command that is not `python -m …`, `python -c …` or `python ….py` starts as usual, and so does one with a variable
+PYTHON… of its own.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -68,7 +70,8 @@ class Popen(subprocess.Popen[Any]):
     def _execute_child(self, *args: Any) -> None:
         given = inspect.signature(subprocess.Popen._execute_child).bind(self, *args).arguments  # type: ignore[attr-defined]
         command = [os.fspath(word) for word in given["args"]]
-        if not _is_forked(command) or given["uid"] is not None:
+        environment = dict(os.environ if given["env"] is None else given["env"])
+        if not _is_forked(command, environment) or given["uid"] is not None:
             super()._execute_child(*args)  # type: ignore[misc]
             return
         ours = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
@@ -76,7 +79,7 @@ class Popen(subprocess.Popen[Any]):
         try:
             _parent(self._imported).start(
                 command=command,
-                environment=dict(os.environ if given["env"] is None else given["env"]),
+                environment=environment,
                 folder=os.fspath(given["cwd"] or Path.cwd()),
                 descriptors=[n if own == -1 else own for n, own in enumerate(ours)] + [theirs],
             )
@@ -138,7 +141,13 @@ def run(args: Any, *, timeout: float, **more: Any) -> subprocess.CompletedProces
     return subprocess.CompletedProcess(args, process.returncode, out, err)
 
 
-def _is_forked(command: list[str]) -> bool:
+_OWN = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
+
+
+def _is_forked(command: list[str], environment: Mapping[str, str]) -> bool:
+    for name, value in environment.items():
+        if name.startswith("PYTHON") and name != "PYTHONPATH" and _OWN.get(name) != value:
+            return False
     return command[0] == sys.executable and (command[1] in ("-m", "-c") or command[1].endswith(".py"))
 
 

@@ -77,5 +77,11 @@ def test_a_fork_is_a_process_that_can_be_waited_for_signalled_and_killed() -> No
             os.kill(process.pid, 0)
 
 
+def test_what_the_interpreter_decides_at_its_start_is_decided() -> None:
+    own = dict(os.environ) | {"PYTHONIOENCODING": "ascii:backslashreplace"}
+    done = forks.run([sys.executable, "-c", "print('ü')"], env=own, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "\\xfc\n"), done.stderr
+
+
 def test_what_is_no_program_of_python_is_started() -> None:
     assert forks.run(["sh", "-c", "echo $0; exit 4"], text=True, timeout=60).returncode == 4

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 
 from collector.errors import DatabaseError
 from collector.reports import views
@@ -202,6 +203,14 @@ def collector(url: str, *arguments: str) -> None:
 
 
 # Models and migrations
+
+
+def test_the_revisions_that_commands_know_are_those_of_alembic() -> None:
+    scripts = ScriptDirectory.from_config(migrate._config())
+    assert [script.revision for script in scripts.walk_revisions()] == migrate._revisions()[::-1]
+    assert migrate.newest_revision() == scripts.get_current_head()
+    assert migrate.is_known("0001")
+    assert not migrate.is_known("9999")
 
 
 def test_the_models_are_what_the_migrations_make(engine: sa.Engine, tmp_path: Path) -> None:

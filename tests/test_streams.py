@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from collector.store.engine import open_engine
+from tests import forks
 from tests.builders import answer, body, region
 from tests.conftest import is_setting
 from tests.loopback import Peer, Server, reply
@@ -143,7 +144,7 @@ def test_the_service_colours_its_lines_where_that_is_wanted(
     own = {n: v for n, v in os.environ.items() if not is_setting(n) and n != "TERM"}
     settings = {"DATABASE_URL": machine.url, "BASE_URL": machine.server.url, "API_KEY": "a key"}
     own |= environment | {f"COLLECTOR_{name}": value for name, value in settings.items()} | {"NO_PROXY": "*"}
-    with subprocess.Popen([sys.executable, "-m", "collector", "run"], env=own, stderr=theirs) as process:
+    with forks.Popen([sys.executable, "-m", "collector", "run"], env=own, stderr=theirs) as process:
         os.close(theirs)
         said = b""
         while b"started" not in said and select.select([ours], [], [], 30)[0]:

@@ -26,7 +26,7 @@ from collector.reports.spans import ABSENT, ASSUMPTION, UNKNOWN, Span, SpanFilte
 from collector.reports.timeline import svg
 from collector.reports.timeline.axis import axis
 from collector.reports.timeline.lanes import Name
-from collector.reports.timeline.measure import columns, text_width
+from collector.reports.timeline.measure import columns, shortened, text_width
 from collector.reports.timeline.palette import KNOWN, Look, looks
 from collector.reports.timeline.picture import Lane, Picture, picture
 from collector.reports.timeline.pieces import CELL, NARROW, Scale, pieces, with_moments
@@ -580,6 +580,18 @@ def test_hostile_names_do_no_harm_and_are_shortened() -> None:
         assert title.text
         if name.isprintable():
             assert title.text.startswith(name), "the whole name"
+
+
+@pytest.mark.parametrize("size", [None, 11])
+def test_a_text_is_shortened_to_the_longest_beginning_that_fits(size: int | None) -> None:
+    def width(text: str) -> float:
+        return columns(text) if size is None else text_width(text, size)
+
+    text = "東京 e\u0301 – a name of a datacenter" * 3
+    for room in range(int(width(text)) + 2):
+        shown = shortened(text, room, size)
+        beginnings = [text[:n] for n in range(len(text)) if width(text[:n] + "…") <= room] or [""]
+        assert shown == (text if width(text) <= room else beginnings[-1].rstrip() + "…")
 
 
 def test_a_picture_tells_what_it_is_where_it_is_from_and_what_it_can_not_know() -> None:

@@ -7,10 +7,12 @@ take what a role or an environment could set at the start of one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    import psycopg  # SQLite does without it
 
 ENCODINGS = ("UTF8", "SQL_ASCII")
 """Of databases. SQL_ASCII keeps bytes as they come, and ours are UTF-8; any other lacks characters, or changes them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 
 _WIDTHS = {
     **dict.fromkeys("ijlI'|J", 0.3),
@@ -43,6 +44,5 @@ def shortened(text: str, room: float, size: float | None = None, *, bold: bool =
 
     if width(text) <= room:
         return text
-    while text and width(text + "…") > room:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    fitting = bisect_right(range(len(text)), room, key=lambda length: width(text[:length] + "…"))
+    return text[: max(fitting - 1, 0)].rstrip() + "…"
