@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from collector.reports.spans import ABSENT, UNKNOWN
+from collector.inventory.spans import ABSENT, UNKNOWN
 from collector.store.engine import UtcTime, reading
 from tests.history import History
 from tests.worlds import Ledger, Look, World

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from collector.store.engine import writing
+from collector.store.tables import DERIVATION_REVISION
 
 ZERO = "0" * 64
 
@@ -42,11 +43,15 @@ def _statements(dialect: str, regions: int, transitions: int, observations: int,
     when = f"(o.n * 60 + (o.n - 1) / {gap_every} * 3600)"
     of_step = f"(s.n * {observations // transitions} - {observations // transitions - 1})"
     t_at = f"({of_step} * 60 + ({of_step} - 1) / {gap_every} * 3600)"
+    gaps = (observations - 1) // gap_every
+    after_gap = f"(g.n * {gap_every} + 1)"
+    gap_from = f"(g.n * {gap_every} * 60 + (g.n - 1) * 3600 + 30)"
+    gap_until = f"(g.n * {gap_every} * 60 + 60 + g.n * 3600)"
     state = "CASE s.n % 3 WHEN 0 THEN 'MAINTENANCE' WHEN 1 THEN 'ACTIVE' ELSE 'NEW' END"
     before = "CASE s.n % 3 WHEN 0 THEN 'NEW' WHEN 1 THEN 'MAINTENANCE' ELSE 'ACTIVE' END"
     return [
         "INSERT INTO sources (id, name, newest_seq, derivation_revision, lease_epoch, key_salt)"
-        f" VALUES (1, 'gcore', {observations}, 2, 1, 'salt')",
+        f" VALUES (1, 'gcore', {observations}, {DERIVATION_REVISION}, 1, 'salt')",
         "INSERT INTO observers (source_id, id, key_fingerprint, base_url, auth_scheme, first_used_at)"
         f" VALUES (1, 1, 'f', 'https://api.example', 'apikey', {at('0')})",
         "INSERT INTO payloads (source_id, address, canonical_version, size, compressed_size, body)"
@@ -70,10 +75,20 @@ def _statements(dialect: str, regions: int, transitions: int, observations: int,
         f" CASE WHEN s.n > 1 THEN {before} END, {state}, CASE WHEN s.n > 1 THEN {at(t_at + ' - 30')} END, {at(t_at)},"
         f" CASE s.n WHEN 1 THEN 'baseline' ELSE 'direct' END, {of_step} FROM r CROSS JOIN s",
         "INSERT INTO region_versions (source_id, region_id, valid_from, valid_to, changed_fields, display_name, slug,"
-        " state, seq) "
+        " state, seq, not_before, basis) "
         + numbers("r", regions)
         + f", s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {transitions}) "
         f"SELECT 1, r.n, {at(t_at)}, CASE WHEN s.n < {transitions} THEN"
         f" {at(t_at.replace('s.n', '(s.n + 1)'))} END, CASE WHEN s.n > 1 THEN '[\"state\"]' END, 'Region ' || r.n,"
-        f" 'region-' || r.n, {state}, {of_step} FROM r CROSS JOIN s",
+        f" 'region-' || r.n, {state}, {of_step}, CASE WHEN s.n > 1 THEN {at(t_at + ' - 30')} END,"
+        " CASE WHEN s.n > 1 THEN 'direct' ELSE 'baseline' END FROM r CROSS JOIN s",
+        "INSERT INTO gaps (source_id, until_seq, from_at, until_at, last_asked_at, cause, failed_polls, seq) "
+        + numbers("g", gaps)
+        + f"SELECT 1, {after_gap}, {at(gap_from)}, {at(gap_until)}, {at(gap_from)}, 'no_polls', 0, {after_gap} - 1"
+        " FROM g",
+        "INSERT INTO unproven_absences (source_id, entity, scope, missed_seq, from_at, until_at, until_seq,"
+        " proven_seq) "
+        + numbers("g", gaps)
+        + f"SELECT 1, 'region', 'all', {after_gap}, {at(gap_from)}, {at(gap_until)}, {after_gap}, {after_gap} - 1"
+        " FROM g",
     ]

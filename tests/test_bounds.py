@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.inventory.spans import ABSENT
 from collector.reports.availability import availability
 from collector.reports.lead_time import lead_times
-from collector.reports.spans import ABSENT
 from collector.store.engine import reading
 from tests.builders import answer, region
 from tests.claims import check_spans, is_sure, says

@@ -22,7 +22,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.reports.spans import ABSENT, ASSUMPTION, UNKNOWN, Span, SpanFilter
+from collector.inventory.spans import ABSENT, UNKNOWN
+from collector.reports.spans import ASSUMPTION, Span, SpanFilter
 from collector.reports.timeline import svg
 from collector.reports.timeline.axis import axis
 from collector.reports.timeline.lanes import Name

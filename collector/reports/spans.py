@@ -1,23 +1,35 @@
-"""What is known of each region or keystone over time: rows of the views of spans."""
+"""What is known of each region or keystone over time: the rows of the views of spans, in a tenth of their time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from collector.inventory.observation import gap_limit
+from collector.inventory.spans import Change, Edge, blind_edges, pieces
 from collector.reports.filters import Row, find_region
-from collector.store.engine import UtcTime
-from collector.store.tables import keystones, regions, sources
+from collector.store.engine import UtcTime, database_time
+from collector.store.tables import (
+    gaps,
+    keystones,
+    observations,
+    regions,
+    sources,
+    state_transitions,
+    unproven_absences,
+    unseen,
+    withheld_absences,
+)
 
 ASSUMPTION = "a state that came and went between two polls, with no gap between them, can't be seen"
 """What all that is said of known time rests on."""
-
-UNKNOWN, ABSENT = "UNKNOWN", "ABSENT"
-"""What views say instead of a state. A state of the cloud that is called so stands in quotation marks."""
 
 SPAN_FIELDS = (
     "source",
@@ -77,35 +89,183 @@ def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
 
     Raises UsageError for a region that does not exist, naming the closest.
     """
-    view = _view(wanted.entity)
-    columns = [view.c[n] for n in SPAN_FIELDS if n not in ("entity", "entity_id")]
-    query = sa.select(
-        *columns, sa.literal(wanted.entity).label("entity"), view.c[f"{wanted.entity}_id"].label("entity_id")
-    )
-    query = query.where(view.c.source == wanted.source) if wanted.source else query
-    query = query.where(view.c.until_at > wanted.since) if wanted.since else query
-    query = query.where(view.c.from_at < wanted.until) if wanted.until else query
-    query = query.order_by(view.c.source, "entity_id", view.c.from_at)
-    # Of one entity the views read its own rows only: so few are asked for one by one, all in one query.
     keys = keys_of(connection, wanted)
-    questions = (
-        [query]
-        if keys is None
-        else [
-            query.where(view.c.source == source, view.c[f"{wanted.entity}_id"] == entity_id)
-            for source, entity_id in keys
-        ]
-    )
     gone = _absent(connection, wanted.entity) if wanted.without_absent else {}
+    for source in _sources(connection, wanted, keys):
+        ids = None if keys is None else [entity_id for name, entity_id in keys if name == source.name]
+        names = _names(connection, source.id, wanted.entity)
+        of_all, of_one = _blind(connection, source, wanted.entity)
+        for entity_id, changed in _changes(connection, source.id, wanted.entity, ids):
+            head = {
+                "source": source.name,
+                **names[entity_id],
+                "entity": wanted.entity,
+                "entity_id": entity_id,
+            }
+            blind = [*of_all, *of_one[entity_id]] if entity_id in of_one else of_all
+            end_at = gone.get((source.name, entity_id))
+            for piece in pieces(changed, blind, source.end_at):
+                until_at = piece.until_at if end_at is None else min(piece.until_at, end_at)
+                if (wanted.since and until_at <= wanted.since) or (
+                    wanted.until and piece.from_at >= wanted.until
+                ):
+                    continue
+                if piece.from_at < until_at:
+                    yield {
+                        **head,
+                        "state": piece.state,
+                        "from_at": piece.from_at,
+                        "until_at": until_at,
+                        "seconds": (until_at - piece.from_at).total_seconds(),
+                        "earlier_state": piece.earlier_state,
+                        "later_state": piece.later_state,
+                        "cause": piece.cause,
+                        "seq": piece.seq,
+                    }
+
+
+class _Source(NamedTuple):
+    """A source, and up to where spans of its entities go."""
+
+    id: int
+    name: str
+    last_asked_at: datetime
+    """The question of the newest poll that was applied."""
+    end_at: datetime
+    """The same, or now while a gap is open."""
+
+
+def _sources(
+    connection: sa.Connection, wanted: SpanFilter, keys: Sequence[tuple[str, int]] | None
+) -> Iterator[_Source]:
+    """Sources that had an answer, by name."""
+    o, f = observations.alias("o").c, observations.alias("f").c
+    a = observations.alias("a").c
+    newest_applied = (
+        sa.select(a.seq)
+        .where(a.source_id == sources.c.id, a.outcome != "failed")
+        .order_by(a.seq.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(
+            sources.c.id,
+            sources.c.name,
+            o.last_at,
+            o.last_asked_at,
+            o.expected_interval_ms,
+            f.expected_interval_ms.label("newest_interval_ms"),
+            sa.type_coerce(database_time(), UtcTime()).label("now_at"),
+        )
+        .where(
+            o.source_id == sources.c.id,
+            o.seq == newest_applied,
+            f.source_id == sources.c.id,
+            f.seq == sources.c.newest_seq,
+        )
+        .order_by(sources.c.name)
+    )
+    query = query.where(sources.c.name == wanted.source) if wanted.source else query
+    asked = None if keys is None else {name for name, _ in keys}
+    for row in connection.execute(query).all():
+        limit = gap_limit(
+            timedelta(milliseconds=row.expected_interval_ms), timedelta(milliseconds=row.newest_interval_ms)
+        )
+        end_at = row.now_at if row.now_at - row.last_at > limit else row.last_asked_at
+        if asked is None or row.name in asked:
+            yield _Source(row.id, row.name, row.last_asked_at, end_at)
+
+
+def _names(connection: sa.Connection, source_id: int, entity: str) -> dict[int, Row]:
+    """What a row says of each entity's region, by the entity's id."""
+    r, k = regions.c, keystones.c
+    if entity == "region":
+        query = sa.select(r.id, r.id, r.slug, r.display_name).where(r.source_id == source_id)
+    else:
+        query = (
+            sa.select(k.id, k.witness_region_id, r.slug, r.display_name)
+            .select_from(keystones)
+            .outerjoin(regions, (r.source_id == k.source_id) & (r.id == k.witness_region_id))
+            .where(k.source_id == source_id)
+        )
+    return {
+        entity_id: {"region_id": region_id, "slug": slug, "display_name": name}
+        for entity_id, region_id, slug, name in connection.execute(query)
+    }
+
+
+def _blind(
+    connection: sa.Connection, source: _Source, entity: str
+) -> tuple[list[Edge], Mapping[int, list[Edge]]]:
+    """The edges of blind times of all entities of a source, and of single ones."""
+    g, u, x = gaps.c, unseen.c, unproven_absences.c
+    present: list[Any] = list(
+        connection.execute(
+            sa.select(g.last_asked_at, g.until_at).where(g.source_id == source.id, g.seq > 0)
+        ).all()
+    )
+    present += [(source.last_asked_at, None)] if source.last_asked_at < source.end_at else []
+    not_shown: dict[int, list[Any]] = defaultdict(list)
+    not_proven: dict[int, list[Any]] = defaultdict(list)
+    rows = connection.execute(
+        sa.select(u.entity_id, u.last_asked_at, u.until_at).where(
+            u.source_id == source.id, u.entity == entity
+        )
+    )
+    for entity_id, from_at, until_at in rows:
+        not_shown[entity_id].append((from_at, until_at))
+    absent: list[Any] = []
+    rows = connection.execute(
+        sa.select(x.scope, x.from_at, x.until_at).where(x.source_id == source.id, x.entity == entity)
+    )
+    for scope, from_at, until_at in rows:
+        (absent if scope == "all" else not_proven[int(scope)]).append((from_at, until_at))
+    proven_at = _last_proof(connection, source.id, entity)
+    if proven_at is not None and proven_at < source.end_at:
+        absent.append((proven_at, None))
+    return blind_edges(present, absent), {
+        entity_id: blind_edges(not_shown[entity_id], not_proven[entity_id])
+        for entity_id in {*not_shown, *not_proven}
+    }
+
+
+def _last_proof(connection: sa.Connection, source_id: int, entity: str) -> datetime | None:
+    """The question of the last complete answer that withheld no absence of all of a kind."""
+    o, w = observations.c, withheld_absences.c
+    withheld = sa.exists().where(
+        w.source_id == o.source_id, w.seq == o.seq, w.entity == entity, w.scope == "all"
+    )
+    return connection.scalar(
+        sa.select(o.last_asked_at)
+        .where(o.source_id == source_id, o.outcome == "ok", ~withheld)
+        .order_by(o.seq.desc())
+        .limit(1)
+    )
+
+
+def _changes(
+    connection: sa.Connection, source_id: int, entity: str, ids: Sequence[int] | None
+) -> Iterator[tuple[int, list[Change]]]:
+    """The transitions of each entity, by id."""
+    t = state_transitions.c
+    query = (
+        sa.select(t.entity_id, t.seq, t.to_state, t.not_before, t.observed_at, t.basis, t.kind)
+        .where(t.source_id == source_id, t.entity == entity)
+        .order_by(t.entity_id, t.seq)
+    )
+    # Few are asked for one by one: of one entity the key finds its own rows only.
+    questions = [query] if ids is None else [query.where(t.entity_id == entity_id) for entity_id in ids]
     for question in questions:
-        rows = connection.execution_options(yield_per=2000).execute(question)
-        for row in rows.mappings():
-            span = {name: row[name] for name in SPAN_FIELDS}
-            end = gone.get((span["source"], span["entity_id"]), span["until_at"])
-            if end < span["until_at"]:
-                span["until_at"], span["seconds"] = end, (end - span["from_at"]).total_seconds()
-            if span["from_at"] < end:
-                yield span
+        rows = connection.execution_options(yield_per=5000).execute(question)
+        for entity_id, group in itertools.groupby(rows, key=itemgetter(0)):
+            yield (
+                entity_id,
+                [
+                    Change(seq, to, not_before, at, basis == "observer_change" and kind != "changed")
+                    for _, seq, to, not_before, at, basis, kind in group
+                ],
+            )
 
 
 def _absent(connection: sa.Connection, entity: str) -> dict[tuple[str, int], datetime]:
@@ -131,13 +291,3 @@ def keys_of(connection: sa.Connection, wanted: SpanFilter) -> Sequence[tuple[str
         )
         found = {(s, i) for s, i, region_id in connection.execute(pairs) if (s, region_id) in found}
     return sorted((names[s], i) for s, i in found)
-
-
-def _view(entity: str) -> Any:
-    times = {"from_at", "until_at"}
-    names = [n for n in SPAN_FIELDS if n not in ("entity", "entity_id", "region_id")]
-    ids = dict.fromkeys(["region_id", f"{entity}_id"])
-    return sa.table(
-        f"{entity}_state_spans",
-        *(sa.column(n, UtcTime()) if n in times else sa.column(n) for n in [*ids, *names]),
-    )

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from collector.reports.spans import ABSENT, UNKNOWN
+from collector.inventory.spans import ABSENT, UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

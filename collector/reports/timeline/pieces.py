@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from collector.reports.spans import ABSENT, Span
+from collector.inventory.spans import ABSENT
+from collector.reports.spans import Span
 
 NARROW = 1.5
 """A span narrower than this, in pixels, is merged with its neighbours."""

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from html import escape
 
-from collector.reports.spans import ABSENT, ASSUMPTION, UNKNOWN
+from collector.inventory.spans import ABSENT, UNKNOWN
+from collector.reports.spans import ASSUMPTION
 from collector.reports.timeline.axis import Tick, axis
 from collector.reports.timeline.measure import shortened, text_width
 from collector.reports.timeline.palette import looks

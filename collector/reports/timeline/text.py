@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from collector.reports.spans import ABSENT, UNKNOWN
+from collector.inventory.spans import ABSENT, UNKNOWN
 from collector.reports.timeline.axis import Tick, axis
 from collector.reports.timeline.measure import columns, shortened
 from collector.reports.timeline.palette import KNOWN, RESERVED, Look, looks

@@ -1,0 +1,143 @@
+"""What is known of one entity over time. Pure; the views of spans say the same in SQL.
+
+Each moment is judged by what covers it:
+
+    nothing         the state that was seen last is known
+    one window      in which a transition happened: it was in the state before, then in the one after; cause change
+    more windows, or blind time: it may have been in any state; cause unseen
+
+Blind is the time of a gap, and in which the entity was not shown; of an absence, the time without proof of it, and all
+of an absence that only another key saw. Times may be of any one type that can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+Time = Any
+Edge = tuple[Time, int, int, int]
+"""When windows, blind times of what is present, and blind times of what is absent begin (1) or end (-1)."""
+ABSENT, UNKNOWN = "ABSENT", "UNKNOWN"
+
+
+class Change(NamedTuple):
+    """A transition, as spans need it."""
+
+    seq: int
+    to_state: str | None
+    not_before: Time | None
+    observed_at: Time
+    is_other_eyes: bool
+    """Another key looked, and saw more or less: nobody knows what happened in the window."""
+
+
+class Piece(NamedTuple):
+    """A state from one time to another; of UNKNOWN also the states around it, and why."""
+
+    state: str
+    from_at: Time
+    until_at: Time
+    earlier_state: str | None
+    later_state: str | None
+    cause: str | None
+    seq: int
+
+
+def word_of(state: str | None) -> str:
+    """The state, ABSENT, or in quotation marks a state of the cloud that could be taken for a word of ours."""
+    if state is None:
+        return ABSENT
+    return f'"{state}"' if state.upper() in (ABSENT, UNKNOWN) or state[:1] == '"' else state
+
+
+def blind_edges(
+    present: Iterable[tuple[Time, Time | None]], absent: Iterable[tuple[Time, Time | None]]
+) -> list[Edge]:
+    """The edges of blind times, in order, those of one moment together; a time without an end is still open."""
+    sums: dict[Time, list[int]] = {}
+    for place, times in enumerate((present, absent)):
+        for from_at, until_at in times:
+            sums.setdefault(from_at, [0, 0])[place] += 1
+            if until_at is not None:
+                sums.setdefault(until_at, [0, 0])[place] -= 1
+    return [(at, 0, *counts) for at, counts in sorted(sums.items())]
+
+
+def pieces(changes: Sequence[Change], blind: Iterable[Edge], end_at: Time) -> Iterator[Piece]:
+    """The pieces of one entity's time, in order and without holes, from its first sight to `end_at`.
+
+    `changes`: all of its transitions, in order. `blind`: edges of its own and of its source, in any order.
+    """
+    edges = sorted([*blind, *_edges(changes)])
+    words = [word_of(change.to_state) for change in changes]
+    windows = not_shown = not_proven = 0
+    current, following = -1, changes[0].observed_at if changes else None
+    begun: tuple[Time, int, str] | None = None
+    last, count = len(changes) - 1, len(edges)
+    for number, (at, of_windows, of_present, of_absent) in enumerate(edges):
+        windows += of_windows
+        not_shown += of_present
+        not_proven += of_absent
+        if number + 1 < count and edges[number + 1][0] == at:
+            continue  # edges of one moment are judged together
+        while current < last and following is not None and following <= at:
+            current += 1
+            following = changes[current + 1].observed_at if current < last else None
+        if current < 0:
+            continue
+        state = words[current]
+        if windows > 1:
+            verdict = "unseen"
+        else:
+            coming = words[current + 1] if windows == 1 and current < last else None
+            is_blind = (not_shown > 0 and (state != ABSENT or coming not in (None, ABSENT))) or (
+                not_proven > 0 and ABSENT in (state, coming)
+            )
+            verdict = "unseen" if is_blind else "change" if windows == 1 else ""
+        if begun is None:
+            begun = (at, current, verdict)
+        elif begun[1:] != (current, verdict):
+            yield from _piece(changes, words, begun, at, state)
+            begun = (at, current, verdict)
+    if begun is not None:
+        yield from _piece(changes, words, begun, end_at, None)
+
+
+def _edges(changes: Sequence[Change]) -> Iterator[Edge]:
+    not_before: Time | None = None
+    out_of_sight_until: Time | None = None
+    for change in reversed(changes):
+        # A later window never begins before an earlier one.
+        own = change.not_before
+        if own is not None:
+            not_before = own if not_before is None else min(own, not_before)
+        count = 2 if change.is_other_eyes else 1
+        is_bounded = own is not None
+        yield change.observed_at, -count if is_bounded else 0, 0, 0
+        if is_bounded:
+            yield not_before, count, 0, 0
+        if change.is_other_eyes and change.to_state is None:
+            yield change.observed_at, 0, 0, 1
+            if out_of_sight_until is not None:
+                yield out_of_sight_until, 0, 0, -1
+        out_of_sight_until = change.observed_at
+
+
+def _piece(
+    changes: Sequence[Change],
+    words: Sequence[str],
+    begun: tuple[Time, int, str],
+    until_at: Time,
+    later: str | None,
+) -> Iterator[Piece]:
+    from_at, current, verdict = begun
+    if not from_at < until_at:
+        return
+    state, seq = words[current], changes[current].seq
+    if not verdict:
+        yield Piece(state, from_at, until_at, None, None, None, seq)
+        return
+    if verdict == "change":
+        later = words[current + 1] if current + 1 < len(words) else None
+    yield Piece(UNKNOWN, from_at, until_at, state, later, verdict, seq)
