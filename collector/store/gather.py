@@ -53,13 +53,16 @@ def gather(
 
 
 def _read(connection: sa.Connection, source_id: int, seq: int, observer: Observer) -> Known:
+    applied = stored.newest(connection, source_id, "applied", before=seq)
+    if applied is None:
+        return Known()
     finder = _Finder(connection, source_id, seq, observer)
     d = schema_drift.c
     drift = connection.execute(sa.select(d.path, d.kind, d.detail).where(d.source_id == source_id))
     return Known(
-        applied=stored.newest(connection, source_id, applied_before=seq),
-        entities={kind: finder.entities(kind) for kind in ENTITIES},
-        proofs={kind: finder.proof(kind) for kind in ENTITIES},
+        applied=applied,
+        entities=finder.entities(),
+        proofs=finder.proofs(applied),
         doubts=finder.doubts(),
         drift=frozenset(Drift(*row) for row in drift),
     )
@@ -71,9 +74,22 @@ class _Finder:
     def __init__(self, connection: sa.Connection, source_id: int, seq: int, observer: Observer) -> None:
         self._connection, self._source_id, self._seq, self._observer = connection, source_id, seq, observer
 
-    def entities(self, kind: Kind) -> dict[int, KnownEntity]:
-        table, u = CURRENT[kind].c, unseen.c
-        no_column = sa.null()
+    def entities(self) -> Mapping[Kind, Mapping[int, KnownEntity]]:
+        u = unseen.c
+        spans = self._connection.execute(
+            sa.select(u.entity, u.entity_id, u.shown_seq, u.missed_seq, u.missed_at).where(
+                u.source_id == self._source_id, u.until_at.is_(None)
+            )
+        ).all()
+        shown = stored.by_seq(self._connection, self._source_id, (span.shown_seq for span in spans))
+        lost = {
+            (span.entity, span.entity_id): Unseen(shown[span.shown_seq], span.missed_seq, span.missed_at)
+            for span in spans
+        }
+        return {kind: self._of_kind(kind, lost) for kind in ENTITIES}
+
+    def _of_kind(self, kind: Kind, lost: Mapping[tuple[str, int], Unseen]) -> Mapping[int, KnownEntity]:
+        table, no_column = CURRENT[kind].c, sa.null()
         rows = self._connection.execute(
             sa.select(
                 table.id,
@@ -84,16 +100,7 @@ class _Finder:
                 (table.state if "state" in table else no_column).label("state"),
                 (table.witness_region_id if kind != "region" else no_column).label("witness_region_id"),
             ).where(table.source_id == self._source_id)
-        ).all()
-        spans = self._connection.execute(
-            sa.select(u.entity_id, u.shown_seq, u.missed_seq, u.missed_at).where(
-                u.source_id == self._source_id, u.entity == kind, u.until_at.is_(None)
-            )
-        ).all()
-        shown = stored.by_seq(self._connection, self._source_id, (span.shown_seq for span in spans))
-        lost = {
-            span.entity_id: Unseen(shown[span.shown_seq], span.missed_seq, span.missed_at) for span in spans
-        }
+        )
         return {
             row.id: KnownEntity(
                 id=row.id,
@@ -103,15 +110,35 @@ class _Finder:
                 changed_at=row.changed_at,
                 is_present=row.absent_since is None,
                 absent_not_before=row.absent_not_before,
-                unseen=lost.get(row.id),
+                unseen=lost.get((kind, row.id)),
             )
             for row in rows
         }
 
-    def proof(self, kind: Kind, entity_id: int | None = None, until_seq: int | None = None) -> Proof:
+    def proofs(self, applied: Observation) -> Mapping[Kind, Proof]:
+        """The last complete answers that prove absences, by kind: for most kinds the last complete answer."""
+        complete: Observation | None = applied
+        if applied.outcome != "ok":
+            complete = stored.newest(self._connection, self._source_id, "ok", before=self._seq)
+        if complete is None:
+            return {kind: Proof() for kind in ENTITIES}
+        w = withheld_absences.c
+        withheld = self._connection.scalars(
+            sa.select(w.entity).where(w.source_id == self._source_id, w.seq == complete.seq, w.scope == "all")
+        ).all()
+        known = {kind: None if kind in withheld else complete for kind in ENTITIES}
+        return {kind: self._proof(kind, known=last) for kind, last in known.items()}
+
+    def _proof(
+        self,
+        kind: Kind,
+        entity_id: int | None = None,
+        until_seq: int | None = None,
+        known: Observation | None = None,
+    ) -> Proof:
         """The last complete answers that prove the absence of this entity, or of whatever they do not list."""
         until = self._seq - 1 if until_seq is None else until_seq
-        last = self._last_proof(kind, entity_id, until, [])
+        last = known or self._last_proof(kind, entity_id, until, [])
         if last is None or last.observer.eyes == self._observer.eyes:
             return Proof(last, last)
         return Proof(last, self._last_proof(kind, entity_id, until, [_o.observer_id.in_(self._own())]))
@@ -124,13 +151,7 @@ class _Finder:
         withheld = sa.exists().where(
             w.source_id == _o.source_id, w.seq == _o.seq, w.entity == kind, w.scope.in_(scopes)
         )
-        found = self._connection.scalar(
-            sa.select(_o.seq)
-            .where(_o.source_id == self._source_id, _o.seq <= until_seq, _o.outcome == "ok", ~withheld, *more)
-            .order_by(_o.seq.desc())
-            .limit(1)
-        )
-        return None if found is None else stored.by_seq(self._connection, self._source_id, [found])[found]
+        return stored.newest(self._connection, self._source_id, "ok", ~withheld, *more, before=until_seq + 1)
 
     def _own(self) -> list[int]:
         """Ids of the observers with the same key and URL, whatever their scheme."""
@@ -152,7 +173,7 @@ class _Finder:
         ).all()
         return {
             (row.entity, int(row.scope)): Doubt(
-                self.proof(row.entity, int(row.scope), row.proven_seq or 0), row.missed_seq
+                self._proof(row.entity, int(row.scope), row.proven_seq or 0), row.missed_seq
             )
             for row in rows
         }

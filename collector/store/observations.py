@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -45,12 +45,18 @@ def _observation(row: sa.Row[Any]) -> Observation:
 
 
 def newest(
-    connection: sa.Connection, source_id: int, *, applied_before: int | None = None
+    connection: sa.Connection,
+    source_id: int,
+    outcome: Literal["any", "applied", "ok"] = "any",
+    *conditions: sa.ColumnElement[bool],
+    before: int | None = None,
 ) -> Observation | None:
-    """The newest observation of a source, or the newest one before a seq whose records were applied."""
-    query = _WHOLE.where(_o.source_id == source_id).order_by(_o.seq.desc()).limit(1)
-    if applied_before is not None:
-        query = query.where(_o.seq < applied_before, _o.outcome.in_(APPLIED))
+    """The newest observation of a source, or the newest one of an outcome, before a seq."""
+    query = _WHOLE.where(_o.source_id == source_id, *conditions).order_by(_o.seq.desc()).limit(1)
+    if before is not None:
+        query = query.where(_o.seq < before)
+    if outcome != "any":
+        query = query.where(_o.outcome == "ok" if outcome == "ok" else _o.outcome.in_(APPLIED))
     row = connection.execute(query).one_or_none()
     return None if row is None else _observation(row)
 

@@ -208,7 +208,7 @@ class Writer:
     def _applied(self, connection: sa.Connection, before: Observation | None) -> Observation | None:
         if before is None or before.outcome in APPLIED:
             return before
-        return observations.newest(connection, self.lease.source_id, applied_before=before.seq)
+        return observations.newest(connection, self.lease.source_id, "applied", before=before.seq)
 
     @contextmanager
     def _transaction(self, poll: Poll) -> Iterator[tuple[sa.Connection, _Memory]]:
