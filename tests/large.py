@@ -85,10 +85,10 @@ def _statements(dialect: str, regions: int, transitions: int, observations: int,
         "INSERT INTO gaps (source_id, until_seq, from_at, until_at, last_asked_at, cause, failed_polls, seq) "
         + numbers("g", gaps)
         + f"SELECT 1, {after_gap}, {at(gap_from)}, {at(gap_until)}, {at(gap_from)}, 'no_polls', 0, {after_gap} - 1"
-        " FROM g",
+        f" FROM g WHERE g.n <= {gaps}",
         "INSERT INTO unproven_absences (source_id, entity, scope, missed_seq, from_at, until_at, until_seq,"
         " proven_seq) "
         + numbers("g", gaps)
         + f"SELECT 1, 'region', 'all', {after_gap}, {at(gap_from)}, {at(gap_until)}, {after_gap}, {after_gap} - 1"
-        " FROM g",
+        f" FROM g WHERE g.n <= {gaps}",
     ]

@@ -655,6 +655,7 @@ def test_a_database_that_writes_times_in_another_style_is_read(told: History, fo
     assert check(told).verdict == "good"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("garbage_is_collected_as_usual")
 def test_memory_does_not_grow_with_the_history(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (replaying, verifying):
@@ -752,6 +753,7 @@ def nested(connection: sa.Connection) -> AbstractContextManager[Any]:
     return nullcontext() if connection.dialect.name == "sqlite" else connection.begin_nested()
 
 
+@pytest.mark.long
 def test_impossible_values_of_derived_rows_are_found(told: History, forger: sa.Engine) -> None:
     """In one row of each table at a time, since deriving takes its time: one value in all columns, then in each key."""
     tables = [metadata.tables[name] for name in ("regions", "state_transitions", "unseen")]
@@ -784,6 +786,7 @@ def test_impossible_values_of_derived_rows_are_found(told: History, forger: sa.E
     assert check(told).breaks == ()
 
 
+@pytest.mark.long
 def test_impossible_values_of_a_source_are_told_in_one_line(told: History, forger: sa.Engine) -> None:
     """Whatever its row holds, the command ends with a verdict."""
     url = told.engine.url.render_as_string(hide_password=False)

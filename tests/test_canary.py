@@ -211,6 +211,7 @@ def own_folder(database_url: str, tmp_path: Path) -> str:
     return f"sqlite:///{folder / 'collector.db'}"
 
 
+@pytest.mark.long
 def test_no_secret_of_any_answer_reaches_the_database_or_the_screen(own_folder: str) -> None:
     url = own_folder
     stored_while_open: list[tuple[str, str]] = []

@@ -501,6 +501,7 @@ print(json.dumps([rows, said, str(parse_time("2026-03-29 02:30", datetime(2027, 
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("zone", "before"),
     [
@@ -612,6 +613,7 @@ def true_date(peer: Peer) -> None:
     dated(http_date(datetime.now(UTC)))(peer)
 
 
+@pytest.mark.long
 def test_a_service_whose_clock_jumps_back_and_forth_by_years_refuses_meanwhile_and_goes_on_by_itself(
     clocked: Clocked,
     sqlite_url: str,

@@ -44,6 +44,7 @@ def tell(engine: sa.Engine) -> list[History]:
         history.change(api_key="key-two")
         history.poll([one, region(2, keystone=keystone(1002, has_no_schema=1e400)), three])
         history.poll([])
+        history.poll([one, region(2), three], at=history.at + 200)
         history.restart()
         histories.append(history)
     with writing(engine) as connection:

@@ -385,6 +385,7 @@ def sqlite_engine(sqlite_template: Path, tmp_path: Path) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "at", "says"),
     [
@@ -638,6 +639,7 @@ def permissions_of(folder: Path) -> list[str]:
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make", "name"),
     [

@@ -246,6 +246,7 @@ class Build:
                 shutil.copy2(found, place)
 
 
+@pytest.mark.long
 def test_the_dockerfile_builds_a_collector_that_works(tmp_path: Path) -> None:
     context = tmp_path / "context"
     for line in (DOCKERFILE.parent / "Dockerfile.dockerignore").read_text().splitlines():

@@ -76,6 +76,7 @@ def true_seconds(world: World, region_id: int, state: str, begin: datetime, end:
 STATES = ("ACTIVE", "NEW", "MAINTENANCE", "INACTIVE", "DELETING", "DELETED", "DELETION_FAILED", "ABSENT")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [3, 8, 12])
 def test_the_truth_lies_between_the_bounds(history: History, seed: int) -> None:
     """Every state lasts for 100 minutes at least, polled every 20: over two polls, where there is no gap between."""

@@ -181,6 +181,7 @@ def hold_against_the_truth(database_url: str, world: World, seconds: float) -> N
         assert true, f"no true change in the window of {t}; there were {changes}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", [20, *(pytest.param(n, marks=pytest.mark.slow) for n in (60, 600))])
 def test_some_time_of_everything_leaves_a_true_history(
     database_url: str, tmp_path: Path, seconds: float

@@ -544,6 +544,7 @@ LESS_GREEDY = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] if n in LESS_GREEDY else []) for n in GREEDY]
 )

@@ -83,6 +83,7 @@ def is_same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["everything", "a later begin", "one region"])
 @pytest.mark.parametrize("share", [0.01, pytest.param(0.3, marks=pytest.mark.slow)], ids=["some", "a third"])
 def test_no_odd_value_in_a_listing_holds(
@@ -101,6 +102,7 @@ def test_no_odd_value_in_a_listing_holds(
                 assert verdict_on(forged, tmp_path).startswith("BROKEN"), (listing, number, field, odd)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["everything", "one region"])
 def test_no_odd_value_in_the_newest_observation_holds(
     packs: dict[str, Files], tmp_path: Path, name: str

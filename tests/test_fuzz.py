@@ -431,6 +431,7 @@ def fuzz(engine: sa.Engine, answers: int) -> None:
     assert 0.1 < failed / answers < 0.6, "mutations are too wild, or too tame, to be worth it"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("database_url", "answers"), [("sqlite", 300), ("postgresql", 100)], indirect=["database_url"]
 )

@@ -36,6 +36,7 @@ from structlog.testing import capture_logs
 
 from collector.errors import DatabaseError
 from collector.gcore.client import Answer, Exchange, Failure, Request
+from collector.inventory.observation import Poll
 from collector.poll import PollResult, Seen, write
 from collector.service import runner as runner_module
 from collector.service.keeper import Keeper
@@ -180,7 +181,7 @@ class Attempt:
         self.passed: Counter[Place] = Counter()
         self.is_paused = self.is_over = self.is_killed = False
         self.error: BaseException | None = None
-        self.in_hand: tuple[Exchange, Writer] | None = None
+        self.in_hand: tuple[Poll, Writer] | None = None
         """What is being written."""
         self.fetched = False
         self._go_on, self._rests = threading.Event(), threading.Event()
@@ -298,7 +299,7 @@ class Replica:
         exchange = Exchange(asked_at, asked_at + timedelta(seconds=0.5))
         attempt.slot.fetched += 1
         attempt.fetched = True
-        self.model.said[id(exchange)] = (exchange, attempt.says)
+        self.model.said[id(asked_at)] = (exchange, attempt.says)
         attempt.come_to("answer")
         if isinstance(attempt.says, Failure):
             return Failure(exchange, attempt.says.cause, attempt.says.message)
@@ -539,18 +540,18 @@ class Model(RuleBasedStateMachine):
     def _write(self, source: Source, seen: Seen, writer: Writer, clock: Any) -> PollResult:
         """The real `write`, in a wrapper that tells what it is about."""
         attempt: Attempt = _thread.attempt
-        attempt.in_hand = (seen.exchange, writer)
+        attempt.in_hand = (seen.poll, writer)
         try:
             result = write(source, seen, writer, clock)
         finally:
             attempt.in_hand = None
         attempt.slot.written += 1
-        entry = self.ledger[source.name].get(id(seen.exchange))
+        entry = self.ledger[source.name].get(id(seen.poll.asked_at))
         assert entry is not None, "reported as written, and not committed"
         assert entry.seq == result.recorded.seq
         return result
 
-    def enter(self, slot: Slot, exchange: Exchange, writer: Writer) -> None:
+    def enter(self, slot: Slot, poll: Poll, writer: Writer) -> None:
         """Just after a commit: who wrote, in which epoch, into which observation."""
         held = writer.lease
         row = self.history.row("sources", name=slot.source)
@@ -561,7 +562,7 @@ class Model(RuleBasedStateMachine):
         assert all(entry.epoch <= held.epoch for entry in entries.values()), "written after a successor wrote"
         if not any(a is not slot.attempt and not a.is_paused for a in self.paused):
             assert row["lease_epoch"] == held.epoch, "written after a successor took the lease"
-        entries.setdefault(id(exchange), Entry(held.epoch, row["newest_seq"]))
+        entries.setdefault(id(poll.asked_at), Entry(held.epoch, row["newest_seq"]))
 
     def _settle(self, attempt: Attempt) -> None:
         """After an attempt came to rest: count what it told, and bury what it killed."""

@@ -249,6 +249,7 @@ def figures_of(pid: int) -> str:
     return f"process {pid}: {cpu_seconds(pid):.1f} s CPU, {peak_megabytes(pid):.0f} MB"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "load",
     [

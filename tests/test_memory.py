@@ -48,6 +48,7 @@ def too_greedy(found: list[dict[str, Any]], memory: float, seconds: float) -> li
     ]
 
 
+@pytest.mark.long
 def test_cost_grows_with_the_answer_and_no_faster(sqlite_template: Path, tmp_path: Path) -> None:
     share = SMALL / MAX_BODY
     found = costs(sqlite_template, tmp_path, SMALL, greedy.names()[::2])

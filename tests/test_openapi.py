@@ -392,6 +392,7 @@ def new_history(engine: sa.Engine) -> History:
 # What the file allows
 
 
+@pytest.mark.long
 def test_every_document_that_the_file_allows_is_stored_whole(shared_engine: sa.Engine) -> None:
     @given(st.data())
     @settings(
@@ -609,6 +610,7 @@ def places() -> dict[str, list[tuple[str, ...]]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", places())
 def test_whatever_stands_in_one_place_can_be_stored(shared_engine: sa.Engine, place: str) -> None:
     """All mutants of such places in one answer, each in a region of its own."""

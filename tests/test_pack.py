@@ -101,6 +101,7 @@ def test_a_pack_of_everything_holds(told: History, tmp_path: Path) -> None:
     assert files["check.py"] == CHECKER.read_bytes()
 
 
+@pytest.mark.long
 def test_a_pack_of_any_time_holds_and_has_the_transitions_that_touch_it(
     told: History, tmp_path: Path
 ) -> None:

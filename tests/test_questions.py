@@ -631,6 +631,7 @@ def answered(world: dict[int, Json], dice: random.Random) -> Any:
     return [*some, region("7", keystone_id=1)] if what == "nameless" else records
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_as_of_is_the_fold_of_all_that_was_applied_until_then(history: History, seed: int) -> None:
     dice = random.Random(seed)

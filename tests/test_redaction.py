@@ -470,6 +470,7 @@ def test_a_secret_in_a_documented_url_costs_only_the_secret() -> None:
     assert b"canary" not in document.canonical()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "unit",
     [

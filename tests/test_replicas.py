@@ -262,6 +262,7 @@ MOMENTS = ("begin", "fence", "write", "commit")
 FATES = ("dies", "pauses", *MOMENTS)
 
 
+@pytest.mark.long
 def test_a_replica_that_dies_or_is_stopped_is_replaced_and_can_write_no_more(
     start: Start, database: sa.URL, way: sa.URL, cloud: Cloud
 ) -> None:
@@ -316,6 +317,7 @@ CUTS: dict[str, Callable[[Wire], None]] = {
 }
 
 
+@pytest.mark.long
 def test_a_replica_that_is_cut_off_notices_and_is_replaced_and_stands_by_when_it_is_back(
     start: Start, database: sa.URL, cloud: Cloud
 ) -> None:
@@ -408,6 +410,7 @@ def network() -> Iterator[Network]:
     network.remove()
 
 
+@pytest.mark.long
 def test_a_replica_whose_network_is_down_is_replaced_and_stands_by_when_it_is_up(
     start: Start, database: sa.URL, cloud: Cloud, network: Network
 ) -> None:

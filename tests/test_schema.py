@@ -243,6 +243,7 @@ def test_up_down_and_up_again_with_rows_in_every_table(engine: sa.Engine) -> Non
     fill(History(engine))
 
 
+@pytest.mark.long
 def test_plain_alembic_makes_the_very_same_schema_as_the_command_and_goes_back_with_rows(
     empty_database_url: str, tmp_path: Path
 ) -> None:

@@ -956,23 +956,23 @@ def test_a_key_file_that_is_gone_is_a_failed_poll_until_it_is_back(engine: sa.En
 
 
 @pytest.fixture
-def break_derive_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Puts a bug in the middle of the next transaction that derives something."""
-    really_derive, left = writer.derive, [1]
+def break_apply_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Puts a bug in the middle of the next transaction that applies something."""
+    really_apply, left = writer.apply, [1]
 
-    def derive(*arguments: Any) -> Any:
+    def apply(*arguments: Any) -> Any:
         if left:
             left.pop()
             raise ZeroDivisionError("a bug")
-        return really_derive(*arguments)
+        return really_apply(*arguments)
 
-    return lambda: monkeypatch.setattr(writer, "derive", derive)
+    return lambda: monkeypatch.setattr(writer, "apply", apply)
 
 
 def test_a_bug_in_one_poll_is_counted_and_later_polls_go_on(
-    engine: sa.Engine, break_derive_once: Callable[[], None]
+    engine: sa.Engine, break_apply_once: Callable[[], None]
 ) -> None:
-    break_derive_once()
+    break_apply_once()
     cloud = Cloud()
 
     def fetch(request: Request) -> Answer | Failure:
@@ -997,14 +997,14 @@ def test_a_bug_in_one_poll_is_counted_and_later_polls_go_on(
 
 
 def test_a_bug_in_an_answer_that_was_kept_does_not_stand_in_the_way_of_the_others(
-    impatient: sa.Engine, database_url: str, break_derive_once: Callable[[], None]
+    impatient: sa.Engine, database_url: str, break_apply_once: Callable[[], None]
 ) -> None:
     polled = Polled(impatient)
     polled.turn([region(1)])
     with outage(database_url):
         polled.turn([region(1), region(2)])
         polled.turn([region(1), region(3)])
-    break_derive_once()
+    break_apply_once()
     with pytest.raises(ZeroDivisionError):
         polled.turn([region(1), region(3)])
     assert polled.runner.kept == 2

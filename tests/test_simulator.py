@@ -733,6 +733,7 @@ def test_a_configured_file_that_holds_a_demo_may_be_replaced(tmp_path: Path, dem
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_demo_writes_the_file_that_it_was_told_whatever_its_name_means_in_a_url(tmp_path: Path) -> None:
     name = "a%20b?c#.db"
     with live_demo(tmp_path, "--file", name) as (running, log):
@@ -788,6 +789,7 @@ def polled(running: subprocess.Popen[bytes], log: IO[str], times: int) -> list[J
     return found
 
 
+@pytest.mark.long
 def test_the_live_demo_polls_until_it_is_interrupted_and_a_second_one_replaces_its_file(
     tmp_path: Path,
 ) -> None:
@@ -807,6 +809,7 @@ def test_the_live_demo_polls_until_it_is_interrupted_and_a_second_one_replaces_i
     assert not (tmp_path / "configured.db").exists()
 
 
+@pytest.mark.long
 def test_a_demo_that_runs_keeps_its_file_and_one_that_was_killed_does_not(tmp_path: Path) -> None:
     with live_demo(tmp_path) as (running, log):
         polled(running, log, 1)

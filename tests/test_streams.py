@@ -75,6 +75,7 @@ def machine(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         yield machine
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("script", "environment", "out", "err"),
     [
@@ -105,6 +106,7 @@ def test_a_poll_that_was_recorded_is_a_good_one_whatever_becomes_of_its_lines(
     assert b"Exception ignored" not in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("script", "code", "err"),
     [

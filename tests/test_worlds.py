@@ -286,6 +286,7 @@ def test_worlds_in_memory(memory: sa.Engine) -> None:
     explore(memory, examples=10)
 
 
+@pytest.mark.long
 def test_worlds_in_a_database(engine: sa.Engine) -> None:
     explore(engine, examples=8)
 

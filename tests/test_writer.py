@@ -246,6 +246,7 @@ SITUATIONS: dict[str, tuple[list[Said], Said]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_a_crash_at_any_statement_leaves_the_database_as_before_and_the_next_poll_makes_up_for_it(
     engine: sa.Engine, twin: sa.Engine, situation: str

@@ -43,7 +43,7 @@ from collector.store.engine import LEASE_SECONDS, checkpoint, writing
 from collector.store.gather import gather
 from collector.store.lease import Lease, fence
 
-assert timedelta(seconds=LEASE_SECONDS) == MAX_STEP_BACK  # noqa: S101 - a clock is set back by a lease at most
+assert timedelta(seconds=LEASE_SECONDS) <= MAX_STEP_BACK  # noqa: S101 - it may be set back by a lease
 
 
 @dataclass(frozen=True, slots=True)
