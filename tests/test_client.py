@@ -356,6 +356,7 @@ BACKOFF = None
         ("Fri, 01 May 2026 11:00:00 GMT", HTTP_NOON, 0),
         ("Fri, 01 May 2026 12:01:00 GMT", HTTP_NOON, 60),
         ("Fri, 01 May 2026 12:01:01 GMT", HTTP_NOON, BACKOFF),
+        ("Fri, 01 May 2026 12:00:60 GMT", HTTP_NOON, 59),  # a leap second
         ("Fri, 01 May 2026 12:00:30 GMT", None, BACKOFF),
         ("Fri, 01 May 2026 12:00:30 GMT", "yesterday", BACKOFF),
         ("Fri, 01 May 2026 12:00:30", HTTP_NOON, BACKOFF),

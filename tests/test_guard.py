@@ -166,6 +166,17 @@ def test_any_sign_of_paging_is_partial_however_often_it_comes() -> None:
             "NEXT",
         ),
         *("pagination", "paging", "isTruncated", "skip", "first_page_url"),
+        *(
+            "perpage",
+            "pagesize",
+            "nextlink",
+            "hasmore",
+            "totalpages",
+            "continuationToken",
+            "continue",
+            "startAt",
+        ),
+        *("maxResults", "marker", "scroll_id", "paged", "cursors"),
     ],
 )
 def test_a_member_of_such_a_name_is_a_sign_whatever_its_value(name: str) -> None:
@@ -173,6 +184,8 @@ def test_a_member_of_such_a_name_is_a_sign_whatever_its_value(name: str) -> None
         assert paging.in_envelope(loads(f'{{"count": 2, {dumps(name)}: {value}}}'.encode()), 2) == (name,)
         inside = loads(f'{{"count": 2, "meta": {{{dumps(name)}: {value}}}}}'.encode())
         assert paging.in_envelope(inside, 2) == (f"meta.{name}",)
+        deeper = loads(f'{{"info": {{"list": {{{dumps(name)}: {value}}}}}}}'.encode())
+        assert paging.in_envelope(deeper, 2) == (f"info.list.{name}",)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +196,9 @@ def test_a_member_of_such_a_name_is_a_sign_whatever_its_value(name: str) -> None
             '{"total": 2}',
             '{"total_count": "2"}',
             '{"total": null}',
-            '{"meta": {"took": 3, "meta": {"next": 1}}}',
+            '{"meta": {"took": 3, "meta": {"meta": {"next": 1}}}}',
+            '{"info": {"count": 2}, "size": 2, "remaining": 0, "is_last": true, "complete": true}',
+            '{"started_at": 1, "recount": 3, "active_count": 1, "incomplete": false}',
         ),
     ],
 )
@@ -191,11 +206,31 @@ def test_other_members_say_nothing_of_pages(said: str) -> None:
     assert paging.in_envelope(loads(said.encode()), 2) == ()
 
 
-@pytest.mark.parametrize("name", ["total", "total_count", "totalResults", "grandTotal"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "total",
+        "total_count",
+        "totalResults",
+        "grandTotal",
+        "totalcount",
+        "@odata.count",
+        "full_count",
+        "hits",
+    ],
+)
 def test_a_total_is_a_sign_where_it_counts_otherwise(name: str) -> None:
     for value in (Number("35"), Number("35.0"), "35", Number("1")):
         assert paging.in_envelope({name: value}, 2) == (name,)
     assert paging.in_envelope({name: Number("2.0")}, 2) == ()
+    assert paging.in_envelope({name: {"value": Number("35")}}, 2) == (name,)
+
+
+@pytest.mark.parametrize(
+    "said", ['"remaining": 15', '"incomplete_results": true', '"complete": false', '"is_last": false']
+)
+def test_an_answer_that_says_it_is_not_all_is_a_page(said: str) -> None:
+    assert len(paging.in_envelope(loads(f'{{"count": 2, {said}}}'.encode()), 2)) == 1
 
 
 @pytest.mark.parametrize(
@@ -215,6 +250,17 @@ def test_a_total_is_a_sign_where_it_counts_otherwise(name: str) -> None:
         ("X-Pagination", '{"total": 35}'),
         ("Pagination-Count", "35"),
         ("X-Has-More", "true"),
+        ("X-Page-Size", "20"),
+        ("X-PageNumber", "1"),
+        ("X-Limit", "20"),
+        ("X-Offset", "0"),
+        ("X-Next-Cursor", "a"),
+        ("X-Next-Page-Token", ""),
+        ("x-ms-continuation", "a"),
+        ("X-Continuation-Token", "a"),
+        ("opc-next-page", "a"),
+        ("X-WP-TotalPages", "2"),
+        ("X-First-Page", "1"),
     ],
 )
 def test_a_header_of_such_a_name_is_a_sign(name: str, value: str) -> None:
@@ -229,10 +275,31 @@ def test_a_header_of_such_a_name_is_a_sign(name: str, value: str) -> None:
         ("X-RateLimit-Limit", "100"),
         ("Accept-Ranges", "bytes"),
         ("X-Request-Id", "next-page"),
+        ("X-Page-Speed", "1.13"),
+        ("X-Nextjs-Cache", "HIT"),
+        ("X-Total-Count", "35"),
     ],
 )
 def test_other_headers_say_nothing_of_pages(name: str, value: str) -> None:
     assert paging.in_headers({name: value}) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "total"),
+    [
+        ("X-Total-Count", "35", 35),
+        ("x-total", "35, 36", 36),
+        ("Total-Count", "35", 35),
+        ("X-Result-Count", "35", 35),
+        ("X-WP-Total", "35", 35),
+        ("opc-total-items", "35", 35),
+        ("X-Total-Count", "many", None),
+        ("X-Total-Time", "35", None),
+        ("X-Retry-Count", "35", None),
+    ],
+)
+def test_how_many_there_are_in_all_by_a_header(name: str, value: str, total: int | None) -> None:
+    assert paging.total_in_headers({name: value}) == total
 
 
 # Pure: how old an answer is
@@ -263,6 +330,15 @@ def http_date(before: float) -> str:
         ({"date": http_date(1800), "cache": "HIT"}, 1800),
         ({"date": http_date(1800), "cache-status": "Nginx; hit; ttl=30"}, 1800),
         ({"date": http_date(1800), "warning": '110 proxy "Response is Stale"'}, 1800),
+        ({"date": http_date(1800), "x-cache": "TCP_MEM_HIT from squid"}, 1800),
+        ({"date": http_date(1800), "x-nginx-cache": "HIT"}, 1800),
+        ({"date": http_date(1800), "akamai-cache-status": "Hit from child"}, 1800),
+        ({"date": http_date(1800), "x-cache-hits": "0, 1"}, 1800),
+        ({"date": http_date(1800), "age": "-5"}, 1800),  # only a cache sends it, whatever it writes there
+        ({"date": http_date(1800), "age": "half an hour"}, 1800),
+        ({"date": http_date(1800), "x-cache-hits": "0"}, 0),
+        ({"date": http_date(1800), "cache-status": "Nginx; hit=?0"}, 0),
+        ({"date": http_date(1800), "x-cache-lookup": "HIT from proxy"}, 0),  # found, and yet asked for again
         ({"date": http_date(1800), "x-cache": "MISS from proxy"}, 0),
         ({"date": http_date(1800), "cf-cache-status": "DYNAMIC"}, 0),
         ({"date": http_date(-30), "x-cache": "HIT"}, 0),

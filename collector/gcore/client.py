@@ -18,7 +18,6 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from time import monotonic, sleep
@@ -438,11 +437,11 @@ def _retry_after(response: httpx.Response) -> float | None:
     if re.fullmatch(r"[0-9]{1,9}", given):
         seconds = float(given)
     else:
-        try:
-            until = parsedate_to_datetime(given)
-            seconds = (until - parsedate_to_datetime(response.headers["Date"])).total_seconds()
-        except (KeyError, ValueError, TypeError, OverflowError):
+        until = freshness.date_of(response.headers, "Retry-After")
+        sent = freshness.date_of(response.headers)
+        if until is None or sent is None:
             return None
+        seconds = (until - sent).total_seconds()
     return max(seconds, 0.0) if seconds <= MAX_RETRY_AFTER else None
 
 

@@ -14,22 +14,22 @@ from email.utils import parsedate_to_datetime
 
 _MAX_AGE = 2**31
 """Seconds: what RFC 9111 (1.2.2) takes for any number that is larger."""
+_CACHE = re.compile(r"(.+-)?cache(-status)?")
+_HIT = re.compile(r"(?<![a-z])(hit|revalidated|stale|updating)(?![a-z])")
+"""In headers of such a name, as most caches write it: `HIT`, `TCP_MEM_HIT`, `Hit from cloudfront`."""
 _FROM_CACHE = {
-    "cache": r"\b(hit|stale)\b",
-    "cache-status": r";\s*hit\b",
-    "cf-cache-status": r"\b(hit|stale|updating|revalidated)\b",
-    "warning": r"\b11[0-2]\b",
-    "x-cache": r"\b(hit|stale)\b",
-    "x-cache-status": r"\b(hit|stale|updating)\b",
-    "x-proxy-cache": r"\b(hit|stale|updating)\b",
+    "cache-status": re.compile(r";\s*hit\b(?!\s*=\s*\?0)"),  # RFC 9211
+    "warning": re.compile(r"\b11[0-2]\b"),
+    "x-cache-hits": re.compile(r"[1-9]"),
 }
-"""Headers by which a cache says that it gave the answer itself."""
+"""Other headers by which a cache says that it gave the answer itself."""
 
 
 def age_of(headers: Mapping[str, str], now: datetime) -> timedelta:
     """How long ago an answer may have left its origin; zero where no cache says that it gave it.
 
-    By `Age`; of several the greatest. Where a cache says otherwise that the answer is its own, by `Date`.
+    By `Age`; of several the greatest. Where it can't be read, or a cache says otherwise that the answer is its own, by
+    `Date`: nobody but a cache sends an `Age`.
     """
     ages = [
         float(text)
@@ -37,16 +37,21 @@ def age_of(headers: Mapping[str, str], now: datetime) -> timedelta:
     ]
     if ages:
         return timedelta(seconds=min(max(ages), _MAX_AGE))
-    if not any(re.search(said, headers.get(name, ""), re.IGNORECASE) for name, said in _FROM_CACHE.items()):
+    if "Age" not in headers and not any(_is_from_a_cache(n.lower(), v.lower()) for n, v in headers.items()):
         return timedelta(0)
     sent = date_of(headers)
     return timedelta(0) if sent is None else max(now - sent, timedelta(0))
 
 
-def date_of(headers: Mapping[str, str]) -> datetime | None:
-    """The `Date` of an answer; None where there is none that can be read."""
+def _is_from_a_cache(name: str, value: str) -> bool:
+    said = _FROM_CACHE.get(name) or (_HIT if _CACHE.fullmatch(name) else None)
+    return said is not None and said.search(value) is not None
+
+
+def date_of(headers: Mapping[str, str], name: str = "Date") -> datetime | None:
+    """The `Date` of an answer, or another header with a date; None where there is none that can be read."""
     with suppress(KeyError, ValueError, TypeError, OverflowError):
-        sent = parsedate_to_datetime(re.sub(r":60\b", ":59", headers["Date"]))  # a leap second
+        sent = parsedate_to_datetime(re.sub(r":60\b", ":59", headers[name]))  # a leap second
         if sent.tzinfo is not None:
             return sent
     return None

@@ -15,13 +15,27 @@ from collector.gcore.jsontext import Number
 from collector.gcore.wire import storable
 
 _WORD = re.compile(
-    r"cursor|limit|links?|more|next|offset|pages?|paginat\w*|paging|prev(ious)?|skip|truncated"
+    r"continuation|cursors?|limit|links?|marker|more|next|offsets?|paged?|pages|paginat\w*|paging|prev(ious)?|scroll"
+    r"|skip|truncated"
+    # the same, written as one word
+    r"|(has|next|prev(ious)?|first|last)(cursor|link|more|next|token|url)|maxresults|start(at|from|index)"
+    r"|(next|prev(ious)?|first|last|current|num|per|total)pages?|page(count|index|info|no|num(ber)?|size|token)"
 )
 """A member is a sign of paging if its name holds one of these, whatever its value: `next` is null on the last page."""
-_TOTALS = frozenset({"total", "totals"})
-"""A member with one of these in its name is a sign only if it counts other than what is listed."""
-_WRAPPERS = frozenset({"meta", "metadata"})
-"""Objects that tell about the list; they are looked into."""
+_PHRASE = re.compile(r"continue(token)?|max_results|start(_(at|from|index))?")
+"""So is a member of such a name; in longer names these words say other things."""
+_TOTALS = frozenset(("total", "totals", "remaining"))
+"""A member with one of these in its name is a sign only if it counts other than what is listed, or what remains."""
+_COUNTING = re.compile(
+    r"(all|count|elements|entries|full|hits|items|num|number|odata|of|overall|records|results|rows|size|_)+"
+    r"|total(count|elements|entries|hits|items|records|results|rows|size)"
+)
+"""So is a member whose name has no other words than these."""
+_INCOMPLETE = re.compile(r"(is_)?(incomplete|partial)(_results)?")
+_COMPLETE = re.compile(r"(is_)?(complete|final|last)")
+"""Names that say outright, by true or false, whether this is all."""
+_DEEPEST = 3
+"""So deep objects are looked into."""
 _OTHER_RELATION = re.compile(
     r"alternate|author|canonical|cite-as|describedby|deprecation|dns-prefetch|help|icon|latest-version|license|manifest"
     r"|modulepreload|preconnect|prefetch|preload|privacy-policy|service-(desc|doc)|stylesheet|successor-version|sunset"
@@ -29,8 +43,16 @@ _OTHER_RELATION = re.compile(
 )
 """Relations of a Link header (RFC 8288) that say nothing of pages; every other one counts as a sign."""
 _HEADER = re.compile(
-    r"content-range|(x-)?(has-more|(current-|total-|per-)?pages?|(next|prev|previous|last)(-page)?|pag(ination.*|ing))"
+    r"content-range|(x-)?range|(x-)?(limit|offset|skip|truncated|is-truncated|more|has-more|has-next|page|pages|paged)"
+    r"|(.+-)?(pagination|paging)(-.+)?|(.+-)?(continuation|cursor|marker)(-token|-key)?"
+    r"|(.+-)?(next|prev|previous|first|last)(-?(page|cursor|link|marker|token|url|uri|offset))(-(token|url|link|number))?"
+    r"|(x-)?(next|prev|previous|last)|(.+-)?(current|total|per|num)-?pages?|(.+-)?page-?(count|index|no|num|number|size|token)"
 )
+_TOTAL_HEADER = re.compile(
+    r"(.+-)?total(-?(count|elements|entries|hits|items|records|results|rows))?|(x-)?(result-?|item-?|record-?|full-?)?count"
+    r"|(.+-)?(items|results|records)-total"
+)
+"""Headers that say how many records there are in all."""
 
 
 def in_envelope(envelope: Mapping[str, Any], listed: int) -> tuple[str, ...]:
@@ -38,14 +60,29 @@ def in_envelope(envelope: Mapping[str, Any], listed: int) -> tuple[str, ...]:
     return tuple(sorted(_members(envelope, listed)))
 
 
-def _members(members: Mapping[str, Any], listed: int, within: str = "") -> Iterator[str]:
+def _members(members: Mapping[str, Any], listed: int, within: str = "", depth: int = 1) -> Iterator[str]:
     for name, value in members.items():
-        words = _split(name)
         path = f"{within}{storable(name)[:60]}"
-        if any(map(_WORD.fullmatch, words)) or (_TOTALS.intersection(words) and _differs(value, listed)):
+        if (
+            _is_member_of_a_page(name, value, listed) and path != "count"
+        ):  # this one is compared by the reader
             yield path
-        elif _WRAPPERS.intersection(words) and isinstance(value, dict) and not within:
-            yield from _members(value, listed, f"{path}.")
+        elif isinstance(value, dict) and depth < _DEEPEST:
+            yield from _members(value, listed, f"{path}.", depth + 1)
+
+
+def _is_member_of_a_page(name: str, value: Any, listed: int) -> bool:
+    words = _split(name)
+    phrase = "_".join(words)
+    if any(map(_WORD.fullmatch, words)) or _PHRASE.fullmatch(phrase):
+        return True
+    if "remaining" in words:
+        return _differs(value, 0)
+    if _TOTALS.intersection(words) or _COUNTING.fullmatch(phrase):
+        return _differs(value, listed)
+    return (value is True and _INCOMPLETE.fullmatch(phrase) is not None) or (
+        value is False and _COMPLETE.fullmatch(phrase) is not None
+    )
 
 
 def _split(name: str) -> list[str]:
@@ -54,6 +91,8 @@ def _split(name: str) -> list[str]:
 
 
 def _differs(value: Any, listed: int) -> bool:
+    if isinstance(value, dict):  # {"value": 35, "relation": "eq"}
+        return any(_differs(inner, listed) for inner in value.values())
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
         return int(value) != listed
     return isinstance(value, Number) and value.as_int() != listed
@@ -66,9 +105,15 @@ def in_headers(headers: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def total_in_headers(headers: Mapping[str, str]) -> int | None:
-    """How many records there are in all, where a header says so in a way that can be read."""
-    given = (headers.get(name, "").strip() for name in ("X-Total-Count", "X-Total"))
-    return next((int(text) for text in given if re.fullmatch(r"[0-9]{1,18}", text)), None)
+    """How many records there are in all, where a header says so in a way that can be read; of several, the most."""
+    given = [
+        int(text)
+        for name, value in headers.items()
+        if _TOTAL_HEADER.fullmatch(name.lower())
+        for text in re.split(r"\s*,\s*", value.strip())
+        if re.fullmatch(r"[0-9]{1,18}", text)
+    ]
+    return max(given, default=None)
 
 
 def _is_sign(name: str, value: str) -> bool:
