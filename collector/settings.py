@@ -56,6 +56,19 @@ def parse_numbers(value: Any) -> Any:
     return [int(part) for part in parts]
 
 
+def parse_share(value: Any) -> Any:
+    """A number from 0 to 1, or so many in a hundred: `10%`."""
+    percent = (
+        re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\s*", value) if isinstance(value, str) else None
+    )
+    return float(percent[1]) / 100 if percent else value
+
+
+def lower(value: Any) -> Any:
+    """`INFO` is `info`."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def check_base_url(value: Any) -> Any:
     """An http(s) URL without userinfo, query or fragment; without the slash at the end."""
     if not isinstance(value, str):
@@ -81,8 +94,11 @@ def check_base_url(value: Any) -> Any:
     return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
 
 
+Level = Literal["debug", "info", "warning", "error"]
+Form = Literal["auto", "console", "json"]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 BaseUrl = Annotated[str, BeforeValidator(check_base_url)]
+Fraction = Annotated[float, BeforeValidator(parse_share)]
 PageSizes = Annotated[frozenset[int], BeforeValidator(parse_numbers)]
 
 
@@ -101,7 +117,7 @@ class Source(BaseModel):
     """Complete answers that must agree before suspicious absences are believed."""
     max_missing: int = Field(default=1, ge=0, le=1_000_000)
     """So many regions may be missing at once without suspicion,"""
-    max_missing_share: float = Field(default=0.1, ge=0, le=1)
+    max_missing_share: Fraction = Field(default=0.1, ge=0, le=1)
     """and so many as a share of those that are present, if that is more."""
     page_sizes: PageSizes = frozenset({10, 20, 25, 50, 100, 200, 250, 500, 1000})
     """An answer of such a length that misses any region may be one page of several;"""
@@ -147,8 +163,8 @@ class Settings(BaseModel):
 
     database_url: SecretStr = SecretStr("sqlite:///collector.db")
     http_bind: str = "127.0.0.1:8080"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "console", "json"] = "auto"
+    log_level: Annotated[Level, BeforeValidator(lower)] = "info"
+    log_format: Annotated[Form, BeforeValidator(lower)] = "auto"
     """`auto`: for people where stderr is a terminal, else lines of JSON."""
     sources: tuple[Source, ...] = (Source(),)
 

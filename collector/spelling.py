@@ -12,7 +12,7 @@ _UNSEEN = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
 """Marks of width zero, which copying from a page or saving with an editor leaves."""
 _SCHEME_WORDS = ("apikey", "bearer", "token", "basic")
 _ASSIGNMENT = re.compile(
-    r"(export\s+)?((COLLECTOR|GCORE)_)?API_?KEY\s*[=:]\s*|Authorization\s*:\s*", re.IGNORECASE
+    r"(export\s+)?((COLLECTOR|GCORE)_|X-)?API[_-]?KEY\s*[=:]\s*|Authorization\s*:\s*", re.IGNORECASE
 )
 _OF_A_SERVICE = re.compile(
     r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
@@ -49,10 +49,10 @@ def usable_key(text: str, where: str, scheme: str) -> str:
         key = unquoted(key.strip().strip(_UNSEEN))
         if named := _ASSIGNMENT.match(key):
             key = key[named.end() :]
-        word, blank, rest = key.partition(" ")
-        if blank and word.casefold() == scheme.casefold():
-            key = rest
-        elif blank and word.casefold() in _SCHEME_WORDS:
+        word, *rest = key.split(None, 1)[:2] or [""]
+        if rest and word.casefold() == scheme.casefold():
+            key = rest[0]
+        elif rest and word.casefold() in _SCHEME_WORDS:
             raise SettingsError(
                 f"{where} begins with the word {word}: write the key alone, and the word as COLLECTOR_AUTH_SCHEME"
             )

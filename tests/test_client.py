@@ -987,6 +987,9 @@ def test_whatever_bytes_come_back_the_outcome_is_a_value(new_client: Callable[..
         ("::ffff:10.1.2.3", "10.0.0.0/8"),
         ("localhost", "localhost,127.0.0.1,::1"),
         ("127.0.0.1", "http://127.0.0.1"),
+        ("127.0.0.1", "127.0.0.1:*"),
+        ("10.1.2.3", "10.*"),
+        ("10.1.2.3", "192.168., 10.1."),
     ],
 )
 def test_what_no_proxy_lists_is_asked_directly(host: str, listed: str) -> None:
@@ -1002,6 +1005,8 @@ def test_what_no_proxy_lists_is_asked_directly(host: str, listed: str) -> None:
         ("gcore.com", "api.gcore.com"),
         ("10.1.2.3", "10.0.0.0/16,fd00::/8,2.3"),
         ("110.1.2.3", "10.1.2.3"),
+        ("110.1.2.3", "10.*, 10."),
+        ("10.example", "10.*"),
         ("fd00::1", "fe00::/8,0.0.0.0/0"),
         ("10.1.2.3", "::/0"),
         ("api.gcore.com", "10.0.0.0/8, [::1], :443, ::/999"),

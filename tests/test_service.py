@@ -37,7 +37,7 @@ from collector.gcore.client import Answer, Exchange, Failure, Request
 from collector.service import runner as runner_module
 from collector.service.keeper import OVERDUE_SECONDS, Keeper
 from collector.service.notify import notify, wants_watchdog
-from collector.service.runner import MAX_KEPT, Runner
+from collector.service.runner import MAX_KEPT, Reminder, Runner
 from collector.service.schedule import SPREAD, Schedule
 from collector.settings import Source
 from collector.simulator.scenario import KEY, story
@@ -1643,3 +1643,17 @@ def test_a_job_that_is_dropped_runs_no_more_and_one_that_is_put_again_is_replace
     until(lambda: runs["new"] >= seen["new"] + 3)
     assert (runs["dropped"], runs["old"]) == (seen["dropped"], seen["old"])
     assert schedule.next_run("one") is None
+
+
+def test_what_lasts_is_said_again_after_twice_as_long_each_time_up_to_an_hour() -> None:
+    now = [0.0]
+    reminder = Reminder(now=lambda: now[0])
+    for _ in range(2):  # an outage, and the next
+        began = now[0]
+        reminder.begin()
+        said = []
+        while now[0] - began < 4 * 3600:
+            now[0] += 1
+            if (lasting := reminder.due()) is not None:
+                said.append(lasting)
+        assert said == [60, 180, 420, 900, 1860, 3780, 7380, 10980]

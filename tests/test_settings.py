@@ -411,6 +411,8 @@ def test_a_key_that_cant_be_sent_is_refused_by_the_name_of_its_variable() -> Non
         f"“{SECRET}”",
         f" ' {SECRET} ' ",
         f"apikey {SECRET}",
+        f"apikey\t{SECRET}",
+        f"X-API-Key: {SECRET}",
         f"APIKey  {SECRET}",
         f"Authorization: apikey {SECRET}",
         f'"apikey {SECRET}"',
@@ -560,6 +562,8 @@ def test_a_database_url_that_would_be_read_otherwise_than_it_was_meant_is_refuse
         "postgresql:///name?host=/run&user=svc@proj.iam",
         "postgresql://svc%40proj.iam@host/name",
         " postgresql://h/d\n",
+        "POSTGRESQL://h/d",
+        "SQLite:///d",
     ],
 )
 def test_a_database_url_that_can_be_read_in_one_way_is_taken(url: str) -> None:
@@ -611,3 +615,19 @@ def test_a_key_file_that_is_missing_is_named_where_its_folder_is_there(tmp_path:
     assert str(missing) in str(raised.value)
     with pytest.raises(SettingsError, match="is it the key itself"):
         Source(api_key_file=Path("1234$abcdef")).key()
+
+
+@pytest.mark.parametrize("said", ["INFO", "Info", " info "])
+def test_the_level_and_the_form_of_the_log_are_words_in_any_case(said: str) -> None:
+    assert given(LOG_LEVEL=said).log_level == "info"
+    assert given(LOG_FORMAT=said.upper().replace("INFO", "JSON")).log_format == "json"
+
+
+@pytest.mark.parametrize(("said", "share"), [("10%", 0.1), (" 2.5 % ", 0.025), ("0%", 0.0), ("0.3", 0.3)])
+def test_a_share_may_be_so_many_in_a_hundred(said: str, share: float) -> None:
+    assert given(MAX_MISSING_SHARE=said).sources[0].max_missing_share == share
+
+
+@pytest.mark.parametrize("said", ["101%", "-1%", "10 %%", "nan", "inf"])
+def test_a_share_is_none_beyond_all(said: str) -> None:
+    assert "MAX_MISSING_SHARE" in refused({"COLLECTOR_MAX_MISSING_SHARE": said})

@@ -20,7 +20,7 @@ from collector.cli.printing import say
     help="Port on 127.0.0.1; 0 takes a free one.",
 )
 @click.option(
-    "--regions", default=14, show_default=True, type=click.IntRange(1, 100_000), help="Number of regions."
+    "--regions", default=14, show_default=True, type=click.IntRange(1, 10_000), help="Number of regions."
 )
 @click.option(
     "--hold",

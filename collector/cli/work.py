@@ -138,12 +138,12 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
 )
 @click.option(
     "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     help="Log only what is at least so grave; also COLLECTOR_LOG_LEVEL.",
 )
 @click.option(
     "--log-format",
-    type=click.Choice(["auto", "console", "json"]),
+    type=click.Choice(["auto", "console", "json"], case_sensitive=False),
     help="For people or as lines of JSON; auto: as stderr is a terminal or not. Also COLLECTOR_LOG_FORMAT.",
 )
 @click.pass_context

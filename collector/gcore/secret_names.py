@@ -19,21 +19,23 @@ _ORDINARY = re.compile(
     r"|key(?:board|word|note|stroke|space|frame|hole)s?"
     r"|tokeni[sz]\w*|secretar\w*"
     r"|(?<![a-z])(?:com|encom|by|sur|under|over|tres)pass(?:es|ed|ing)?(?![a-z])"
-    r"|passenger\w*|passiv\w*|passed|passing|passag\w*|passthrough|passport\w*"
+    r"|passenger\w*|passiv\w*|passed|passing|passag\w*|passthrough|passport\w*|passion\w*"
+    r"|pass(?:et|ign|ert|ess|ist|oc|embl|um)s?"  # mapAssets, groupAssignments
 )
 """Taken out of a word before it is judged, so that `keystone_key` is still a key."""
 
 _IN_A_WORD = re.compile(
     r"pass|pwd|pswd|secret|token|key|credential|cookie|bearer|jwt|signature|hmac|authori[sz]ation|authentication"
     r"|authori[sz]|kubeconfig|mnemonic|^dsn|dsn$|[a-z](?:psk|pw|otp)$|^o?auth(?:header|code|data|info|str|value|param)"
-    r"|[a-z]auth$|creds$"
+    r"|[a-z]auth$|creds$|paswd|sessid|kennwort"
 )
 """Such a part makes any word a secret's name."""
 
 _WORDS = frozenset(
     re.findall(
         r"\w+",
-        "auth oauth pw psw psk otp totp pin pincode sig pat sas sid cred creds ppk pfx csrf xsrf session private",
+        "auth oauth pw psw psk otp totp pin pincode puk cvv cvc mfa sig pat sas sid cred creds ppk pfx csrf xsrf"
+        " session private salt nonce wep assertion ticket verifier",
     )
 )
 """Secrets as whole words only: `pin` is one, `spin` is none."""
@@ -50,7 +52,8 @@ _QUESTIONS = frozenset(("has", "is", "needs", "supports", "uses", "requires", "a
 
 _JOINED = re.compile(
     r"password|passwd|passphrase|passcode|secret|apikey|credential|authori[sz]ation|connection(?:str|uri)|session(?:id|key)"
-    r"|privatepem|(?:recovery|backup)codes?$"
+    r"|privatepem|(?:recovery|backup|activation|unlock|verification|access)codes?$|seedphrase|securityanswer"
+    r"|kubeconfig|dockerconfig|dockercfg|codeverifier|presignedur[il]"
 )
 """Looked for across words: `pass_word`, `connection-string`, `sessionId`."""
 
@@ -61,14 +64,14 @@ _NAMING = frozenset(
     re.findall(
         r"\w+",
         "name names key keys id field fields header headers param parameter variable var option opt label type kind"
-        " title attribute attr property prop setting env entry item k",
+        " title attribute attr property prop setting env entry item k n path slug code identifier tag ref question set",
     )
 )
 _NAMED = frozenset(
     re.findall(
         r"\w+",
         "value values val vals v default content contents data text string str raw plain plaintext payload body"
-        " current input",
+        " current input new old before after previous next to answer literal",
     )
 )
 

@@ -52,6 +52,21 @@ _SUSPICIOUS = (
         "mnemonic",
     ),
     *(
+        "salt",
+        "nonce",
+        "mfa",
+        "cv",
+        "puk",
+        "wep",
+        "assertion",
+        "ticket",
+        "verifier",
+        "kennwort",
+        "sessid",
+        "identified",
+    ),
+    *("paswd", "code", "phrase", "answer", "docker", "presigned", "-u", "login"),
+    *(
         "kubeconfig",
         "connection",
         "recovery",
@@ -95,7 +110,8 @@ _WHOLE_URL = re.compile(
 """A string that is nothing but a URL may have anything in its password, blanks and quotes too."""
 _PARAMETER = re.compile(r"([?&;#]([\w.\-\[\]%]{1,128})=)([^&;#\s\"'<>]+)")
 _ESCAPED_PARAMETER = re.compile(
-    r"%(?:25)*(?:3F|26|3B|23)((?:[\w.\-]|%(?:25)*20|\+){1,128})%(?:25)*3D", re.IGNORECASE
+    r"(?:%(?:25)*(?:3F|26|3B|23)|(?<![\w.\-+%]))((?:[\w.\-]|%(?:25)*20|\+){1,128})%(?:25)*3[DA](?:%(?:25)*20)?",
+    re.IGNORECASE,
 )
 _END_OF_ESCAPED = re.compile(r"%(?:25)*26|[&;#\s\"'<>]|\Z")
 _ESCAPED_USERINFO = re.compile(
@@ -105,7 +121,12 @@ _ESCAPED_USERINFO = re.compile(
 
 # name=value, name: value
 
-_ASSIGNED = re.compile(r"(?<![\w.\-%\[\]])([\w.\-%\[\]]+)[ \t]{0,4}(=>|:=|=(?!=)|:)[ \t]{0,4}")
+_ASSIGNED = re.compile(
+    r"(?<![\w.\-%\[\]])([\w.\-%\[\]]+)\*{0,3}[ \t\xa0]{0,4}"
+    r"(=>|->|:=|=(?!=)|:|\N{FULLWIDTH COLON}|\N{FULLWIDTH EQUALS SIGN})[ \t\xa0]{0,4}"
+)
+_BLOCK = re.compile(r"[|>][+\-0-9]{0,2}[ \t]{0,8}\r?\n(?:[ \t][^\r\n]*(?:\r?\n|\Z)|\r?\n)+")
+"""A value of YAML that stands in the lines below, indented."""
 _SCHEME_BEFORE = re.compile(
     r"(?:api-?key|bearer|basic|digest|token|negotiate|hmac|aws4-hmac-sha256)[ \t]+", re.IGNORECASE
 )
@@ -128,13 +149,33 @@ _REST_IN_LIST = re.compile(r"[^\s,;&)}\]|\"'<>]+")
 _LINE_END = re.compile(r"[\r\n]")
 _FLAG = re.compile(r"(?<![\w\-])(--?[A-Za-z][\w.\-]*)([ \t]+)('[^']*'|\"[^\"]*\"|[^\s\-'\"][^\s'\"]*)")
 
+_ASSIGNS = re.compile(r"[=:\N{FULLWIDTH COLON}\N{FULLWIDTH EQUALS SIGN}]|->")
+
 # JSON and what looks like it
 
-_MEMBER = re.compile(r"(\\{0,8}[\"'])([\w.\-:@ ]{1,128})\1\s{0,8}(?::|=>|=)\s{0,8}")
+_MEMBER = re.compile(r"(\\{0,8}[\"'`])([\w.\-:@ ]{1,128})\1\]?\s{0,8}(?::|=>|->|=)\s{0,8}")
 """The name of a member of JSON that stands in a text, or of what looks like it; perhaps escaped once more."""
 _BRACKET = re.compile(r"[\[\]{}]")
 _BARE = re.compile(r"[^\s,;}\])\"'\\]+")
-_QUOTES = re.compile(r"\\{0,8}[\"']")
+_QUOTES = re.compile(r"\"\"\"|\'\'\'|\\{0,8}[\"'`]")
+_PREFIX = re.compile(r"[bru]{1,2}(?=[\"'])")
+_QUOTED_PAIR = re.compile(
+    r"([(\[]\s{0,8}[bu]?([\"'])([\w.\-]{1,64})\2\s{0,8},\s{0,8}[bu]?)('[^']*'|\"[^\"]*\")"
+)
+"""`('password', '…')`: a pair as Python and others show it."""
+_QUOTED_AFTER = re.compile(
+    r"\b(pass(?:word|wd|phrase|code)|pwd|secret|identified[ ]by)([ \t]{1,4}(?:(?:is|was|to|of)[ \t]{1,4})?)"
+    r"('[^']+'|\"[^\"]+\"|`[^`]+`)",
+    re.IGNORECASE,
+)
+"""`ALTER USER x PASSWORD '…'`, and what a sentence puts in quotes."""
+_OF_A_USER = re.compile(
+    r"((?<!\S)(?:-u|-U|--(?:proxy-)?user)(?:[ \t]{1,4}|=)['\"]?[^\s:'\"]{1,128}:)[^\s'\"]+"
+)
+_OF_A_MACHINE = re.compile(r"(\blogin[ \t]{1,4}\S{1,128}\s{1,4}passw(?:or)?d[ \t]{1,4})\S+", re.IGNORECASE)
+"""`curl -u user:…`, and a line of .netrc."""
+_FORM = re.compile(r"(\bname=\"?([\w.\-]{1,64})\"?[^\r\n]{0,200}\r?\n\r?\n)[^\r\n]+")
+"""A field of a form as it is sent."""
 _NAMES_A_NAME = re.compile(
     r"(?<![\w.\-])([\w.\-]{1,64})(?:\\{0,8}[\"'])?\s{0,8}[=:]>?\s{0,8}"
     r"(?:\\{0,8}[\"']([\w.\- ]{1,64})|([\w.\-]{1,64}))"
@@ -143,7 +184,8 @@ _NAMES_A_NAME = re.compile(
 
 # XML
 
-_ELEMENT = re.compile(r"<([\w:.\-]{1,128})(?:\s[^<>]{0,500})?>([^<]+)(?=</)")
+_ELEMENT = re.compile(r"<([\w:.\-]{1,128})(\s[^<>]{0,500})?>(<!\[CDATA\[[^<]*\]\]>|[^<]+)(?=</)")
+_NAME_OF_ELEMENT = re.compile(r"\b(?:name|key|id)\s?=\s?[\"']([\w.\-]{1,64})[\"']", re.IGNORECASE)
 
 # By form
 
@@ -195,7 +237,12 @@ def _scrub(text: str) -> str:
         text = _RUN.sub(_without_userinfo, _USERINFO.sub(rf"\1{MARKER}@", text))
     if "-----BEGIN" in text:
         text = _without_private_keys(text)
-    if "=" in text or ":" in text:
+    text = _QUOTED_AFTER.sub(rf"\1\2{MARKER}", text)
+    text = _QUOTED_PAIR.sub(lambda m: m[1] + MARKER if is_secret_name(m[3]) else m[0], text)
+    text = _OF_A_MACHINE.sub(rf"\1{MARKER}", text)
+    if "\n" in text:
+        text = _FORM.sub(lambda m: m[1] + MARKER if is_secret_name(m[2]) else m[0], text)
+    if _ASSIGNS.search(text):
         names_a_secret = any(
             is_naming(m[1]) and is_secret_name(m[2] or m[3]) for m in _NAMES_A_NAME.finditer(text)
         )
@@ -208,6 +255,7 @@ def _scrub(text: str) -> str:
     if "</" in text:
         text = _ELEMENT.sub(_without_content, text)
     if " -" in text or text.startswith("-"):
+        text = _OF_A_USER.sub(rf"\1{MARKER}", text)
         text = _FLAG.sub(lambda m: f"{m[1]}{m[2]}{MARKER}" if is_secret_name(m[1]) else m[0], text)
     if " " in text or "\t" in text:
         text, many = _SCHEME.subn(rf"\1\2{MARKER}", text, MOST_SIGNS)
@@ -250,9 +298,10 @@ def _without_private_keys(text: str) -> str:
 
 
 def _without_content(element: re.Match[str]) -> str:
-    if not is_secret_name(element[1]) or not element[2].strip():
+    named = _NAME_OF_ELEMENT.search(element[2] or "")
+    if not element[3].strip() or not (is_secret_name(element[1]) or (named and is_secret_name(named[1]))):
         return element[0]
-    return element[0][: element.start(2) - element.start()] + MARKER
+    return element[0][: element.start(3) - element.start()] + MARKER
 
 
 def _is_credentials(text: str) -> bool:
@@ -287,6 +336,8 @@ def _end_of_value(text: str, begin: int) -> int:
             if not depth:
                 return bracket.end()
         return len(text)
+    if (prefix := _PREFIX.match(text, begin)) is not None:  # b'…', as Python shows bytes
+        begin = prefix.end()
     if (quotes := _QUOTES.match(text, begin)) is not None:
         return _end_of_quoted(text, quotes)
     bare = _BARE.match(text, begin)
@@ -345,6 +396,8 @@ def _end_of_assigned(text: str, assigned: re.Match[str], begin: int) -> int:
         return _end_of_quoted(text, quotes)
     if text[begin] in "{[":
         return _end_of_value(text, begin)
+    if (block := _BLOCK.match(text, begin)) is not None:
+        return begin + len(block[0].rstrip("\r\n"))
     if before in ("?", "&", ";", "#"):
         pattern = _REST_IN_URL
     elif _BEFORE_LINE.search(text, max(start - 40, 0), start):

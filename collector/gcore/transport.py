@@ -72,7 +72,7 @@ class Ways(httpx.BaseTransport):
 
 
 def goes_direct(host: str, listed: str) -> bool:
-    """Whether NO_PROXY lists a host: `*`, names with all below them, addresses, networks like fd00::/8."""
+    """Whether NO_PROXY lists a host: `*`, names with all below them, addresses, networks like fd00::/8 and 10.*."""
     host = host.strip("[]").rstrip(".").lower()
     address = None
     with suppress(ValueError):
@@ -87,7 +87,12 @@ def goes_direct(host: str, listed: str) -> bool:
         try:
             network = ip_network(entry, strict=False)
         except ValueError:
-            name = re.sub(r":\d*$", "", entry).removeprefix("*").strip(".")
+            name = re.sub(r":(\d*|\*)$", "", entry)
+            if address is not None and re.fullmatch(r"(\d{1,3}\.){1,3}\*?", name):  # 10.* or 10.
+                if host.startswith(name.rstrip("*")):
+                    return True
+                continue
+            name = name.removeprefix("*").strip(".")
             with suppress(ValueError):
                 network = ip_network(name)
                 if address is not None and address in network:

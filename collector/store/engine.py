@@ -151,7 +151,7 @@ def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
         raise SettingsError(
             f"{what} is not a database URL; write sqlite:///path/to/file.db or postgresql://user@host/name"
         ) from None
-    backend = parsed.get_backend_name()
+    backend = parsed.get_backend_name().lower()
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend == "sqlite":
