@@ -20,6 +20,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from collector.inventory.spans import ABSENT, UNKNOWN
+from collector.reports import spans as reports
+from collector.reports.spans import SpanFilter
 from collector.store.engine import UtcTime, reading
 from tests.history import History
 from tests.worlds import Ledger, Look, World
@@ -94,13 +96,21 @@ def _told(history: History, kind: str, is_open: bool) -> dict[int, list[Claim]]:
         .where(sa.column("source") == history.source.name)
         .order_by(entity_id, times[0])
     )
-    found: dict[int, list[Claim]] = {}
     with reading(history.engine) as connection:
-        for key, *values in connection.execute(query):
-            claim = Claim(*values)
-            if is_open and claim.cause and claim.later_state is None:
-                claim = claim._replace(until_at=None)
-            found.setdefault(key, []).append(claim)
+        by_view = _by_entity(((key, Claim(*values)) for key, *values in connection.execute(query)), is_open)
+        rows = list(reports.spans(connection, SpanFilter(kind, source=history.source.name)))
+    by_report = _by_entity(
+        ((row["entity_id"], Claim(*(row[name] for name in Claim._fields))) for row in rows), is_open
+    )
+    assert by_report == by_view, "reports and views differ"
+    return by_view
+
+
+def _by_entity(claims_: Iterable[tuple[int, Claim]], is_open: bool) -> dict[int, list[Claim]]:
+    found: dict[int, list[Claim]] = {}
+    for key, claim in claims_:
+        ends = None if is_open and claim.cause and claim.later_state is None else claim.until_at
+        found.setdefault(key, []).append(claim._replace(until_at=ends))
     return found
 
 
