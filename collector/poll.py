@@ -3,11 +3,19 @@
     look    key ─▶ fetch ─▶ same bytes as last time? ──yes──▶ (nothing to read)
                                  │no
                                  ▼
-                            read strictly, redact
-    write   extend the newest observation, or open one and derive everything that follows from it
+                            read strictly, redact ─▶ Document                                        (gcore)
+    write   Document ─▶ Listing ─▶ says what the newest Observation says? ──yes──▶ extend it      (store.writer)
+                                 │no
+                                 ▼
+            Known (gather, or remembered) ─▶ judge ─▶ Observation.opened            (store.gather, inventory)
+                                 │                           │
+                                 └────────▶ changes ◀────────┘                            (inventory.changes)
+                                               │
+                                               ▼
+                                             apply, in the same transaction                    (store.apply)
 
-The only place where the cloud meets the store. Who wants to know what happened reads the value that comes
-back (metrics, logs) or the rows (webhooks, reports).
+Nothing is decided in SQL. This is the only place where the cloud meets the store. Who wants to know what happened reads
+the value that comes back (metrics, logs) or the rows (webhooks, reports).
 """
 
 from __future__ import annotations
