@@ -109,13 +109,34 @@ def stored_document(canonical: bytes) -> Document:
     return _document(jsontext.loads(canonical))
 
 
+def restored(envelope: str, records: Iterable[str], known: Mapping[str, Record]) -> Document:
+    """A document from the texts of its parts. `known`: records by their texts, which are taken as they are.
+
+    Raises ValueError where a text is no JSON.
+    """
+    members = jsontext.loads(envelope.encode())
+    if not isinstance(members, dict):
+        raise ValueError("an envelope is an object")  # noqa: TRY004 - of a text that does not fit
+    return _addressed(
+        members, (known.get(text) or _record(jsontext.loads(text.encode())) for text in records)
+    )
+
+
 def _document(value: dict[str, Any]) -> Document:
     envelope = {name: member for name, member in value.items() if name != "results"}
-    records = sorted((Record(jsontext.dumps(item), item) for item in value["results"]), key=_order)
+    return _addressed(envelope, map(_record, value["results"]))
+
+
+def _record(value: Any) -> Record:
+    return Record(jsontext.dumps(value), value)
+
+
+def _addressed(envelope: Mapping[str, Any], records: Iterable[Record]) -> Document:
+    in_order = sorted(records, key=_order)
     digest = hashlib.sha256(hashlib.sha256(jsontext.dumps(envelope).encode()).digest())
-    for record in records:
+    for record in in_order:
         digest.update(hashlib.sha256(record.text.encode()).digest())
-    return Document(envelope, tuple(records), digest.hexdigest())
+    return Document(envelope, tuple(in_order), digest.hexdigest())
 
 
 def _texts(document: Document) -> Iterable[str]:

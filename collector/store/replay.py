@@ -27,10 +27,10 @@ from collector.gcore.listing import listing_of
 from collector.inventory.changes import changes
 from collector.inventory.known import Known, known_after
 from collector.store import observations as stored_observations
-from collector.store import payloads
 from collector.store.apply import apply
 from collector.store.engine import JsonList, open_engine
 from collector.store.gather import gather
+from collector.store.payloads import Reader
 from collector.store.tables import DERIVATION_REVISION, DERIVED, metadata, observations, observers, sources
 
 BATCH = 1000
@@ -195,6 +195,7 @@ def replay(
     scratch.execute(sa.delete(observations).where(o.seq == after))
     scratch.execute(sa.delete(observers))
     _copy(live, scratch, observers, observers, source_id)
+    answers = Reader(live, source_id)
     known: Known | None = None
     for start in range(after, newest, BATCH):
         end = min(start + BATCH, newest)
@@ -203,7 +204,7 @@ def replay(
         for row in stored_observations.applied(scratch, source_id, start, end):
             assert row.payload is not None  # noqa: S101 - a constraint: every answer has its payload
             now = row.at_insert()
-            listing = listing_of(payloads.load(live, source_id, row.payload))
+            listing = listing_of(answers.load(row.payload))
             if known and known.applied and known.applied.observer.eyes != now.observer.eyes:
                 known = None
             known = gather(scratch, source_id, now.seq, now.observer, listing, known)

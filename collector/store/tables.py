@@ -18,6 +18,9 @@ from collector.store.engine import JsonList, UtcTime, time_check
 DERIVATION_REVISION = 4
 """Raised whenever the same evidence would give other derived rows."""
 
+MAX_LINKS = 16
+"""So many answers may lie between an answer and the whole one that it rests on."""
+
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -106,9 +109,24 @@ payloads = _table(
     _source_id(),
     _c("address", sa.Text, "SHA-256 over the hashes of envelope and records", primary_key=True),
     _c("canonical_version", sa.Integer, "Version of the canonical form"),
-    _c("size", sa.BigInteger, "Bytes of the canonical JSON"),
+    _c("size", sa.BigInteger, "Bytes of the canonical JSON of the whole answer"),
     _c("compressed_size", sa.BigInteger, "Bytes of body"),
-    _c("body", sa.LargeBinary, "The canonical JSON, compressed with zlib"),
+    _c(
+        "body",
+        sa.LargeBinary,
+        "The canonical JSON, compressed with zlib; where there is a base, of what changed over that",
+    ),
+    # No foreign key: SQLite could add one only by copying all answers. Each is kept by its observation anyway.
+    _c("base", sa.Text, "Address of the answer over which this one is written; NULL: it is whole", null=True),
+    sa.Column(
+        "links",
+        sa.Integer,
+        # Beside its column, and with a default: so SQLite can add it to a table that has rows.
+        _check("payloads_links", f"links BETWEEN 0 AND {MAX_LINKS} AND (links = 0) = (base IS NULL)"),
+        nullable=False,
+        server_default="0",
+        comment="Number of answers under this one, down to a whole one; 0: it is whole",
+    ),
     sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_payloads_source_id"),
 )
 

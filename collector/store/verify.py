@@ -1,7 +1,8 @@
 """Is this history what was seen? Checked from the evidence up, in one read transaction a source.
 
     1. chain      every observation: number, link to the one before, both digests; who looked
-    2. payloads   every answer: its content against its address, its form, whether anything refers to it
+    2. payloads   every answer: its content against its address, its form, what it is written over, whether anything
+                  refers to it
     3. derived    everything else derived again, and compared row by row with what is stored
     4. database   what the database itself finds damaged, rows of no source (`verify_database`)
 
@@ -12,10 +13,9 @@ head that was kept outside tells. `UNPROVEN` names what no step covers.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from collector.clock import time_text
 from collector.errors import IntegrityError
-from collector.gcore.document import stored_document
+from collector.gcore.delta import delta, texts_of
 from collector.gcore.jsontext import CANONICAL_VERSION
 from collector.inventory import chain
 from collector.store.bounds import broken_bounds
@@ -36,6 +36,7 @@ from collector.store.engine import (
     reading,
     shape_errors,
 )
+from collector.store.payloads import DamagedAnswerError, Read, Reader
 from collector.store.replay import (
     BATCH,
     Comparison,
@@ -48,8 +49,6 @@ from collector.store.replay import (
 from collector.store.tables import DERIVATION_REVISION, metadata, observations, observers, payloads, sources
 
 Verdict = Literal["good", "stale", "altered"]
-MAX_CANONICAL = 1 << 27
-"""Bytes: more than the canonical form of the longest answer that is read."""
 MAX_BREAKS = 10
 """So many are told, the first ones."""
 
@@ -119,6 +118,16 @@ class _Findings:
     ) -> None:
         if len(self.breaks) < MAX_BREAKS:
             self.breaks.append(Break(table, key, field, stored, expected, why))
+
+    def rests_on(self, address: str, count: int) -> None:
+        """So many answers can't be read, since they are written over this one."""
+        key = {"address": address}
+        why = f"{count} {'answer is' if count == 1 else 'answers are'} written over it, and can't be read"
+        for number, each in enumerate(self.breaks):
+            if (each.table, each.key) == ("payloads", key):
+                self.breaks[number] = replace(each, why=f"{each.why}; {why}")
+                return
+        self.add("payloads", key, f"this row is missing; {why}")
 
 
 def verify(
@@ -351,41 +360,49 @@ def _check_observers(
 
 
 def _check_payloads(live: sa.Connection, source_id: int, found: _Findings) -> Iterator[None]:
-    """Yields after each answer."""
+    """Yields after each answer. They are read in the order in which they were written."""
     p, o = payloads.c, observations.c
-    is_used = sa.exists().where(o.source_id == p.source_id, o.payload == p.address)
-    rows = live.execute(
-        sa.select(payloads, is_used.label("is_used")).where(p.source_id == source_id).order_by(p.address),
-        execution_options={"yield_per": 100},
-    ).mappings()
-    for row in rows:
+    first_seq = sa.func.min(o.seq)
+    addresses = live.execute(
+        sa.select(p.address, first_seq)
+        .outerjoin(observations, (o.source_id == p.source_id) & (o.payload == p.address))
+        .where(p.source_id == source_id)
+        .group_by(p.address)
+        .order_by(first_seq, p.address),
+        execution_options={"yield_per": BATCH},
+    )
+    answers = Reader(live, source_id)
+    resting: dict[str, int] = {}
+    for address, seq in addresses:
         found.payloads += 1
-        _check_payload(dict(row), found)
+        if seq is None:
+            found.add("payloads", {"address": address}, "no observation has this answer")
+        try:
+            _check_payload(answers.read(address), found)
+        except DamagedAnswerError as error:
+            if error.address == address:
+                found.add("payloads", {"address": address}, f"this answer {error.why}", error.column)
+            elif error.address in resting or len(resting) < MAX_BREAKS:
+                resting[error.address] = resting.get(error.address, 0) + 1
         yield
+    for address, count in resting.items():
+        found.rests_on(address, count)
 
 
-def _check_payload(row: Mapping[str, Any], found: _Findings) -> None:
-    key = {"address": row["address"]}
-    if not row["is_used"]:
-        found.add("payloads", key, "no observation has this answer")
-    try:
-        unpacker = zlib.decompressobj()
-        text = unpacker.decompress(row["body"], MAX_CANONICAL)
-        document = stored_document(text)
-        canonical = document.canonical()
-    except (ValueError, TypeError, KeyError, AttributeError, zlib.error, RecursionError):
-        found.add("payloads", key, "this answer can't be read", "body")
-        return
+def _check_payload(answer: Read, found: _Findings) -> None:
+    row, canonical = answer.row, answer.document.canonical()
+    key = {"address": row.address}
     facts = {
-        "address": document.address,
         "canonical_version": CANONICAL_VERSION,
         "size": len(canonical),
-        "compressed_size": len(row["body"]),
+        "compressed_size": len(row.body),
     }
     for name, expected in facts.items():
-        if row[name] != expected:
-            found.add("payloads", key, "not what the content says", name, row[name], expected)
-    if text != canonical or unpacker.unused_data or not unpacker.eof:
+        if getattr(row, name) != expected:
+            found.add("payloads", key, "not what the content says", name, getattr(row, name), expected)
+    document, base = answer.document, answer.base
+    only_text = canonical.decode("ascii") if base is None else delta(base, texts_of(document))
+    if answer.text != only_text or not answer.is_all:
         found.add("payloads", key, "not in canonical form", "body")
 
 

@@ -81,6 +81,8 @@ class _Memory:
     listing: Listing | None = None
     known: Known | None = None
     """As it was after the last applied observation."""
+    stored: payloads.Stored | None = None
+    """The newest answer that is stored."""
 
     def known_to(self, observer: Observer) -> Known | None:
         """What is known, if it is remembered for the same eyes."""
@@ -163,7 +165,8 @@ class Writer:
                 if is_young and listing.says_the_same_as(said) and not new_drift(listing.drift, known.drift):
                     varied = replace(memory, body_hash=None, listing=said)
                     return self._extend(connection, varied, timed, is_variant=True, missing=judgement.missing)
-            payloads.store(connection, self.lease.source_id, document)
+            newest = known.applied.payload if known.applied else None
+            stored = payloads.store(connection, self.lease.source_id, document, newest, memory.stored)
             answer = Answered(
                 payload=document.address,
                 listed=listing.listed,
@@ -177,7 +180,7 @@ class Writer:
             )
             decided = changes(now, listing, known)
             apply(connection, self.lease.source_id, now, decided)
-            self._after = _Memory(now, body_hash, listing, known_after(known, now, listing, decided))
+            self._after = _Memory(now, body_hash, listing, known_after(known, now, listing, decided), stored)
             return _recorded(now, listing, decided, judgement.missing)
 
     def record_failure(self, poll: Poll, failure: Failed, recorded_at: datetime) -> Recorded:
@@ -202,7 +205,7 @@ class Writer:
             return replace(self._extend(connection, unread, timed), refused=failure)
         row = observations.open_next(connection, self.lease, before, timed, "failed", failure, recorded_at)
         known = memory.known.with_final(before) if memory.known and before else None
-        self._after = _Memory(row, known=known)
+        self._after = _Memory(row, known=known, stored=memory.stored)
         return replace(_recorded(row), refused=failure)
 
     def _applied(self, connection: sa.Connection, before: Observation | None) -> Observation | None:

@@ -6,10 +6,10 @@ instance, the name that a region has today.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, get_type_hints
 
 import sqlalchemy as sa
@@ -19,11 +19,12 @@ from collector.inventory.entities import ENTITIES
 from collector.reports import views
 from collector.reports.views.types import type_of
 from collector.store.engine import JsonList, UtcTime
+from collector.store.payloads import Reader
 from collector.store.tables import metadata, observations, payloads, sources, webhook_deliveries
 
 _LEFT_OUT = {
     "sources": {"lease_owner", "lease_expires_at", "lease_epoch", "key_salt"},
-    "payloads": {"compressed_size"},
+    "payloads": {"compressed_size", "base", "links"},
     "regions": {"content_hash"},
     "keystones": {"content_hash"},
     "metrics_databases": {"content_hash"},
@@ -133,22 +134,29 @@ class Relation:
     """So many rows are in memory at a time."""
 
 
-class _JsonText(sa.types.TypeDecorator[str]):
-    """Compressed text, as it was before."""
+class _Answer(sa.types.TypeDecorator[str]):
+    """From the number of the source and an address, with a blank between them, to the answer as JSON text."""
 
-    impl = sa.LargeBinary
-    cache_ok = True
+    impl = sa.Text
+    cache_ok = False
+
+    def __init__(self, connection: sa.Connection) -> None:
+        super().__init__()
+        self._reader_of = cache(lambda source_id: Reader(connection, source_id))
 
     def process_result_value(self, value: Any, dialect: Any) -> str | None:
+        source_id, _, address = str(value).partition(" ")
         try:
-            return zlib.decompress(value).decode()
-        except (TypeError, ValueError, zlib.error):
-            raise IntegrityError("a stored answer can't be read: run `collector audit verify`") from None
+            return self._reader_of(int(source_id)).load(address).canonical().decode("ascii")
+        except IntegrityError as error:
+            raise IntegrityError(f"{error}: run `collector audit verify`") from None
 
 
 def relations(connection: sa.Connection) -> list[Relation]:
     """All that can be exported: tables first, then views."""
-    tables = [_table(table) for table in metadata.tables.values() if table is not webhook_deliveries]
+    tables = [
+        _table(table, connection) for table in metadata.tables.values() if table is not webhook_deliveries
+    ]
     return tables + [_view(connection, name) for name in views.NAMES]
 
 
@@ -157,7 +165,7 @@ def names() -> list[str]:
     return [*(n for n, table in metadata.tables.items() if table is not webhook_deliveries), *views.NAMES]
 
 
-def _table(table: sa.Table) -> Relation:
+def _table(table: sa.Table, connection: sa.Connection) -> Relation:
     left_out = _LEFT_OUT.get(table.name, set())
     kept = [column for column in table.columns if column.name not in left_out]
     columns = [Column(column.name, column.type, bool(column.nullable)) for column in kept]
@@ -173,7 +181,8 @@ def _table(table: sa.Table) -> Relation:
         joined = joined.outerjoin(
             seen, (seen.c.source_id == table.c.source_id) & (seen.c.payload == table.c.address)
         )
-        body = sa.type_coerce(table.c.body, _JsonText).label("body")
+        which = sa.cast(table.c.source_id, sa.Text) + " " + table.c.address
+        body = sa.type_coerce(which, _Answer(connection)).label("body")
         selected = [body if column is table.c.body else column for column in kept]
         selected.insert(1, seen.c.first_seq)
         columns = [Column(c.name, sa.Text() if c.name == "body" else c.type, c.nullable) for c in columns]
@@ -183,6 +192,7 @@ def _table(table: sa.Table) -> Relation:
         o = observations.alias("o")
         joined = joined.join(o, (o.c.source_id == table.c.source_id) & (o.c.seq == table.c.seq))
         times = {"first_at": o.c.first_at, "last_at": o.c.last_at}
+    key = tuple(table.primary_key.columns)
     settles_by = next((c for c in selected if c.name == _SETTLES_BY.get(table.name)), None)
     return Relation(
         name=table.name,
@@ -191,7 +201,7 @@ def _table(table: sa.Table) -> Relation:
         query=sa.select(sources.c.name.label("source"), *selected).select_from(joined),
         source=sources.c.name,
         span=_span(times),
-        order=tuple(table.primary_key.columns),
+        order=(table.c.source_id, seen.c.first_seq, *key) if table is payloads else key,
         settles_by=settles_by,
         batch=8 if table is payloads else 1000,  # an answer may have megabytes
     )

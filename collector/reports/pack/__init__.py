@@ -27,7 +27,7 @@ from collector.gcore.document import Document, record_id
 from collector.gcore.listing import listing_of
 from collector.inventory.observation import gap_limit
 from collector.store.engine import UtcTime
-from collector.store.payloads import load
+from collector.store.payloads import Reader
 from collector.store.replay import Progress, source_id_of
 from collector.store.verify import Verification, verify_source
 
@@ -111,6 +111,7 @@ class _Content:
         regions: Collection[int] | None,
     ) -> None:
         self._connection, self._regions = connection, regions
+        self._answers = Reader(connection, source_id)
         self._bound: Json = {
             "source": source_id,
             "from_at": start,
@@ -151,7 +152,7 @@ class _Content:
         return self._regions is None or (row["entity"] == "region" and row["entity_id"] in self._regions)
 
     def _answer(self, address: str) -> Json:
-        document: Document = load(self._connection, self._bound["source"], address)
+        document: Document = self._answers.load(address)
         records: list[Json] = []
         # What could not be used may be of any region, or say that nobody can be sure of whom it is.
         unusable = {rejected.position for rejected in listing_of(document).rejected}
