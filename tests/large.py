@@ -13,16 +13,26 @@ from collector.store.tables import DERIVATION_REVISION
 ZERO = "0" * 64
 
 
-def fill(engine: sa.Engine, *, regions: int, transitions: int, observations: int, gap_every: int) -> None:
+def fill(
+    engine: sa.Engine,
+    *,
+    regions: int,
+    transitions: int,
+    observations: int,
+    gap_every: int,
+    start: str = "2020-01-01",
+) -> None:
     """One source; `transitions` of each region, spread over all observations, which are a minute apart.
 
-    After every `gap_every`-th observation lies a gap of an hour.
+    `start`: a time in UTC. After every `gap_every`-th observation lies a gap of an hour.
     """
     with writing(engine) as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL session_replication_role = replica")  # no foreign keys
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        for statement in _statements(engine.dialect.name, regions, transitions, observations, gap_every):
+        for statement in _statements(
+            engine.dialect.name, regions, transitions, observations, gap_every, start
+        ):
             connection.exec_driver_sql(
                 statement.replace("%", "%%") if engine.dialect.name == "postgresql" else statement
             )
@@ -30,11 +40,13 @@ def fill(engine: sa.Engine, *, regions: int, transitions: int, observations: int
             connection.exec_driver_sql("ANALYZE")  # as autovacuum does; nothing does so on SQLite
 
 
-def _statements(dialect: str, regions: int, transitions: int, observations: int, gap_every: int) -> list[str]:
+def _statements(
+    dialect: str, regions: int, transitions: int, observations: int, gap_every: int, start: str
+) -> list[str]:
     def at(seconds: str) -> str:
         if dialect == "sqlite":
-            return f"strftime('%Y-%m-%dT%H:%M:%S.000000Z', '2020-01-01', '+' || ({seconds}) || ' seconds')"
-        return f"TIMESTAMPTZ '2020-01-01 00:00:00Z' + ({seconds}) * INTERVAL '1 second'"
+            return f"strftime('%Y-%m-%dT%H:%M:%S.000000Z', '{start}', '+' || ({seconds}) || ' seconds')"
+        return f"TIMESTAMPTZ '{start}Z' + ({seconds}) * INTERVAL '1 second'"
 
     def numbers(name: str, count: int) -> str:
         return f"WITH RECURSIVE {name}(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM {name} WHERE n < {count}) "
