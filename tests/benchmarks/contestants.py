@@ -119,7 +119,8 @@ class Collector(Contestant):
 
     def poll(self) -> None:
         result = self._poll(self._source, self._client.fetch, self._writer)
-        assert result.outcome == "ok", result
+        if result.outcome != "ok":
+            raise RuntimeError(result.failure.message if result.failure else result.outcome)
 
     def size(self) -> int:
         if self.is_postgresql:

@@ -18,7 +18,7 @@ from collector.reports.status import statuses
 from collector.store import lease, migrate
 from collector.store.engine import open_engine, reading
 from tests.benchmarks.answers import ALL, FIRST, PART, UNCHANGED, Answer, after
-from tests.benchmarks.rounds import Ring, say
+from tests.benchmarks.rounds import Ring, reason, say
 from tests.builders import region
 from tests.conftest import new_database
 from tests.history import History
@@ -59,7 +59,7 @@ def regions(ring: Ring, most: int) -> list[dict[str, Any]]:
                         try:
                             costs.append(ring.poll(worker, answer)["cpu"])
                         except RuntimeError as error:
-                            why = str(error).strip().splitlines()[-1][:300]
+                            why = reason(error)
                             return [*rows, {"size": size, "contestant": name, "refused": why}]
                     rows.append({"size": size, "contestant": name, "kind": kind.name, "cpu": median(costs)})
     return rows

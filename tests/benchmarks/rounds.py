@@ -72,6 +72,7 @@ def kinds_of(name: str, size: int) -> Sequence[Kind]:
 def polls(ring: Ring, size: int, rounds: int, names: Iterable[str]) -> list[dict[str, Any]]:
     """Medians of each contestant and kind of poll, and the most memory that each took."""
     found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
+    refused: dict[str, str] = {}
     with ExitStack() as stack:
         workers = [stack.enter_context(ring.worker(name)) for name in names]
         for number in range(rounds):
@@ -81,14 +82,22 @@ def polls(ring: Ring, size: int, rounds: int, names: Iterable[str]) -> list[dict
                 worker.do("begin")
             for kind in KINDS:
                 for worker in workers:
-                    if kind not in kinds_of(worker.name, size):
+                    if worker.name in refused or kind not in kinds_of(worker.name, size):
                         continue
                     for _ in range(kind.repeats if worker.name in QUICK else 1):
                         answers[worker.name] = answer = after(answers[worker.name], kind)
-                        found[worker.name, kind.name].append(ring.poll(worker, answer))
+                        try:
+                            found[worker.name, kind.name].append(ring.poll(worker, answer))
+                        except RuntimeError as error:
+                            refused[worker.name] = reason(error)
+                            say(f"{worker.name}: {refused[worker.name]}")
+                            break
+            workers = [worker for worker in workers if worker.name not in refused]
         memory = {worker.name: worker.do("memory")["bytes"] for worker in workers}
     rows = []
     for (name, kind), each in found.items():
+        if name in refused:
+            continue
         middle = {what: median(one[what] for one in each) for what in ("cpu", "own", "wall")}
         rows.append({"size": size, "contestant": name, "kind": kind, "polls": len(each), **middle})
     return rows + [
@@ -135,11 +144,16 @@ def memory(ring: Ring, size: int, names: Iterable[str]) -> list[dict[str, Any]]:
                 try:
                     cost = ring.poll(worker, answer)
                 except RuntimeError as error:
-                    row["refused"] = str(error).strip().splitlines()[-1][:300]
+                    row["refused"] = reason(error)
                     break
                 rows.append({"size": size, "contestant": name, "kind": kind.name, "polls": 1, **cost})
                 row["bytes"] = worker.do("memory")["bytes"]
     return rows
+
+
+def reason(error: RuntimeError) -> str:
+    """The last line of what a worker said, as far as a table has room."""
+    return str(error).strip().splitlines()[-1][:300].replace("|", "/")
 
 
 def say(text: str) -> None:

@@ -115,7 +115,8 @@ def _polls(found: dict[str, Any]) -> Iterator[str]:
                 )
             memory = costs.get(name, "memory", size)
             if memory:
-                rows.append([name, *cells, f"{memory['bytes'] / MIB:.0f}"])
+                last = f"{memory['bytes'] / MIB:.0f}" if "bytes" in memory else memory["refused"]
+                rows.append([name, *cells, last])
         yield from _table(["", *(kind.name for kind in KINDS), "memory, MiB"], rows)
 
 
