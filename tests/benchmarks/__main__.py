@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="results; sections that are not run stay as they are")
     parser.add_argument("--write", action="store_true", help="renew docs/performance.md and README.md")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the processes that were started end too
     wanted = [name for name in options.only.split(",") if name]
     if unknown := set(wanted) - set(SECTIONS):
         parser.error(f"there is no section {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
