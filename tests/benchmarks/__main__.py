@@ -77,20 +77,24 @@ def run(wanted: list[str], options: argparse.Namespace, found: dict[str, Any]) -
         ring = Ring(
             clouds, folder, url.render_as_string(hide_password=False), machine.ServerTime(folder / "pg")
         )
+
+        def polls() -> list[dict[str, Any]]:
+            for size in sizes:
+                count = 2 if quick else min(options.rounds, 3 if size > 1000 else options.rounds)
+                new = rounds.polls(
+                    ring, size, count, [name for name in names if size <= 1000 or name in LARGE]
+                )
+                found["polls"] = [row for row in found.get("polls", []) if row["size"] != size] + new
+                save()
+            return found["polls"]  # type: ignore[no-any-return]
+
+        def save() -> None:
+            found["machine"], found["quick"] = machine.description(), quick
+            if options.json:
+                options.json.write_text(json.dumps(found, indent=1) + "\n")
+
         sections = {
-            "polls": lambda: [
-                *(row for row in found.get("polls", []) if row["size"] not in sizes),
-                *(
-                    row
-                    for size in sizes
-                    for row in rounds.polls(
-                        ring,
-                        size,
-                        2 if quick else min(options.rounds, 3 if size > 1000 else options.rounds),
-                        [name for name in names if size <= 1000 or name in LARGE],
-                    )
-                ),
-            ],
+            "polls": polls,
             "growth": lambda: rounds.growth(
                 ring, 100 if quick else 1000, [n for n in GROWING if n in names], 3 if quick else 34
             ),
@@ -112,10 +116,7 @@ def run(wanted: list[str], options: argparse.Namespace, found: dict[str, Any]) -
                 found[name] = sections[name]()
                 found["took"][name] = round(perf_counter() - began)
                 say(f"{name}: {found['took'][name]} s")
-                found["machine"] = machine.description()
-                found["quick"] = quick
-                if options.json:
-                    options.json.write_text(json.dumps(found, indent=1) + "\n")
+                save()
         finally:
             server.cleanup()
 
