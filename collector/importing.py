@@ -325,7 +325,7 @@ class _Reader:
             return self._bare(saved, exchange, bare)
         answer = Answer(exchange, body)
         if self.writer.remembers(answer.body_hash(), self.observer):
-            return _Answer(saved, Unread(answer, self.key), answer.body_hash(), False)
+            return _Answer(saved, Unread(answer, self.key, self.writer.reader), answer.body_hash(), False)
         return _Answer(saved, self._document(answer), answer.body_hash(), False)
 
     def _bare(self, saved: Saved, exchange: Exchange, body: bytes) -> _Answer:
@@ -343,7 +343,7 @@ class _Reader:
         body_hash = answer.body_hash()
         if self.newest is not None and self.newest[0] == body_hash:
             return self.newest[1]
-        said = read(answer, self.key)
+        said = read(answer, self.key, self.writer.reader)
         if isinstance(said, Failure):
             raise UnreadableError(said.message.removeprefix("status 200, but "))
         self.newest = body_hash, said

@@ -3,7 +3,7 @@
     look    key ─▶ fetch ─▶ same bytes as last time? ──yes──▶ (nothing to read)
                                  │no
                                  ▼
-                            read strictly, redact ─▶ Document                                        (gcore)
+              read strictly and redact what the last answer did not hold ─▶ Document                 (gcore)
     write   Document ─▶ Listing ─▶ says what the newest Observation says? ──yes──▶ extend it      (store.writer)
                                  │no
                                  ▼
@@ -30,8 +30,9 @@ import sqlalchemy as sa
 from collector.clock import Clock, utc_now
 from collector.errors import ObserverChangedError, SchemaError, SettingsError
 from collector.gcore.client import Answer, Exchange, Failure, Request, error_fields
-from collector.gcore.document import Document, NotAListingError, document_of
+from collector.gcore.document import Document, Limits, NotAListingError
 from collector.gcore.jsontext import StrictJSONError, dumps
+from collector.gcore.reader import Reader
 from collector.gcore.redaction import scrub_message
 from collector.inventory.judgement import Guard
 from collector.inventory.observation import Failed, Observer, Outcome, Poll
@@ -51,9 +52,10 @@ class Unread:
 
     answer: Answer
     key: str
+    reader: Reader
 
     def read(self) -> Document | Failure:
-        return read(self.answer, self.key)
+        return read(self.answer, self.key, self.reader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,12 @@ def open_writer(
     except BaseException:
         lease.release(engine, taken)
         raise
-    return Writer(engine, taken, guard_of(source))
+    return Writer(engine, taken, guard_of(source), limits_of(source))
+
+
+def limits_of(source: Source) -> Limits:
+    """What an answer of a source may cost, by its settings."""
+    return Limits(bytes=source.max_body, records=source.max_regions, values=source.max_values)
 
 
 def guard_of(source: Source) -> Guard:
@@ -162,7 +169,7 @@ def look(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -
         key, now = "", clock()
         answer: Answer | Failure = Failure(Exchange(now, now), "key", str(error))
     else:
-        answer = fetch(Request(source.base_url, key, source.auth_scheme, source.deadline))
+        answer = fetch(Request(source.base_url, key, source.auth_scheme, source.deadline, source.max_body))
     fetched = perf_counter()
     observer = Observer(writer.lease.fingerprint(key) if key else "", source.base_url, source.auth_scheme)
     body_hash = answer.body_hash() if isinstance(answer, Answer) else b""
@@ -170,7 +177,7 @@ def look(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -
     if isinstance(answer, Failure):
         said = answer
     else:
-        unread = Unread(answer, key)
+        unread = Unread(answer, key, writer.reader)
         said = unread if writer.remembers(body_hash, observer) else unread.read()
     return Seen(
         poll=poll_of(answer.exchange, observer, source.interval),
@@ -224,10 +231,10 @@ def failed(failure: Failure) -> Failed:
     )
 
 
-def read(answer: Answer, key: str) -> Document | Failure:
+def read(answer: Answer, key: str, reader: Reader | None = None) -> Document | Failure:
     """The answer as evidence, or why it is none."""
     try:
-        return document_of(answer.body, (key,))
+        return (reader or Reader()).read(answer.body, (key,))
     except StrictJSONError as error:
         looks = "; it looks like an HTML page" if answer.body.lstrip()[:1] == b"<" else ""
         looks = "; it looks compressed, and is not labelled so" if answer.body[:2] == b"\x1f\x8b" else looks

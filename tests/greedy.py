@@ -23,7 +23,7 @@ from typing import Any
 
 from collector.clock import utc_now
 from collector.gcore.client import MAX_BODY, Client
-from collector.gcore.document import MAX_EFFORT, MAX_RECORDS, MAX_VALUES
+from collector.gcore.document import LIMITS, MAX_AT_ONCE, MAX_VALUES_AT_ONCE
 from collector.poll import open_writer, poll
 from collector.settings import Source
 from collector.store import lease
@@ -36,7 +36,7 @@ LONG_KEY = "eyJ" + "".join(f"{i * 7919 % 99991:x}Zq" for i in range(1400))[:8000
 """As long as the tokens of some providers are."""
 
 IN_RECORD = '{"count":1,"results":[{"id":1,"state":"A",'
-JUDGED = MAX_VALUES / (MAX_EFFORT - 100)
+JUDGED = MAX_VALUES_AT_ONCE / (LIMITS.effort - 100)
 """So many values there may be for each that is judged."""
 
 Shape = Callable[[int], list[bytes]]
@@ -63,8 +63,8 @@ def texts(unit: str, end: str = "", values: float = 1) -> Shape:
     return members(lambda i: f'"{unit}{i}{end}"', IN_RECORD + '"x":[', "]}]}", values)
 
 
-def share(size: int, most: int) -> int:
-    return most * size // MAX_BODY
+def share(size: int, most: int, whole: int = MAX_BODY) -> int:
+    return most * size // whole
 
 
 def as_many(size: int, count: int, each: Callable[[int], str], begin: str, end: str) -> bytes:
@@ -79,11 +79,11 @@ def as_many(size: int, count: int, each: Callable[[int], str], begin: str, end: 
     return (begin + ",".join(parts) + end).encode()
 
 
-def records(each: Callable[[int], str], values: int, most: int = MAX_RECORDS) -> Shape:
+def records(each: Callable[[int], str], values: int, most: int = LIMITS.records) -> Shape:
     """Many records of so many values each."""
 
     def bodies(size: int) -> list[bytes]:
-        count = share(size, min(most, (MAX_VALUES - 10) // values))
+        count = share(size, min(most, (LIMITS.values - 10) // values))
         return [as_many(size, count, each, '{"count":1,"results":[', "]}")]
 
     return bodies
@@ -91,7 +91,9 @@ def records(each: Callable[[int], str], values: int, most: int = MAX_RECORDS) ->
 
 def members(each: Callable[[int], str], begin: str, end: str, values: float = 1) -> Shape:
     """One object or list of many elements of so many values each."""
-    return lambda size: [as_many(size, share(size, int((MAX_VALUES - 50) // values)), each, begin, end)]
+    return lambda size: [
+        as_many(size, share(size, int((MAX_VALUES_AT_ONCE - 50) // values), MAX_AT_ONCE), each, begin, end)
+    ]
 
 
 def in_turn(*shapes: Shape) -> Shape:
@@ -260,6 +262,19 @@ SHAPES: dict[str, Shape] = {
     ),
     "records longer than are remembered": records(
         lambda i: f'{{"id":{i},"state":"A","slug":"{"x" * 17_000}"}}', 3
+    ),
+    "records of 6 KB with escapes of URLs": records(
+        lambda i: f'{{"id":{i},"state":"A","x":"key{i}{"%41" * 2100}"}}', 4
+    ),
+    "records of 6 KB with parts of the key": records(
+        lambda i: f'{{"id":{i},"state":"A","x":"{i}{(KEY[:10] + "  ") * 500}"}}', 4
+    ),
+    "records of 6 KB with secrets": records(
+        lambda i: f'{{"id":{i},"state":"A","x":"{i} {"password=x " * 550}"}}', 4
+    ),
+    "records of 6 KB that change": in_turn(
+        records(lambda i: f'{{"id":{i},"state":"A","x":"{"x" * 6300}"}}', 4),
+        records(lambda i: f'{{"id":{i},"state":"B","x":"{"x" * 6300}"}}', 4),
     ),
     "whole regions": whole("ACTIVE"),
     "whole regions that change": in_turn(whole("ACTIVE"), whole("NEW")),

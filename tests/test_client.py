@@ -607,6 +607,16 @@ def test_a_body_of_exactly_the_limit_is_read_and_one_byte_more_is_too_large(
     assert f"{limit:,}" in outcome.message
 
 
+def test_a_source_may_have_a_limit_of_its_own(client: Client) -> None:
+    with Server(reply(body=b"x" * 101)) as server:
+        assert (
+            refused(client.fetch(dataclasses.replace(request_to(server), max_body=100))).cause == "too_large"
+        )
+        assert (
+            answered(client.fetch(dataclasses.replace(request_to(server), max_body=101))).body == b"x" * 101
+        )
+
+
 def test_a_body_without_end_is_too_large_at_once(new_client: Callable[..., Client]) -> None:
     with bounded(20):
         outcome = refused(ask(new_client(max_body=1_000_000), flood(head(), b"x" * 65536)))

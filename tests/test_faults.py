@@ -26,6 +26,7 @@ import pytest
 import sqlalchemy as sa
 
 from collector.gcore.client import MAX_BODY, Client
+from collector.gcore.document import MAX_AT_ONCE
 from collector.poll import PollResult, poll
 from tests.builders import answer, body, region
 from tests.history import History
@@ -156,7 +157,7 @@ def bomb(size: int) -> bytes:
     return b"".join(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)) + packer.flush()
 
 
-BOMB = bomb(16 * MAX_BODY)
+BOMB = bomb(2 * MAX_BODY)
 
 
 def hundred_megabytes(peer: Peer) -> None:
@@ -440,7 +441,7 @@ ODD: dict[str, tuple[Step, dict[str, Any]]] = {
     "a megabyte of text": (
         reply(body=GOOD.replace(b"Region 1", b"x" * (1 << 20))), {"display_name": "x" * (1 << 20)}
     ),
-    "as many blanks as there may be": (reply(body=GOOD + b" " * (MAX_BODY - len(GOOD))), {}),
+    "as many blanks as there may be": (reply(body=GOOD + b" " * (MAX_AT_ONCE - len(GOOD))), {}),
 }  # fmt: skip
 
 
@@ -480,7 +481,7 @@ def test_a_record_whose_id_has_5000_digits_costs_that_record(cloud: Cloud) -> No
 # Memory
 
 
-def filled(begin: str, unit: str, end: str, size: int = MAX_BODY) -> bytes:
+def filled(begin: str, unit: str, end: str, size: int = MAX_AT_ONCE) -> bytes:
     """A body of that size."""
     first, each, last = begin.encode(), unit.encode(), end.encode()
     return first + each * ((size - len(first) - len(last)) // len(each)) + last
@@ -555,5 +556,5 @@ def test_memory_is_bounded_whatever_is_sent(name: str, fed: tuple[Path, int], tm
     step, code = GREEDY[name]
     peak = peak_memory(database, step(), code)
     print(f"{name}: {(peak - usual) / 2**20:.0f} MiB more than the usual {usual / 2**20:.0f} MiB")
-    assert peak - usual < FACTOR * MAX_BODY
+    assert peak - usual < FACTOR * MAX_AT_ONCE
     assert peak < 512 << 20

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from collector.gcore.document import MAX_VALUES, Document, NotAListingError, document_of, stored_document
+from collector.gcore.document import Document, Limits, NotAListingError, document_of, stored_document
 from collector.gcore.jsontext import MAX_DEPTH, Number, StrictJSONError, dumps, loads
 from collector.gcore.listing import _remembered, listing_of
 from tests.builders import MISSING, answer, body, keystone, region
@@ -416,12 +416,13 @@ def test_an_answer_of_more_values_than_any_listing_has_is_refused_before_it_is_r
 
     own = 5  # commas and brackets around
     each = 2 if value in (b"[]", b"{}") else 1
-    fits = (MAX_VALUES - own + 1) // each
-    assert document_of(answer_of(fits)).records == ()
-    with pytest.raises(NotAListingError, match="more than 500,000 values"):
-        document_of(answer_of(fits + 1))
-    with pytest.raises(NotAListingError, match="more than 500,000 values"):
-        document_of(answer_of(fits + 1)[:-3])  # whether or not it is JSON
+    limits = Limits(values=50_000)
+    fits = (limits.values - own + 1) // each
+    assert document_of(answer_of(fits), (), limits).records == ()
+    with pytest.raises(NotAListingError, match="more than 50,000 values"):
+        document_of(answer_of(fits + 1), (), limits)
+    with pytest.raises(NotAListingError, match="more than 50,000 values"):
+        document_of(answer_of(fits + 1)[:-3], (), limits)  # whether or not it is JSON
 
 
 def test_the_refused_answer_is_kept_without_its_secrets() -> None:
@@ -435,6 +436,8 @@ def test_the_refused_answer_is_kept_without_its_secrets() -> None:
 
 def fresh(document: Document) -> Any:
     _remembered.cache_clear()
+    for record in document.records:
+        record.meaning = None
     return listing_of(document)
 
 

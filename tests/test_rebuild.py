@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, TypeAdapter
 
 from collector.errors import SchemaError
-from collector.gcore import listing, wire
+from collector.gcore import documented, listing, wire
 from collector.store import rebuild as rebuilding
 from collector.store.engine import reading, writing
 from collector.store.rebuild import rebuild
@@ -35,18 +35,19 @@ HOUR = 3600.0
 @contextmanager
 def parser(change: Callable[[Readers], Readers]) -> Iterator[None]:
     """Another version of the collector, which understands regions otherwise."""
-    ours = wire._readers
+    ours, whole = wire.readers_of, documented.read_whole
 
     def theirs(model: type[BaseModel]) -> Readers:
         readers = dict(ours(model))
         return change(readers) if model is wire.RegionSerializerAi else readers
 
     listing._remembered.cache_clear()
-    wire._readers = theirs  # type: ignore[assignment]
+    wire.readers_of = theirs  # type: ignore[assignment]
+    documented.read_whole = lambda *_: None
     try:
         yield
     finally:
-        wire._readers = ours
+        wire.readers_of, documented.read_whole = ours, whole
         listing._remembered.cache_clear()
 
 

@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from collector.errors import ClockError, LeaseLostError
-from collector.gcore import document, jsontext, listing
+from collector.gcore import jsontext, listing
+from collector.gcore.reader import Reader
 from collector.store import lease, writer
 from collector.store.engine import open_engine, reading, writing
 from collector.store.tables import metadata, sources
@@ -56,7 +57,7 @@ def contents(engine: sa.Engine) -> Contents:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """How often JSON was parsed and answers were understood."""
-    counts = {"loads": 0, "listing_of": 0, "document_of": 0}
+    counts = {"loads": 0, "listing_of": 0, "read": 0}
 
     def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -69,7 +70,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     monkeypatch.setattr(jsontext, "loads", counted("loads", jsontext.loads))
     monkeypatch.setattr(listing, "listing_of", listing_of)
     monkeypatch.setattr(writer, "listing_of", listing_of)
-    monkeypatch.setattr("collector.poll.document_of", counted("document_of", document.document_of))
+    monkeypatch.setattr(Reader, "read", counted("read", Reader.read))
     return counts
 
 
@@ -97,7 +98,7 @@ def test_an_unchanged_poll_is_two_statements_and_parses_nothing(
         assert seen[0].startswith("UPDATE sources"), "the fence comes first"
         assert seen[1].startswith("UPDATE observations")
         assert result.outcome == "ok"
-    assert reads == {"loads": 0, "listing_of": 0, "document_of": 0}
+    assert reads == {"loads": 0, "listing_of": 0, "read": 0}
     assert history.row("observations")["polls"] == 4
 
 
@@ -110,11 +111,12 @@ def test_the_same_answer_with_other_key_order_and_spacing_is_two_statements(
     with statements(history.engine) as seen:
         history.poll(respelled)
     assert len(seen) == 2, seen
-    assert reads["loads"] == 2
+    assert reads["read"] == 2
+    before = dict(reads)
     with statements(history.engine) as seen:
         history.poll(respelled)
     assert len(seen) == 2, seen
-    assert reads["loads"] == 2, "the new spelling is remembered"
+    assert reads == before, "the new spelling is remembered"
     assert history.row("observations")["polls"] == 3
 
 

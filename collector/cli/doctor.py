@@ -251,7 +251,9 @@ def _source(
         return None, None
     answer: Answer | Failure | None = unreachable.get(_origin(source))
     if answer is None:
-        answer = client.fetch(Request(source.base_url, key, source.auth_scheme, source.deadline))
+        answer = client.fetch(
+            Request(source.base_url, key, source.auth_scheme, source.deadline, source.max_body)
+        )
         if isinstance(answer, Failure) and answer.cause == "connect":
             unreachable[_origin(source)] = answer
     said = read(answer, key) if isinstance(answer, Answer) else answer

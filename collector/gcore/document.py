@@ -8,21 +8,42 @@ This runs once, when an answer comes in. What a document says is read by `listin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
+from itertools import chain, repeat
+from operator import attrgetter
 from typing import Any
 
 from collector.gcore import jsontext, wire
-from collector.gcore.redaction import TooMuchToJudgeError, redact
-from collector.gcore.secret_keys import PART_IN_EVIDENCE, keys_of
+from collector.gcore.pieces import LEVELS, part
+from collector.gcore.redaction import Redaction, TooMuchToJudgeError
+from collector.gcore.secret_keys import PART_IN_EVIDENCE, Keys, keys_of
 
-MAX_RECORDS = 10_000
-"""More regions than any cloud has. Each costs some rows, and all rows of a poll are written while its lease lasts."""
-MAX_VALUES = 500_000
-"""Those of ten thousand regions. Once read, a value costs up to a hundred times the memory of its bytes."""
-MAX_EFFORT = 60_000
-"""So many different names, and texts that may hold secrets, are judged in one answer: twice those of ten thousand
-regions. Each takes some 30 microseconds."""
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an answer may cost at most."""
+
+    bytes: int = 64 * 1024 * 1024
+    """Of an answer, and characters of its canonical form; each that is not ASCII becomes six."""
+    records: int = 10_000
+    """More regions than any cloud has. Each costs some rows, and all rows of a poll are written while its lease
+    lasts."""
+    values: int = 2_000_000
+    """Those of ten thousand regions with four times the members that are documented."""
+    effort: int = 60_000
+    """So many different names, and texts that may hold secrets, are judged in one answer: twice those of ten thousand
+    regions. Each takes some 30 microseconds."""
+
+
+LIMITS = Limits()
+MAX_AT_ONCE, MAX_VALUES_AT_ONCE = 8 * 1024 * 1024, 500_000
+"""Bytes and values that are read at once: a whole answer, where it is no larger; what stands around the records; all
+records together that are longer than `USUAL`; and all texts that have to be looked at closely. Once read, a value costs
+up to a hundred times the memory of its bytes, and a hostile text takes half a second per megabyte."""
+USUAL = 64 * 1024
+"""No region is longer."""
 
 
 class NotAListingError(ValueError):
@@ -34,18 +55,33 @@ class NotAListingError(ValueError):
         """The parsed answer: an error object of the API, perhaps."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """One element of `results`: compared by its canonical text."""
 
-    text: str
-    value: Any
+    __slots__ = ("digest", "id", "meaning", "text")
+
+    def __init__(self, text: str, record_id: int | None) -> None:
+        self.text = text
+        """Canonical JSON, in ASCII."""
+        self.id = record_id
+        """Where it has a usable one."""
+        self.digest = hashlib.sha256(text.encode()).digest()
+        self.meaning: Any = None
+        """What `listing` understood, once it was asked."""
+
+    @property
+    def value(self) -> Any:
+        """The parsed value; read again each time, since it takes many times the memory of its text."""
+        return jsontext.loads(self.text.encode())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Record) and other.text == self.text
+        return self is other or (isinstance(other, Record) and other.text == self.text)
 
     def __hash__(self) -> int:
-        return hash(self.text)
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"Record({self.text!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,52 +97,108 @@ class Document:
 
     def canonical(self) -> bytes:
         """The canonical JSON text of the whole answer."""
-        members = {name: jsontext.dumps(value) for name, value in self.envelope.items()}
-        members["results"] = "[" + ",".join(r.text for r in self.records) + "]"
-        return (
-            "{" + ",".join(f"{jsontext.dumps(name)}:{members[name]}" for name in sorted(members)) + "}"
-        ).encode("ascii")
+        text = BytesIO()  # holds it once; joined texts would hold it twice
+        for name in sorted({*self.envelope, "results"}):
+            text.write(b"," if text.tell() else b"{")
+            text.write(f"{jsontext.dumps(name)}:".encode())
+            if name != "results":
+                text.write(jsontext.dumps(self.envelope[name]).encode())
+                continue
+            for before, record in zip(chain((b"[",), repeat(b",")), self.records, strict=False):
+                text.write(before)
+                text.write(record.text.encode())
+            text.write(b"]" if self.records else b"[]")
+        text.write(b"}")
+        return text.getvalue()
 
 
-def document_of(body: bytes, secrets: Sequence[str] = ()) -> Document:
-    """Read a body as it came over the wire. Raises StrictJSONError or NotAListingError."""
-    if sum(body.count(c) for c in (b",", b"[", b"{")) > MAX_VALUES:  # at least as many as there are values
-        raise NotAListingError(
-            f"the answer holds more than {MAX_VALUES:,} values, as no list of regions does", None
-        )
+def document_of(body: bytes, secrets: Sequence[str] = (), limits: Limits = LIMITS) -> Document:
+    """Read a whole body as it came over the wire, if it `fits_at_once`. Raises StrictJSONError or NotAListingError."""
+    if count_of_values(body) > limits.values:
+        raise too_many_values(limits)
     value = jsontext.loads(body)
     if not isinstance(value, dict):
         raise NotAListingError(f"the answer is {_a(value)}, not an object", None)
-    if not isinstance(value.get("results"), list):
-        what = f"is {_a(value['results'])}" if "results" in value else "is missing"
-        raise NotAListingError(f"`results` {what}, not a list of regions", _redacted(value))
-    if len(value["results"]) > MAX_RECORDS:
-        raise NotAListingError(
-            f"`results` holds {len(value['results']):,} records, more than {MAX_RECORDS:,}", None
-        )
-    value = _redacted(value)
-    document = _document(value)
-    keys = keys_of(tuple(secrets), PART_IN_EVIDENCE)
-    if any(keys.stand_in(text) for text in _texts(document)):
-        del document
-        document = _document(_redacted(value, secrets, wire.documented_names()))
-    return document
-
-
-def _redacted(value: Any, secrets: Sequence[str] = (), documented: Set[str] = frozenset()) -> Any:
     try:
-        return redact(value, secrets, documented, MAX_EFFORT)
+        redaction = Redaction(effort=limits.effort)
+        if not isinstance(value.get("results"), list):
+            what = f"is {_a(value['results'])}" if "results" in value else "is missing"
+            raise NotAListingError(f"`results` {what}, not a list of regions", redaction.of(value))
+        if len(value["results"]) > limits.records:
+            raise too_many_records(len(value["results"]), limits)
+        value = redaction.of(value)
+        judge = KeyJudge(secrets, limits)
+        records = [judge.record(item) for item in value.pop("results")]
+        return assembled(judge.envelope(value), records)
     except TooMuchToJudgeError:
-        raise NotAListingError(
-            f"the answer holds more than {MAX_EFFORT:,} different names and texts that may hold secrets, "
-            "as no list of regions does",
-            None,
-        ) from None
+        raise too_much_to_judge(limits) from None
+
+
+def fits_at_once(body: bytes) -> bool:
+    """True if a body may be read as a whole."""
+    return len(body) <= MAX_AT_ONCE and count_of_values(body) <= MAX_VALUES_AT_ONCE
+
+
+def count_of_values(body: bytes) -> int:
+    """At least as many as there are values."""
+    return sum(body.count(c) for c in (b",", b"[", b"{"))
+
+
+def too_many_values(limits: Limits) -> NotAListingError:
+    return NotAListingError(
+        f"the answer holds more than {limits.values:,} values, as no list of regions does", None
+    )
+
+
+def too_much_to_judge(limits: Limits) -> NotAListingError:
+    return NotAListingError(
+        f"the answer holds more than {limits.effort:,} different names and texts that may hold secrets, "
+        "as no list of regions does",
+        None,
+    )
+
+
+def too_many_records(count: int, limits: Limits) -> NotAListingError:
+    return NotAListingError(f"`results` holds {count:,} records, more than {limits.records:,}", None)
+
+
+class KeyJudge:
+    """Takes the key that asked out of one part of an answer after another, where it stands in it."""
+
+    def __init__(self, secrets: Sequence[str], limits: Limits) -> None:
+        self._keys: Keys = keys_of(tuple(secrets), PART_IN_EVIDENCE)
+        self._redaction = Redaction(secrets, wire.documented_names(), limits.effort)
+
+    def stands_in(self, text: str) -> bool:
+        return self._keys.stand_in(text)
+
+    def record(self, value: Any) -> Record:
+        """A record of a value that is redacted but for the key. Raises TooMuchToJudgeError."""
+        text = jsontext.dumps(value)
+        if self.stands_in(text):
+            value = self._redaction.of(value)
+            text = jsontext.dumps(value)
+        return Record(text, id_of(value))
+
+    def envelope(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The same of everything but the records."""
+        if self.stands_in(jsontext.dumps(value)):
+            redacted: dict[str, Any] = self._redaction.of(value)
+            return redacted
+        return value
 
 
 def stored_document(canonical: bytes) -> Document:
-    """Read a canonical text back from the store."""
-    return _document(jsontext.loads(canonical))
+    """Read a canonical text back from the store; record by record, where it can be."""
+    try:
+        pieces = part(canonical)
+        value = pieces.members()
+        records = [_stored(bytes(raw)) for raw in pieces.records]
+    except ValueError:
+        value = jsontext.loads(canonical)
+        records = [Record(jsontext.dumps(item), id_of(item)) for item in value["results"]]
+    del value["results"]
+    return assembled(value, records)
 
 
 def restored(envelope: str, records: Iterable[str], known: Mapping[str, Record]) -> Document:
@@ -117,41 +209,36 @@ def restored(envelope: str, records: Iterable[str], known: Mapping[str, Record])
     members = jsontext.loads(envelope.encode())
     if not isinstance(members, dict):
         raise ValueError("an envelope is an object")  # noqa: TRY004 - of a text that does not fit
-    return _addressed(
-        members, (known.get(text) or _record(jsontext.loads(text.encode())) for text in records)
-    )
+    return assembled(members, [known.get(text) or _stored(text.encode()) for text in records])
 
 
-def _document(value: dict[str, Any]) -> Document:
-    envelope = {name: member for name, member in value.items() if name != "results"}
-    return _addressed(envelope, map(_record, value["results"]))
+def _stored(raw: bytes) -> Record:
+    try:
+        value = jsontext.loads_plain(raw.decode(), LEVELS)
+    except ValueError:
+        value = jsontext.loads(raw, LEVELS)
+        return Record(jsontext.dumps(value), id_of(value))
+    return Record(jsontext.dumps_plain(value), id_of(value))
 
 
-def _record(value: Any) -> Record:
-    return Record(jsontext.dumps(value), value)
-
-
-def _addressed(envelope: Mapping[str, Any], records: Iterable[Record]) -> Document:
-    in_order = sorted(records, key=_order)
+def assembled(envelope: dict[str, Any], records: Sequence[Record]) -> Document:
+    """A document of these records, in whatever order they come."""
+    named = [record for record in records if record.id is not None]
+    ids = [record.id for record in named]
+    if len(set(ids)) == len(ids):
+        named.sort(key=attrgetter("id"))  # a text is longer than an id to compare
+    else:
+        named.sort(key=attrgetter("id", "text"))
+    nameless = sorted((record for record in records if record.id is None), key=attrgetter("text"))
+    in_order = (*named, *nameless)
     digest = hashlib.sha256(hashlib.sha256(jsontext.dumps(envelope).encode()).digest())
-    for record in in_order:
-        digest.update(hashlib.sha256(record.text.encode()).digest())
-    return Document(envelope, tuple(in_order), digest.hexdigest())
+    digest.update(b"".join([record.digest for record in in_order]))
+    return Document(envelope, in_order, digest.hexdigest())
 
 
-def _texts(document: Document) -> Iterable[str]:
-    yield jsontext.dumps(dict(document.envelope))
-    yield from (record.text for record in document.records)
-
-
-def _order(record: Record) -> tuple[bool, int, str]:
-    region_id = record_id(record)
-    return (region_id is None, region_id or 0, record.text)
-
-
-def record_id(record: Record) -> int | None:
-    """The id of a record, where it has a usable one."""
-    return jsontext.integer(record.value.get("id")) if isinstance(record.value, dict) else None
+def id_of(value: Any) -> int | None:
+    """The id of a record's value, where it has a usable one."""
+    return jsontext.integer(value.get("id")) if isinstance(value, dict) else None
 
 
 def _a(value: Any) -> str:

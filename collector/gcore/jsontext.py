@@ -13,6 +13,8 @@ import json
 from json.encoder import encode_basestring_ascii
 from typing import Any, NoReturn
 
+import msgspec
+
 CANONICAL_VERSION = 1
 MAX_DEPTH = 64
 
@@ -67,8 +69,9 @@ class StrictJSONError(ValueError):
     """The text is not JSON, or not JSON that every parser reads alike."""
 
 
-def loads(body: bytes) -> Any:
-    """Parse strictly. Numbers become `Number`. Raises StrictJSONError with a message for people."""
+def loads(body: bytes, levels: int = MAX_DEPTH) -> Any:
+    """Parse strictly, at most so many levels deep. Numbers become `Number`. Raises StrictJSONError with a message for
+    people."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -85,8 +88,31 @@ def loads(body: bytes) -> Any:
         raise StrictJSONError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
         raise StrictJSONError(f"nested deeper than {MAX_DEPTH} levels") from None
-    _check_depth(value)
+    _check_depth(value, levels)
     return value
+
+
+def loads_plain(text: str, levels: int = MAX_DEPTH) -> Any:
+    """Parse as strictly, if every number is a usual integer: these become `int`.
+
+    For texts without a byte order mark. Raises ValueError where `loads` has to be asked: the text is refused, or has
+    other numbers. Takes two thirds of its time, and `dumps_plain` a fifth of that of `dumps`.
+    """
+    if text.count("[") + text.count("{") > levels:  # perhaps nested as deep
+        raise ValueError
+    return _PLAIN.decode(text)
+
+
+def dumps_plain(value: Any) -> str:
+    """The canonical text of what `loads_plain` read."""
+    try:
+        text = msgspec.json.encode(value, order="sorted").decode()
+    except UnicodeEncodeError:  # a lone surrogate
+        pass
+    else:
+        if text.isascii() and "\x7f" not in text:
+            return text
+    return _ENCODER.encode(value)
 
 
 def dumps(value: Any) -> str:
@@ -127,12 +153,14 @@ def type_name(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "boolean"
-    return {str: "string", Number: "number", dict: "object", list: "array"}[type(value)]
+    return {str: "string", Number: "number", int: "number", dict: "object", list: "array"}[type(value)]
 
 
 def integer(value: Any) -> int | None:
     """The integer that a parsed value is, if it is a number and fits 64 bits with sign, else None."""
-    return value.as_int() if isinstance(value, Number) else None
+    if isinstance(value, Number):
+        return value.as_int()
+    return value if type(value) is int else None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -150,9 +178,25 @@ def _refuse_constant(name: str) -> NoReturn:
     raise StrictJSONError(f"{name} is not JSON")
 
 
-def _check_depth(value: Any) -> None:
+def _usual(literal: str) -> int:
+    if len(literal) > 18 or literal == "-0":
+        raise ValueError
+    return int(literal)
+
+
+def _unusual(_literal: str) -> NoReturn:
+    raise ValueError
+
+
+_PLAIN = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_usual, parse_float=_unusual, parse_constant=_unusual
+)
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False)
+
+
+def _check_depth(value: Any, levels: int) -> None:
     level = [value] if isinstance(value, dict | list) else []
-    for _ in range(MAX_DEPTH):
+    for _ in range(levels):
         children = (child for node in level for child in (node.values() if isinstance(node, dict) else node))
         level = [child for child in children if isinstance(child, dict | list)]
         if not level:

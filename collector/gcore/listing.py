@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from collector.gcore import jsontext, paging, wire
+from collector.gcore import documented, jsontext, paging, wire
 from collector.gcore.document import Document, Record
 from collector.inventory.entities import (
     Drift,
@@ -34,6 +35,8 @@ from collector.inventory.entities import (
 
 CACHED_TEXT = 16 * 1024
 """Longer records are understood again each time, and not remembered."""
+MAX_COMMON = 100
+"""A larger set of what the schema does not say is not remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +58,32 @@ class _Parsed:
     """Why it is rejected, or None."""
     region: Sighting | None
     nested: Mapping[Kind, _Nested]
+    drift: frozenset[Drift]
 
 
 _NESTED: tuple[Literal["keystone", "metrics_database"], ...] = ("keystone", "metrics_database")
 _UNSTATED = _Nested(None, False, None)
+_PATHS: Mapping[type[BaseModel], str] = {
+    wire.RegionSerializerAi: "",
+    wire.KeystoneSerializerAi: "keystone",
+    wire.MetricsDatabaseSerializer: "metrics_database",
+    wire.ServiceEndpointSerializer: "ddos_endpoint",
+}
+"""Where each model stands in a record."""
 
 
 def listing_of(document: Document) -> Listing:
     """Everything that a document says, typed."""
-    drift = _envelope_drift(document.envelope)
-    parsed = [_parse(record, drift) for record in document.records]
-    reasons = [p.reason for p in parsed]
-    by_id: dict[int, list[int]] = defaultdict(list)
-    for position, p in enumerate(parsed):
-        if p.id is not None:
-            by_id[p.id].append(position)
-    for positions in by_id.values():
-        first = parsed[positions[0]]
-        if any((parsed[i].region, parsed[i].nested) != (first.region, first.nested) for i in positions[1:]):
-            for i in positions:
-                reasons[i] = reasons[i] or "duplicate_id"
+    records = document.records
+    parsed: list[_Parsed] = [record.meaning or understand(record) for record in records]
+    drift = _envelope_drift(document.envelope).union(*{p.drift for p in parsed})
+    reasons = _reasons(parsed)
     rejected = tuple(
-        Rejected(i, parsed[i].id, reason, document.records[i].text)
-        for i, reason in enumerate(reasons)
+        Rejected(i, p.id, reason, record.text)
+        for i, (p, reason, record) in enumerate(zip(parsed, reasons, records, strict=True))
         if reason
     )
-    usable = {
-        p.region.entity.id: p for p, reason in zip(parsed, reasons, strict=True) if p.region and not reason
-    }
+    usable = {p.id: p for p, reason in zip(parsed, reasons, strict=True) if p.id is not None and not reason}
     # A record that says not even whose it is might be anything that is not listed: no absence is sure.
     nameless = "record_without_id" if any(r.id is None for r in rejected) else None
     regions = Shown(
@@ -96,12 +97,30 @@ def listing_of(document: Document) -> Listing:
         drift |= differing
     return Listing(
         declared=jsontext.integer(document.envelope.get("count")),
-        listed=len(document.records),
-        paging=paging.in_envelope(document.envelope, len(document.records)),
+        listed=len(records),
+        paging=paging.in_envelope(document.envelope, len(records)),
         shown=shown,
         rejected=rejected,
         drift=frozenset(drift),
     )
+
+
+def _reasons(parsed: Sequence[_Parsed]) -> list[str | None]:
+    """Why each record is rejected, or None."""
+    reasons = [p.reason for p in parsed]
+    ids = [p.id for p in parsed if p.id is not None]
+    if len(set(ids)) == len(ids):
+        return reasons
+    by_id: dict[int, list[int]] = defaultdict(list)
+    for position, p in enumerate(parsed):
+        if p.id is not None:
+            by_id[p.id].append(position)
+    for positions in by_id.values():
+        first = parsed[positions[0]]
+        if any((parsed[i].region, parsed[i].nested) != (first.region, first.nested) for i in positions[1:]):
+            for i in positions:
+                reasons[i] = reasons[i] or "duplicate_id"
+    return reasons
 
 
 def _shown_nested(
@@ -110,12 +129,12 @@ def _shown_nested(
     """The copy of the lowest region id that gives the object counts."""
     sightings: dict[int, Sighting] = {}
     drift: set[Drift] = set()
-    for region_id in sorted(usable):
-        seen = usable[region_id].nested[kind].sighting
+    for parsed_one in usable.values():  # as the records stand in a document: by id
+        seen = parsed_one.nested[kind].sighting
         if seen is None:
             continue
         first = sightings.setdefault(seen.entity.id, seen)
-        if seen.content_hash != first.content_hash:
+        if seen is not first and seen.content_hash != first.content_hash:
             ours, theirs = values(first.entity), values(seen.entity)
             drift.update(
                 Drift(f"results[].{kind}.{name}", "copies_differ", f"{kind} {seen.entity.id}")
@@ -138,30 +157,89 @@ def _sighting(entity: Entity, witness: int | None = None) -> Sighting:
     return Sighting(entity, content_hash(entity), witness)
 
 
-def _parse(record: Record, drift: set[Drift]) -> _Parsed:
-    """Understand one record, and add what the schema does not say of it."""
-    parsed, more = _remembered(record) if len(record.text) <= CACHED_TEXT else _understand(record)
-    drift |= more
+def understand(record: Record, value: Any = None) -> _Parsed:
+    """What one record says; it is kept with the record.
+
+    `value`: the value of the record with integers as `int`, where it is at hand.
+    """
+    if value is None and len(record.text) <= CACHED_TEXT:
+        record.meaning = _remembered(record)
+    else:
+        record.meaning = _at_once(record, value) or _by_field(record)
+    parsed: _Parsed = record.meaning
     return parsed
 
 
 @lru_cache(maxsize=4096)
-def _remembered(record: Record) -> tuple[_Parsed, frozenset[Drift]]:
-    """Most records are the same at every poll, and most have the same drift."""
-    parsed, drift = _understand(record)
-    return parsed, _one_of_equals(drift)
+def _remembered(record: Record) -> _Parsed:
+    """Most records are the same in every document."""
+    return _at_once(record, _plain(record)) or _by_field(record)
+
+
+def _plain(record: Record) -> Any:
+    with suppress(ValueError):
+        return jsontext.loads_plain(record.text)
+    return None
+
+
+def _one_of_equals(drift: frozenset[Drift]) -> frozenset[Drift]:
+    """Most records have the same drift."""
+    return _common(drift) if len(drift) <= MAX_COMMON else drift
 
 
 @lru_cache(maxsize=256)
-def _one_of_equals(drift: frozenset[Drift]) -> frozenset[Drift]:
+def _common(drift: frozenset[Drift]) -> frozenset[Drift]:
     return drift
 
 
-def _understand(record: Record) -> tuple[_Parsed, frozenset[Drift]]:
+def _at_once(record: Record, value: Any) -> _Parsed | None:
+    """A record that is as documented, but for unknown fields: equal to `_by_field`, in a quarter of the time."""
+    read = documented.read_whole(record.text, value) if isinstance(value, dict) else None
+    if read is None:
+        return None
+    try:
+        fields = documented.fields_of(wire.RegionSerializerAi, read)
+        nested: dict[Kind, _Nested] = {
+            "keystone": _keystone_at_once(read, value["keystone"]),
+            "metrics_database": _metrics_database_at_once(read, value["metrics_database"]),
+        }
+        if read.ddos_endpoint is not None:
+            ddos = documented.fields_of(wire.ServiceEndpointSerializer, read.ddos_endpoint)
+            fields |= {f"ddos_{name}": each for name, each in ddos.items()}
+    except ValueError:  # an impossible time
+        return None
+    fields["metrics_database_id"] = nested["metrics_database"].reference
+    drift = [
+        each
+        for model, path in _PATHS.items()
+        if isinstance(given := value.get(path) if path else value, dict)
+        for each in documented.unknown_fields(model, given, f"results[].{path}".rstrip("."))
+    ]
+    return _Parsed(read.id, None, _sighting(Region(**fields)), nested, _one_of_equals(frozenset(drift)))
+
+
+def _keystone_at_once(region: Any, raw: Mapping[str, Any]) -> _Nested:
+    fields = documented.fields_of(wire.KeystoneSerializerAi, region.keystone)
+    common = {"id": region.keystone_id, "own_id": fields.pop("id"), "has_password": _has_password(raw)}
+    return _Nested(region.keystone_id, True, _sighting(Keystone(**fields, **common), region.id))
+
+
+def _metrics_database_at_once(region: Any, raw: Mapping[str, Any]) -> _Nested:
+    reference, read = region.metrics_database_id, region.metrics_database
+    if read is None:
+        return _Nested(reference, True, None)
+    fields = documented.fields_of(wire.MetricsDatabaseSerializer, read)
+    own_id = fields.pop("id")
+    reference = own_id if reference is None else reference
+    common = {"id": reference, "own_id": own_id, "has_password": _has_password(raw)}
+    return _Nested(reference, True, _sighting(MetricsDatabase(**fields, **common), region.id))
+
+
+def _by_field(record: Record) -> _Parsed:
     raw = record.value
     if not isinstance(raw, dict):
         drift = frozenset({Drift("results[]", "wrong_type", jsontext.type_name(raw))})
-        return _Parsed(None, "not_an_object", None, dict.fromkeys(_NESTED, _UNSTATED)), drift
+        return _Parsed(None, "not_an_object", None, dict.fromkeys(_NESTED, _UNSTATED), _one_of_equals(drift))
     fields, drift_of = wire.read_object(wire.RegionSerializerAi, raw, "results[]")
     nested: dict[Kind, _Nested] = {}
     for kind in _NESTED:
@@ -175,7 +253,7 @@ def _understand(record: Record) -> tuple[_Parsed, frozenset[Drift]]:
     if region_id is not None and state:
         references = {f"{kind}_id": nested[kind].reference for kind in _NESTED}
         region = _sighting(Region(id=region_id, state=state, **(fields | references | ddos)))
-    return _Parsed(region_id, reason, region, nested), frozenset(drift_of)
+    return _Parsed(region_id, reason, region, nested, _one_of_equals(frozenset(drift_of)))
 
 
 def _parse_nested(

@@ -10,18 +10,22 @@ What is stored is not redacted again: newer rules change the evidence of later a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
+from functools import lru_cache
 from math import inf
 from typing import Any, NamedTuple
 
 from collector.gcore import jsontext
 from collector.gcore.jsontext import Number
-from collector.gcore.secret_keys import PART_IN_EVIDENCE, PART_IN_MESSAGE, Keys, Parts, keys_of, without
+from collector.gcore.secret_glance import Survey, harmless
+from collector.gcore.secret_keys import PART_IN_EVIDENCE, PART_IN_MESSAGE, Parts, keys_of, without
 from collector.gcore.secret_names import is_named, is_naming, is_secret_name
 from collector.gcore.secret_texts import MARKER, MOST_SIGNS, may_hold_secrets, scrub_text, signs
 
 __all__ = [
     "MARKER",
+    "Judged",
+    "Redaction",
     "contains_part",
     "is_secret_name",
     "redact",
@@ -36,6 +40,7 @@ _LONGEST_JSON = 64 * 1024
 _A_TEXT, _SIGNS_A_TEXT, _VALUES_A_TEXT = 60, 4, 16
 """So many characters of a name, signs of a text, and values of JSON in a text take as long to judge as a short text."""
 _PRIMES = "'" * 8
+_FEW_NAMES = 256
 _OPTION = re.compile(r"--?[A-Za-z][\w.\-]{0,60}")
 
 
@@ -43,34 +48,82 @@ class TooMuchToJudgeError(ValueError):
     """The value holds more that may be secret than is judged in reasonable time."""
 
 
-def redact(
-    value: Any, secrets: Sequence[str] = (), documented: Set[str] = frozenset(), effort: float = inf
-) -> Any:
+def redact(value: Any, secrets: Sequence[str] = (), documented: Set[str] = frozenset()) -> Any:
     """A parsed JSON value without its secrets.
 
     `secrets`: keys that must not stand in any string, number or name either, but for `documented` names,
     which a key may happen to contain.
-    `effort`: so many different names, and texts that may hold secrets, are judged at most; a long one counts as
-    several. Raises TooMuchToJudgeError beyond.
     """
-    keys = keys_of(tuple(secrets), PART_IN_EVIDENCE) if any(secrets) else None
-    return _Redaction(keys, documented, effort).of(value)
+    return Redaction(secrets, documented).of(value)
 
 
 class _Name(NamedTuple):
     """A key, judged."""
 
+    name: str
     shown: str
     is_secret: bool
     is_naming: bool
 
 
-class _Redaction:
-    """One value's way through the rules."""
+class Judged(NamedTuple):
+    """What had to be judged in a record."""
 
-    def __init__(self, keys: Keys | None, documented: Set[str], effort: float) -> None:
-        self._keys, self._documented, self._effort = keys, documented, effort
+    effort: int
+    """For its texts."""
+    names: frozenset[str]
+    closely: int | None = 0
+    """Characters of its texts that may hold secrets; None: perhaps all of it."""
+
+
+class Redaction:
+    """The way of one answer through the rules, as a whole or one record after another.
+
+    `secrets`, `documented`: as for `redact`.
+    `effort`: so many different names, and texts that may hold secrets, are judged at most; a long one counts as
+    several. Raises TooMuchToJudgeError beyond, whether they come in this answer or are remembered from the last one.
+    """
+
+    def __init__(
+        self, secrets: Sequence[str] = (), documented: Set[str] = frozenset(), effort: float = inf
+    ) -> None:
+        self._keys = keys_of(tuple(secrets), PART_IN_EVIDENCE) if any(secrets) else None
+        self._documented, self._left = documented, effort
         self._names: dict[str, _Name] = {}
+        self._paid: set[str] = set()
+        self._paid_together: set[frozenset[str]] = set()
+        self._harmless: Set[str] = frozenset()
+        self._used: set[str] = set()
+        self._effort = 0
+
+    def record(self, value: dict[str, Any]) -> tuple[dict[str, Any], Judged]:
+        """A record without its secrets, and what had to be judged; the value given is used up.
+
+        Only for a redaction that looks for no keys.
+        """
+        survey, closely = Survey(), None
+        if survey.of(value):
+            sure = harmless(survey.texts)
+            if len(sure) == len(survey.texts):
+                judged = Judged(0, _shared(frozenset().union(*survey.shapes)))
+                self.pay((judged,))
+                return value, judged
+            self._harmless = frozenset(sure)
+            closely = sum(map(len, survey.texts)) - sum(map(len, sure))
+        self._used, self._effort = set(), 0
+        redacted = self._object(value)
+        self._harmless = frozenset()
+        return redacted, Judged(self._effort, _shared(frozenset(self._used)), closely)
+
+    def pay(self, judged: Collection[Judged]) -> None:
+        """Count what is not judged again."""
+        self._left -= sum(each.effort for each in judged)
+        for names in {each.names for each in judged} - self._paid_together:
+            self._paid_together.add(names)
+            self._left -= sum(_effort_of(name) for name in names - self._paid)
+            self._paid |= names
+        if self._left < 0:
+            raise TooMuchToJudgeError
 
     def of(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -83,13 +136,14 @@ class _Redaction:
             return self._text(value)
         return value
 
-    def _spend(self, effort: float) -> None:
-        self._effort -= effort
-        if self._effort < 0:
+    def _spend(self, effort: int) -> None:
+        self._effort += effort
+        self._left -= effort
+        if self._left < 0:
             raise TooMuchToJudgeError
 
     def _object(self, value: dict[str, Any]) -> dict[str, Any]:
-        names_a_secret = any(self._name(k).is_naming and _is_name_of_secret(v) for k, v in value.items())
+        names_a_secret = any(self._name(k).is_naming and self._is_name_of_secret(v) for k, v in value.items())
         redacted: dict[str, Any] = {}
         again: dict[str, int] = {}
         for k, v in value.items():
@@ -106,8 +160,12 @@ class _Redaction:
         """Names are few, and come again with every record."""
         judged = self._names.get(name)
         if judged is None:
-            self._spend(1 + min(len(name), _LONGEST_JUDGED) / _A_TEXT)
-            judged = self._names[name] = _Name(self._shown(name), is_secret_name(name), is_naming(name))
+            if name not in self._paid:
+                self._paid.add(name)
+                self._left -= _effort_of(name)
+                self._spend(0)
+            judged = self._names[name] = _Name(name, self._shown(name), is_secret_name(name), is_naming(name))
+        self._used.add(judged.name)
         return judged
 
     def _shown(self, name: str) -> str:
@@ -129,9 +187,14 @@ class _Redaction:
                 redacted[at + 1] = MARKER
         return redacted
 
+    def _is_name_of_secret(self, value: Any) -> bool:
+        return isinstance(value, str) and value not in self._harmless and _is_name_of_secret(value)
+
     def _text(self, text: str) -> str:
+        if text in self._harmless:
+            return text
         if text[:1] in '{["' and text[-1:] in '}]"' and 2 < len(text) <= _LONGEST_JSON:
-            self._spend(1 + sum(map(text.count, ",[{")) / _VALUES_A_TEXT)
+            self._spend(1 + sum(map(text.count, ",[{")) // _VALUES_A_TEXT)
             try:
                 value = jsontext.loads(text.encode())
             except (jsontext.StrictJSONError, UnicodeEncodeError):
@@ -140,7 +203,7 @@ class _Redaction:
                 redacted = self.of(value)
                 return text if redacted == value else jsontext.dumps(redacted)
         if may_hold_secrets(text):
-            self._spend(1 + min(signs(text), MOST_SIGNS) / _SIGNS_A_TEXT)
+            self._spend(1 + min(signs(text), MOST_SIGNS) // _SIGNS_A_TEXT)
             text = scrub_text(text)
         if self._keys is None:
             return text
@@ -148,6 +211,20 @@ class _Redaction:
         if scrubbed != text:
             self._spend(1)
         return scrubbed
+
+
+def _effort_of(name: str) -> int:
+    return 1 + min(len(name), _LONGEST_JUDGED) // _A_TEXT
+
+
+def _shared(names: frozenset[str]) -> frozenset[str]:
+    """Most records have the same names: what is remembered of them shares one set."""
+    return _one_of_equals(names) if len(names) <= _FEW_NAMES else names
+
+
+@lru_cache(maxsize=256)
+def _one_of_equals(names: frozenset[str]) -> frozenset[str]:
+    return names
 
 
 def _pair(item: Any) -> Any:

@@ -156,7 +156,7 @@ class RegionSerializerAiCollectionSerializer(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class Reader:
     """How one field is read."""
 
     adapter: TypeAdapter[Any]
@@ -171,12 +171,13 @@ class _Reader:
     """A password: write-only, so it may be missing; only whether it is there is looked at."""
     is_object: bool
     """Read by a model of its own."""
+    is_time: bool
 
 
 _JSON_TYPES = {str: "string", datetime: "string", SecretStr: "string", int: "number", bool: "boolean"}
 
 
-def _reader(info: FieldInfo) -> _Reader:
+def _reader(info: FieldInfo) -> Reader:
     documented: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     nullable = get_origin(documented) in (Union, types.UnionType)
     if nullable:
@@ -185,7 +186,7 @@ def _reader(info: FieldInfo) -> _Reader:
     is_list = get_origin(documented) is list
     element = Text if listed else get_args(documented)[0] if is_list else documented
     plain = get_args(element)[0] if get_origin(element) is Annotated else element
-    return _Reader(
+    return Reader(
         adapter=TypeAdapter(element),
         json_type=_JSON_TYPES.get(plain, "object"),
         required=info.is_required(),
@@ -194,11 +195,12 @@ def _reader(info: FieldInfo) -> _Reader:
         is_list=is_list,
         is_secret=plain is SecretStr,
         is_object=plain not in _JSON_TYPES,
+        is_time=plain is datetime,
     )
 
 
 @cache
-def _readers(model: type[BaseModel]) -> dict[str, _Reader]:
+def readers_of(model: type[BaseModel]) -> dict[str, Reader]:
     return {name: _reader(info) for name, info in model.model_fields.items()}
 
 
@@ -212,7 +214,7 @@ def read_object(
     """
     drift: set[Drift] = set()
     result: dict[str, Any] = {}
-    readers = _readers(model)
+    readers = readers_of(model)
     for name, reader in readers.items():
         where = f"{path}.{name}"
         if name not in raw:
@@ -231,7 +233,7 @@ def read_object(
     return result, drift
 
 
-def _read_field(reader: _Reader, raw: Any, where: str, drift: set[Drift]) -> Any:
+def _read_field(reader: Reader, raw: Any, where: str, drift: set[Drift]) -> Any:
     if raw is None:
         if not reader.nullable:
             drift.add(Drift(where, "wrong_type", "null"))
@@ -252,7 +254,7 @@ def _read_field(reader: _Reader, raw: Any, where: str, drift: set[Drift]) -> Any
     return value
 
 
-def _read_list(reader: _Reader, raw: Any, where: str, drift: set[Drift]) -> tuple[Any, ...] | None:
+def _read_list(reader: Reader, raw: Any, where: str, drift: set[Drift]) -> tuple[Any, ...] | None:
     """Good elements are kept; a list of which nothing is usable is None, not an empty list.
 
     Texts in lists become keys of rows, and indexes hold no long ones: at most MAX_NAME characters.
@@ -272,7 +274,7 @@ def _read_list(reader: _Reader, raw: Any, where: str, drift: set[Drift]) -> tupl
     return tuple(sorted(kept)) if kept or not raw else None
 
 
-def _misfit(raw: Any, reader: _Reader, where: str) -> Drift:
+def _misfit(raw: Any, reader: Reader, where: str) -> Drift:
     """Wrong type, or the right type with a value that the column can't hold."""
     fits = type_name(raw) == reader.json_type
     return Drift(where, "unusable_value" if fits else "wrong_type", type_name(raw))

@@ -21,8 +21,9 @@ from typing import TypeGuard
 import sqlalchemy as sa
 
 from collector.errors import DatabaseError
-from collector.gcore.document import Document
+from collector.gcore.document import LIMITS, Document, Limits
 from collector.gcore.listing import listing_of
+from collector.gcore.reader import Reader
 from collector.inventory.changes import Changes, Transition, changes, new_drift
 from collector.inventory.entities import Listing
 from collector.inventory.judgement import GUARD, Guard, Judgement, judge, signs_of_paging
@@ -95,9 +96,13 @@ class _Memory:
 class Writer:
     """Writes the polls of one source, as long as the lease lasts. For one thread at a time."""
 
-    def __init__(self, engine: sa.Engine, lease: Lease, guard: Guard = GUARD) -> None:
+    def __init__(
+        self, engine: sa.Engine, lease: Lease, guard: Guard = GUARD, limits: Limits = LIMITS
+    ) -> None:
         self.engine = engine
         self.lease = lease
+        self.reader = Reader(limits)
+        """Reads what the source answers, and remembers its records."""
         self._guard = guard
         self._memory: _Memory | None = None
         self._after: _Memory | None = None

@@ -23,7 +23,7 @@ from collector import __version__
 from collector.clock import time_text
 from collector.errors import IntegrityError, UsageError
 from collector.gcore import jsontext
-from collector.gcore.document import Document, record_id
+from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
 from collector.inventory.observation import gap_limit
 from collector.store.engine import UtcTime
@@ -157,7 +157,7 @@ class _Content:
         # What could not be used may be of any region, or say that nobody can be sure of whom it is.
         unusable = {rejected.position for rejected in listing_of(document).rejected}
         for position, record in enumerate(document.records):
-            if self._regions is None or position in unusable or record_id(record) in self._regions:
+            if self._regions is None or position in unusable or record.id in self._regions:
                 records.append({"text": record.text})
             else:
                 records.append({"hash": hashlib.sha256(record.text.encode()).hexdigest()})

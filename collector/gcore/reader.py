@@ -1,0 +1,185 @@
+"""Reading answers that are mostly the last one: only new records are read, the others are remembered.
+
+    body ─▶ raw records, as bytes ─▶ those of the last answer: as they were read then ─┐
+                              └────▶ new ones: strict JSON ─▶ redacted ─▶ canonical ───┴─▶ Document
+
+A record is known by its bytes. That these records, and what stands around them, are the body is proven before
+anything is believed. Where that fails, or anything is out of the ordinary, `document_of` reads the whole body, and says
+what is wrong. So what comes out is always what `document_of` would say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from collector.gcore import jsontext
+from collector.gcore.document import (
+    LIMITS,
+    MAX_AT_ONCE,
+    MAX_VALUES_AT_ONCE,
+    USUAL,
+    Document,
+    KeyJudge,
+    Limits,
+    NotAListingError,
+    Record,
+    assembled,
+    count_of_values,
+    document_of,
+    fits_at_once,
+    id_of,
+    too_many_records,
+    too_many_values,
+    too_much_to_judge,
+)
+from collector.gcore.jsontext import StrictJSONError
+from collector.gcore.listing import understand
+from collector.gcore.pieces import LEVELS, DoubtError, Pieces, part
+from collector.gcore.redaction import Judged, Redaction, TooMuchToJudgeError
+
+MAX_REMEMBERED = 64 * 1024 * 1024
+"""Bytes that are kept of a source's records until its next answer: ten thousand regions of 6 KB."""
+FEW_ESCAPES = 200
+"""Characters of a record that may be escapes; with more it takes long to look for the key."""
+_LARGE = 16 * 1024 * 1024
+"""In a larger body records are known by SHA-256. That takes twice as long, and half the memory."""
+
+
+class _Known(NamedTuple):
+    """A raw record, read."""
+
+    record: Record
+    values: int
+    """As `count_of_values` counts."""
+    judged: Judged
+    closely: int
+    """So much of it had to be looked at closely."""
+
+
+class Reader:
+    """Reads the answers of one source, one after another. For one thread at a time."""
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._limits = limits
+        self._secrets: tuple[str, ...] = ()
+        """The keys that asked last. What may be shown depends on them."""
+        self._known: dict[bytes, _Known] = {}
+        """The records of the last answer."""
+
+    def read(self, body: bytes, secrets: Sequence[str] = ()) -> Document:
+        """Read a body as it came over the wire. Raises StrictJSONError or NotAListingError."""
+        if tuple(secrets) != self._secrets:
+            self._known, self._secrets = {}, tuple(secrets)
+        try:
+            return self._read(body)
+        except (DoubtError, StrictJSONError, NotAListingError, TooMuchToJudgeError) as error:
+            doubt = error
+        if fits_at_once(body) or count_of_values(body) > self._limits.values:
+            return document_of(body, secrets, self._limits)
+        if isinstance(doubt, TooMuchToJudgeError):
+            raise too_much_to_judge(self._limits)
+        if isinstance(doubt, DoubtError):
+            raise NotAListingError(
+                f"the answer holds more than {MAX_AT_ONCE:,} bytes or {MAX_VALUES_AT_ONCE:,} values, and is read only "
+                f"if it is a list of regions and little else: {doubt}",
+                None,
+            )
+        raise doubt
+
+    def _read(self, body: bytes) -> Document:
+        pieces = part(body)
+        raws, _, around = pieces
+        if len(raws) > self._limits.records:
+            raise too_many_records(len(raws), self._limits)
+        names = list(map(bytes, raws)) if len(body) <= _LARGE else [sha256(raw).digest() for raw in raws]
+        found = list(map(self._known.get, names))
+        new = [i for i, known in enumerate(found) if known is None]
+        counts = [count_of_values(bytes(raws[i])) for i in new]
+        old = [known for known in found if known is not None]
+        values = len(raws) - 1 + count_of_values(around) + sum(counts) + sum(known.values for known in old)
+        if values > self._limits.values:
+            raise too_many_values(self._limits)
+        _check_unusual(pieces, counts)
+        redaction, keys = Redaction(effort=self._limits.effort), KeyJudge(self._secrets, self._limits)
+        envelope = _envelope(pieces, redaction, keys)
+        redaction.pay([known.judged for known in old])
+        self._known, with_key = {}, []
+        size, closely = sum(len(known.record.text) for known in old), sum(known.closely for known in old)
+        _check_closely(closely, body)
+        for i, count in zip(new, counts, strict=True):
+            record, judged, has_key = _record(bytes(raws[i]), redaction, keys)
+            found[i] = each = _Known(record, count, judged, _closely(record.text, judged, has_key))
+            size += len(record.text)
+            closely += each.closely
+            _check_closely(closely, body)
+            if size > self._limits.bytes:
+                raise NotAListingError(
+                    f"its canonical form is longer than {self._limits.bytes:,} characters", None
+                )
+            if has_key:
+                with_key.append(i)
+        known = [each for each in found if each is not None]  # every one by now
+        self._remember(names, known, with_key)
+        return assembled(envelope, [each.record for each in known])
+
+    def _remember(self, names: Sequence[bytes], known: Sequence[_Known], but: Sequence[int]) -> None:
+        """Keep the records of this answer, and none of earlier ones."""
+        self._known = dict(zip(names, known, strict=True))
+        for i in but:  # how much a key costs to take out is counted every time
+            self._known.pop(names[i], None)
+        size = sum(map(len, names)) + sum(len(each.record.text) for each in known)
+        while size > MAX_REMEMBERED:
+            name, last = self._known.popitem()
+            size -= len(name) + len(last.record.text)
+
+
+def _check_unusual(pieces: Pieces, counts: Sequence[int]) -> None:
+    """What is read at once is no larger than a whole answer that is. Raises DoubtError."""
+    size = len(pieces.around) + sum(size for size in pieces.sizes if size > USUAL)
+    if size > MAX_AT_ONCE:
+        raise DoubtError(
+            f"records longer than {USUAL:,} bytes, and what is no record, take more than {MAX_AT_ONCE:,}"
+        )
+    if max(count_of_values(pieces.around), *counts, 0) > MAX_VALUES_AT_ONCE:
+        raise DoubtError(f"one record holds more than {MAX_VALUES_AT_ONCE:,} values")
+
+
+def _check_closely(closely: int, body: bytes) -> None:
+    if closely > MAX_AT_ONCE and len(body) > MAX_AT_ONCE:
+        raise DoubtError(f"texts that may hold secrets take more than {MAX_AT_ONCE:,} characters")
+
+
+def _closely(text: str, judged: Judged, has_key: bool) -> int:
+    """Characters of a record that took more time than others."""
+    if has_key or judged.closely is None or sum(map(text.count, "%&\\")) > FEW_ESCAPES:
+        return len(text)
+    return judged.closely
+
+
+def _envelope(pieces: Pieces, redaction: Redaction, keys: KeyJudge) -> dict[str, Any]:
+    """Everything but the records."""
+    redacted: dict[str, Any] = redaction.of(pieces.members())
+    if redacted.pop("results", None) != []:
+        raise DoubtError("the name of a member is changed")
+    return keys.envelope(redacted)
+
+
+def _record(raw: bytes, redaction: Redaction, keys: KeyJudge) -> tuple[Record, Judged, bool]:
+    """A record, read and understood; what it cost to judge, and whether the key stood in it."""
+    try:
+        value = jsontext.loads_plain(raw.decode(), LEVELS)
+    except ValueError:
+        value, judged = redaction.record(jsontext.loads(raw, LEVELS))
+        text = jsontext.dumps(value)
+    else:
+        value, judged = redaction.record(value)
+        text = jsontext.dumps_plain(value)
+    if keys.stands_in(text):
+        record = keys.record(jsontext.loads(text.encode()))
+        understand(record)
+        return record, judged, True
+    record = Record(text, id_of(value))
+    understand(record, value)
+    return record, judged, False
