@@ -123,7 +123,7 @@ class Source(BaseModel):
     """An answer of such a length that misses any region may be one page of several;"""
     page_factor: int = Field(default=3, ge=1, le=1000)
     """its absences need so many times the confirmations."""
-    max_body: int = Field(default=64 * 1024 * 1024, ge=64 * 1024, le=2**30)
+    max_body: int = Field(default=32 * 1024 * 1024, ge=64 * 1024, le=2**30)
     """So many bytes an answer may have, decompressed;"""
     max_regions: int = Field(default=10_000, ge=1, le=1_000_000)
     """so many regions;"""

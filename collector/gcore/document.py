@@ -25,7 +25,7 @@ from collector.gcore.secret_keys import PART_IN_EVIDENCE, Keys, keys_of
 class Limits:
     """What an answer may cost at most."""
 
-    bytes: int = 64 * 1024 * 1024
+    bytes: int = 32 * 1024 * 1024
     """Of an answer, and characters of its canonical form; each that is not ASCII becomes six."""
     records: int = 10_000
     """More regions than any cloud has. Each costs some rows, and all rows of a poll are written while its lease
