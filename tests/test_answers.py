@@ -130,6 +130,7 @@ def told_long(
     return history, said
 
 
+@pytest.mark.long
 def test_answers_are_read_back_as_they_came(engine: sa.Engine) -> None:
     history, said = told_long(engine)
     rows = {row["address"]: row for row in history.rows("payloads")}
@@ -146,6 +147,7 @@ def test_answers_are_read_back_as_they_came(engine: sa.Engine) -> None:
     assert history.rebuilt().different == 0
 
 
+@pytest.mark.long
 def test_a_full_chain_is_folded_and_a_whole_answer_comes_where_deltas_come_to_much(history: History) -> None:
     told_long(history.engine, polls=130)
     rows = history.rows("payloads")

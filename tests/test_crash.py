@@ -423,6 +423,7 @@ FEW, MANY = 14, 250
 """Shots on each of both databases."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(FEW), ids=lambda n: f"shot {n + 1}")
 def test_a_kill_leaves_the_poll_whole_or_out_and_the_next_process_goes_on(
     warm: Warm, new_url: Callable[[], str], undisturbed: Undisturbed, number: int
@@ -438,6 +439,7 @@ def test_a_kill_at_nearly_any_boundary_leaves_the_poll_whole_or_out(
     shoot(warm, new_url(), undisturbed, spread(undisturbed.boundaries, MANY)[number])
 
 
+@pytest.mark.long
 def test_the_script_has_it_all(undisturbed: Undisturbed) -> None:
     """Else the shots would miss what matters."""
     assert set(undisturbed.outcomes) == {"ok", "partial", "held", "failed"}

@@ -423,6 +423,7 @@ def test_what_was_polled_while_postgresql_let_nobody_write_is_written_when_it_do
         live_through(engine, fault, at, says)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", ["UPDATE sources", "INSERT INTO observations", "COMMIT"])
 def test_what_was_polled_while_the_server_was_down_is_written_when_it_is_up_again(
     own_server: OwnServer, own_url: sa.URL, at: str
@@ -535,6 +536,7 @@ def test_a_lost_session_is_one_line_in_the_log_and_no_library_adds_another(
 # The whole service
 
 
+@pytest.mark.long
 def test_a_server_that_goes_and_comes_back_costs_the_service_two_lines_and_no_poll(
     start: Start, own_server: OwnServer, own_url: sa.URL, simulator: Simulator
 ) -> None:
@@ -702,6 +704,7 @@ def log_is_emptied_and_replaced(path: Path) -> None:
     path.with_name(f"{path.name}-wal").touch()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "happens",
     [log_is_removed, both_are_removed, index_is_removed, log_is_replaced, log_is_emptied_and_replaced],

@@ -367,6 +367,7 @@ STATUSES: dict[str, list[Fault]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("of", STATUSES)
 def test_no_status_but_200_is_an_answer(cloud: Cloud, of: str) -> None:
     states = new_states()

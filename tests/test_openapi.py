@@ -573,6 +573,7 @@ def parsed(body: bytes) -> Json:
     return document
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", paths(), ids=".".join)
 def test_whatever_stands_in_one_place_costs_that_value_or_that_record(path: tuple[str, ...]) -> None:
     """Without a database: each mutant beside an untouched region."""
@@ -656,6 +657,7 @@ def differing_region(number: int) -> Json:
     return region | {"country": "DE"}
 
 
+@pytest.mark.long
 def test_two_fields_of_one_record_that_are_swapped_cost_what_does_not_fit(shared_engine: sa.Engine) -> None:
     """Every pair of places but those of which one holds the other; a record for each pair."""
     pairs = [(one, other) for one, other in itertools.combinations(paths(), 2) if other[: len(one)] != one]

@@ -226,6 +226,7 @@ def epochs(database: sa.URL) -> dict[str, int]:
 # All is well
 
 
+@pytest.mark.long
 def test_however_many_replicas_run_each_source_is_polled_once_an_interval(
     start: Start, database: sa.URL, cloud: Cloud
 ) -> None:

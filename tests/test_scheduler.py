@@ -142,6 +142,7 @@ Client.fetch = lambda *_: Event().wait()
 """As many as there are threads."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "situation", [SCHEDULER_DIES, EIGHT_HANG], ids=["scheduler dies", "all threads hang"]
 )

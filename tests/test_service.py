@@ -522,6 +522,7 @@ def test_sources_that_hang_keep_neither_a_new_one_nor_the_end_waiting(
     assert set(names) <= set(service.lines("stopped")[0]["unfinished"])
 
 
+@pytest.mark.long
 def test_one_source_at_another_address_keeps_no_other_from_being_polled(
     start: Start, database_url: str, simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -1120,6 +1121,7 @@ def test_a_lease_is_kept_between_polls(leases: Leases, left: timedelta) -> None:
     assert leases.history.row("sources")["lease_epoch"] == 1
 
 
+@pytest.mark.long
 def test_the_leases_of_many_sources_are_kept(engine: sa.Engine) -> None:
     held = [lease.acquire(engine, f"source {n}", "one") for n in range(1100)]
     taken = lease.acquire(engine, "source 7", "one")
@@ -1273,6 +1275,7 @@ def test_a_holder_on_another_host_is_replaced_only_when_its_lease_has_run_out(
     assert len(second.lines("not_written")) == 1
 
 
+@pytest.mark.long
 def test_a_second_process_on_the_same_sqlite_file_says_who_holds_it_and_ends(
     start: Start, sqlite_url: str, simulator: Simulator
 ) -> None:

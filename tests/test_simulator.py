@@ -586,6 +586,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(tmp_path_factory.mktemp("demo"))
 
 
+@pytest.mark.long
 def test_the_demo_tells_its_story(demo: Demo) -> None:
     assert (demo.said.code, demo.said.err) == (0, ""), demo.said
     (luxembourg,) = [line for line in demo.said.out.splitlines() if line.startswith("76 ")]

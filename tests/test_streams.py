@@ -128,6 +128,7 @@ def test_an_answer_that_nobody_got_is_no_good_one(machine: Machine, script: str,
     assert err in done.stderr.decode()
 
 
+@pytest.mark.long
 def test_a_database_does_not_take_the_place_of_a_stream_that_was_closed(machine: Machine) -> None:
     """A line for people would be written into the file."""
     assert machine.sh("collector poll <&- >&- 2>&-").returncode == 0
@@ -157,6 +158,7 @@ def test_the_service_colours_its_lines_where_that_is_wanted(
     assert (b"\x1b[" in said) is is_coloured
 
 
+@pytest.mark.long
 def test_a_current_folder_that_is_gone_is_named_where_it_is_needed(machine: Machine) -> None:
     gone = "cd $(mktemp -d); rmdir $PWD; "
     assert machine.sh(f"{gone} collector poll", PYTHONPATH=str(ROOT)).returncode == 0

@@ -51,7 +51,7 @@ READ_TIMEOUT = 20.0
 MAX_RETRY_AFTER = 60.0
 RETRIED_STATUS = frozenset({408, 409, 429})
 MAX_BODY = 32 * 1024 * 1024
-"""Ten thousand regions of 6 KB, a thousand times what the cloud sends."""
+"""Ten thousand regions of 3 KB, a thousand times what the cloud sends."""
 MAX_ERROR_BODY = 64 * 1024
 CHUNK = 64 * 1024
 MAX_THREADS = 24
