@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from collector.errors import IntegrityError
 from collector.gcore.delta import Texts, applied, delta, texts_of
 from collector.gcore.document import Document, document_of, stored_document
+from collector.gcore.jsontext import StrictJSONError
 from collector.store import migrate
 from collector.store.engine import open_engine, reading, writing
 from collector.store.payloads import MAX_LINKS, Reader, load
@@ -449,3 +450,23 @@ def test_a_chain_that_is_too_long_is_found(forger: Forger) -> None:
     (broken,) = forger.found().breaks
     assert broken.key == {"address": forger.chain[last + 1]["address"]}
     assert "has 17 links, but is written over 17 others (at most 16)" in broken.why
+
+
+@pytest.mark.parametrize("place", ["record", "envelope"])
+def test_an_answer_as_deep_as_any_is_read_over_another(place: str) -> None:
+    plain = document_of(body(answer([region(2)])))
+
+    def deep(levels: int) -> bytes:
+        nested: Any = 1
+        for _ in range(levels):
+            nested = [nested]
+        if place == "record":
+            return body(answer([region(1) | {"deep": nested}, region(2)]))
+        return body(answer([region(2)]) | {"deep": nested})
+
+    most = 61 if place == "record" else 63
+    with pytest.raises(StrictJSONError, match="nested deeper"):
+        document_of(deep(most + 1))
+    deepest = texts_of(document_of(deep(most)))
+    for one, other in ((texts_of(plain), deepest), (deepest, texts_of(plain))):
+        assert applied(one, delta(one, other)) == other

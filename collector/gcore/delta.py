@@ -142,7 +142,7 @@ def _run(start: int, count: int, pieces: Sequence[str]) -> str:
 
 def applied(old: Texts, text: str) -> Texts:
     """What a delta makes of an answer. Raises ValueError where it does not fit."""
-    value = jsontext.loads(text.encode())
+    value = jsontext.loads(text.encode(), jsontext.MAX_DEPTH + 1)  # a new record stands one level deeper here
     if not isinstance(value, dict) or not value.keys() <= _MEMBERS:
         raise ValueError("not a delta")
     records: list[str | None] = list(old.records)
