@@ -40,7 +40,7 @@ from collector.gcore.pieces import LEVELS, DoubtError, Pieces, part
 from collector.gcore.redaction import Judged, Redaction, TooMuchToJudgeError
 
 MAX_REMEMBERED = 64 * 1024 * 1024
-"""Bytes that are kept of a source's records until its next answer: twice those of the largest one, as they came and as they are kept."""
+"""Bytes that are kept of a source's records until its next answer: the largest one, as it came and as it is kept."""
 FEW_ESCAPES = 200
 """Characters of a record that may be escapes; with more it takes long to look for the key."""
 _LARGE = 16 * 1024 * 1024
