@@ -105,6 +105,13 @@ SECRET_NAMES = [
     "adminPW",
     "sessionId",
     "wifi_psk",
+    "webhook_url",
+    "slackWebhookUrl",
+    "databaseUrl",
+    "DB-URI",
+    "redis_urls",
+    "snmp_community",
+    "wallet.seed",
     "\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44",
 ]
 SECRET_NAMES += [
@@ -168,6 +175,7 @@ PLAIN_NAMES = [
         "authUrl",
     ),
     *("auth_type", "authority", "passed", "sessions_count", "access_level", "tags"),
+    *("database", "database_url_count", "seed_nodes", "seeds", "community_name", "webhook_enabled", "hurl"),
     "",
     "id",
     "name",
@@ -794,6 +802,27 @@ def test_a_secret_in_json_in_a_string_goes(depth: int, value: Any) -> None:
         assert "last" in scrubbed
     assert redact({"debug": scrubbed}) == {"debug": scrubbed}
     assert "4711" not in scrub_message(f"400, you sent {text}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the password is cAnary7!",
+        "Your pwd was canary_x, change it",
+        "API key is canary-1",
+        "token = canary1",
+    ],
+)
+def test_a_sentence_that_says_a_secret(text: str) -> None:
+    assert "anary" not in scrub_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["the password is wrong", "token is expired.", "The secret is required", "password was changed, 3 times"],
+)
+def test_a_sentence_about_a_secret_stays(text: str) -> None:
+    assert scrub_text(text) == text
 
 
 @pytest.mark.parametrize("text", ["the body {'password': 'canary'} is wrong", 'cut: "token": "canary'])

@@ -35,11 +35,11 @@ _WORDS = frozenset(
     re.findall(
         r"\w+",
         "auth oauth pw psw psk otp totp pin pincode puk cvv cvc mfa sig pat sas sid cred creds ppk pfx csrf xsrf"
-        " session private salt nonce wep assertion ticket verifier",
+        " session private salt nonce wep assertion ticket verifier seed community",
     )
 )
 """Secrets as whole words only: `pin` is one, `spin` is none."""
-_LAST_WORDS = frozenset(("private", "session"))
+_LAST_WORDS = frozenset(("private", "session", "seed", "community"))
 """Only where no other word follows: `private_network` is none. See `_JOINED` for `session_id`."""
 _HARMLESS_AFTER_AUTH = frozenset(
     re.findall(
@@ -54,8 +54,10 @@ _JOINED = re.compile(
     r"password|passwd|passphrase|passcode|secret|apikey|credential|authori[sz]ation|connection(?:str|uri)|session(?:id|key)"
     r"|privatepem|(?:recovery|backup|activation|unlock|verification|access)codes?$|seedphrase|securityanswer"
     r"|kubeconfig|dockerconfig|dockercfg|codeverifier|presignedur[il]"
+    r"|(?:webhook|database|db|broker|amqp|redis|mongo(?:db)?|mysql|mariadb|postgres(?:ql)?)ur[il]s?$"
 )
-"""Looked for across words: `pass_word`, `connection-string`, `sessionId`."""
+"""Looked for across words: `pass_word`, `connection-string`, `sessionId`. Who knows a webhook's URL may call it, and
+the URL of a database or of a broker usually carries its password."""
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _APART = re.compile(r"[\W_\d]+")

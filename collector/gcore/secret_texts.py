@@ -65,7 +65,32 @@ SUSPICIOUS = (
         "sessid",
         "identified",
     ),
-    *("paswd", "code", "phrase", "answer", "docker", "presigned", "-u", "login"),
+    *(
+        "paswd",
+        "code",
+        "phrase",
+        "answer",
+        "docker",
+        "presigned",
+        "-u",
+        "login",
+        "seed",
+        "community",
+        "webhook",
+    ),
+    *(
+        "database",
+        "broker",
+        "amqp",
+        "redis",
+        "mongo",
+        "mysql",
+        "mariadb",
+        "postgres",
+        "db_ur",
+        "db-ur",
+        "dbur",
+    ),
     *(
         "kubeconfig",
         "connection",
@@ -169,6 +194,12 @@ _QUOTED_AFTER = re.compile(
     re.IGNORECASE,
 )
 """`ALTER USER x PASSWORD '…'`, and what a sentence puts in quotes."""
+_SAID = re.compile(
+    r"\b((?:pass(?:word|wd|phrase|code)|pwd|secret|token|api[ _-]?key)[ \t]{1,4}(?:is|was|=)[ \t]{1,4})"
+    r"(?=[^\s\d$#@!%^&*_+~]{0,200}[\d$#@!%^&*_+~])[^\s\"'<>]{4,}",
+    re.IGNORECASE,
+)
+"""`the password is hunter2`. A plain word after it is none: `the password is wrong`."""
 _OF_A_USER = re.compile(
     r"((?<!\S)(?:-u|-U|--(?:proxy-)?user)(?:[ \t]{1,4}|=)['\"]?[^\s:'\"]{1,128}:)[^\s'\"]+"
 )
@@ -238,6 +269,7 @@ def _scrub(text: str) -> str:
     if "-----BEGIN" in text:
         text = _without_private_keys(text)
     text = _QUOTED_AFTER.sub(rf"\1\2{MARKER}", text)
+    text = _SAID.sub(rf"\1{MARKER}", text)
     text = _QUOTED_PAIR.sub(lambda m: m[1] + MARKER if is_secret_name(m[3]) else m[0], text)
     text = _OF_A_MACHINE.sub(rf"\1{MARKER}", text)
     if "\n" in text:
