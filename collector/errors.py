@@ -38,6 +38,10 @@ class DatabaseError(CollectorError):
     """The database can't be reached or used."""
 
 
+class TooLongError(DatabaseError):
+    """The database took too long for a question."""
+
+
 class ObserverChangedError(CollectorError):
     """A source is polled at another base URL than before."""
 

@@ -19,10 +19,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from collector.errors import SettingsError
-from collector.spelling import is_service_link, text_of, unquoted, usable_key
+from collector.spelling import (
+    check_bind,
+    check_networks,
+    check_root_path,
+    is_service_link,
+    parse_names,
+    text_of,
+    unquoted,
+    usable_key,
+)
 
 PREFIX = "COLLECTOR_"
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -100,6 +109,11 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 BaseUrl = Annotated[str, BeforeValidator(check_base_url)]
 Fraction = Annotated[float, BeforeValidator(parse_share)]
 PageSizes = Annotated[frozenset[int], BeforeValidator(parse_numbers)]
+Names = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
+Networks = Annotated[Names, AfterValidator(check_networks)]
+Bind = Annotated[str, BeforeValidator(check_bind)]
+RootPath = Annotated[str, BeforeValidator(check_root_path)]
+Access = Annotated[Literal["open", "token", "off"], BeforeValidator(lower)]
 
 
 class Source(BaseModel):
@@ -168,7 +182,30 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     database_url: SecretStr = SecretStr("sqlite:///collector.db")
-    http_bind: str = "127.0.0.1:8080"
+    http_bind: Bind = "127.0.0.1:8080"
+    """Where pages are served; `off`: nowhere."""
+    http_token_file: Path | None = None
+    """Bearer tokens, one a line; read again when it changes."""
+    http_users_file: Path | None = None
+    """Lines of `user:password`, for browsers; read again when it changes."""
+    http_unprotected: bool = False
+    """Whether an address that others can reach may be served without a token."""
+    http_health: Access = "open"
+    """Who may ask /healthz and /readyz: everybody, those with a token, or nobody."""
+    http_metrics: Access = "token"
+    """The same of /metrics. Without tokens, `token` is `open`."""
+    http_hosts: Names = ()
+    """Names under which browsers may reach the pages, beside localhost and all addresses."""
+    http_trusted_proxies: Networks = ()
+    """Who may say in X-Forwarded-For and X-Forwarded-Proto for whom it asks."""
+    http_root_path: RootPath = ""
+    """The path before ours at which a proxy serves the pages."""
+    http_time_limit: Duration = Field(
+        default=timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(minutes=10)
+    )
+    """So long the database may take for one page."""
+    http_max_requests: int = Field(default=4, ge=1, le=64)
+    """So many requests are answered at once; as many times eight wait, and others are refused."""
     log_level: Annotated[Level, BeforeValidator(lower)] = "info"
     log_format: Annotated[Form, BeforeValidator(lower)] = "auto"
     """`auto`: for people where stderr is a terminal, else lines of JSON."""
@@ -176,9 +213,20 @@ class Settings(BaseModel):
 
 
 _OF_SOURCE = tuple(name for name in Source.model_fields if name != "name")
+_FILES = ("api_key_file", "http_token_file", "http_users_file")
 _ENVIRONMENT = {
     "DATABASE_URL": "database_url",
     "HTTP_BIND": "http_bind",
+    "HTTP_TOKEN_FILE": "http_token_file",
+    "HTTP_USERS_FILE": "http_users_file",
+    "HTTP_UNPROTECTED": "http_unprotected",
+    "HTTP_HEALTH": "http_health",
+    "HTTP_METRICS": "http_metrics",
+    "HTTP_HOSTS": "http_hosts",
+    "HTTP_TRUSTED_PROXIES": "http_trusted_proxies",
+    "HTTP_ROOT_PATH": "http_root_path",
+    "HTTP_TIME_LIMIT": "http_time_limit",
+    "HTTP_MAX_REQUESTS": "http_max_requests",
     "LOG_LEVEL": "log_level",
     "LOG_FORMAT": "log_format",
     "SOURCE": "name",
@@ -196,6 +244,14 @@ _SHOWN = (
     "max_regions",
     "max_values",
     "http_bind",
+    "http_unprotected",
+    "http_health",
+    "http_metrics",
+    "http_hosts",
+    "http_trusted_proxies",
+    "http_root_path",
+    "http_time_limit",
+    "http_max_requests",
     "log_level",
     "log_format",
 )
@@ -212,11 +268,14 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
     general = _read_file(config) if config else {}
     listed = general.pop("sources", None)
     of_file = _placed({name: general.pop(name) for name in (*_OF_SOURCE, "name") if name in general}, config)
+    general = _placed(general, config)
     of_environment: dict[str, Any] = {}
+    of_process: dict[str, Any] = {}
     for variable, name in _ENVIRONMENT.items():
         value = _given(environment, variable)
         if value:
-            (general if name in Settings.model_fields else of_environment)[name] = value
+            (of_process if name in Settings.model_fields else of_environment)[name] = value
+    general |= _placed(of_process, None)
     _refuse_two_keys(of_environment, f"{PREFIX}API_KEY", f"{PREFIX}API_KEY_FILE")
     single = _override(of_file, _placed(of_environment, None))
     if listed is None:
@@ -264,17 +323,20 @@ def _refuse_two_keys(given: Mapping[str, Any], key: str, file: str) -> None:
 
 
 def _placed(given: dict[str, Any], config: Path | None) -> dict[str, Any]:
-    """Settings of a source, whose key file is found: `~` is the home, and a name in a settings file is relative to that
-    file, wherever the process was started."""
+    """Settings whose files are found: `~` is the home, and a name in a settings file is relative to that file, wherever
+    the process was started."""
     if config is not None:
         _refuse_two_keys(given, f"{config}: api_key", "api_key_file")
-    name = given.get("api_key_file")
-    if not isinstance(name, str) or not name:
-        return given
-    path = Path(name)
-    with suppress(RuntimeError):  # there is no home
-        path = path.expanduser()
-    return given | {"api_key_file": path if config is None else config.parent / path}
+    found = dict(given)
+    for setting in _FILES:
+        name = given.get(setting)
+        if not isinstance(name, str) or not name:
+            continue
+        path = Path(name)
+        with suppress(RuntimeError):  # there is no home
+            path = path.expanduser()
+        found[setting] = path if config is None else config.parent / path
+    return found
 
 
 def changes_that_wait(before: Settings, after: Settings) -> list[str]:
@@ -355,10 +417,12 @@ def origins(environment: Mapping[str, str] | None = None, config: Path | None = 
             value = "(not shown)"
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
-        if name == "api_key_file" and value:
+        if name in _FILES and value:
             value = shown_path(Path(str(value)))
         if isinstance(value, frozenset):
             value = ",".join(str(number) for number in sorted(value)) or "none"
+        if isinstance(value, tuple):
+            value = ",".join(value)
         if isinstance(value, timedelta):
             value = f"{value.total_seconds():g}s"
         shown = "" if value is None else str(value)

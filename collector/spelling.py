@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from collector.errors import SettingsError
 
@@ -69,3 +71,40 @@ def is_service_link(prefix: str, name: str, environment: Mapping[str, str]) -> b
     if _OF_A_SERVICE.search(rest):
         return True
     return bool(rest.endswith("_PORT") and _ADDRESS.match(environment[name]))
+
+
+def parse_names(value: Any) -> Any:
+    """`one, two`, or a list of texts."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+
+
+def check_networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Addresses and networks, like 10.0.0.0/8."""
+    for value in values:
+        try:
+            ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            raise ValueError(f"{value!r} is no address and no network like 10.0.0.0/8") from None
+    return values
+
+
+def check_bind(value: Any) -> Any:
+    """`127.0.0.1:8080`, `[::1]:8080`, a name and a port, or `off`."""
+    text = value.strip() if isinstance(value, str) else value
+    if not isinstance(text, str) or text.lower() == "off":
+        return text.lower() if isinstance(text, str) else text
+    host, _, port = text.rpartition(":")
+    is_host = bool(re.fullmatch(r"\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+", host))
+    if not is_host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError("write an address and a port like 127.0.0.1:8080 or [::1]:8080, or off")
+    return text
+
+
+def check_root_path(value: Any) -> Any:
+    """`/collector`, without the slash at the end."""
+    text = value.strip().rstrip("/") if isinstance(value, str) else value
+    if isinstance(text, str) and text and not re.fullmatch(r"(/[A-Za-z0-9._~\-]+)+", text):
+        raise ValueError("write a path like /collector")
+    return text

@@ -68,7 +68,8 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Of a process with these settings and none of the person who runs the tests."""
     own = {n: v for n, v in os.environ.items() if not n.startswith("COLLECTOR_") and "proxy" not in n.lower()}
     named = {f"COLLECTOR_{name.upper()}": value for name, value in settings.items()}
-    return own | {"PYTHONPATH": str(ROOT)} | named
+    no_port = {"COLLECTOR_HTTP_BIND": "off"}  # many run at once
+    return own | {"PYTHONPATH": str(ROOT)} | no_port | named
 
 
 def process(*arguments: str, cwd: Path | None = None, **settings: str) -> Said:

@@ -46,6 +46,7 @@ class Service:
             "COLLECTOR_BASE_URL": base_url,
             "COLLECTOR_API_KEY_FILE": str(key_file),
             "COLLECTOR_INTERVAL": "1s",
+            "COLLECTOR_HTTP_BIND": "off",
         }
         self.process = self._start()
 

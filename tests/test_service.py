@@ -426,10 +426,10 @@ def test_at_sighup_settings_that_need_a_restart_are_named(
     service.reload()
     assert service.lines("restart_needed") == []
     write_settings(config, source | {"interval": "2s"})
-    config.write_text(f'http_bind = "off"\n{config.read_text()}')
+    config.write_text(f'http_root_path = "/pages"\n{config.read_text()}')
     service.reload()
     (line,) = service.lines("restart_needed")
-    assert line["changed"] == ["COLLECTOR_HTTP_BIND"]
+    assert line["changed"] == ["COLLECTOR_HTTP_ROOT_PATH"]
     assert service.lines("settings_reloaded")[-1]["changed"] == ["one"]
     assert service.stop() == 0
 

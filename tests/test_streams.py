@@ -145,7 +145,12 @@ def test_the_service_colours_its_lines_where_that_is_wanted(
 ) -> None:
     ours, theirs = pty.openpty()
     own = {n: v for n, v in os.environ.items() if not is_setting(n) and n != "TERM"}
-    settings = {"DATABASE_URL": machine.url, "BASE_URL": machine.server.url, "API_KEY": "a key"}
+    settings = {
+        "DATABASE_URL": machine.url,
+        "BASE_URL": machine.server.url,
+        "API_KEY": "a key",
+        "HTTP_BIND": "off",
+    }
     own |= environment | {f"COLLECTOR_{name}": value for name, value in settings.items()} | {"NO_PROXY": "*"}
     with forks.Popen([sys.executable, "-m", "collector", "run"], env=own, stderr=theirs) as process:
         os.close(theirs)

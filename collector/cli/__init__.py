@@ -27,6 +27,7 @@ from collector.cli.importing import import_
 from collector.cli.printing import say
 from collector.cli.simulate import simulate
 from collector.cli.timeline import timeline
+from collector.cli.web import web
 from collector.cli.work import poll, run
 from collector.errors import CollectorError
 
@@ -68,6 +69,7 @@ for command in (
     export,
     doctor,
     import_,
+    web,
     simulate,
     audit,
     db,

@@ -113,11 +113,7 @@ def open_existing(context: click.Context) -> sa.Engine:
     from collector.store.engine import open_engine
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
-    revision, newest = migrate.current_revision(engine), migrate.newest_revision()
-    if revision is None:
-        raise SchemaError("the database is empty; `collector poll` fills it")
-    if revision != newest:
-        raise SchemaError(_other_schema(revision, newest))
+    migrate.check_readable(engine)
     return engine
 
 
@@ -168,7 +164,7 @@ def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa
             if views.are_current(connection):
                 return engine
     elif revision is not None and not migrate.is_known(revision):
-        raise SchemaError(_other_schema(revision, newest))
+        raise SchemaError(migrate.other_schema(revision))
     if engine.dialect.name != "sqlite" and not may_migrate:
         what = "has no tables yet" if revision is None else f"has schema {revision}, or older views"
         raise SchemaError(
@@ -190,17 +186,6 @@ def lasting(url: sa.URL, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
             f"{what} is a database in memory, which keeps nothing; name a file: sqlite:///collector.db"
         )
     return url
-
-
-def _other_schema(revision: str, newest: str) -> str:
-    from collector.store import migrate
-
-    if migrate.is_known(revision):
-        return f"the database has schema {revision}, this version needs {newest}: run `collector db upgrade`"
-    return (
-        f"the database has schema {revision}, which a newer version made; this one knows up to {newest}: "
-        "update the collector"
-    )
 
 
 def is_lively(stream: TextIO) -> bool:

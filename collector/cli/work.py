@@ -10,6 +10,7 @@ import click
 
 from collector.cli.common import Number, Word, migrate_option, open_for_writing, settings_of, wait_option
 from collector.cli.printing import say
+from collector.cli.web import server_of
 from collector.errors import CollectorError, SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
 def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log_format: Any) -> None:
     """Poll every source at its interval, until SIGTERM or SIGINT. SIGHUP reads the settings again.
 
-    On PostgreSQL any number of these may run: each source is polled by one of them.
+    On PostgreSQL any number of these may run: each source is polled by one of them. Pages are served on
+    COLLECTOR_HTTP_BIND, 127.0.0.1:8080 unless it says otherwise.
 
     \b
     Example:
@@ -164,4 +166,7 @@ def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log
         _require_key(source)
     logs.configure(form=log_format or settings.log_format, level=log_level or settings.log_level)
     engine = open_for_writing(context, may_migrate=migrate)
-    sys.exit(Service(engine, lambda: settings_of(context), grace_seconds=grace).run())
+    service = Service(engine, lambda: settings_of(context), grace_seconds=grace)
+    if settings.http_bind != "off":
+        service.accompany(server_of(settings, service.view))
+    sys.exit(service.run())

@@ -18,6 +18,7 @@ from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
+from typing import Protocol
 
 import sqlalchemy as sa
 
@@ -31,6 +32,7 @@ from collector.service.lanes import Lanes, NotYetError
 from collector.service.notify import notify, wants_watchdog
 from collector.service.runner import Runner, stop_all
 from collector.service.schedule import Schedule
+from collector.service.view import SourceView, View
 from collector.settings import Settings, Source, changes_that_wait
 from collector.store import lease
 
@@ -41,6 +43,16 @@ LEAST_PATIENCE = 90.0
 """The watchdog waits at least so many seconds: longer than the longest poll."""
 
 log = logger(__name__)
+
+
+class Companion(Protocol):
+    """Runs beside the polls, in threads of its own: it serves pages, for one."""
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+
+    def stop(self) -> None:
+        """End what is under way, within a second or two."""
 
 
 class Service:
@@ -69,8 +81,33 @@ class Service:
         self._told: SimpleQueue[None] = SimpleQueue()
         self._settings = Settings()
         """As they were at the start."""
+        self._companions: list[Companion] = []
         self._stopping = False
         self._reloading = False
+
+    def accompany(self, companion: Companion) -> None:
+        """Start this one with the service, and stop it before the polls. To be called before `run`."""
+        self._companions.append(companion)
+
+    def view(self) -> View:
+        """How it is at this moment."""
+        now = monotonic()
+        return View(
+            sources=tuple(
+                SourceView(
+                    name=name,
+                    interval_seconds=runner.source.interval.total_seconds(),
+                    condition=runner.condition,
+                    seconds_since_attempt=now - runner.last_attempt,
+                    holds_lease=runner.held is not None,
+                    kept=runner.kept,
+                    last_result=runner.last_result,
+                )
+                for name, runner in sorted(self._runners.copy().items())
+            ),
+            patience_seconds=self._patience_now(),
+            is_stopping=self._stopping,
+        )
 
     def run(self) -> int:
         """1. take the first leases  2. schedule all sources  3. wait for signals  4. stop."""
@@ -83,6 +120,8 @@ class Service:
         self._schedule.start()
         self._keeper.start()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        for companion in self._companions:
+            companion.start()
         log.info("started", version=__version__, sources=len(self._runners), owner=self._owner)
         notify("READY=1", f"STATUS={self._in_words()}")
         while not self._stopping:
@@ -213,6 +252,8 @@ class Service:
     def _stop(self) -> int:
         log.info("stopping", grace_seconds=self._grace)
         notify("STOPPING=1")
+        for companion in self._companions:
+            companion.stop()
         self._keeper.stop()
         self._schedule.stop()
         unfinished = stop_all(self._engine, self._runners, self._grace)

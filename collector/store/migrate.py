@@ -78,6 +78,26 @@ def current_revision(engine: sa.Engine) -> str | None:
         return revision
 
 
+def check_readable(engine: sa.Engine) -> None:
+    """Raises SchemaError where this version can't ask the database, and says what to do."""
+    revision = current_revision(engine)
+    if revision is None:
+        raise SchemaError("the database is empty; `collector poll` fills it")
+    if revision != newest_revision():
+        raise SchemaError(other_schema(revision))
+
+
+def other_schema(revision: str) -> str:
+    """What to do about a schema that is not ours."""
+    newest = newest_revision()
+    if is_known(revision):
+        return f"the database has schema {revision}, this version needs {newest}: run `collector db upgrade`"
+    return (
+        f"the database has schema {revision}, which a newer version made; this one knows up to {newest}: "
+        "update the collector"
+    )
+
+
 def upgrade(engine: sa.Engine) -> None:
     """Bring tables and views to the newest revision, in one transaction."""
     from alembic import command

@@ -1,0 +1,66 @@
+"""`collector web`, and how `collector run` serves pages beside its polls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from collector.cli.common import settings_of
+from collector.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collector.service.view import View
+    from collector.settings import Settings
+    from collector.web.server import Server
+
+
+@click.command()
+@click.option("--bind", metavar="ADDRESS:PORT", help="Serve here; also COLLECTOR_HTTP_BIND.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    help="Log only what is at least so grave; also COLLECTOR_LOG_LEVEL.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "console", "json"], case_sensitive=False),
+    help="For people or as lines of JSON; auto: as stderr is a terminal or not. Also COLLECTOR_LOG_FORMAT.",
+)
+@click.pass_context
+def web(context: click.Context, bind: str | None, log_level: Any, log_format: Any) -> None:
+    """Serve the pages without polling, until SIGTERM or SIGINT: on a reporting database, or on somebody's file.
+
+    \b
+    Example:
+      COLLECTOR_DATABASE_URL=sqlite:///collector-demo.db collector web
+    """
+    from collector import logs
+
+    settings = settings_of(context)
+    if bind:
+        settings = settings.model_validate(settings.model_dump() | {"http_bind": bind})
+    if settings.http_bind == "off":
+        raise SettingsError(
+            "COLLECTOR_HTTP_BIND is off, so that there is nothing to serve; name an address with --bind"
+        )
+    logs.configure(form=log_format or settings.log_format, level=log_level or settings.log_level)
+    server = server_of(settings)
+    server.serve_until_told()
+
+
+def server_of(settings: Settings, running: Callable[[], View] | None = None) -> Server:
+    """A server of pages on the database of the settings, with connections of its own. Raises SettingsError."""
+    from collector.store.engine import open_engine
+    from collector.web.app import Web
+    from collector.web.data import Data
+    from collector.web.server import Server
+
+    data = Data(
+        partial(open_engine, settings.database_url.get_secret_value(), read_only=True),
+        threads=settings.http_max_requests,
+        seconds=settings.http_time_limit.total_seconds(),
+    )
+    return Server(Web(data, settings, running=running))

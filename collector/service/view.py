@@ -1,0 +1,34 @@
+"""What the running service says of itself, as values. Pages, health and metrics never look at the machinery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from collector.poll import PollResult
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """One source that this process polls, or stands by for."""
+
+    name: str
+    interval_seconds: float
+    condition: str | None
+    """Why polls can't be written now: `standby` (another replica polls, as it should be), `lost`, `database` or
+    `refused`; None: they are written."""
+    seconds_since_attempt: float
+    holds_lease: bool
+    kept: int
+    """Answers that wait for the database."""
+    last_result: PollResult | None
+    """Of the newest poll that was written by this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The service at one moment."""
+
+    sources: tuple[SourceView, ...]
+    patience_seconds: float
+    """Without an attempt for so long, the watchdog ends the process."""
+    is_stopping: bool

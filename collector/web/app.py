@@ -1,0 +1,46 @@
+"""The application: which address is answered by what.
+
+`Web` is all that anybody here is given. The modules that answer give their routes: `routes(web)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from collector.clock import Clock, utc_now
+from collector.settings import Settings
+from collector.web import pages
+from collector.web.data import Data
+from collector.web.guard import guarded
+
+if TYPE_CHECKING:
+    from collector.service.view import View
+
+
+@dataclass(frozen=True)
+class Web:
+    """What pages, API, metrics and health are made of."""
+
+    data: Data
+    """Asks the database."""
+    settings: Settings
+    clock: Clock = utc_now
+    running: Callable[[], View] | None = None
+    """How the service in this process is at this moment; None: this process does not poll."""
+
+
+def make_app(web: Web) -> ASGIApp:
+    """Pages, API, metrics and health, behind the guard."""
+    routes = [*pages.routes(web)]
+    for name in ("api", "metrics", "health"):
+        if find_spec(f"collector.web.{name}"):
+            routes += import_module(f"collector.web.{name}").routes(web)
+    app = Starlette(routes=routes, exception_handlers=pages.handlers(web))
+    return guarded(app, web.settings)

@@ -1,0 +1,96 @@
+"""The database as pages have it: it only reads, in threads of its own, for a limited time each.
+
+So a page can't starve polling: it shares neither threads nor connections with it, and what asks for more than there is
+room for is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from collector.errors import CollectorError, SchemaError
+from collector.store import migrate
+from collector.store.limited import reading_at_most
+from collector.store.replay import derived_by_older_rules
+
+T = TypeVar("T")
+WAITING = 8
+"""So many requests may wait for each one that is answered."""
+_CHECKED_SECONDS = 5.0
+
+
+class BusyError(CollectorError):
+    """More is asked at once than can be answered; ask again in a moment."""
+
+
+class Data:
+    """Asks a database that may not be there yet, or not any more."""
+
+    def __init__(
+        self, open_engine: Callable[[], sa.Engine], *, threads: int = 4, seconds: float = 10.0
+    ) -> None:
+        """`open_engine`: an engine that only reads; called when it is needed, and again until it succeeds."""
+        self._open = open_engine
+        self._engine: sa.Engine | None = None
+        self._lock = threading.Lock()
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="web")
+        self._asked = 0
+        self._checked = float("-inf")
+        self.seconds = seconds
+
+    async def ask(self, question: Callable[[sa.Connection], T], *, even_if_stale: bool = False) -> T:
+        """The answer to a question, in one transaction that only reads.
+
+        Raises DatabaseError (TooLongError among them), SchemaError where the schema is another one or an older version
+        derived the history, and BusyError. `even_if_stale`: the question is about evidence alone.
+        """
+        return await self.run(lambda: self._ask(question, even_if_stale=even_if_stale))
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do work in one of the threads. Raises BusyError where too much waits already."""
+        if self._asked >= self._threads * (1 + WAITING):
+            raise BusyError
+        self._asked += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._asked -= 1
+
+    def _ask(self, question: Callable[[sa.Connection], T], *, even_if_stale: bool) -> T:
+        engine = self.engine()
+        self._check_schema(engine)
+        with reading_at_most(engine, self.seconds) as connection:
+            if not even_if_stale and (stale := derived_by_older_rules(connection, None)):
+                raise SchemaError(
+                    f"an older version derived the history of {', '.join(stale)}: run `collector db rebuild`, or let "
+                    "`collector run` do so before its next poll"
+                )
+            return question(connection)
+
+    def engine(self) -> sa.Engine:
+        """The engine, opened when it is needed first. Raises DatabaseError."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._open()
+            return self._engine
+
+    def _check_schema(self, engine: sa.Engine) -> None:
+        """Raises SchemaError. A good schema is not looked at again for some seconds."""
+        if monotonic() - self._checked < _CHECKED_SECONDS:
+            return
+        migrate.check_readable(engine)
+        self._checked = monotonic()
+
+    def close(self) -> None:
+        """End when the questions under way have ended."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._engine is not None:
+            self._engine.dispose()

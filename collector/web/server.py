@@ -1,0 +1,172 @@
+"""The HTTP server, in a thread of its own. The port is taken at once, so that one in use is noticed at start."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import threading
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from collector.errors import SettingsError
+from collector.logs import logger
+from collector.settings import Settings
+from collector.web.access import Access
+from collector.web.app import Web, make_app
+from collector.web.guard import is_loopback
+
+HEADER_SECONDS = 10.0
+"""So long a connection may take to ask, and to ask again."""
+MAX_CONNECTIONS = 200
+MAX_HEADERS = 32 * 1024
+"""Bytes of a request line with all headers."""
+
+log = logger(__name__)
+
+
+class Server:
+    """Serves the pages of the settings. Taking the port raises SettingsError, and so does what would not be safe."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        settings = web.settings
+        app = make_app(web)
+        self._socket = _bind(settings)
+        if why := _is_unsafe(settings, self._socket):
+            self._socket.close()
+            raise SettingsError(why)
+        self._thread: threading.Thread | None = None
+        for name in ("uvicorn", "uvicorn.error"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http=PatientProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=bool(settings.http_trusted_proxies),
+                forwarded_allow_ips=list(settings.http_trusted_proxies),
+                root_path=settings.http_root_path,
+                limit_concurrency=MAX_CONNECTIONS,
+                backlog=128,
+                timeout_graceful_shutdown=1,
+                h11_max_incomplete_event_size=MAX_HEADERS,
+            )
+        )
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds it."""
+        host, port = self._socket.getsockname()[:2]
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            host = "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}{self._web.settings.http_root_path}/"
+
+    def start(self) -> None:
+        """Serve from now on, in a thread."""
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self._thread.start()
+        log.info("serving", url=self.url)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._server.serve(sockets=[self._socket]))
+        except Exception:
+            log.exception("web_broke")  # polling goes on
+
+    def stop(self) -> None:
+        """End; requests under way get a second."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(3.0)
+        self._socket.close()
+        self._web.data.close()
+
+    def serve_until_told(self) -> None:
+        """Serve in this thread, until SIGTERM or SIGINT."""
+        log.info("serving", url=self.url)
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+        self._socket.close()
+        self._web.data.close()
+
+
+def _is_unsafe(settings: Settings, listening: socket.socket) -> str | None:
+    """Why anybody on the network could look unasked, and what to do; None: nobody could, or that is meant."""
+    if is_loopback([listening.getsockname()[0]]) or settings.http_unprotected or Access(settings).is_limited:
+        return None
+    return (
+        f"COLLECTOR_HTTP_BIND is {settings.http_bind}, which others can reach: set COLLECTOR_HTTP_TOKEN_FILE or "
+        "COLLECTOR_HTTP_USERS_FILE to a file of tokens or users, or, where something else keeps strangers away, "
+        "COLLECTOR_HTTP_UNPROTECTED to yes"
+    )
+
+
+def _bind(settings: Settings) -> socket.socket:
+    host, _, port = settings.http_bind.rpartition(":")
+    host = host.strip("[]")
+    try:
+        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
+            host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(128)
+        except OSError:
+            listening.close()
+            raise
+    except OSError as error:
+        why = (
+            "something else listens there"
+            if error.errno == errno.EADDRINUSE
+            else error.strerror or os.strerror(error.errno or 0)
+        )
+        raise SettingsError(
+            f"pages can't be served on {settings.http_bind}: {why}; set COLLECTOR_HTTP_BIND to another address, "
+            "like 127.0.0.1:8081, or to off"
+        ) from None
+    return listening
+
+
+class PatientProtocol(H11Protocol):
+    """Closes a connection that does not ask in time: uvicorn alone would keep it for as long as it likes."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._mind()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._mind()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._mind()
+
+    def _mind(self) -> None:
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self._forget()
+        elif self._timer is None and not self.transport.is_closing():
+            self._timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
