@@ -1,7 +1,7 @@
 """What can go wrong in a way that a person can mend.
 
 Everything here ends a command with its message and `exit_code`, without a traceback.
-A failed poll is not an error but data: see `collector.gcore.client.Failure`.
+A failed poll is not an error but data: see `collector.gcore.exchange.Failure`.
 """
 
 from __future__ import annotations

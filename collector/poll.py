@@ -28,9 +28,12 @@ from time import perf_counter
 import sqlalchemy as sa
 
 from collector.clock import Clock, utc_now
+from collector.database.timeouts import LEASE_SECONDS
+from collector.database.transactions import reading
 from collector.errors import ObserverChangedError, SchemaError, SettingsError
-from collector.gcore.client import Answer, Exchange, Failure, Request, error_fields
+from collector.gcore.client import error_fields
 from collector.gcore.document import Document, Limits, NotAListingError
+from collector.gcore.exchange import Answer, Exchange, Failure, Request
 from collector.gcore.jsontext import StrictJSONError, dumps
 from collector.gcore.reader import Reader
 from collector.gcore.redaction import scrub_message
@@ -38,8 +41,7 @@ from collector.inventory.judgement import Guard
 from collector.inventory.observation import Failed, Observer, Outcome, Poll
 from collector.settings import Source
 from collector.store import lease, observations
-from collector.store.engine import LEASE_SECONDS, reading
-from collector.store.rebuild import rebuild
+from collector.store.rederive import rebuild
 from collector.store.tables import DERIVATION_REVISION
 from collector.store.writer import Recorded, Writer
 

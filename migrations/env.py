@@ -7,9 +7,10 @@ text is put in place. No version imports the live tables, and neither does this 
 import sqlalchemy as sa
 from alembic import context
 
+from collector.database.engine import open_engine
+from collector.database.transactions import migrating
 from collector.reports import views
 from collector.settings import load
-from collector.store.engine import migrating, open_engine
 
 
 def direction() -> str | None:

@@ -19,10 +19,11 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from collector.database.transactions import reading
+from collector.database.types import UtcTime
 from collector.inventory.spans import ABSENT, UNKNOWN
 from collector.reports import spans as reports
 from collector.reports.spans import SpanFilter
-from collector.store.engine import UtcTime, reading
 from tests.history import History
 from tests.worlds import Ledger, Look, World
 

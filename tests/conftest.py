@@ -24,9 +24,9 @@ import pytest
 import sqlalchemy as sa
 
 from collector.cli.demo import DAYS
+from collector.database import migrate
+from collector.database.engine import open_engine
 from collector.simulator.scenario import story
-from collector.store import migrate
-from collector.store.engine import open_engine
 from tests.builders import region
 from tests.frozen import NOW, stop_the_clock_of
 from tests.history import History

@@ -15,10 +15,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
+from collector.database.types import JsonList, UtcTime
 from collector.reports import views
 from collector.reports.views.types import type_of
-from collector.store import migrate
-from collector.store.engine import JsonList, UtcTime, open_engine, reading
 from collector.store.tables import DERIVED, metadata, webhook_deliveries
 
 PAGE = Path(__file__).parent.parent / "docs" / "data-dictionary.md"

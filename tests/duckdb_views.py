@@ -9,9 +9,9 @@ import sys
 
 import sqlalchemy as sa
 
+from collector.database.types import JsonList, UtcTime
 from collector.reports import views
 from collector.reports.views.types import type_of
-from collector.store.engine import JsonList, UtcTime
 from collector.store.tables import metadata
 from tests.dictionary import PAGE, columns_of_views
 

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from collector.clock import utc_now
-from collector.gcore.client import MAX_BODY, Client
+from collector.database.engine import open_engine
+from collector.gcore.body import MAX_BODY
+from collector.gcore.client import Client
 from collector.gcore.document import LIMITS, MAX_AT_ONCE, MAX_VALUES_AT_ONCE
 from collector.poll import open_writer, poll
 from collector.settings import Source
 from collector.store import lease
-from collector.store.engine import open_engine
 from tests.builders import answer, body, region
 from tests.loopback import Server, reply
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.gcore.client import Answer, Exchange, Failure, Request
+from collector.audit.verify import verify
+from collector.database.transactions import reading
+from collector.gcore.exchange import Answer, Exchange, Failure, Request
 from collector.poll import PollResult, open_writer, poll
 from collector.settings import Source
-from collector.store import lease, rebuild
-from collector.store.engine import reading
-from collector.store.replay import Comparison
+from collector.store import lease, rederive
+from collector.store.comparison import Comparison
 from collector.store.tables import metadata
-from collector.store.verify import verify
 from collector.store.writer import Writer
 from tests import builders
 
@@ -129,4 +129,4 @@ class History:
 
     def rebuilt(self) -> Comparison:
         """What a rebuild would change."""
-        return rebuild.rebuild(self.engine, self.source.name, check_only=True)
+        return rederive.rebuild(self.engine, self.source.name, check_only=True)

@@ -19,9 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
 from collector.reports.export import export
 from collector.reports.export.manifest import Asked
-from collector.store.engine import open_engine, reading
 
 ASKED: dict[str, Any] = {"format": "csv", "only": ("regions", "state_transitions")}
 _STEPS = {"os.rename", "os.symlink", "os.link", "os.mkdir", "os.remove", "os.rmdir"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from collector.store.engine import writing
+from collector.database.transactions import writing
 from collector.store.tables import DERIVATION_REVISION
 
 ZERO = "0" * 64

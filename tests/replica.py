@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.store import engine
+from collector.database import timeouts
 
 SHARE = 5
 TIMES = ("LEASE", "_LOCK", "_STATEMENT", "_IDLE", "_CONNECT", "_NETWORK", "_SILENCE")
@@ -27,8 +27,8 @@ TIMES = ("LEASE", "_LOCK", "_STATEMENT", "_IDLE", "_CONNECT", "_NETWORK", "_SILE
 def shorten() -> None:
     """Before anything else is imported: others import the lease's length by its name."""
     for name in TIMES:
-        seconds = getattr(engine, f"{name}_SECONDS") / SHARE
-        setattr(engine, f"{name}_SECONDS", int(seconds) if seconds.is_integer() else seconds)
+        seconds = getattr(timeouts, f"{name}_SECONDS") / SHARE
+        setattr(timeouts, f"{name}_SECONDS", int(seconds) if seconds.is_integer() else seconds)
 
 
 def stop_at(moment: str) -> None:

@@ -13,15 +13,17 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.audit.findings import Verification
+from collector.audit.verify import verify
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import reading, writing
 from collector.errors import IntegrityError
 from collector.gcore.delta import Texts, applied, delta, texts_of
 from collector.gcore.document import Document, document_of, stored_document
 from collector.gcore.jsontext import StrictJSONError
-from collector.store import migrate
-from collector.store.engine import open_engine, reading, writing
 from collector.store.payloads import MAX_LINKS, Reader, load
 from collector.store.tables import metadata
-from collector.store.verify import Verification, verify
 from tests.builders import answer, body, region
 from tests.history import History, failure
 

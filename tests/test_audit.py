@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.audit import evidence
+from collector.audit import verify as verifying
+from collector.audit.findings import Verification
+from collector.audit.verify import UNPROVEN, verify, verify_database
+from collector.database.transactions import reading, writing
 from collector.inventory import chain
-from collector.store import replay as replaying
-from collector.store import verify as verifying
-from collector.store.engine import reading, writing
-from collector.store.rebuild import rebuild
-from collector.store.replay import as_stored, compare, keys_of, replay, scratch_database
+from collector.store import comparison, rederive
+from collector.store.comparison import as_stored, compare, keys_of, scratch_database
+from collector.store.rederive import rebuild, replay
 from collector.store.tables import DERIVATION_REVISION, DERIVED, metadata, observations, payloads, sources
-from collector.store.verify import UNPROVEN, Verification, verify, verify_database
 from tests.builders import region
 from tests.history import History, failure
 from tests.test_cli import collector
@@ -658,7 +660,7 @@ def test_a_database_that_writes_times_in_another_style_is_read(told: History, fo
 @pytest.mark.long
 @pytest.mark.usefixtures("garbage_is_collected_as_usual")
 def test_memory_does_not_grow_with_the_history(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (replaying, verifying):
+    for module in (comparison, evidence, rederive):
         monkeypatch.setattr(module, "BATCH", 20)
 
     def peak_of(polls: int) -> int:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.database.transactions import reading
 from collector.inventory.spans import ABSENT
 from collector.reports.availability import availability
 from collector.reports.lead_time import lead_times
-from collector.store.engine import reading
 from tests.builders import answer, region
 from tests.claims import check_spans, is_sure, says
 from tests.history import History, failure

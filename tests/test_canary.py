@@ -31,13 +31,16 @@ import structlog
 from pyarrow import parquet
 
 from collector import logs
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import reading, writing
 from collector.errors import CollectorError, SettingsError
-from collector.gcore.client import Answer, Cause, Client, Exchange, Request
+from collector.gcore.client import Client
+from collector.gcore.exchange import Answer, Cause, Exchange, Request
 from collector.poll import open_writer, poll
 from collector.service.runner import Runner
 from collector.settings import Source, load
-from collector.store import lease, migrate, rebuild
-from collector.store.engine import open_engine, reading, writing
+from collector.store import lease, rederive
 from tests import forks
 from tests.builders import answer, body, keystone, metrics_database, region
 from tests.loopback import Server, Step, error, raw, reply
@@ -693,7 +696,7 @@ def test_no_temporary_file_of_a_rebuild_holds_a_secret(
                     seen.extend(texts_of(file.name, file.read_bytes()))
             seen.extend(open_files())
 
-    rebuild.rebuild(engine, "gcore", check_only=True, progress=look)
+    rederive.rebuild(engine, "gcore", check_only=True, progress=look)
     engine.dispose()
     assert {"scratch.db", "scratch.db-wal"} <= {where for where, _ in seen}
     assert [(where, hit) for where, text in seen for hit in found_in(text)] == []

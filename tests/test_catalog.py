@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from collector.audit.verify import verify_database
+from collector.database import catalog, migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
 from collector.reports import views
-from collector.store import catalog, migrate
-from collector.store.engine import open_engine, reading
-from collector.store.verify import verify_database
+from collector.store.tables import metadata
 from tests.conftest import a_postgresql_server, new_database
 
 SNAPSHOT = Path(catalog.__file__).with_name("catalog.json")
@@ -27,7 +29,7 @@ def snapshot_of(url: sa.URL) -> str:
     engine = open_engine(url)
     migrate.upgrade(engine)
     with reading(engine) as connection:
-        found = catalog.postgresql(connection, views.NAMES)
+        found = catalog.postgresql(connection, metadata, views.NAMES)
     engine.dispose()
     return json.dumps(found, indent=1, sort_keys=True) + "\n"
 
@@ -42,7 +44,7 @@ def errors_after(engine: sa.Engine, *statements: str) -> list[str]:
     with engine.connect() as connection, connection.begin() as transaction:
         for statement in statements:
             connection.exec_driver_sql(statement)
-        found = catalog.catalog_errors(connection, views.NAMES)
+        found = catalog.catalog_errors(connection, metadata, views.NAMES)
         transaction.rollback()
     return found
 

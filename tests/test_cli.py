@@ -23,9 +23,10 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from collector.cli import cli, main
+from collector.database.engine import open_engine
+from collector.database.migrate import newest_revision
+from collector.database.transactions import writing
 from collector.store import lease
-from collector.store.engine import open_engine, writing
-from collector.store.migrate import newest_revision
 from tests import forks
 from tests.builders import answer, body, region
 from tests.conftest import new_database
@@ -95,7 +96,7 @@ def collector(*arguments: str, **settings: str) -> Said:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["collector", *arguments])
-        patch.setattr("collector.store.engine.open_engine", open_and_remember)
+        patch.setattr("collector.database.engine.open_engine", open_and_remember)
         for name, value in settings.items():
             patch.setenv(f"COLLECTOR_{name.upper()}", value)
         with redirect_stdout(out), redirect_stderr(err):

@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 import collector
 from collector.errors import SettingsError
 from collector.gcore import client as client_module
-from collector.gcore.client import PATH, Answer, Client, Failure, Request
+from collector.gcore.client import PATH, Client
+from collector.gcore.exchange import Answer, Failure, Request
 from collector.gcore.transport import goes_direct
 from tests.loopback import (
     Peer,

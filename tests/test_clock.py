@@ -23,14 +23,15 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
+from collector.audit.verify import verify
+from collector.database.transactions import reading
 from collector.errors import ClockError
-from collector.gcore.client import Answer, Client, Exchange, Failure, Request
+from collector.gcore.client import Client
+from collector.gcore.exchange import Answer, Exchange, Failure, Request
 from collector.reports.status import SourceStatus, statuses
 from collector.service.runner import Runner
 from collector.settings import Source
 from collector.store import lease
-from collector.store.engine import reading
-from collector.store.verify import verify
 from tests import forks, test_service
 from tests.builders import answer, body, region
 from tests.history import NOON, History
@@ -472,7 +473,8 @@ from collector import logs
 from collector.cli.times import parse_time
 from collector.reports.transitions import TransitionFilter, transitions
 from collector.reports.words import transition_in_words
-from collector.store.engine import open_engine, reading
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
 from collector.service.schedule import Schedule
 from tests.builders import region
 from tests.history import History

@@ -28,9 +28,11 @@ from click.testing import CliRunner
 
 from collector.cli import cli
 from collector.clock import time_text
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import migrating, reading, writing
 from collector.reports import views
-from collector.store import copying, migrate
-from collector.store.engine import migrating, open_engine, reading, writing
+from collector.store import copying
 from tests import duckdb_views
 from tests.conftest import ROOT, DemoDatabase, a_postgresql_server, execute, new_database
 from tests.frozen import NOW

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import reading, writing
 from collector.errors import DatabaseError, LeaseHeldError, UsageError
-from collector.store import copying, lease, migrate
-from collector.store.engine import open_engine, reading, writing
-from collector.store.rebuild import rebuild
-from collector.store.replay import source_names
+from collector.store import copying, lease
+from collector.store.rederive import rebuild
+from collector.store.sources import source_names
 from collector.store.tables import metadata, sources
 from tests.builders import answer, keystone, metrics_database, region
 from tests.conftest import new_database

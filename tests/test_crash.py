@@ -26,11 +26,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.audit.verify import verify, verify_database
+from collector.database.engine import open_engine
 from collector.poll import PollResult
 from collector.store import lease
-from collector.store.engine import open_engine
 from collector.store.tables import DERIVED, gaps, observations, unseen
-from collector.store.verify import verify, verify_database
 from tests import forks
 from tests.builders import MISSING, answer, keystone, metrics_database, region
 from tests.conftest import new_database

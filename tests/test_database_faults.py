@@ -24,10 +24,11 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.url import sqlite_path
 from collector.simulator.scenario import KEY
 from collector.simulator.server import Simulator
-from collector.store import migrate
-from collector.store.engine import open_engine, sqlite_path
 from tests.builders import region
 from tests.conftest import new_database
 from tests.history import History, failure
@@ -501,7 +502,7 @@ ONE_FAULT = """
 import sys
 import sqlalchemy as sa
 from collector import logs
-from collector.store.engine import open_engine
+from collector.database.engine import open_engine
 from tests.test_database_faults import AWAY, BEFORE, end_sessions, as_admin, in_the_middle
 from tests.test_service import Polled
 

@@ -23,8 +23,8 @@ import yaml
 
 from collector import __version__
 from collector.cli import cli
+from collector.database.url import parse_url
 from collector.settings import PREFIX, VARIABLES, load, origins
-from collector.store.engine import parse_url
 from tests.tools import tool
 
 ROOT = Path(__file__).parent.parent

@@ -7,8 +7,8 @@ import re
 import pytest
 import sqlalchemy as sa
 
+from collector.database.transactions import reading
 from collector.reports import views
-from collector.store.engine import reading
 from collector.store.tables import metadata
 from tests import dictionary
 

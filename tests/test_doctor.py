@@ -16,12 +16,14 @@ import sqlalchemy as sa
 
 from collector.cli.doctor import MAX_AT_ONCE
 from collector.clock import utc_now
-from collector.gcore.client import Answer, Client, Failure, Request
+from collector.database.engine import open_engine
+from collector.database.migrate import newest_revision
+from collector.database.transactions import writing
+from collector.gcore.client import Client
+from collector.gcore.exchange import Answer, Failure, Request
 from collector.settings import VARIABLES
 from collector.simulator.scenario import KEY, random_world
 from collector.simulator.server import Simulator
-from collector.store.engine import open_engine, writing
-from collector.store.migrate import newest_revision
 from tests.builders import answer, body, region
 from tests.history import NOON, History, failure
 from tests.loopback import Server, Step, error, reply, unused_port

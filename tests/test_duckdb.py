@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.database.types import UtcTime
 from collector.reports import views
-from collector.store.engine import UtcTime
 from collector.store.tables import metadata
 from tests import duckdb_views
 from tests.history import History

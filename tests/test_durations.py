@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from collector.database.transactions import reading
 from collector.errors import UsageError
 from collector.reports.availability import availability
 from collector.reports.lead_time import lead_times, summary
@@ -17,7 +18,6 @@ from collector.reports.periods import Periods, time_zone
 from collector.reports.spans import SpanFilter, spans
 from collector.simulator.scenario import random_world
 from collector.simulator.world import World
-from collector.store.engine import reading
 from tests.builders import answer, region
 from tests.history import NOON, History, Row, failure
 

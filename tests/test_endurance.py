@@ -23,11 +23,13 @@ from time import monotonic, sleep
 import pytest
 import sqlalchemy as sa
 
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
+from collector.database.url import sqlite_path
 from collector.simulator.scenario import KEY, random_world
 from collector.simulator.server import Fault, Simulator
 from collector.simulator.world import World
-from collector.store import rebuild
-from collector.store.engine import open_engine, reading, sqlite_path
+from collector.store import rederive
 from collector.store.tables import observations, state_transitions
 from tests import forks
 
@@ -162,7 +164,7 @@ def live_through(database_url: str, tmp_path: Path, seconds: float) -> World:
 def hold_against_the_truth(database_url: str, world: World, seconds: float) -> None:
     """Nothing would be derived otherwise, and every window contains the true time of a change to that state."""
     engine = open_engine(database_url)
-    result = rebuild.rebuild(engine, "gcore", check_only=True)
+    result = rederive.rebuild(engine, "gcore", check_only=True)
     assert result.different == 0, result.examples
     truth = defaultdict(list)
     for change in world.changes():

@@ -23,6 +23,10 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import migrating, reading, writing
+from collector.database.types import JsonList
 from collector.errors import ExportError, SchemaError, UsageError
 from collector.reports import views
 from collector.reports.export import Exported
@@ -32,8 +36,7 @@ from collector.reports.export.manifest import Asked
 from collector.reports.export.relations import names, relations
 from collector.reports.views import text
 from collector.reports.views.types import type_of
-from collector.store import copying, migrate
-from collector.store.engine import JsonList, migrating, open_engine, reading, writing
+from collector.store import copying
 from collector.store.tables import metadata
 from tests import killed_exports
 from tests.builders import answer, region

@@ -25,7 +25,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from collector.gcore.client import MAX_BODY, Client
+from collector.gcore.body import MAX_BODY
+from collector.gcore.client import Client
 from collector.gcore.document import MAX_AT_ONCE
 from collector.poll import PollResult, poll
 from tests.builders import answer, body, region

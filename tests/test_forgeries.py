@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
+from collector.audit import pack
+from collector.audit.bounds import broken_bounds
 from collector.clock import time_text
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
 from collector.inventory import chain
-from collector.reports import pack
-from collector.store.bounds import broken_bounds
-from collector.store.engine import open_engine, reading
 from tests import builders
 from tests.builders import region
 from tests.history import NOON, History, failure

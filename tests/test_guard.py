@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.database.transactions import reading
 from collector.gcore import freshness, paging
 from collector.gcore.client import Client
 from collector.gcore.jsontext import Number, dumps, loads
@@ -18,7 +19,6 @@ from collector.poll import guard_of, open_writer, poll
 from collector.reports.status import SourceStatus, statuses
 from collector.settings import Source
 from collector.store import lease
-from collector.store.engine import reading
 from tests.builders import answer, body, region
 from tests.history import History, failure
 from tests.loopback import Server, reply

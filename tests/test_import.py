@@ -22,15 +22,15 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from collector import importing
+from collector.archive import githistory, importing
+from collector.archive.filetimes import time_in_name
+from collector.database.engine import open_engine
+from collector.database.transactions import reading, writing
 from collector.errors import LeaseLostError
-from collector.gcore import githistory
-from collector.gcore.client import MAX_BODY
-from collector.gcore.filetimes import time_in_name
+from collector.gcore.body import MAX_BODY
 from collector.inventory.observation import Observer
 from collector.simulator.scenario import story
 from collector.store import lease
-from collector.store.engine import open_engine, reading, writing
 from collector.store.tables import DERIVED, metadata
 from tests.builders import answer, body, region
 from tests.history import History, Row, failure

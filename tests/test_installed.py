@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
 from collector.reports import views
-from collector.store.engine import open_engine, reading
 from tests.conftest import new_database
 from tests.test_cli import example_server
 from tests.test_schema import alembic, described, described_views
@@ -73,7 +74,7 @@ def _run(arguments: list[str], cwd: Path) -> None:
 
 def test_nothing_comes_from_the_checkout(installed: Installed) -> None:
     code = (
-        "import json, sys, collector, collector.store.migrate as m; "
+        "import json, sys, collector, collector.database.migrate as m; "
         "print(json.dumps([sys.path, collector.__file__, str(m._folder())]))"
     )
     path, package, migrations = json.loads(installed.python("-c", code).stdout)

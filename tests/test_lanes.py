@@ -14,7 +14,8 @@ from time import monotonic
 import pytest
 
 from collector.clock import utc_now
-from collector.gcore.client import MAX_THREADS, Answer, Client, Exchange, Failure, Request
+from collector.gcore.client import MAX_THREADS, Client
+from collector.gcore.exchange import Answer, Exchange, Failure, Request
 from collector.service.lanes import FIRST_SLOW_SECONDS, LEAST_SECONDS, QUICK, SLOW, Lane, Lanes, NotYetError
 from tests.builders import answer, body, region
 from tests.loopback import Peer, Server, reply

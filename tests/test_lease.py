@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.database.engine import open_engine
+from collector.database.timeouts import LEASE_SECONDS
+from collector.database.transactions import writing
 from collector.errors import LeaseHeldError, LeaseLostError, ObserverChangedError, SchemaError
 from collector.poll import open_writer
 from collector.settings import Source
 from collector.store import lease
-from collector.store.engine import LEASE_SECONDS, open_engine, writing
 from collector.store.tables import DERIVATION_REVISION, metadata, regions, sources, state_transitions
 from tests.builders import region
 from tests.conftest import new_database

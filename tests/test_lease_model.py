@@ -34,19 +34,20 @@ from hypothesis.stateful import (
 )
 from structlog.testing import capture_logs
 
+from collector.audit.verify import verify
+from collector.database import timeouts
+from collector.database.engine import open_engine
+from collector.database.timeouts import LEASE_SECONDS
 from collector.errors import DatabaseError
-from collector.gcore.client import Answer, Exchange, Failure, Request
+from collector.gcore.exchange import Answer, Exchange, Failure, Request
 from collector.inventory.observation import Poll
 from collector.poll import PollResult, Seen, write
 from collector.service import runner as runner_module
 from collector.service.keeper import Keeper
 from collector.service.runner import Runner
 from collector.settings import Source
-from collector.store import engine as engine_module
 from collector.store import lease
-from collector.store.engine import LEASE_SECONDS, open_engine
 from collector.store.tables import metadata
-from collector.store.verify import verify
 from collector.store.writer import Writer
 from tests.builders import answer, body, region
 from tests.conftest import new_database
@@ -704,7 +705,7 @@ def finds_nothing(engine: sa.Engine, source: str) -> bool:
 def database(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Database]:
-    monkeypatch.setattr(engine_module, "_LOCK_SECONDS", 0.25)
+    monkeypatch.setattr(timeouts, "LOCK_SECONDS", 0.25)
     if request.param == "sqlite":
         with sqlite(request.getfixturevalue("sqlite_template"), tmp_path) as database:
             yield database

@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.audit.verify import verify
+from collector.database.engine import open_engine
 from collector.service.lanes import QUICK, SLOW
 from collector.simulator.scenario import KEY
-from collector.store.engine import open_engine
-from collector.store.verify import verify
 from tests import forks
 from tests.conftest import new_database
 from tests.history import History
@@ -65,10 +65,10 @@ with Simulator(world_of) as simulator:
 
 REPLICA = """
 import sys
-from collector.store import engine
+from collector.database import timeouts
 seconds, host = int(sys.argv.pop(1)), sys.argv.pop(1)
-engine.LEASE_SECONDS = seconds
-engine._LOCK_SECONDS, engine._STATEMENT_SECONDS, engine._IDLE_SECONDS = seconds / 6, seconds / 2, seconds / 3
+timeouts.LEASE_SECONDS = seconds
+timeouts.LOCK_SECONDS, timeouts.STATEMENT_SECONDS, timeouts.IDLE_SECONDS = seconds / 6, seconds / 2, seconds / 3
 from collector.store import lease
 lease._here = lambda: host
 from collector.cli import main

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.audit.verify import verify
 from collector.cli import main
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.health import integrity_errors, shape_errors
+from collector.database.transactions import migrating, reading, writing
 from collector.reports.inventory import RegionFilter, regions_as_of
-from collector.store import migrate
-from collector.store.engine import integrity_errors, migrating, open_engine, reading, shape_errors, writing
-from collector.store.rebuild import rebuild
+from collector.store.rederive import rebuild
 from collector.store.tables import metadata
-from collector.store.verify import verify
 from tests.builders import answer, body, region
 from tests.conftest import execute
 from tests.history import History
@@ -72,7 +74,7 @@ def collector(*arguments: str, **settings: str) -> Said:
         return engines[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("collector.store.engine.open_engine", open_and_remember)
+        patch.setattr("collector.database.engine.open_engine", open_and_remember)
         patch.setattr("sys.argv", ["collector", *arguments])
         for name, value in settings.items():
             patch.setenv(f"COLLECTOR_{name.upper()}", value)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from collector.gcore.client import MAX_BODY
+from collector.gcore.body import MAX_BODY
 from collector.gcore.document import MAX_AT_ONCE
 from tests import greedy
 

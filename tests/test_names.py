@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from collector.cli.common import csv_lines
+from collector.database.transactions import reading
 from collector.errors import UsageError
 from collector.reports.filters import find_region
 from collector.reports.inventory import RegionFilter, regions_as_of
-from collector.store.engine import reading
 from tests.builders import region
 from tests.history import History
 

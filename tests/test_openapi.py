@@ -22,12 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from collector.database.engine import open_engine
 from collector.gcore import wire
 from collector.gcore.document import document_of
 from collector.gcore.listing import listing_of
 from collector.gcore.redaction import is_secret_name
 from collector.gcore.wire import MAX_NAME
-from collector.store.engine import open_engine
 from tests.conftest import new_database
 from tests.history import History
 from tests.openapi_documents import (

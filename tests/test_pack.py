@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.audit import pack
+from collector.database.engine import open_engine
+from collector.database.transactions import reading, writing
 from collector.inventory import chain
-from collector.reports import pack
-from collector.store.engine import open_engine, reading, writing
 from collector.store.tables import state_transitions
 from tests import builders
 from tests.builders import region

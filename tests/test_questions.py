@@ -18,11 +18,12 @@ import sqlalchemy as sa
 from collector.cli import cli
 from collector.cli.durations import _percent
 from collector.clock import time_text, utc_now
+from collector.database.engine import open_engine
+from collector.database.transactions import reading, writing
 from collector.reports.changes import explain
 from collector.reports.inventory import RegionFilter, regions_as_of
 from collector.reports.status import SourceStatus, statuses
 from collector.store import lease
-from collector.store.engine import open_engine, reading, writing
 from collector.store.tables import metadata, sources
 from tests.builders import answer, keystone, metrics_database, region
 from tests.conftest import new_database

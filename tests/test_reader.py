@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.gcore import document, documented, jsontext, listing, reader, secret_names
-from collector.gcore.client import MAX_BODY
+from collector.gcore.body import MAX_BODY
 from collector.gcore.document import (
     LIMITS,
     Document,

@@ -11,11 +11,12 @@ import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel, TypeAdapter
 
+from collector.audit.verify import verify
+from collector.database.transactions import reading, writing
 from collector.errors import SchemaError
 from collector.gcore import documented, listing, wire
-from collector.store import rebuild as rebuilding
-from collector.store.engine import reading, writing
-from collector.store.rebuild import rebuild
+from collector.store import rederive
+from collector.store.rederive import rebuild
 from collector.store.tables import (
     DERIVATION_REVISION,
     DERIVED,
@@ -24,7 +25,6 @@ from collector.store.tables import (
     regions,
     state_transitions,
 )
-from collector.store.verify import verify
 from tests.builders import region
 from tests.history import History
 
@@ -198,7 +198,7 @@ def test_polls_and_readers_go_on_while_it_derives(history: History, monkeypatch:
     with writing(history.engine) as connection:
         connection.execute(sa.update(region_versions).values(country="XX"))
     polled = []
-    compare = rebuilding.compare
+    compare = rederive.compare
 
     def slowly(*arguments: Any) -> Any:
         if len(polled) < 2:
@@ -207,7 +207,7 @@ def test_polls_and_readers_go_on_while_it_derives(history: History, monkeypatch:
                 assert connection.scalar(sa.select(sa.func.count()).select_from(regions)) == 2
         return compare(*arguments)
 
-    monkeypatch.setattr(rebuilding, "compare", slowly)
+    monkeypatch.setattr(rederive, "compare", slowly)
     rebuild(history.engine, "gcore")
     assert len(polled) == 2
     assert {row["country"] for row in history.rows("region_versions")} == {"LU"}
@@ -237,7 +237,7 @@ def test_a_rebuild_that_breaks_changes_nothing(history: History, monkeypatch: py
 @contextmanager
 def in_between(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> Iterator[None]:
     """Something happens once after the comparison, and before the differences are written."""
-    really, done = rebuilding.writing, []
+    really, done = rederive.writing, []
 
     def writing(engine: sa.Engine) -> Any:
         if not done:
@@ -246,7 +246,7 @@ def in_between(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) ->
         return really(engine)
 
     with monkeypatch.context() as patch:
-        patch.setattr(rebuilding, "writing", writing)
+        patch.setattr(rederive, "writing", writing)
         yield
     assert done
 
@@ -275,7 +275,7 @@ def test_what_a_newer_version_derived_meanwhile_is_left_alone(
 
     def upgrade() -> None:
         with parser(without("has_ai_gpu")), monkeypatch.context() as patch:
-            patch.setattr(rebuilding, "DERIVATION_REVISION", DERIVATION_REVISION + 1)
+            patch.setattr(rederive, "DERIVATION_REVISION", DERIVATION_REVISION + 1)
             rebuild(history.engine, "gcore")
 
     with writing(history.engine) as connection:
@@ -293,7 +293,7 @@ def test_what_an_older_version_derived_meanwhile_is_compared_again(
 
     def downgrade() -> None:
         with parser(without("has_ai_gpu")), monkeypatch.context() as patch:
-            patch.setattr(rebuilding, "DERIVATION_REVISION", DERIVATION_REVISION - 1)
+            patch.setattr(rederive, "DERIVATION_REVISION", DERIVATION_REVISION - 1)
             rebuild(history.engine, "gcore")
 
     with in_between(monkeypatch, downgrade):

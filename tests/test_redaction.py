@@ -15,8 +15,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from collector.gcore.client import Answer, Exchange, Failure
 from collector.gcore.document import Document, document_of
+from collector.gcore.exchange import Answer, Exchange, Failure
 from collector.gcore.listing import listing_of
 from collector.gcore.redaction import (
     MARKER,

@@ -32,12 +32,14 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from collector.audit.verify import verify
 from collector.clock import utc_now
+from collector.database.engine import open_engine
+from collector.database.timeouts import LEASE_SECONDS
+from collector.database.transactions import writing
 from collector.simulator.scenario import KEY, story
 from collector.simulator.server import Simulator
 from collector.simulator.world import World
-from collector.store.engine import LEASE_SECONDS, open_engine, writing
-from collector.store.verify import verify
 from tests import forks
 from tests.builders import region
 from tests.conftest import new_database

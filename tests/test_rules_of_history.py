@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from collector.database.transactions import writing
 from collector.errors import ClockError, LeaseLostError, SchemaError
-from collector.store import rebuild
-from collector.store.engine import writing
+from collector.store import rederive
 from collector.store.tables import DERIVATION_REVISION, sources
 from tests.builders import MISSING, answer, keystone, region
 from tests.history import History, failure
@@ -559,7 +559,7 @@ def test_a_writer_of_older_rules_cant_write_on(history: History) -> None:
     with pytest.raises(LeaseLostError, match="newer version"):
         history.poll(THREE)
     with pytest.raises(SchemaError, match="newer version"):
-        rebuild.rebuild(history.engine, "gcore")
+        rederive.rebuild(history.engine, "gcore")
     with writing(history.engine) as connection:
         connection.execute(sa.update(sources).values(derivation_revision=DERIVATION_REVISION))
 

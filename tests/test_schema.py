@@ -16,11 +16,13 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
+from collector.database import migrate, timeouts
+from collector.database.engine import open_engine
+from collector.database.timeouts import LEASE_SECONDS
+from collector.database.transactions import reading, writing
+from collector.database.types import UtcTime
 from collector.errors import DatabaseError
 from collector.reports import views
-from collector.store import engine as engine_module
-from collector.store import migrate
-from collector.store.engine import LEASE_SECONDS, UtcTime, open_engine, reading, writing
 from collector.store.tables import metadata, sources
 from tests import forks
 from tests.builders import MISSING, answer, metrics_database, region
@@ -519,7 +521,7 @@ def test_a_writer_that_waits_for_a_lock_too_long_gives_up_with_a_message(
     engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ = History(engine).writer
-    monkeypatch.setattr(engine_module, "_LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(timeouts, "LOCK_SECONDS", 0.2)
     impatient = open_engine(engine.url)
     with writing(engine) as first:
         first.execute(sa.update(sources).values(newest_seq=5))

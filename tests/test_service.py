@@ -33,7 +33,10 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from collector.clock import utc_now
-from collector.gcore.client import Answer, Exchange, Failure, Request
+from collector.database.engine import open_engine
+from collector.database.timeouts import LEASE_SECONDS
+from collector.database.transactions import waiting_at_most, writing
+from collector.gcore.exchange import Answer, Exchange, Failure, Request
 from collector.service import runner as runner_module
 from collector.service.keeper import OVERDUE_SECONDS, Keeper
 from collector.service.notify import notify, wants_watchdog
@@ -43,7 +46,6 @@ from collector.settings import Source
 from collector.simulator.scenario import KEY, story
 from collector.simulator.server import Fault, Simulator
 from collector.store import lease, writer
-from collector.store.engine import LEASE_SECONDS, open_engine, waiting_at_most, writing
 from collector.store.tables import payloads, sources
 from tests import forks
 from tests.builders import answer, body, region
@@ -1329,7 +1331,7 @@ from collector import logs
 from collector.gcore.client import Client
 from collector.service.runtime import Service
 from collector.settings import Settings, Source
-from collector.store.engine import open_engine
+from collector.database.engine import open_engine
 
 names = ["gcore"]
 really_fetch, really_process = Client.fetch, BackgroundScheduler._process_jobs

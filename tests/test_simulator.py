@@ -34,15 +34,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.cli.demo import _make_room
-from collector.gcore.client import PATH, Answer, Client, Failure, Request
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
+from collector.gcore.client import PATH, Client
+from collector.gcore.exchange import Answer, Failure, Request
 from collector.poll import open_writer, poll, read
 from collector.settings import Source
 from collector.simulator import scenario
 from collector.simulator.scenario import CLIENT_KEY, KEY, random_world, story
 from collector.simulator.server import FAULTS, Fault, Simulator
 from collector.simulator.world import Track, TrueChange, World
-from collector.store import rebuild
-from collector.store.engine import open_engine, reading
+from collector.store import rederive
 from collector.store.tables import observations, state_transitions
 from tests import forks
 from tests.history import History
@@ -637,7 +639,7 @@ def test_the_history_of_the_demo_follows_from_its_evidence(demo: Demo) -> None:
     with closing(sqlite3.connect(demo.file)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     engine = open_engine(f"sqlite:///{demo.file}")
-    assert rebuild.rebuild(engine, "demo", check_only=True).different == 0
+    assert rederive.rebuild(engine, "demo", check_only=True).different == 0
     engine.dispose()
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
 from collector.reports.inventory import REGION_FIELDS, RegionFilter, regions_as_of
-from collector.store import migrate
-from collector.store.engine import open_engine, reading
 from collector.store.tables import TYPED
 from tests import large
 from tests.builders import MISSING, answer, keystone, region

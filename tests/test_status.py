@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.database.transactions import reading
 from collector.reports.status import SourceStatus, exit_code, statuses
-from collector.store.engine import reading
 from tests.builders import answer, region
 from tests.history import History, failure
 from tests.test_cli import collector

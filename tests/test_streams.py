@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.store.engine import open_engine
+from collector.database.engine import open_engine
 from tests import forks
 from tests.builders import answer, body, region
 from tests.conftest import is_setting

@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.database.transactions import reading
 from collector.inventory.spans import ABSENT, UNKNOWN
 from collector.reports.spans import ASSUMPTION, Span, SpanFilter
 from collector.reports.timeline import svg
@@ -34,7 +35,6 @@ from collector.reports.timeline.pieces import CELL, NARROW, Scale, pieces, with_
 from collector.reports.timeline.shapes import placed
 from collector.reports.timeline.text import ASCII, BLOCKS, FINE, Signs
 from collector.reports.timeline.text import draw as draw_text
-from collector.store.engine import reading
 from tests.builders import region
 from tests.conftest import DemoDatabase
 from tests.history import NOON, History, failure

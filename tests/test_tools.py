@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from collector.database.engine import open_engine
 from collector.reports import views
-from collector.store.engine import open_engine
 from tests import duckdb_views
 from tests.conftest import ROOT, DemoDatabase
 from tests.test_cookbook import DemoOnPostgreSQL, demo_postgresql  # noqa: F401 - a fixture

@@ -18,10 +18,12 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
+from collector.audit.verify import verify
 from collector.clock import time_text
-from collector.store import migrate, rebuild
-from collector.store.engine import migrating, open_engine, reading
-from collector.store.verify import verify
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import migrating, reading
+from collector.store import rederive
 from tests.history import History
 from tests.test_cli import collector
 
@@ -85,7 +87,7 @@ def test_an_old_history_upgrades_keeps_its_heads_and_goes_on(old: tuple[str, sa.
     for source, head in HEADS[revision].items():
         before = verify(engine, source, heads=[head])
         assert (before.verdict, before.head) == ("stale", head)
-        rebuild.rebuild(engine, source)
+        rederive.rebuild(engine, source)
         after = verify(engine, source, heads=[head])
         assert (after.verdict, after.head) == ("good", head), after.breaks
     history = History(engine)
@@ -110,7 +112,7 @@ def test_an_old_history_answers_as_the_version_that_wrote_it(old: tuple[str, sa.
     revision, engine = old
     migrate.upgrade(engine)
     for source in HEADS[revision]:
-        rebuild.rebuild(engine, source)
+        rederive.rebuild(engine, source)
     saved = gzip.decompress((DATA / f"history-{revision}.answers.json.gz").read_bytes())
     with reading(engine) as connection:
         for view, rows in json.loads(saved).items():

@@ -16,12 +16,14 @@ from typing import Any, get_args
 import pytest
 import sqlalchemy as sa
 
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import migrating, reading, writing
+from collector.database.url import sqlite_path
 from collector.errors import SchemaError
-from collector.gcore.client import Cause
+from collector.gcore.exchange import Cause
 from collector.reports import views
 from collector.reports.changes import region_history
-from collector.store import migrate
-from collector.store.engine import migrating, open_engine, reading, sqlite_path, writing
 from tests.builders import MISSING, answer, keystone, metrics_database, region
 from tests.conftest import new_database
 from tests.history import History, Row, failure

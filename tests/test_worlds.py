@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from collector.gcore.client import Failure
-from collector.store import migrate
-from collector.store.engine import open_engine
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.gcore.exchange import Failure
 from tests.claims import check_claims
 from tests.history import failure
 from tests.worlds import (

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.database.engine import open_engine
+from collector.database.transactions import reading, writing
 from collector.errors import ClockError, LeaseLostError
 from collector.gcore import jsontext, listing
 from collector.gcore.reader import Reader
 from collector.store import lease, writer
-from collector.store.engine import open_engine, reading, writing
 from collector.store.tables import metadata, sources
 from tests.builders import MISSING, answer, body, keystone, metrics_database, region
 from tests.conftest import new_database

@@ -41,16 +41,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.audit import pack
+from collector.audit.pack import check
+from collector.database.transactions import reading
 from collector.errors import ClockError
-from collector.gcore.client import Exchange, Failure
+from collector.gcore.exchange import Exchange, Failure
 from collector.inventory import chain
 from collector.inventory.entities import Kind, Listing
 from collector.inventory.known import KnownEntity
 from collector.poll import PollResult
-from collector.reports import pack
 from collector.reports.inventory import RegionFilter, regions_as_of
-from collector.reports.pack import check
-from collector.store.engine import reading
 from collector.store.gather import gather
 from collector.store.tables import DERIVED, observations, observers, sources
 from tests import builders

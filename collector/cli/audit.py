@@ -28,7 +28,7 @@ from collector.errors import UsageError
 from collector.reports.words import show_time
 
 if TYPE_CHECKING:
-    from collector.store.verify import Break, Verdict, Verification
+    from collector.audit.findings import Break, Verdict, Verification
 
 
 @click.group()
@@ -56,7 +56,7 @@ def head(context: click.Context, source: str | None, format_: str) -> None:
       collector audit head >> /safe/place/heads
     """
     from collector.clock import time_text
-    from collector.reports.proof import HEAD_FIELDS, heads
+    from collector.reports.heads import HEAD_FIELDS, heads
 
     with open_for_questions(context, source, even_if_stale=True) as connection:
         rows = heads(connection, source)
@@ -90,10 +90,10 @@ def verify(context: click.Context, heads: tuple[str, ...], source: str | None, f
     Example:
       collector audit verify --head 5d0f…
     """
+    from collector.audit.verify import UNPROVEN, verify, verify_database
+    from collector.database.transactions import reading
     from collector.reports import views
-    from collector.store.engine import reading
-    from collector.store.replay import source_names
-    from collector.store.verify import UNPROVEN, verify, verify_database
+    from collector.store.sources import source_names
 
     wanted = _digests(heads)
     engine = open_existing(context)
@@ -188,7 +188,7 @@ def _as_json(
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from collector.store.verify import UNPROVEN
+    from collector.audit.verify import UNPROVEN
 
     return {
         "sources": [asdict(each) for each in found],
@@ -244,10 +244,10 @@ def pack(
     """
     import hashlib
 
+    from collector.audit.pack import build
     from collector.clock import utc_now
     from collector.reports.filters import find_region
-    from collector.reports.pack import build
-    from collector.store.replay import source_names
+    from collector.store.sources import source_names
 
     now = utc_now()
     end = min(until or now, now)

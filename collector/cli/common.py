@@ -109,8 +109,8 @@ def settings_of(context: click.Context) -> Settings:
 
 def open_existing(context: click.Context) -> sa.Engine:
     """An engine that only reads, on a database of our schema. Creates and changes nothing."""
-    from collector.store import migrate
-    from collector.store.engine import open_engine
+    from collector.database import migrate
+    from collector.database.engine import open_engine
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     migrate.check_readable(engine)
@@ -126,8 +126,8 @@ def open_for_questions(
     Raises SchemaError where an older version derived the history, unless the question is about evidence alone:
     readers would miss what newer rules write.
     """
-    from collector.store.engine import reading
-    from collector.store.replay import derived_by_older_rules, source_names
+    from collector.database.transactions import reading
+    from collector.store.sources import derived_by_older_rules, source_names
 
     engine = open_existing(context)
     with reading(engine) as connection:
@@ -148,10 +148,12 @@ def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa
     SQLite is brought up to date, after a copy of the file; PostgreSQL only where it was asked for, since
     other programs and replicas use it.
     """
+    from collector.database import migrate
+    from collector.database.engine import open_engine
+    from collector.database.sessions import hindrance
+    from collector.database.transactions import reading
+    from collector.database.url import is_sqlite, parse_url
     from collector.reports import views
-    from collector.store import migrate
-    from collector.store.engine import open_engine, parse_url, reading
-    from collector.store.sessions import hindrance
 
     streams.what_is_done_counts()
     engine = open_engine(lasting(parse_url(settings_of(context).database_url.get_secret_value())))
@@ -165,7 +167,7 @@ def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa
                 return engine
     elif revision is not None and not migrate.is_known(revision):
         raise SchemaError(migrate.other_schema(revision))
-    if engine.dialect.name != "sqlite" and not may_migrate:
+    if not is_sqlite(engine) and not may_migrate:
         what = "has no tables yet" if revision is None else f"has schema {revision}, or older views"
         raise SchemaError(
             f"the database {what}, this version works with {newest}: run `collector db upgrade`, or add --migrate"
@@ -179,9 +181,9 @@ def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa
 
 def lasting(url: sa.URL, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
     """The URL of a database that is written. Raises SettingsError for one in memory, which keeps nothing."""
-    from collector.store.engine import sqlite_path
+    from collector.database.url import is_sqlite, sqlite_path
 
-    if url.get_backend_name() == "sqlite" and sqlite_path(url) is None:
+    if is_sqlite(url) and sqlite_path(url) is None:
         raise SettingsError(
             f"{what} is a database in memory, which keeps nothing; name a file: sqlite:///collector.db"
         )

@@ -22,7 +22,7 @@ from collector.cli.printing import say
 from collector.errors import SchemaError
 
 if TYPE_CHECKING:
-    from collector.store.replay import Difference
+    from collector.store.comparison import Difference
 
 
 @click.group()
@@ -45,10 +45,10 @@ def upgrade(context: click.Context) -> None:
     Example:
       COLLECTOR_DATABASE_URL=postgresql://collector@db/collector collector db upgrade
     """
-    from collector.store import migrate
-    from collector.store.engine import reading
-    from collector.store.rebuild import rebuild as derive_again
-    from collector.store.replay import derived_by_older_rules
+    from collector.database import migrate
+    from collector.database.transactions import reading
+    from collector.store.rederive import rebuild as derive_again
+    from collector.store.sources import derived_by_older_rules
 
     engine = open_for_writing(context, may_migrate=True)
     with reading(engine) as connection:
@@ -68,8 +68,8 @@ def current(context: click.Context) -> None:
     Example:
       collector db current
     """
-    from collector.store import migrate
-    from collector.store.engine import open_engine
+    from collector.database import migrate
+    from collector.database.engine import open_engine
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     revision, newest = migrate.current_revision(engine), migrate.newest_revision()
@@ -86,9 +86,11 @@ def check(context: click.Context) -> None:
     Example:
       collector db check
     """
+    from collector.database import migrate
+    from collector.database.engine import open_engine
+    from collector.database.health import integrity_errors
+    from collector.database.transactions import reading
     from collector.reports import views
-    from collector.store import migrate
-    from collector.store.engine import integrity_errors, open_engine, reading
     from collector.store.tables import DERIVATION_REVISION, metadata, sources
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
@@ -127,9 +129,9 @@ def rebuild(context: click.Context, check_only: bool, source: str | None) -> Non
     Example:
       collector db rebuild --check
     """
-    from collector.store.engine import reading
-    from collector.store.rebuild import rebuild as derive_again
-    from collector.store.replay import source_names
+    from collector.database.transactions import reading
+    from collector.store.rederive import rebuild as derive_again
+    from collector.store.sources import source_names
 
     engine = open_existing(context) if check_only else open_for_writing(context)
     with reading(engine) as connection:
@@ -171,12 +173,12 @@ def backup(context: click.Context, file: Path) -> None:
     Example:
       collector db backup /backups/collector-2026-05-01.db
     """
-    from collector.store import copying
-    from collector.store.engine import open_engine
+    from collector.database.backup import backup as backup_file
+    from collector.database.engine import open_engine
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     streams.what_is_done_counts()
-    size = copying.backup(engine, file)
+    size = backup_file(engine, file)
     say(f"{file}: {size:,} bytes")
 
 
@@ -190,8 +192,10 @@ def copy(context: click.Context, target: str) -> None:
     Example:
       collector db copy --to postgresql://collector@db/collector
     """
-    from collector.store import copying, migrate
-    from collector.store.engine import open_engine, parse_url
+    from collector.database import migrate
+    from collector.database.engine import open_engine
+    from collector.database.url import parse_url
+    from collector.store import copying
 
     streams.what_is_done_counts()
     sink = open_engine(lasting(parse_url(target, "--to"), "--to"))

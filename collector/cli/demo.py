@@ -17,8 +17,6 @@ from collector.cli.printing import say
 from collector.errors import ClockError, UsageError
 
 if TYPE_CHECKING:
-    import sqlite3
-
     import sqlalchemy as sa
 
     from collector.simulator.server import Fault
@@ -83,19 +81,21 @@ def _tell_story(path: Path) -> None:
     from pydantic import SecretStr
 
     from collector.clock import utc_now
+    from collector.database import migrate
+    from collector.database.engine import open_engine
+    from collector.database.url import sqlite_url
     from collector.gcore.client import Client
     from collector.poll import open_writer, poll
     from collector.settings import Source
     from collector.simulator.scenario import CLIENT_KEY, KEY, story
     from collector.simulator.server import Simulator
-    from collector.store import lease, migrate
-    from collector.store.engine import open_engine
+    from collector.store import lease
 
     end = utc_now()
     # From a midnight on: so the story is numbered alike at every hour of the day.
     start = end.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
     clock = SimulatedClock(start)
-    engine = open_engine(_url(path))
+    engine = open_engine(sqlite_url(path))
     migrate.upgrade(engine)
     client = Client(clock=clock.of_the_collector, pause=clock.advance)
     refused = 0
@@ -131,12 +131,13 @@ def _run_live(path: Path) -> None:
 
     from collector import logs
     from collector.clock import utc_now
+    from collector.database import migrate
+    from collector.database.engine import open_engine
+    from collector.database.url import sqlite_url
     from collector.service.runtime import Service
     from collector.settings import Settings, Source
     from collector.simulator.scenario import KEY, random_world
     from collector.simulator.server import Simulator
-    from collector.store import migrate
-    from collector.store.engine import open_engine
 
     start = utc_now()
     hold, until = timedelta(seconds=60), start + timedelta(days=1)
@@ -145,8 +146,8 @@ def _run_live(path: Path) -> None:
         source = Source(
             name=SOURCE, base_url=simulator.base_url, api_key=SecretStr(KEY), interval=timedelta(seconds=1)
         )
-        settings = Settings(database_url=SecretStr(str(_url(path))), sources=(source,))
-        engine = open_engine(_url(path))
+        settings = Settings(database_url=SecretStr(str(sqlite_url(path))), sources=(source,))
+        engine = open_engine(sqlite_url(path))
         migrate.upgrade(engine)
         logs.configure()
         say(f"one poll a second into {path}, until Ctrl-C; ask it from another terminal:", err=True)
@@ -167,22 +168,17 @@ def _fault(day: float) -> Fault | None:
     return None
 
 
-def _url(path: Path) -> sa.URL:
-    """Names may hold what means something else in a URL."""
-    import sqlalchemy as sa
-
-    return sa.URL.create("sqlite", database=str(path))
-
-
 def _setting(path: Path) -> str:
-    return f"COLLECTOR_DATABASE_URL={shlex.quote(str(_url(path)))}"
+    from collector.database.url import sqlite_url
+
+    return f"COLLECTOR_DATABASE_URL={shlex.quote(str(sqlite_url(path)))}"
 
 
 def _is_configured(context: click.Context, path: Path) -> bool:
     """Whether the settings call this file the database; the demo needs no settings, so wrong ones do not matter."""
     from collector.cli.common import settings_of
+    from collector.database.url import parse_url, sqlite_path
     from collector.errors import SettingsError
-    from collector.store.engine import parse_url, sqlite_path
 
     try:
         configured = sqlite_path(parse_url(settings_of(context).database_url.get_secret_value()))
@@ -193,19 +189,17 @@ def _is_configured(context: click.Context, path: Path) -> bool:
 
 def _make_room(path: Path, *, is_configured: bool) -> None:
     """Remove an earlier demo's file. Raises UsageError for any other file, and while a demo runs on it."""
-    import sqlite3
-    from contextlib import closing
+    from collector.database.files import peek
+    from collector.errors import DatabaseError
 
     is_demo = False
     if path.exists():
-        # Where no other program has it open, reading must not leave files beside it.
-        mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
         try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as connection:
+            with peek(path) as connection:
                 is_demo = _holds_a_demo(connection)
                 holder = _holder(connection) if is_demo else None
                 is_empty = not is_demo and _is_empty(connection)
-        except sqlite3.Error:
+        except DatabaseError:
             is_demo, is_empty, holder = False, False, None
         if holder:
             raise UsageError(f"a demo runs on {path} ({holder}); end it first, or choose another with --file")
@@ -219,31 +213,38 @@ def _make_room(path: Path, *, is_configured: bool) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _holds_a_demo(connection: sqlite3.Connection) -> bool:
-    """Whether its only source is a demo's. Raises sqlite3.Error where these are not our tables."""
-    if not connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+def _holds_a_demo(connection: sa.Connection) -> bool:
+    """Whether its only source is a demo's. Raises DBAPIError where these are not our tables."""
+    from collector.database.files import is_blank
+
+    if is_blank(connection):
         return False
-    names = [row[0] for row in connection.execute("SELECT name FROM sources")]
-    urls = [row[0] for row in connection.execute("SELECT base_url FROM observers")]
+    names = connection.exec_driver_sql("SELECT name FROM sources").scalars().all()
+    urls = connection.exec_driver_sql("SELECT base_url FROM observers").scalars().all()
     return names == [SOURCE] and all(url.startswith("http://127.0.0.1:") for url in urls)
 
 
-def _is_empty(connection: sqlite3.Connection) -> bool:
+def _is_empty(connection: sa.Connection) -> bool:
     """Whether nothing is in it: a demo that was interrupted early leaves no more than tables."""
-    if not connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+    from collector.database.files import is_blank
+
+    if is_blank(connection):
         return True
-    ours = connection.execute("SELECT COUNT(*) FROM alembic_version").fetchone()[0]
-    return bool(ours and not connection.execute("SELECT COUNT(*) FROM sources").fetchone()[0])
+    ours = connection.exec_driver_sql("SELECT COUNT(*) FROM alembic_version").scalar()
+    return bool(ours and not connection.exec_driver_sql("SELECT COUNT(*) FROM sources").scalar())
 
 
-def _holder(connection: sqlite3.Connection) -> str | None:
+def _holder(connection: sa.Connection) -> str | None:
     """The process that writes the demo's file now."""
-    from collector.store.lease import is_dead
+    import sqlalchemy as sa
 
-    row = connection.execute(
-        "SELECT lease_owner FROM sources WHERE lease_expires_at > strftime('%Y-%m-%dT%H:%M:%f', 'now')"
-    ).fetchone()
-    return row[0] if row and row[0] and not is_dead(row[0]) else None
+    from collector.database.types import database_time
+    from collector.store.lease import is_dead
+    from collector.store.tables import sources
+
+    holds = sources.c.lease_expires_at > database_time()
+    owner = connection.scalar(sa.select(sources.c.lease_owner).where(holds).limit(1))
+    return owner if owner and not is_dead(owner) else None
 
 
 def _schedule(start: datetime, end: datetime) -> Iterator[datetime]:
@@ -259,11 +260,12 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
     from collector.cli.common import print_rows
     from collector.cli.questions import REGION_COLUMNS
     from collector.clock import utc_now
+    from collector.database.transactions import reading
+    from collector.database.url import sqlite_path
     from collector.reports.coverage import coverage
     from collector.reports.inventory import REGION_FIELDS, RegionFilter, regions_as_of
     from collector.reports.transitions import TransitionFilter, transitions
     from collector.reports.words import show_span, show_time, transition_in_words
-    from collector.store.engine import reading, sqlite_path
 
     with reading(engine) as connection:
         regions = regions_as_of(connection, utc_now(), RegionFilter())

@@ -20,7 +20,8 @@ from collector.cli.printing import say
 from collector.errors import CollectorError
 
 if TYPE_CHECKING:
-    from collector.gcore.client import Client, Failure
+    from collector.gcore.client import Client
+    from collector.gcore.exchange import Failure
     from collector.settings import Settings, Source
 
 ROOM_WANTED = 500 * 1024 * 1024
@@ -87,11 +88,14 @@ def _findings(settings: Settings, *, offline: bool) -> Iterator[Finding]:
 
 def _database(settings: Settings) -> Iterator[Finding]:
     from collector.clock import utc_now
+    from collector.database import migrate
+    from collector.database.engine import open_engine
+    from collector.database.health import is_too_old, server_version
+    from collector.database.sessions import hindrance, missing_privileges
+    from collector.database.transactions import reading
+    from collector.database.url import parse_url, sqlite_path
     from collector.reports import views
     from collector.reports.status import statuses
-    from collector.store import migrate
-    from collector.store.engine import open_engine, parse_url, reading, server_version, sqlite_path
-    from collector.store.sessions import hindrance, missing_privileges
     from collector.store.tables import metadata
 
     url = settings.database_url.get_secret_value()
@@ -112,8 +116,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     except CollectorError as error:
         yield Finding("bad", f"database: {error}", "check COLLECTOR_DATABASE_URL, and that the server runs")
         return
-    number = int("".join(c if c.isdigit() else " " for c in version).split()[0])
-    if version.startswith("PostgreSQL") and number < 14:
+    if is_too_old(version):
         yield Finding("bad", f"database: {version} is too old", "PostgreSQL 14 or later is needed")
     else:
         yield Finding("good", f"database: {version} answers")
@@ -151,7 +154,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _room(path: Path) -> Finding:
-    from collector.store.engine import is_nowhere
+    from collector.database.url import is_nowhere
 
     folder = path.parent
     if is_nowhere(path):
@@ -232,7 +235,7 @@ def _source(
 
     `unreachable`: why nobody answers at a host, by origin. What one source has found out, the others need not.
     """
-    from collector.gcore.client import Answer, Failure, Request
+    from collector.gcore.exchange import Answer, Failure, Request
     from collector.poll import read
 
     try:

@@ -208,9 +208,9 @@ def evidence(context: click.Context, seq: int, region: str | None, source: str |
     Example:
       collector evidence 12 --region luxembourg-2
     """
+    from collector.audit.proof import observation
     from collector.gcore import jsontext
     from collector.reports.filters import find_region
-    from collector.reports.proof import observation
     from collector.store.payloads import load
 
     with open_for_questions(context, source, even_if_stale=True) as connection:

@@ -27,9 +27,9 @@ from collector.reports.words import printable, show_span, show_time
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from collector.gcore.githistory import GitFile
-    from collector.gcore.saved import Folder, Found, TimeFrom
-    from collector.importing import Report
+    from collector.archive.githistory import GitFile
+    from collector.archive.importing import Report
+    from collector.archive.saved import Folder, Found, TimeFrom
     from collector.settings import Settings, Source
 
 SHOWN = 20
@@ -137,7 +137,8 @@ def import_(
       collector import saved/
       collector import --git-file regions.json --interval 20m scraper/
     """
-    from collector import importing
+    from collector.archive.importing import bring_in
+    from collector.archive.planning import plan as planned
     from collector.clock import utc_now
     from collector.poll import open_writer
     from collector.reports.periods import time_zone
@@ -149,7 +150,7 @@ def import_(
     source = _source(settings_of(context), name)
     with _archive(folder, git_file) as archive:
         found = _find(archive, time_from, zone)
-        plan = importing.plan(found, source, utc_now(), margin=margin, interval=interval)
+        plan = planned(found, source, utc_now(), margin=margin, interval=interval)
         if not plan.units and not plan.skipped:
             raise UsageError(f"there are no files in {folder} that end with .json or .json.gz")
         with (
@@ -158,9 +159,7 @@ def import_(
         ):
             writer = open_writer(engine, source, lease.process_name(), wait_seconds=wait)
             try:
-                report = importing.bring_in(
-                    plan, archive, source, writer, whole_lists=whole_lists, progress=progress
-                )
+                report = bring_in(plan, archive, source, writer, whole_lists=whole_lists, progress=progress)
             finally:
                 lease.release(engine, writer.lease)
     _tell(report, source, zone, margin, whole_lists=whole_lists, dry_run=dry_run, show_all=show_all)
@@ -180,8 +179,8 @@ def _source(settings: Settings, name: str | None) -> Source:
 
 @contextmanager
 def _archive(folder: Path, git_file: str | None) -> Iterator[Folder | GitFile]:
-    from collector.gcore.githistory import GitFile
-    from collector.gcore.saved import Folder
+    from collector.archive.githistory import GitFile
+    from collector.archive.saved import Folder
 
     archive = Folder(folder) if git_file is None else GitFile(folder, git_file)
     try:
@@ -191,7 +190,7 @@ def _archive(folder: Path, git_file: str | None) -> Iterator[Folder | GitFile]:
 
 
 def _find(archive: Folder | GitFile, time_from: TimeFrom, zone: tzinfo) -> Found:
-    from collector.gcore.githistory import GitFile
+    from collector.archive.githistory import GitFile
 
     return archive.find() if isinstance(archive, GitFile) else archive.find(time_from, zone)
 
@@ -206,9 +205,10 @@ def _real(context: click.Context, migrate: bool) -> Iterator[sa.Engine]:
 @contextmanager
 def _trial(context: click.Context, source: Source) -> Iterator[sa.Engine]:
     """A scratch database that begins as the real one is; that one is read, if it exists, and not changed."""
-    from collector.importing import trial_database
-    from collector.store import migrate
-    from collector.store.engine import open_engine, parse_url, sqlite_path
+    from collector.archive.trial import trial_database
+    from collector.database import migrate
+    from collector.database.engine import open_engine
+    from collector.database.url import parse_url, sqlite_path
 
     url = parse_url(settings_of(context).database_url.get_secret_value())
     path = sqlite_path(url)

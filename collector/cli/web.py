@@ -53,7 +53,7 @@ def web(context: click.Context, bind: str | None, log_level: Any, log_format: An
 
 def server_of(settings: Settings, running: Callable[[], View] | None = None) -> Server:
     """A server of pages on the database of the settings, with connections of its own. Raises SettingsError."""
-    from collector.store.engine import open_engine
+    from collector.database.engine import open_engine
     from collector.web.app import Web
     from collector.web.data import Data
     from collector.web.server import Server

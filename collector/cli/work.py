@@ -96,9 +96,9 @@ def _worse(one: int, other: int) -> int:
 
 
 def _tell(result: PollResult, engine: sa.Engine) -> None:
+    from collector.database.transactions import reading
     from collector.reports.transitions import TransitionFilter, transitions
     from collector.reports.words import transition_in_words
-    from collector.store.engine import reading
 
     recorded = result.recorded
     head = f", head {recorded.head}" if recorded.polls == 1 else ""  # to be kept outside of the database

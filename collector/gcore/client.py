@@ -6,7 +6,6 @@ person did wrong in the code still raises.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import socket
@@ -16,12 +15,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from time import monotonic, sleep
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import tenacity
@@ -29,95 +28,19 @@ import tenacity
 from collector import __version__
 from collector.clock import Clock, utc_now
 from collector.gcore import freshness, paging
+from collector.gcore.body import MAX_BODY, CompressionError, TooLargeError, error_body, read_body
+from collector.gcore.exchange import Answer, Cause, Exchange, Failure, Request
 from collector.gcore.redaction import scrub_message
 from collector.gcore.transport import Ways
 
 PATH = "/cloud/v1/ai/regions"
 
-Cause = Literal[
-    "key",  # no key to ask with: its file is missing or empty
-    "connect",  # nobody answers at this address, or TLS fails
-    "timeout",  # the deadline passed before a whole answer came
-    "protocol",  # the connection broke, or what came was not HTTP
-    "http_status",  # an answer, but not 200
-    "too_large",  # the body exceeds the limit
-    "not_json",  # 200, but not JSON that can be relied on
-    "not_a_listing",  # JSON, but not a list of regions
-    "stale",  # a cache gave it, and it may be older than the last one that was recorded
-]
-
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0
 MAX_RETRY_AFTER = 60.0
 RETRIED_STATUS = frozenset({408, 409, 429})
-MAX_BODY = 32 * 1024 * 1024
-"""Ten thousand regions of 3 KB, a thousand times what the cloud sends."""
-MAX_ERROR_BODY = 64 * 1024
-CHUNK = 64 * 1024
 MAX_THREADS = 24
 """Attempts under way at once, those included that were left behind and still hang."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """When an attempt was made, and what the headers of the answer say of it."""
-
-    asked_at: datetime
-    answered_at: datetime
-    clock_offset: timedelta | None = None
-    """This machine's clock less the `Date` of the response, which is given in whole seconds."""
-    attempts: int = 1
-    age: timedelta = timedelta(0)
-    """How old the answer was when a cache gave it: it was true at some moment after `asked_at` less this."""
-    paging: tuple[str, ...] = ()
-    """Headers that make the answer look like one page of several."""
-    total: int | None = None
-    """How many records there are in all, as a header has it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status 200 and a whole body, not yet read."""
-
-    exchange: Exchange
-    body: bytes
-
-    def body_hash(self) -> bytes:
-        """For comparing in memory only: a raw body's hash would let passwords be guessed."""
-        return hashlib.sha256(self.body).digest()
-
-    def __repr__(self) -> str:
-        return f"Answer({len(self.body)} bytes)"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """No usable answer. The texts are scrubbed of every part of the key."""
-
-    exchange: Exchange
-    cause: Cause
-    message: str
-    http_status: int | None = None
-    exception_class: str | None = None
-    request_id: str | None = None
-    is_transient: bool = field(default=False, compare=False)
-    """More time might have brought an answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to ask, and with which key."""
-
-    base_url: str
-    key: str
-    scheme: str = "apikey"
-    deadline: timedelta = timedelta(seconds=45)
-    """For all attempts together."""
-    max_body: int | None = None
-    """So many bytes the answer may have; None: as many as the client reads of any."""
-
-    def __repr__(self) -> str:
-        return f"Request({self.base_url!r})"
 
 
 class Client:
@@ -219,16 +142,16 @@ class Client:
                 now = max(self._clock(), exchange.asked_at)  # as it would be written
                 exchange = _with_headers(exchange, response.headers, now)
                 if response.status_code != 200:
-                    return _refused(response, _error_body(response), self._answered(exchange), scrub)
-                whole = _read(response, max_body)
+                    return _refused(response, error_body(response), self._answered(exchange), scrub)
+                whole = read_body(response, max_body)
         except httpx.TimeoutException:
             return _Attempt(self._too_late(request, exchange, cut), is_transient=True)
         except httpx.ConnectError as error:
             return failed("connect", f"no connection: {error}")
-        except _TooLargeError:
+        except TooLargeError:
             what = f"the body is larger than {max_body:,} bytes"
             return _Attempt(Failure(self._answered(exchange), "too_large", what, 200), is_transient=False)
-        except (_CompressionError, zlib.error) as error:
+        except (CompressionError, zlib.error) as error:
             return failed("protocol", f"the body can't be decompressed: {error}")
         except httpx.UnsupportedProtocol as error:  # of a proxy
             return _Attempt(Failure(self._answered(exchange), "connect", str(error)), is_transient=False)
@@ -307,74 +230,6 @@ class _Cut:
         if connection is not None:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-
-
-class _TooLargeError(Exception):
-    """The body exceeds the limit."""
-
-
-class _CompressionError(Exception):
-    """The body is compressed in a way that was not asked for, or broken."""
-
-
-def _read(response: httpx.Response, limit: int) -> bytes:
-    """The body after decompression. Never holds much more than the limit, whatever the body unpacks to."""
-    chunks: list[bytes] = []
-    size = 0
-    for chunk in _decompressed(response):
-        size += len(chunk)
-        if size > limit:
-            raise _TooLargeError
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _decompressed(response: httpx.Response) -> Iterator[bytes]:
-    given = response.headers.get("Content-Encoding", "").lower()
-    encodings = [each for part in given.split(",") if (each := part.strip()) not in ("", "identity")]
-    if not encodings:
-        yield from response.iter_raw(CHUNK)
-        return
-    if len(encodings) > 1 or encodings[0] not in ("gzip", "x-gzip", "deflate"):
-        raise _CompressionError(f"its encoding is {given.strip()[:60]!r}, and only gzip was asked for")
-    unpacker: Any = None
-    rest = b""
-    for packed in response.iter_raw(CHUNK):
-        rest += packed
-        if unpacker is None and len(rest) > 1:
-            unpacker = zlib.decompressobj(_window(encodings[0], rest))
-        while rest and unpacker is not None:
-            if unpacker.eof:
-                # gzip may be written in pieces, and padded; what else follows is no part of the body
-                rest = rest.lstrip(b"\0")
-                if not rest.startswith(b"\x1f"):
-                    rest = b""
-                    break
-                unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-            yield unpacker.decompress(rest, CHUNK)
-            rest = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
-    if unpacker is not None:
-        yield unpacker.flush()
-    if unpacker is None or not unpacker.eof:
-        raise _CompressionError("it ends too early")
-
-
-def _window(encoding: str, start: bytes) -> int:
-    """What zlib needs to know: gzip or zlib, which both say so, or bare deflate, which some servers call `deflate`."""
-    is_zlib = start[0] & 15 == 8 and int.from_bytes(start[:2]) % 31 == 0
-    is_bare = encoding == "deflate" and not is_zlib and start[:2] != b"\x1f\x8b"
-    return -zlib.MAX_WBITS if is_bare else 32 + zlib.MAX_WBITS
-
-
-def _error_body(response: httpx.Response) -> bytes:
-    """The beginning of the body of a refusal; what goes wrong with it matters less than the status."""
-    body = b""
-    with suppress(httpx.TransportError, _CompressionError, zlib.error):
-        for chunk in _decompressed(response):
-            body += chunk
-            if len(body) > MAX_ERROR_BODY:
-                break
-    return body[:MAX_ERROR_BODY]
 
 
 def _refused(

@@ -19,8 +19,8 @@ from collector.gcore import jsontext
 from collector.gcore.jsontext import Number
 from collector.gcore.secret_glance import Survey, harmless
 from collector.gcore.secret_keys import PART_IN_EVIDENCE, PART_IN_MESSAGE, Parts, keys_of, without
-from collector.gcore.secret_names import is_named, is_naming, is_secret_name
-from collector.gcore.secret_texts import MARKER, MOST_SIGNS, may_hold_secrets, scrub_text, signs
+from collector.gcore.secret_names import MARKER, is_named, is_naming, is_secret_name
+from collector.gcore.secret_texts import MOST_SIGNS, may_hold_secrets, scrub_text, signs
 
 __all__ = [
     "MARKER",

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from collector.gcore.secret_names import is_naming, is_secret_name
-from collector.gcore.secret_texts import MARKER, SUSPICIOUS
+from collector.gcore.secret_names import MARKER, is_naming, is_secret_name
+from collector.gcore.secret_texts import SUSPICIOUS
 
 _MOST_NAMES, _LONGEST_NAME = 64, 64
 _OTHERS = bytes(c for c in range(1, 256) if not chr(c).isalpha() or c > 127)

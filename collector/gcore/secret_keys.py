@@ -18,7 +18,7 @@ from functools import lru_cache
 from itertools import chain
 from sys import byteorder
 
-from collector.gcore.secret_texts import MARKER
+from collector.gcore.secret_names import MARKER
 
 PART_IN_EVIDENCE = 8
 PART_IN_MESSAGE = 4

@@ -11,6 +11,9 @@ import unicodedata
 from functools import lru_cache
 from itertools import pairwise
 
+MARKER = "[redacted]"
+"""What stands in the place of a secret."""
+
 _LONGEST_CACHED = 64
 _LONGEST_JUDGED = 64 * 1024
 

@@ -11,9 +11,8 @@ import re
 from base64 import b64decode
 from urllib.parse import unquote
 
-from collector.gcore.secret_names import is_named, is_naming, is_secret_name, last_word
-
-MARKER = "[redacted]"
+from collector.gcore.secret_names import MARKER, is_naming, is_secret_name
+from collector.gcore.secret_values import without_assigned, without_members
 
 _SHORTEST_TOKEN = 16
 MOST_SIGNS = 20_000
@@ -122,7 +121,6 @@ SUSPICIOUS = (
 )
 """Without any of these, in lower case, no rule finds anything."""
 
-# In URLs
 
 _USERINFO = re.compile(r"(//)[^\s/?#\"<>]*@")
 _RUN = re.compile(r"[^\s\"<>]+")
@@ -143,47 +141,9 @@ _ESCAPED_USERINFO = re.compile(
     r"(%(?:25)*2F%(?:25)*2F)(?:(?!%(?:25)*(?:2F|3F|23))[^\s/?#\"<>]){1,300}?%(?:25)*40", re.IGNORECASE
 )
 """The same in a URL that is a parameter of another."""
-
-# name=value, name: value
-
-_ASSIGNED = re.compile(
-    r"(?<![\w.\-%\[\]])([\w.\-%\[\]]+)\*{0,3}[ \t\xa0]{0,4}"
-    r"(=>|->|:=|=(?!=)|:|\N{FULLWIDTH COLON}|\N{FULLWIDTH EQUALS SIGN})[ \t\xa0]{0,4}"
-)
-_BLOCK = re.compile(r"[|>][+\-0-9]{0,2}[ \t]{0,8}\r?\n(?:[ \t][^\r\n]*(?:\r?\n|\Z)|\r?\n)+")
-"""A value of YAML that stands in the lines below, indented."""
-_SCHEME_BEFORE = re.compile(
-    r"(?:api-?key|bearer|basic|digest|token|negotiate|hmac|aws4-hmac-sha256)[ \t]+", re.IGNORECASE
-)
-_NEXT_ASSIGNED = re.compile(r"[\s,;][\w.\-]+[ \t]?=")
-_FIRST_WORDS = (
-    "access|account|admin|api|app|auth|basic|bearer|client|connection|consumer|db|encryption|license|master|pass|private|proxy|refresh"
-    "|sas|secret|service|session|set|shared|signing|ssh|storage|wifi|x"
-)
-_OF_TWO_WORDS = re.compile(rf"\b(?:{_FIRST_WORDS})[ ]\Z", re.IGNORECASE)
-_SECOND_WORDS = frozenset(("key", "keys", "word", "phrase", "code", "header", "id", "string"))
-"""`api key: …`, `pass word=…`: of a name with blanks only the last word stands before the sign."""
-_NOTHING = re.compile(r"(?:null|none|nil|undefined)(?![\w.\-])|\s|\Z", re.IGNORECASE)
-_PORT = re.compile(r"\d{1,5}(?![\w.])")
-_BEFORE_LINE = re.compile(
-    rf"(?:\A|\n)[\s\-*>]*(?:(?:export|set|env|declare)\s+)?(?:(?:{_FIRST_WORDS})[ ]){{0,2}}\Z", re.IGNORECASE
-)
-_REST_OF_BARE = re.compile(r"[^\s'\"]+")
-_REST_IN_URL = re.compile(r"[^&;#\s\"'<>]+")
-_REST_IN_LIST = re.compile(r"[^\s,;&)}\]|\"'<>]+")
-_LINE_END = re.compile(r"[\r\n]")
 _FLAG = re.compile(r"(?<![\w\-])(--?[A-Za-z][\w.\-]*)([ \t]+)('[^']*'|\"[^\"]*\"|[^\s\-'\"][^\s'\"]*)")
 
 _ASSIGNS = re.compile(r"[=:\N{FULLWIDTH COLON}\N{FULLWIDTH EQUALS SIGN}]|->")
-
-# JSON and what looks like it
-
-_MEMBER = re.compile(r"(\\{0,8}[\"'`])([\w.\-:@ ]{1,128})\1\]?\s{0,8}(?::|=>|->|=)\s{0,8}")
-"""The name of a member of JSON that stands in a text, or of what looks like it; perhaps escaped once more."""
-_BRACKET = re.compile(r"[\[\]{}]")
-_BARE = re.compile(r"[^\s,;}\])\"'\\]+")
-_QUOTES = re.compile(r"\"\"\"|\'\'\'|\\{0,8}[\"'`]")
-_PREFIX = re.compile(r"[bru]{1,2}(?=[\"'])")
 _QUOTED_PAIR = re.compile(
     r"([(\[]\s{0,8}[bu]?([\"'])([\w.\-]{1,64})\2\s{0,8},\s{0,8}[bu]?)('[^']*'|\"[^\"]*\")"
 )
@@ -213,12 +173,10 @@ _NAMES_A_NAME = re.compile(
 )
 """`"name": "password"`, `name=password`: what the name of a secret may stand in."""
 
-# XML
 
 _ELEMENT = re.compile(r"<([\w:.\-]{1,128})(\s[^<>]{0,500})?>(<!\[CDATA\[[^<]*\]\]>|[^<]+)(?=</)")
 _NAME_OF_ELEMENT = re.compile(r"\b(?:name|key|id)\s?=\s?[\"']([\w.\-]{1,64})[\"']", re.IGNORECASE)
 
-# By form
 
 _SCHEME = re.compile(r"\b(apikey|bearer)(\s+)([^\s,;\"'<>]+)", re.IGNORECASE)
 _BASIC = re.compile(r"\b(basic|token|digest|negotiate)(\s+)([A-Za-z0-9+/_.\-]{8,}={0,2})", re.IGNORECASE)
@@ -278,9 +236,9 @@ def _scrub(text: str) -> str:
         names_a_secret = any(
             is_naming(m[1]) and is_secret_name(m[2] or m[3]) for m in _NAMES_A_NAME.finditer(text)
         )
-        text = _without_members(text, names_a_secret)
+        text = without_members(text, names_a_secret)
         text = _PARAMETER.sub(_without_parameter, text)
-        text = _without_assigned(text, names_a_secret)
+        text = without_assigned(text, names_a_secret)
     if "%" in text:
         text = _without_escaped_parameters(text)
         text = _ESCAPED_USERINFO.sub(rf"\1{MARKER}%40", text)
@@ -344,107 +302,3 @@ def _is_credentials(text: str) -> bool:
         return b":" in b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         return False
-
-
-def _without_members(text: str, names_a_secret: bool) -> str:
-    """A text without the values of members with a secret's name, where JSON stands in it."""
-    kept, end = [], 0
-    for member in _MEMBER.finditer(text):
-        begin = member.end()
-        if member.start() < end or text.startswith("null", begin) or text.startswith(MARKER, begin):
-            continue
-        if is_secret_name(member[2]) or (names_a_secret and is_named(member[2])):
-            kept += [text[end:begin], MARKER]
-            end = _end_of_value(text, begin)
-    return "".join([*kept, text[end:]])
-
-
-def _end_of_value(text: str, begin: int) -> int:
-    """Where a value of JSON in a text ends; the text's end where that can't be told."""
-    if text[begin : begin + 1] in ("{", "["):
-        depth = 0
-        for bracket in _BRACKET.finditer(text, begin):
-            depth += 1 if bracket[0] in "[{" else -1
-            if not depth:
-                return bracket.end()
-        return len(text)
-    if (prefix := _PREFIX.match(text, begin)) is not None:  # b'…', as Python shows bytes
-        begin = prefix.end()
-    if (quotes := _QUOTES.match(text, begin)) is not None:
-        return _end_of_quoted(text, quotes)
-    bare = _BARE.match(text, begin)
-    return bare.end() if bare else begin
-
-
-def _end_of_quoted(text: str, quotes: re.Match[str]) -> int:
-    closing = re.compile(rf"(?<!\\){re.escape(quotes[0])}").search(text, quotes.end())
-    return closing.end() if closing else len(text)
-
-
-def _without_assigned(text: str, names_a_secret: bool) -> str:
-    """A text without the values of settings (`DB_PASSWORD=…`) and headers (`Authorization: …`)."""
-    kept, end = [], 0
-    for assigned in _ASSIGNED.finditer(text):
-        if assigned.start() < end or not _is_secret_here(text, assigned, names_a_secret):
-            continue
-        begin = assigned.end()
-        if (scheme := _SCHEME_BEFORE.match(text, begin)) is not None:
-            begin = scheme.end()
-        if _NOTHING.match(text, begin):
-            continue
-        after = _end_of_assigned(text, assigned, begin)
-        if after > begin:
-            kept += [text[end:begin], MARKER]
-            end = after
-    return "".join([*kept, text[end:]])
-
-
-def _is_secret_here(text: str, assigned: re.Match[str], names_a_secret: bool) -> bool:
-    name, start = assigned[1], assigned.start()
-    if name.lower() in _SECOND_WORDS and (first := _OF_TWO_WORDS.search(text, max(start - 12, 0), start)):
-        name = first[0] + name
-    if not (is_secret_name(unquote(name) if "%" in name else name) or (names_a_secret and is_named(name))):
-        return False
-    return assigned[2] != ":" or _is_header(text, assigned, name)
-
-
-def _is_header(text: str, assigned: re.Match[str], name: str) -> bool:
-    """A colon also stands after a word of a sentence, after a host, and before a port."""
-    start, end = assigned.start(), assigned.end()
-    if name.lower() in ("key", "keys") or text[start - 1 : start] == "/" or text.startswith("//", end):
-        return False
-    if name.lower().endswith(".pw"):  # a host
-        return False
-    return not _PORT.match(text, end) or ("." not in name and is_secret_name(last_word(name[-64:])))
-
-
-def _end_of_assigned(text: str, assigned: re.Match[str], begin: int) -> int:
-    start = assigned.start()
-    before = text[start - 1 : start]
-    if text.startswith(MARKER, begin):
-        rest = _REST_IN_LIST.match(text, begin + len(MARKER))
-        return rest.end() if rest else begin
-    if (quotes := _QUOTES.match(text, begin)) is not None:
-        return _end_of_quoted(text, quotes)
-    if text[begin] in "{[":
-        return _end_of_value(text, begin)
-    if (block := _BLOCK.match(text, begin)) is not None:
-        return begin + len(block[0].rstrip("\r\n"))
-    if before in ("?", "&", ";", "#"):
-        pattern = _REST_IN_URL
-    elif _BEFORE_LINE.search(text, max(start - 40, 0), start):
-        return _end_of_line(text, begin, ends_at_next=assigned[2] != ":")
-    elif assigned[2] == ":" and last_word(assigned[1][-64:]) in ("authorization", "cookie"):
-        closing = text.find(before, begin) if before in ("'", '"') else -1
-        return closing if closing >= 0 else _end_of_line(text, begin, ends_at_next=False)
-    else:
-        pattern = _REST_OF_BARE if before.isspace() else _REST_IN_LIST
-    bare = pattern.match(text, begin)
-    return bare.end() if bare else begin
-
-
-def _end_of_line(text: str, begin: int, *, ends_at_next: bool) -> int:
-    line = _LINE_END.search(text, begin)
-    end = line.start() if line else len(text)
-    following = _NEXT_ASSIGNED.search(text, begin, end) if ends_at_next else None
-    return following.start() if following else end

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database.types import UtcTime
 from collector.errors import UsageError
 from collector.gcore import jsontext
 from collector.gcore.document import Document
@@ -18,7 +19,6 @@ from collector.inventory.entities import Kind
 from collector.reports.filters import Row, find_region
 from collector.reports.transitions import TransitionFilter, transitions
 from collector.reports.words import transition_in_words
-from collector.store.engine import UtcTime
 from collector.store.payloads import load
 from collector.store.tables import (
     CURRENT,

@@ -7,8 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database.types import UtcTime, database_time
 from collector.reports.filters import Row
-from collector.store.engine import UtcTime, database_time
 from collector.store.tables import (
     keystones,
     regions,

@@ -8,8 +8,8 @@ from typing import cast
 
 import sqlalchemy as sa
 
+from collector.database.types import UtcTime
 from collector.reports.filters import Row, find_region, is_region, is_word
-from collector.store.engine import UtcTime
 from collector.store.tables import (
     TYPED,
     keystone_versions,

@@ -20,9 +20,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from collector.database.types import UtcTime
 from collector.reports.filters import Row
 from collector.reports.transitions import TransitionFilter, selected
-from collector.store.engine import UtcTime
 from collector.store.tables import gaps, keystones, observations, regions, sources, state_transitions, unseen
 
 LEAD_TIME_FIELDS = (

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from collector.database.types import UtcTime, database_time
 from collector.inventory.observation import gap_limit
 from collector.inventory.spans import Change, Edge, blind_edges, pieces
 from collector.reports.filters import Row, find_region
-from collector.store.engine import UtcTime, database_time
 from collector.store.tables import (
     gaps,
     keystones,

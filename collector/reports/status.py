@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from collector.database.timeouts import LEASE_SECONDS
+from collector.database.types import UtcTime, database_time
 from collector.inventory.observation import gap_limit
-from collector.store.engine import LEASE_SECONDS, UtcTime, database_time
 from collector.store.tables import (
     observations,
     regions,

@@ -15,11 +15,11 @@ from time import monotonic
 
 import sqlalchemy as sa
 
+from collector.database.timeouts import LEASE_SECONDS
 from collector.errors import DatabaseError
 from collector.logs import logger
 from collector.service.runner import Runner
 from collector.store import lease
-from collector.store.engine import LEASE_SECONDS
 
 ROUND_SECONDS = LEASE_SECONDS / 12
 OVERDUE_SECONDS = LEASE_SECONDS / 6

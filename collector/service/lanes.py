@@ -29,7 +29,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Literal
 
-from collector.gcore.client import Answer, Failure, Request
+from collector.gcore.exchange import Answer, Failure, Request
 
 Lane = Literal["quick", "slow"]
 

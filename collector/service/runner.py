@@ -19,6 +19,7 @@ from time import monotonic, sleep
 import sqlalchemy as sa
 
 from collector.clock import Clock, utc_now
+from collector.database.transactions import reading, waiting_at_most
 from collector.errors import (
     ClockError,
     CollectorError,
@@ -34,7 +35,6 @@ from collector.reports.transitions import TransitionFilter, transitions
 from collector.service.lanes import NotYetError
 from collector.settings import Source
 from collector.store import lease
-from collector.store.engine import reading, waiting_at_most
 from collector.store.writer import Writer
 
 PATIENCE, PATIENCE_IN_AN_OUTAGE = 0.5, 0.25

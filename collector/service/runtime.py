@@ -23,6 +23,7 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from collector import __version__
+from collector.database.url import is_sqlite
 from collector.errors import CollectorError, DatabaseError, LeaseHeldError
 from collector.gcore.client import Client
 from collector.logs import logger
@@ -114,7 +115,7 @@ class Service:
         for number, handler in self._handlers().items():
             signal.signal(number, handler)
         self._settings = settings = self._load()
-        if self._engine.dialect.name == "sqlite":
+        if is_sqlite(self._engine):
             self._make_sure_nobody_else_polls(settings.sources)
         self._put(settings.sources)
         self._schedule.start()

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from collector.database import bulk
 from collector.inventory.changes import Changes, KindChanges, NewVersion, Transition
 from collector.inventory.entities import Kind, Region, Sighting, values
 from collector.inventory.observation import Observation
-from collector.store import bulk
 from collector.store.tables import (
     CURRENT,
     DERIVED,

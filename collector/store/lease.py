@@ -22,15 +22,11 @@ from typing import cast
 
 import sqlalchemy as sa
 
+from collector.database.statements import insert_if_new, one_at_a_time
+from collector.database.timeouts import LEASE_SECONDS
+from collector.database.transactions import reading, writing
+from collector.database.types import database_time
 from collector.errors import LeaseHeldError, LeaseLostError
-from collector.store.engine import (
-    LEASE_SECONDS,
-    database_time,
-    insert_if_new,
-    one_at_a_time,
-    reading,
-    writing,
-)
 from collector.store.tables import DERIVATION_REVISION, sources
 
 LONGEST_SECONDS = 2 * LEASE_SECONDS

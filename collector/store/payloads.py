@@ -21,11 +21,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database.statements import insert_if_new
 from collector.errors import IntegrityError
 from collector.gcore.delta import Texts, applied, delta, texts_of
 from collector.gcore.document import Document, restored, stored_document
 from collector.gcore.jsontext import CANONICAL_VERSION
-from collector.store.engine import insert_if_new
 from collector.store.tables import MAX_LINKS, payloads
 
 MAX_CANONICAL = 1 << 27

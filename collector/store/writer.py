@@ -20,6 +20,8 @@ from typing import TypeGuard
 
 import sqlalchemy as sa
 
+from collector.database.timeouts import LEASE_SECONDS
+from collector.database.transactions import checkpoint, writing
 from collector.errors import DatabaseError
 from collector.gcore.document import LIMITS, Document, Limits
 from collector.gcore.listing import listing_of
@@ -40,7 +42,6 @@ from collector.inventory.observation import (
 )
 from collector.store import observations, payloads
 from collector.store.apply import apply
-from collector.store.engine import LEASE_SECONDS, checkpoint, writing
 from collector.store.gather import gather
 from collector.store.lease import Lease, fence
 

@@ -15,10 +15,10 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from collector.database import migrate
+from collector.database.limited import reading_at_most
 from collector.errors import CollectorError, SchemaError
-from collector.store import migrate
-from collector.store.limited import reading_at_most
-from collector.store.replay import derived_by_older_rules
+from collector.store.sources import derived_by_older_rules
 
 T = TypeVar("T")
 WAITING = 8

@@ -73,9 +73,9 @@ class Collector(Contestant):
     def start(self) -> None:
         import collector.poll
         from collector import settings
+        from collector.database.engine import open_engine
         from collector.gcore.client import Client
         from collector.store import lease
-        from collector.store.engine import open_engine
 
         self._open_engine, self._open_writer, self._poll = (
             open_engine,

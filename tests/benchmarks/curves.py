@@ -12,11 +12,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
 from collector.reports.changes import region_history
 from collector.reports.inventory import RegionFilter, regions_as_of
 from collector.reports.status import statuses
-from collector.store import lease, migrate
-from collector.store.engine import open_engine, reading
+from collector.store import lease
 from tests.benchmarks.answers import ALL, FIRST, PART, UNCHANGED, Answer, after
 from tests.benchmarks.rounds import Ring, reason, say
 from tests.builders import region

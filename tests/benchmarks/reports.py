@@ -11,12 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.clock import utc_now
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
 from collector.reports.availability import availability
 from collector.reports.spans import SpanFilter
 from collector.reports.timeline.picture import picture
 from collector.reports.timeline.svg import draw
-from collector.store import migrate
-from collector.store.engine import open_engine, reading
 from tests.large import fill
 
 SHAPE: dict[str, int] = {"regions": 1000, "transitions": 100, "observations": 20_000, "gap_every": 100}

@@ -10,8 +10,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from collector.store import migrate
-from collector.store.engine import open_engine
+from collector.database import migrate
+from collector.database.engine import open_engine
 from tests.builders import region
 from tests.history import History
 

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from collector.clock import utc_now
+from collector.database.engine import open_engine
 from collector.settings import Settings
-from collector.store.engine import open_engine
 from collector.web.app import Web
 from collector.web.data import Data
 from collector.web.server import Server

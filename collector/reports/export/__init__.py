@@ -22,6 +22,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from collector import __version__
+from collector.database import migrate
 from collector.errors import SchemaError
 from collector.reports import views
 from collector.reports.export.continuing import NotAgainError, describe, former_export, marks
@@ -29,7 +30,6 @@ from collector.reports.export.folder import MANIFEST, Sink, keep, open_folder
 from collector.reports.export.formats import Row, writer_of
 from collector.reports.export.manifest import MANIFEST_VERSION, Asked, File, Manifest, SourceState, Table
 from collector.reports.export.relations import Mark, Relation, relations, settled, unsettled
-from collector.store import migrate
 from collector.store.tables import metadata, observations, sources
 
 Progress = Callable[[int, int], None]

@@ -9,9 +9,9 @@ from io import RawIOBase
 from typing import Any, Protocol
 
 from collector.clock import time_text
+from collector.database.types import list_text
 from collector.errors import UsageError
 from collector.reports.export.relations import Column
-from collector.store.engine import list_text
 
 Row = Sequence[Any]
 FORMATS = ("parquet", "csv", "jsonl")

@@ -14,11 +14,11 @@ from typing import Any, get_type_hints
 
 import sqlalchemy as sa
 
+from collector.database.types import JsonList, UtcTime
 from collector.errors import IntegrityError
 from collector.inventory.entities import ENTITIES
 from collector.reports import views
 from collector.reports.views.types import type_of
-from collector.store.engine import JsonList, UtcTime
 from collector.store.payloads import Reader
 from collector.store.tables import metadata, observations, payloads, sources, webhook_deliveries
 

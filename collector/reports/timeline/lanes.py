@@ -10,9 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database.types import UtcTime
 from collector.reports.filters import Row, places
 from collector.reports.spans import Span, SpanFilter, keys_of, spans
-from collector.store.engine import UtcTime
 from collector.store.tables import sources, state_transitions
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.errors import UsageError
-from collector.reports.proof import heads
+from collector.reports.heads import heads
 from collector.reports.spans import SpanFilter
 from collector.reports.timeline.lanes import Name, first_sight, lanes
 from collector.reports.timeline.pieces import Piece, Scale, pieces

@@ -31,7 +31,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from collector.store.engine import JsonList, UtcTime
+from collector.database.types import JsonList, UtcTime
 from collector.store.tables import TYPED, VERSIONS
 
 NAMES = (

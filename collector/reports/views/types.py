@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database.types import UtcTime
 from collector.reports.views import text
-from collector.store.engine import UtcTime
 from collector.store.tables import metadata
 
 Type = sa.types.TypeEngine[Any]

@@ -15,10 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
+from collector.archive.filetimes import Moment
+from collector.archive.saved import Found, Saved, Skipped, UnreadableError, require_folder, unpacked
 from collector.errors import UsageError
-from collector.gcore.client import MAX_BODY
-from collector.gcore.filetimes import Moment
-from collector.gcore.saved import Found, Saved, Skipped, UnreadableError, require_folder, unpacked
+from collector.gcore.body import MAX_BODY
 
 _OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 _ENVIRONMENT = {

@@ -20,16 +20,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector import __version__
+from collector.audit.findings import Verification
+from collector.audit.verify import verify_source
 from collector.clock import time_text
+from collector.database.types import UtcTime
 from collector.errors import IntegrityError, UsageError
 from collector.gcore import jsontext
 from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
 from collector.inventory.observation import gap_limit
-from collector.store.engine import UtcTime
 from collector.store.payloads import Reader
-from collector.store.replay import Progress, source_id_of
-from collector.store.verify import Verification, verify_source
+from collector.store.rederive import Progress
+from collector.store.sources import source_id_of
 
 FORMAT = 1
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)

@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Literal
 
+from collector.archive.filetimes import Moment, time_in_name
 from collector.errors import UsageError
-from collector.gcore.client import MAX_BODY
-from collector.gcore.filetimes import Moment, time_in_name
+from collector.gcore.body import MAX_BODY
 
 Origin = Literal["name", "mtime", "commit"]
 """What the time of an answer was taken from: the file's name, its modification time, the commit's author date."""

@@ -14,29 +14,32 @@ from importlib import resources
 
 import sqlalchemy as sa
 
-from collector.store import migrate
-from collector.store.engine import open_engine, reading
-from collector.store.tables import metadata
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
+from collector.database.url import is_sqlite
 
 Catalog = dict[str, str]
 """Object → how it is."""
-TABLES = (*sorted(metadata.tables), "alembic_version")
 _PACKAGE = resources.files(__package__)
 
 
-def catalog_errors(connection: sa.Connection, views: Collection[str] = ()) -> list[str]:
+def catalog_errors(
+    connection: sa.Connection, metadata: sa.MetaData, views: Collection[str] = ()
+) -> list[str]:
     """What is missing, different, or should not be there. `views`: ours."""
-    if connection.dialect.name == "sqlite":
+    tables = _tables(metadata)
+    if is_sqlite(connection):
         engine = open_engine("sqlite://")
         try:
             migrate.upgrade(engine)
             with reading(engine) as fresh:
-                expected = _sqlite(fresh, views)
+                expected = _sqlite(fresh, (*tables, *views))
         finally:
             engine.dispose()
-        found = _sqlite(connection, views)
+        found = _sqlite(connection, (*tables, *views))
     else:
-        expected, found = snapshot(), postgresql(connection, views)
+        expected, found = snapshot(), postgresql(connection, metadata, views)
     errors = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
     errors += [
         f"{name} is not ours: {_short(found[name])}" for name in sorted(found.keys() - expected.keys())
@@ -49,18 +52,23 @@ def catalog_errors(connection: sa.Connection, views: Collection[str] = ()) -> li
     return errors
 
 
+def _tables(metadata: sa.MetaData) -> list[str]:
+    return [*sorted(metadata.tables), "alembic_version"]
+
+
 def snapshot() -> Catalog:
     """What the catalog of PostgreSQL holds right after the migrations."""
     found: Catalog = json.loads(_PACKAGE.joinpath("catalog.json").read_text(encoding="utf-8"))
     return found
 
 
-def postgresql(connection: sa.Connection, views: Collection[str] = ()) -> Catalog:
+def postgresql(connection: sa.Connection, metadata: sa.MetaData, views: Collection[str] = ()) -> Catalog:
     """What the catalog holds of our tables and views in the current schema."""
     query = _PACKAGE.joinpath("catalog.sql").read_text(encoding="utf-8")
     # Written with quotes or without, an expression is the same.
     connection.exec_driver_sql("SET LOCAL quote_all_identifiers = off")
-    bound = {"tables": list(TABLES), "relations": [*TABLES, *views]}
+    tables = _tables(metadata)
+    bound = {"tables": tables, "relations": [*tables, *views]}
     text = sa.text(re.sub(r"::(?=\w)", "\\\\:\\\\:", query))
     types = [sa.bindparam(name, type_=sa.ARRAY(sa.Text)) for name in bound]
     return {
@@ -74,8 +82,8 @@ def _without_schema(detail: str) -> str:
     return re.sub(r"nextval\('[^']*?(\w+)'::regclass\)", r"nextval(\1)", detail)
 
 
-def _sqlite(connection: sa.Connection, views: Collection[str]) -> Catalog:
-    names = {name.lower() for name in (*TABLES, *views)}
+def _sqlite(connection: sa.Connection, relations: Collection[str]) -> Catalog:
+    names = {name.lower() for name in relations}
     rows = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master")
     return {
         f"{kind} {name}": _plain(text or "made by SQLite")

@@ -1,7 +1,7 @@
 """What the counters of an observation can be, whoever wrote them.
 
 No digest covers the counters of the newest observation until the next one opens. A row that breaks one of these
-rules was not written by a poll. `reports/pack/check.py` shares no code with us and says the same once more.
+rules was not written by a poll. `collector/audit/pack/check.py` shares no code with us and says the same once more.
 """
 
 from __future__ import annotations

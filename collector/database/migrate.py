@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from collector.database.sessions import tables_of_extensions
+from collector.database.transactions import migrating, reading
+from collector.database.url import sqlite_path
 from collector.errors import DatabaseError, SchemaError
-from collector.store.engine import migrating, reading, sqlite_path
-from collector.store.sessions import tables_of_extensions
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 ENCODINGS = ("UTF8", "SQL_ASCII")
 """Of databases. SQL_ASCII keeps bytes as they come, and ours are UTF-8; any other lacks characters, or changes them."""
 
+MIGRATION_LOCK = 0x67636F7265
+"""Advisory lock of PostgreSQL: the letters of gcore."""
+INTRODUCTION_LOCK = MIGRATION_LOCK + 1
+
 _SPELLING = {
     "TimeZone": "UTC",  # times come back in it, and not every zone can hold every time
     "DateStyle": "ISO",

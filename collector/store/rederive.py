@@ -1,6 +1,7 @@
 """Derive a source's history again from its evidence, and apply what differs.
 
-    1. in one read transaction: replay everything into a scratch database, and compare
+    1. in one read transaction: replay every observation, oldest first, into a scratch database, by the same decisions
+       as polling, and compare
     2. in one write transaction: lock the source; if nothing was recorded meanwhile, nor derived by other rules,
        write the differences, else go back to 1 for what is new
 
@@ -10,27 +11,77 @@ history.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database.statements import insert_if_new
+from collector.database.transactions import reading, writing
+from collector.database.url import is_sqlite
 from collector.errors import SchemaError
-from collector.store.engine import insert_if_new, reading, writing
-from collector.store.replay import (
+from collector.gcore.listing import listing_of
+from collector.inventory.changes import changes
+from collector.inventory.known import Known, known_after
+from collector.store import observations as stored_observations
+from collector.store.apply import apply
+from collector.store.comparison import (
     BATCH,
     LACKING,
     SURPLUS,
     Comparison,
-    Progress,
     as_stored,
     compare,
+    copy_rows,
     keys_of,
-    replay,
     scratch_database,
-    source_id_of,
 )
-from collector.store.tables import CURRENT, DERIVATION_REVISION, DERIVED, sources
+from collector.store.gather import gather
+from collector.store.payloads import Reader
+from collector.store.sources import source_id_of
+from collector.store.tables import (
+    CURRENT,
+    DERIVATION_REVISION,
+    DERIVED,
+    observations,
+    observers,
+    sources,
+)
+
+Progress = Callable[[int, int], None]
+"""Called with observations done and observations in all."""
+
+
+def replay(
+    live: sa.Connection, scratch: sa.Connection, source_id: int, after: int, progress: Progress | None
+) -> int:
+    """Derive all observations after seq `after`. Returns the newest seq."""
+    o = observations.c
+    newest = live.scalar(sa.select(sources.c.newest_seq).where(sources.c.id == source_id)) or 0
+    # The row that was the newest may have been extended since, and an observer may be new.
+    scratch.execute(sa.delete(observations).where(o.seq == after))
+    scratch.execute(sa.delete(observers))
+    copy_rows(live, scratch, observers, observers, source_id)
+    answers = Reader(live, source_id)
+    known: Known | None = None
+    for start in range(after, newest, BATCH):
+        end = min(start + BATCH, newest)
+        first = start if start == after else start + 1
+        copy_rows(live, scratch, observations, observations, source_id, o.seq.between(first, end))
+        for row in stored_observations.applied(scratch, source_id, start, end):
+            assert row.payload is not None  # noqa: S101 - a constraint: every answer has its payload
+            now = row.at_insert()
+            listing = listing_of(answers.load(row.payload))
+            if known and known.applied and known.applied.observer.eyes != now.observer.eyes:
+                known = None
+            known = gather(scratch, source_id, now.seq, now.observer, listing, known)
+            decided = changes(now, listing, known)
+            apply(scratch, source_id, now, decided)
+            known = known_after(known, now, listing, decided).with_final(row)
+            if progress:
+                progress(row.seq, newest)
+    return newest
+
 
 MAX_ROUNDS = 5
 """After so many rounds in which the poller was faster, the comparison is made under the lock."""
@@ -98,7 +149,7 @@ def _apply(live: sa.Connection, scratch: sa.Connection) -> None:
     for table in reversed(DERIVED):
         # A key that was edited may be no value of its type: it goes as it stands.
         doomed, surplus = table, SURPLUS[table]
-        if live.dialect.name == "sqlite":
+        if is_sqlite(live):
             doomed, surplus = as_stored(table), as_stored(surplus)
         keys: Any = sa.select(*(surplus.c[k] for k in keys_of(table)))
         if table in CURRENT.values():

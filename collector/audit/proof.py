@@ -1,4 +1,4 @@
-"""What a history rests on: heads to keep outside the database, and observations one by one."""
+"""An observation and the answer behind it: what a statement rests on."""
 
 from __future__ import annotations
 
@@ -9,20 +9,6 @@ import sqlalchemy as sa
 from collector.errors import UsageError
 from collector.reports.filters import Row
 from collector.store.tables import observations, observers, sources
-
-HEAD_FIELDS = ("source", "seq", "head", "first_at")
-
-
-def heads(connection: sa.Connection, source: str | None = None) -> list[Row]:
-    """The newest opening digest of each source that was ever polled, by name."""
-    o, s = observations.c, sources.c
-    query = (
-        sa.select(s.name.label("source"), o.seq, o.opening_digest.label("head"), o.first_at)
-        .join(observations, (o.source_id == s.id) & (o.seq == s.newest_seq))
-        .order_by(s.name)
-    )
-    query = query.where(s.name == source) if source else query
-    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 @dataclass(frozen=True, slots=True)

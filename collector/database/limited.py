@@ -9,8 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database.transactions import reading
+from collector.database.url import is_sqlite
 from collector.errors import TooLongError
-from collector.store.engine import reading
 
 _STEPS = 20_000
 """So many instructions of SQLite's machine pass between two looks at the clock: about a millisecond."""
@@ -24,8 +25,8 @@ def reading_at_most(engine: sa.Engine, seconds: float) -> Iterator[sa.Connection
     """
     with reading(engine) as connection:
         raw: Any = connection.connection.dbapi_connection
-        is_sqlite = connection.dialect.name == "sqlite"
-        if is_sqlite:
+        on_sqlite = is_sqlite(connection)
+        if on_sqlite:
             ends = monotonic() + seconds
             raw.set_progress_handler(lambda: monotonic() > ends, _STEPS)
         else:
@@ -37,7 +38,7 @@ def reading_at_most(engine: sa.Engine, seconds: float) -> Iterator[sa.Connection
                 raise
             raise TooLongError(f"the database took longer than {seconds:g} s for this question") from error
         finally:
-            if is_sqlite:
+            if on_sqlite:
                 raw.set_progress_handler(None, 0)
 
 

@@ -1,0 +1,1 @@
+"""Answers that somebody saved earlier, as the beginning of a history."""

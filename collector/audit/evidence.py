@@ -1,0 +1,174 @@
+"""Steps 1 and 2 of a verification: the chain of observations, and the answers behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.audit.bounds import broken_bounds
+from collector.audit.findings import IMPOSSIBLE, MAX_BREAKS, Findings, in_one_line, readable
+from collector.clock import time_text
+from collector.database.types import UtcTime, list_text
+from collector.gcore.delta import delta, texts_of
+from collector.gcore.jsontext import CANONICAL_VERSION
+from collector.inventory import chain
+from collector.store.comparison import BATCH
+from collector.store.payloads import DamagedAnswerError, Read, Reader
+from collector.store.tables import observations, observers, payloads
+
+_TIMES = tuple(c.name for c in observations.columns if isinstance(c.type, UtcTime))
+
+
+def check_chain(live: sa.Connection, source_id: int, source: str, newest: int, found: Findings) -> None:
+    o, who = observations.c, observers.c
+    rows = live.execute(
+        sa.select(
+            observations,
+            sa.type_coerce(o.missing, sa.Text).label("missing_text"),
+            *(sa.type_coerce(o[name], sa.Text).label(f"{name}_text") for name in _TIMES),
+            *(who[name] for name in chain.OBSERVER),
+            payloads.c.address,
+        )
+        .outerjoin(observers, (who.source_id == o.source_id) & (who.id == o.observer_id))
+        .outerjoin(payloads, (payloads.c.source_id == o.source_id) & (payloads.c.address == o.payload))
+        .where(o.source_id == source_id)
+        .order_by(o.seq),
+        execution_options={"yield_per": BATCH},
+    ).mappings()
+    first_used: dict[int, Any] = {}
+    expected, previous = 1, chain.GENESIS
+    last_at: datetime | None = None
+    try:
+        for row in rows:
+            while expected < row["seq"] and len(found.breaks) < MAX_BREAKS:
+                found.add("observations", {"seq": expected}, "this row is missing")
+                expected, previous = expected + 1, ""
+            if row["seq"] < expected:
+                found.add("observations", {"seq": row["seq"]}, "this row stands there more than once")
+            _check_observation(dict(row), source, previous, row["seq"] == newest, found)
+            bounds = broken_bounds(dict(row), last_at if row["seq"] == expected else None)
+            for name, why in bounds.items():
+                found.add("observations", {"seq": row["seq"]}, why, name, row[name])
+            last_at = row["last_at"]
+            first_used.setdefault(row["observer_id"], row["first_asked_at"])
+            found.observations += 1
+            found.polls += row["polls"]
+            found.head = row["opening_digest"]
+            if found.head in found.asked:
+                found.heads[found.head] = row["seq"]
+            expected, previous = row["seq"] + 1, row["digest"] or ""
+    except IMPOSSIBLE as error:
+        key = {"seq": expected}
+        found.add("observations", key, f"this row, or one soon after it, can't be read: {in_one_line(error)}")
+        return
+    if type(newest) is int and expected != newest + 1:
+        why = "not the number of the newest observation"
+        found.add("sources", {"name": source}, why, "newest_seq", newest, expected - 1)
+    with readable("observers", found):
+        _check_observers(live, source_id, first_used, found)
+
+
+def _check_observation(
+    row: Mapping[str, Any], source: str, previous: str, is_newest: bool, found: Findings
+) -> None:
+    """`previous`: the digest of the row before; empty where that row is missing."""
+    key = {"seq": row["seq"]}
+
+    def check(name: str, expected: Any, why: str) -> None:
+        if row[name] != expected:
+            found.add("observations", key, why, name, row[name], expected)
+
+    if previous:
+        check("previous_digest", previous, "the link to the row before is broken")
+    if row["key_fingerprint"] is None:
+        found.add("observers", {"id": row["observer_id"]}, "this row is missing")
+        return
+    opening = chain.opening_digest(source, row, row)
+    check("opening_digest", opening, f"one of these was edited: {', '.join(chain.OPENING)}, or who looked")
+    if row["missing"] is not None:
+        check("missing_text", list_text(row["missing"]), "the list is spelled otherwise")
+    for name in _TIMES:
+        if isinstance(row[f"{name}_text"], str):  # SQLite
+            check(f"{name}_text", time_text(row[name]), "the time is spelled otherwise")
+    if is_newest:
+        check("digest", None, "the newest observation is open")
+    else:
+        closing = chain.closing_digest(row)
+        check("digest", closing, f"one of these was edited: {', '.join(chain.CLOSING)}")
+    if row["payload"] is not None and row["address"] is None:
+        found.add("payloads", {"address": row["payload"]}, "this row is missing")
+
+
+def _check_observers(
+    live: sa.Connection, source_id: int, first_used: Mapping[int, Any], found: Findings
+) -> None:
+    """Observers count from 1 in the order of their first poll, and each has looked."""
+    raw = sa.type_coerce(observers.c.first_used_at, sa.Text).label("first_used_text")
+    rows = live.execute(
+        sa.select(observers, raw).where(observers.c.source_id == source_id).order_by(observers.c.id)
+    )
+    order = {observer_id: number for number, observer_id in enumerate(first_used, 1)}
+    for row in rows.mappings():
+        key = {"id": row["id"]}
+        if row["id"] not in order:
+            found.add("observers", key, "no observation is by this observer")
+        elif order[row["id"]] != row["id"]:
+            found.add(
+                "observers", key, "not in the order of their first polls", "id", row["id"], order[row["id"]]
+            )
+        elif row["first_used_at"] != first_used[row["id"]]:
+            why = "not when this observer's first poll asked"
+            found.add("observers", key, why, "first_used_at", row["first_used_at"], first_used[row["id"]])
+        elif row["first_used_text"] not in (row["first_used_at"], time_text(row["first_used_at"])):
+            why = "the time is spelled otherwise"
+            found.add("observers", key, why, "first_used_at", row["first_used_text"], row["first_used_at"])
+
+
+def check_payloads(live: sa.Connection, source_id: int, found: Findings) -> Iterator[None]:
+    """Yields after each answer. They are read in the order in which they were written."""
+    p, o = payloads.c, observations.c
+    first_seq = sa.func.min(o.seq)
+    addresses = live.execute(
+        sa.select(p.address, first_seq)
+        .outerjoin(observations, (o.source_id == p.source_id) & (o.payload == p.address))
+        .where(p.source_id == source_id)
+        .group_by(p.address)
+        .order_by(first_seq, p.address),
+        execution_options={"yield_per": BATCH},
+    )
+    answers = Reader(live, source_id)
+    resting: dict[str, int] = {}
+    for address, seq in addresses:
+        found.payloads += 1
+        if seq is None:
+            found.add("payloads", {"address": address}, "no observation has this answer")
+        try:
+            _check_payload(answers.read(address), found)
+        except DamagedAnswerError as error:
+            if error.address == address:
+                found.add("payloads", {"address": address}, f"this answer {error.why}", error.column)
+            elif error.address in resting or len(resting) < MAX_BREAKS:
+                resting[error.address] = resting.get(error.address, 0) + 1
+        yield
+    for address, count in resting.items():
+        found.rests_on(address, count)
+
+
+def _check_payload(answer: Read, found: Findings) -> None:
+    row, canonical = answer.row, answer.document.canonical()
+    key = {"address": row.address}
+    facts = {
+        "canonical_version": CANONICAL_VERSION,
+        "size": len(canonical),
+        "compressed_size": len(row.body),
+    }
+    for name, expected in facts.items():
+        if getattr(row, name) != expected:
+            found.add("payloads", key, "not what the content says", name, getattr(row, name), expected)
+    document, base = answer.document, answer.base
+    only_text = canonical.decode("ascii") if base is None else delta(base, texts_of(document))
+    if answer.text != only_text or not answer.is_all:
+        found.add("payloads", key, "not in canonical form", "body")

@@ -1,0 +1,19 @@
+"""An engine with our connection settings, for either database."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from collector.database.url import is_sqlite, parse_url
+
+
+def open_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
+    """An engine with our connection settings. `read_only`: for questions; never creates a file."""
+    url = parse_url(url) if isinstance(url, str) else url
+    if is_sqlite(url):
+        from collector.database.sqlite import open_sqlite
+
+        return open_sqlite(url, read_only=read_only)
+    from collector.database.postgresql import open_postgresql  # imports the driver
+
+    return open_postgresql(url, read_only=read_only)

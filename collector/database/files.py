@@ -1,0 +1,128 @@
+"""The files behind a SQLite connection: which there are, whether they are still the same, and a look inside."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from collector.errors import DatabaseError
+
+
+def watch(engine: sa.Engine, path: Path) -> None:
+    """A connection is as good as the files behind it: SQLite goes on writing into those that were deleted or replaced,
+    and what it opened read-only, or read damaged, stays so after the file was mended.
+
+    A connection whose files are gone is closed, and all others with it, before a new one is opened: within a process
+    they share what they know of the write-ahead log. Closing the last one still saves what only the lost log held.
+    """
+    was_there = False
+
+    @event.listens_for(engine, "do_connect")
+    def do_connect(*_: Any) -> None:
+        if was_there and _is_gone(path):
+            raise DatabaseError(
+                f"the database {path} is gone: it was deleted or moved away while in use; put it back "
+                "(after a restart a new history would begin)"
+            )
+
+    @event.listens_for(engine, "connect")
+    def connect(_: Any, record: Any) -> None:
+        nonlocal was_there
+        record.info["file"] = _identity(path)
+        was_there = was_there or record.info["file"] is not None
+
+    @event.listens_for(engine, "checkin")
+    def checkin(raw: Any, record: Any) -> None:
+        if raw is not None and None in record.info.get("log", (None,)):
+            record.info["log"] = _log_of(path)  # there are none before the first transaction that needs them
+
+    @event.listens_for(engine, "checkout")
+    def checkout(_raw: Any, record: Any, _proxy: Any) -> None:
+        is_same = record.info.get("file") == _identity(path)
+        if is_same and "file" in record.info and not _has_lost(record.info.get("log", ()), path):
+            return
+        engine.pool.dispose()  # all that lie idle; this one is closed by what follows
+        if is_same and "file" in record.info:
+            record.invalidate()
+            raise DatabaseError(
+                f"the write-ahead log of the database {path} (its -wal or -shm file) was removed or replaced "
+                "while in use; the files are opened again. Leave them alone while a collector runs, and run "
+                "`collector audit verify`"
+            )
+        raise sa.exc.DisconnectionError  # opens the file again
+
+    @event.listens_for(engine, "handle_error")
+    def handle_error(context: sa.engine.ExceptionContext) -> None:
+        code = getattr(context.original_exception, "sqlite_errorcode", 0)
+        if code & 0xFF in _OF_THE_FILE and context.connection is not None:
+            context.connection.info.pop("file", None)  # not used again after its transaction
+
+
+def _log_of(path: Path) -> tuple[tuple[int, int] | None, ...]:
+    """Which write-ahead log, and which index of it, stand there now."""
+    return tuple(_identity(path.with_name(f"{path.name}-{end}")) for end in ("wal", "shm"))
+
+
+def _has_lost(known: Sequence[tuple[int, int] | None], path: Path) -> bool:
+    """Whether a file that a connection knows of was removed or replaced; one that came to be since is none of them."""
+    return any(one is not None and one != other for one, other in zip(known, _log_of(path), strict=False))
+
+
+@contextmanager
+def peek(path: Path) -> Iterator[sa.Connection]:
+    """A connection that reads a file, whatever it is, and leaves nothing beside it.
+
+    Raises DatabaseError where it is no SQLite database.
+    """
+    # Where no other program has it open, reading must not leave files beside it.
+    mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
+    uri = f"{path.absolute().as_uri()}?{mode}"
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True))
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except sa.exc.DBAPIError as error:
+        raise DatabaseError(f"{path} is no SQLite database that can be read: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
+def is_blank(connection: sa.Connection) -> bool:
+    """Whether nothing at all is in a SQLite database."""
+    return not connection.exec_driver_sql("SELECT COUNT(*) FROM sqlite_master").scalar()
+
+
+_OF_THE_FILE = frozenset(
+    (
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOTADB,
+    )
+)
+"""Errors after which a connection is no longer trusted; the low byte of what SQLite says."""
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is no such file; where that can't be told, SQLite says why."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands there now."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

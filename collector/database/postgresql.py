@@ -1,0 +1,77 @@
+"""Opening PostgreSQL 14 and later: read committed.
+
+Time-outs are set per transaction, since a pooler may hand each transaction another session.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import Dialect
+
+from collector.database import timeouts
+from collector.database.sessions import MIGRATION_LOCK, lossy_encoding, opening, speak_plainly
+from collector.database.silence import ImpatientConnection
+from collector.errors import DatabaseError
+
+
+def open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
+    engine = sa.create_engine(
+        url,
+        pool_pre_ping=True,
+        connect_args={
+            "prepare_threshold": None,
+            "client_encoding": "UTF8",  # whatever the role, the environment or the URL says
+            "connect_timeout": timeouts.CONNECT_SECONDS,
+            "application_name": "gcore-collector",
+            # The system's own are two hours, and a quarter of one.
+            "keepalives_idle": timeouts.NETWORK_SECONDS // 3,
+            "keepalives_interval": timeouts.NETWORK_SECONDS // 3,
+            "keepalives_count": 2,
+            "tcp_user_timeout": timeouts.NETWORK_SECONDS * 1000,
+        },
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_: Dialect, __: Any, arguments: Any, parameters: Any) -> ImpatientConnection:
+        raw = ImpatientConnection.connect(*arguments, **parameters)
+        raw.patience = timeouts.CONNECT_SECONDS
+        speak_plainly(raw)
+        return raw
+
+    @event.listens_for(engine, "checkin")
+    def checkin(raw: ImpatientConnection | None, _: Any) -> None:
+        if raw is not None:
+            raw.patience = timeouts.CONNECT_SECONDS  # for asking, at the next use, whether it is still alive
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        raw: Any = connection.connection.dbapi_connection
+        # A question or a migration may take its time; a poll that is not answered is to be given up.
+        is_long = read_only or connection.get_execution_options().get("migrates")
+        raw.patience = None if is_long else timeouts.SILENCE_SECONDS
+        options = connection.get_execution_options()
+        changes = options.get("writes") or options.get("migrates")
+        if changes and (lossy := lossy_encoding(raw)):
+            raise DatabaseError(lossy)
+        limits = {"lock_timeout": f"{timeouts.LOCK_SECONDS}s"}
+        if options.get("writes"):
+            limits = {
+                "lock_timeout": f"{timeouts.lock_milliseconds(options)}ms",
+                "statement_timeout": f"{timeouts.STATEMENT_SECONDS}s",
+                "idle_in_transaction_session_timeout": f"{timeouts.IDLE_SECONDS}s",
+                # The other time-outs wait for a server that can't get rid of an answer.
+                "tcp_user_timeout": f"{timeouts.NETWORK_SECONDS}s",
+            }
+        connection.exec_driver_sql(
+            opening(reads=not changes, timeouts=limits, server_version=raw.info.server_version)
+        )
+        if options.get("migrates"):  # one after the other, however long each takes
+            connection.exec_driver_sql(
+                f"SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({MIGRATION_LOCK}); "
+                f"SET LOCAL lock_timeout = '{timeouts.LOCK_SECONDS}s'"
+            )
+
+    return engine

@@ -1,0 +1,83 @@
+"""Databases of a moment: SQLite files in a folder of their own, gone at the end."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from collector.database.engine import open_engine
+from collector.database.url import sqlite_url
+from collector.errors import DatabaseError
+
+
+def statements_of(tables: Iterable[sa.Table]) -> tuple[str, ...]:
+    """What makes these tables in a scratch database."""
+    texts: list[Any] = []
+    for table in tables:
+        texts.append(CreateTable(table).compile(dialect=sqlite.dialect()))
+        texts += [CreateIndex(index).compile(dialect=sqlite.dialect()) for index in table.indexes]
+    return tuple(str(text) for text in texts)
+
+
+@contextmanager
+def scratch(statements: Iterable[str]) -> Iterator[sa.Connection]:
+    """A database that these statements make, on disk, gone at the end.
+
+    Raises DatabaseError where there is no folder for it, or no room.
+    """
+    try:
+        folder = tempfile.mkdtemp(prefix="collector-")
+    except OSError as error:
+        raise DatabaseError(
+            f"there is no folder for a scratch database: {error.strerror}; set TMPDIR to one with room for a copy of "
+            "the history"
+        ) from None
+    engine = open_engine(sqlite_url(Path(folder) / "scratch.db"))
+
+    @sa.event.listens_for(engine, "connect")
+    def connect(raw: Any, _: Any) -> None:
+        for pragma in ("foreign_keys = OFF", "synchronous = OFF"):
+            raw.execute(f"PRAGMA {pragma}").close()
+
+    @sa.event.listens_for(engine, "handle_error")
+    def handle_error(context: sa.engine.ExceptionContext) -> None:
+        # Not of the database that is checked: its name would mislead.
+        if isinstance(context.original_exception, sqlite3.OperationalError):
+            raise DatabaseError(
+                f"the scratch database in {folder} can't be used: {context.original_exception}; set TMPDIR to a "
+                "folder with room for a copy of the history"
+            ) from None
+
+    try:
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+            yield connection
+    finally:
+        engine.dispose()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def trial_engine() -> Iterator[sa.Engine]:
+    """An engine on an empty database that need not outlast a crash."""
+    with tempfile.TemporaryDirectory(prefix="collector-") as folder:
+        engine = open_engine(sqlite_url(Path(folder) / "trial.db"))
+
+        @sa.event.listens_for(engine, "connect")
+        def connect(raw: Any, _: Any) -> None:
+            raw.execute("PRAGMA synchronous = OFF").close()
+
+        try:
+            yield engine
+        finally:
+            engine.dispose()

@@ -1,0 +1,52 @@
+"""Opening SQLite: WAL, foreign keys on, synchronous FULL, write transactions BEGIN IMMEDIATE, read ones not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from collector.database import timeouts
+from collector.database.files import watch
+from collector.database.url import is_nowhere, sqlite_path
+from collector.errors import DatabaseError
+
+
+def open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
+    path = sqlite_path(url)
+    if path is not None:
+        if read_only and not path.exists():
+            raise DatabaseError(f"there is no database {path}; `collector poll` makes one")
+        if is_nowhere(path):
+            raise DatabaseError(
+                f"the current folder is gone, and {path} is relative to it: write an absolute path"
+            )
+        if not path.parent.is_dir():
+            raise DatabaseError(f"the folder {path.parent} for the database does not exist")
+    pool: dict[str, Any] = {} if path is not None else {"poolclass": sa.pool.StaticPool}
+    engine = sa.create_engine(
+        url, connect_args={"timeout": timeouts.LOCK_SECONDS, "check_same_thread": False}, **pool
+    )
+
+    @event.listens_for(engine, "connect")
+    def connect(raw: Any, _: Any) -> None:
+        raw.isolation_level = None  # we say BEGIN ourselves
+        for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
+            if not (read_only and pragma.startswith("journal_mode")):
+                raw.execute(f"PRAGMA {pragma}").close()
+        if read_only:
+            raw.execute("PRAGMA query_only = ON").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        options = connection.get_execution_options()
+        writes = options.get("writes") or options.get("migrates")
+        if writes:
+            raw: Any = connection.connection.dbapi_connection
+            raw.execute(f"PRAGMA busy_timeout = {timeouts.lock_milliseconds(options)}").close()
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    if path is not None:
+        watch(engine, path)
+    return engine

@@ -1,0 +1,82 @@
+"""What a database URL says: which database, which file, which place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from collector.errors import SettingsError
+
+
+def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
+    """A database URL as people write it. Raises SettingsError, which names where it was written: `what`."""
+    url = url.strip()
+    if _has_a_bare_at(url):
+        raise SettingsError(
+            f"{what} has an @ that ends no user name and password: write each @ in a name or a password as %40"
+        )
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise SettingsError(
+            f"{what} is not a database URL; write sqlite:///path/to/file.db or postgresql://user@host/name"
+        ) from None
+    backend = parsed.get_backend_name().lower()
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        if parsed.host or parsed.port or parsed.username:
+            raise SettingsError(
+                f"{what} names a host, and SQLite has none: write sqlite:///collector.db with three slashes, or with "
+                "four where the path begins at the root"
+            )
+        if parsed.query:
+            raise SettingsError(
+                f"{what}: a SQLite URL has no options here; a ? in the name of a file is written %3F"
+            )
+        return parsed.set(drivername="sqlite")
+    raise SettingsError(f"the database is {backend}; only sqlite and postgresql are supported")
+
+
+def _has_a_bare_at(url: str) -> bool:
+    """Whether more follows than one @, or it stands where options are: half a password would be taken for a host."""
+    rest = url.partition("://")[2]
+    before, _, options = rest.partition("?")
+    has_path_and_port = "/" in before and ":" in before.partition("/")[0]
+    return rest.count("@") > 1 or ("@" in options and has_path_and_port)
+
+
+def is_sqlite(of: sa.URL | sa.Engine | sa.Connection) -> bool:
+    """Whether it is SQLite; else it is PostgreSQL."""
+    if isinstance(of, sa.URL):
+        return of.get_backend_name() == "sqlite"
+    return of.dialect.name == "sqlite"
+
+
+def sqlite_url(path: Path) -> sa.URL:
+    """The URL of a SQLite file. Names may hold what means something else in a URL."""
+    return sa.URL.create("sqlite", database=str(path))
+
+
+def sqlite_path(url: sa.URL | sa.Engine) -> Path | None:
+    """The file behind a SQLite URL; None for PostgreSQL and for a database in memory."""
+    url = url.url if isinstance(url, sa.Engine) else url
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return None
+    return Path(url.database)
+
+
+def is_nowhere(path: Path) -> bool:
+    """Whether a path is relative to a current folder that was deleted."""
+    try:
+        return not path.is_absolute() and not Path.cwd()
+    except OSError:
+        return True
+
+
+def place(url: sa.URL) -> str:
+    """A database for people: no user, no password, no options."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database or "in memory")
+    return f"{url.database or ''} at {url.host or url.query.get('host') or 'the local socket'}"

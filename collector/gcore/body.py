@@ -1,0 +1,83 @@
+"""The body of an answer: unpacked, and never much larger than the limit."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+
+MAX_BODY = 32 * 1024 * 1024
+"""Ten thousand regions of 3 KB, a thousand times what the cloud sends."""
+MAX_ERROR_BODY = 64 * 1024
+CHUNK = 64 * 1024
+
+
+class TooLargeError(Exception):
+    """The body exceeds the limit."""
+
+
+class CompressionError(Exception):
+    """The body is compressed in a way that was not asked for, or broken."""
+
+
+def read_body(response: httpx.Response, limit: int) -> bytes:
+    """The body after decompression. Never holds much more than the limit, whatever the body unpacks to."""
+    chunks: list[bytes] = []
+    size = 0
+    for chunk in _decompressed(response):
+        size += len(chunk)
+        if size > limit:
+            raise TooLargeError
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _decompressed(response: httpx.Response) -> Iterator[bytes]:
+    given = response.headers.get("Content-Encoding", "").lower()
+    encodings = [each for part in given.split(",") if (each := part.strip()) not in ("", "identity")]
+    if not encodings:
+        yield from response.iter_raw(CHUNK)
+        return
+    if len(encodings) > 1 or encodings[0] not in ("gzip", "x-gzip", "deflate"):
+        raise CompressionError(f"its encoding is {given.strip()[:60]!r}, and only gzip was asked for")
+    unpacker: Any = None
+    rest = b""
+    for packed in response.iter_raw(CHUNK):
+        rest += packed
+        if unpacker is None and len(rest) > 1:
+            unpacker = zlib.decompressobj(_window(encodings[0], rest))
+        while rest and unpacker is not None:
+            if unpacker.eof:
+                # gzip may be written in pieces, and padded; what else follows is no part of the body
+                rest = rest.lstrip(b"\0")
+                if not rest.startswith(b"\x1f"):
+                    rest = b""
+                    break
+                unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+            yield unpacker.decompress(rest, CHUNK)
+            rest = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+    if unpacker is not None:
+        yield unpacker.flush()
+    if unpacker is None or not unpacker.eof:
+        raise CompressionError("it ends too early")
+
+
+def _window(encoding: str, start: bytes) -> int:
+    """What zlib needs to know: gzip or zlib, which both say so, or bare deflate, which some servers call `deflate`."""
+    is_zlib = start[0] & 15 == 8 and int.from_bytes(start[:2]) % 31 == 0
+    is_bare = encoding == "deflate" and not is_zlib and start[:2] != b"\x1f\x8b"
+    return -zlib.MAX_WBITS if is_bare else 32 + zlib.MAX_WBITS
+
+
+def error_body(response: httpx.Response) -> bytes:
+    """The beginning of the body of a refusal; what goes wrong with it matters less than the status."""
+    body = b""
+    with suppress(httpx.TransportError, CompressionError, zlib.error):
+        for chunk in _decompressed(response):
+            body += chunk
+            if len(body) > MAX_ERROR_BODY:
+                break
+    return body[:MAX_ERROR_BODY]

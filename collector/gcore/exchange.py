@@ -1,0 +1,82 @@
+"""A question to the cloud, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+Cause = Literal[
+    "key",  # no key to ask with: its file is missing or empty
+    "connect",  # nobody answers at this address, or TLS fails
+    "timeout",  # the deadline passed before a whole answer came
+    "protocol",  # the connection broke, or what came was not HTTP
+    "http_status",  # an answer, but not 200
+    "too_large",  # the body exceeds the limit
+    "not_json",  # 200, but not JSON that can be relied on
+    "not_a_listing",  # JSON, but not a list of regions
+    "stale",  # a cache gave it, and it may be older than the last one that was recorded
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """When an attempt was made, and what the headers of the answer say of it."""
+
+    asked_at: datetime
+    answered_at: datetime
+    clock_offset: timedelta | None = None
+    """This machine's clock less the `Date` of the response, which is given in whole seconds."""
+    attempts: int = 1
+    age: timedelta = timedelta(0)
+    """How old the answer was when a cache gave it: it was true at some moment after `asked_at` less this."""
+    paging: tuple[str, ...] = ()
+    """Headers that make the answer look like one page of several."""
+    total: int | None = None
+    """How many records there are in all, as a header has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status 200 and a whole body, not yet read."""
+
+    exchange: Exchange
+    body: bytes
+
+    def body_hash(self) -> bytes:
+        """For comparing in memory only: a raw body's hash would let passwords be guessed."""
+        return hashlib.sha256(self.body).digest()
+
+    def __repr__(self) -> str:
+        return f"Answer({len(self.body)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No usable answer. The texts are scrubbed of every part of the key."""
+
+    exchange: Exchange
+    cause: Cause
+    message: str
+    http_status: int | None = None
+    exception_class: str | None = None
+    request_id: str | None = None
+    is_transient: bool = field(default=False, compare=False)
+    """More time might have brought an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask, and with which key."""
+
+    base_url: str
+    key: str
+    scheme: str = "apikey"
+    deadline: timedelta = timedelta(seconds=45)
+    """For all attempts together."""
+    max_body: int | None = None
+    """So many bytes the answer may have; None: as many as the client reads of any."""
+
+    def __repr__(self) -> str:
+        return f"Request({self.base_url!r})"

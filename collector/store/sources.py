@@ -1,0 +1,41 @@
+"""The sources that a database knows, and by which rules their histories were derived."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from collector.errors import SchemaError, UsageError
+from collector.store.tables import DERIVATION_REVISION, sources
+
+
+def source_names(connection: sa.Connection, only: str | None = None) -> list[str]:
+    """All sources that the database knows, by id, or `only` this one. Raises UsageError where it is unknown."""
+    known = list(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
+    if only is None:
+        return known
+    if only not in known:
+        names = ", ".join(str(name) for name in known)
+        raise UsageError(f"there is no source {only!r}; known are: {names or 'none yet'}")
+    return [only]
+
+
+def derived_by_older_rules(connection: sa.Connection, only: str | None = None) -> list[str]:
+    """Names of the sources whose history an older version derived."""
+    s = sources.c
+    query = sa.select(s.name).where(s.derivation_revision < DERIVATION_REVISION, s.newest_seq > 0)
+    query = query.where(s.name == only) if only is not None else query
+    return list(connection.scalars(query.order_by(s.id)))
+
+
+def source_id_of(connection: sa.Connection, source: str) -> int:
+    source_names(connection, source)
+    query = sa.select(sources.c.id, sources.c.derivation_revision).where(sources.c.name == source)
+    found = connection.execute(query).first()
+    assert found is not None  # noqa: S101 - its name was just found
+    revision = found.derivation_revision
+    if isinstance(revision, int) and revision > DERIVATION_REVISION:
+        raise SchemaError(
+            f"the history of source {source!r} was derived by a newer version (revision {found.derivation_revision}, "
+            f"this one has {DERIVATION_REVISION}); update this collector"
+        )
+    return int(found.id)

@@ -1,0 +1,84 @@
+"""All tables. The comments of tables and columns are the data dictionary.
+
+    evidence     sources, observers, payloads, observations
+    entities     what is derived: each entity as last seen, and its versions
+    history      what is derived: transitions, times without sight, rejected records, drift
+    deliveries   work to be done for others
+
+Derived rows have natural keys.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from collector.store.tables.deliveries import webhook_deliveries
+from collector.store.tables.entities import (
+    CURRENT,
+    TYPED,
+    VERSIONS,
+    keystone_versions,
+    keystones,
+    metrics_database_versions,
+    metrics_databases,
+    region_versions,
+    region_volume_types,
+    regions,
+)
+from collector.store.tables.evidence import MAX_LINKS, observations, observers, payloads, sources
+from collector.store.tables.history import (
+    gaps,
+    rejected_records,
+    schema_drift,
+    state_transitions,
+    unproven_absences,
+    unseen,
+    withheld_absences,
+)
+from collector.store.tables.parts import metadata
+
+__all__ = [
+    "CURRENT",
+    "DERIVATION_REVISION",
+    "DERIVED",
+    "MAX_LINKS",
+    "TYPED",
+    "VERSIONS",
+    "gaps",
+    "keystone_versions",
+    "keystones",
+    "metadata",
+    "metrics_database_versions",
+    "metrics_databases",
+    "observations",
+    "observers",
+    "payloads",
+    "region_versions",
+    "region_volume_types",
+    "regions",
+    "rejected_records",
+    "schema_drift",
+    "sources",
+    "state_transitions",
+    "unproven_absences",
+    "unseen",
+    "webhook_deliveries",
+    "withheld_absences",
+]
+
+DERIVATION_REVISION = 4
+"""Raised whenever the same evidence would give other derived rows."""
+
+DERIVED: tuple[sa.Table, ...] = (
+    *CURRENT.values(),
+    region_volume_types,
+    *VERSIONS.values(),
+    state_transitions,
+    unseen,
+    withheld_absences,
+    unproven_absences,
+    gaps,
+    rejected_records,
+    schema_drift,
+)
+"""Everything that follows from observations and payloads, parents before children."""

@@ -1,0 +1,157 @@
+"""Entities: as last seen, and as they were."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, get_type_hints
+
+import sqlalchemy as sa
+
+from collector.database.types import JsonList, UtcTime, only_where
+from collector.inventory.entities import ENTITIES, Kind, Region
+from collector.store.tables.parts import (
+    BASES,
+    check,
+    column,
+    one_of,
+    seen_by,
+    seq,
+    source_id,
+    table,
+)
+
+_TYPES: dict[Any, Any] = {
+    str: sa.Text,
+    int: sa.BigInteger,
+    bool: sa.Boolean,
+    datetime: UtcTime,
+    tuple: JsonList,
+}
+
+
+def _sql_type(annotation: Any) -> Any:
+    """`str | None` is Text; `tuple[…] | None` is a JSON list."""
+    plain = next((a for a in getattr(annotation, "__args__", ()) if a is not type(None)), annotation)
+    if getattr(annotation, "__origin__", None) is tuple or getattr(plain, "__origin__", None) is tuple:
+        return JsonList
+    return _TYPES[plain]
+
+
+def _typed_columns(kind: Kind) -> list[sa.Column[Any]]:
+    entity = ENTITIES[kind]
+    hints = get_type_hints(entity)
+    return [
+        column(f.name, _sql_type(hints[f.name]), f.metadata["doc"], null=f.name != "state")
+        for f in fields(entity)
+        if f.name != "id"
+    ]
+
+
+def _witness(kind: Kind, null: bool = False) -> list[sa.Column[Any]]:
+    doc = "Region whose copy of the object counts: the lowest id that gives it"
+    return [] if kind == "region" else [column("witness_region_id", sa.BigInteger, doc, null=null)]
+
+
+def _current(name: str, kind: Kind, id_comment: str) -> sa.Table:
+    return table(
+        name,
+        f"One row: a {kind.replace('_', ' ')} as last seen, present or absent",
+        source_id(),
+        column("id", sa.BigInteger, id_comment, primary_key=True, autoincrement=False),
+        *_typed_columns(kind),
+        *_witness(kind),
+        column("first_seen_at", UtcTime, "When it was first seen"),
+        column("changed_at", UtcTime, "When the newest change of any typed column was seen"),
+        column("absent_since", UtcTime, "When a complete answer no longer had it; NULL: present", null=True),
+        seq("Observation that saw the newest change"),
+        column("content_hash", sa.Text, "Hash of the typed columns, for comparing"),
+        column(
+            "absent_not_before",
+            UtcTime,
+            "When the last poll that showed it, before it was absent, asked; NULL: present",
+            null=True,
+        ),
+        *seen_by(name, "seq"),
+    )
+
+
+def _versions(name: str, kind: Kind) -> sa.Table:
+    key = f"{kind}_id"
+    return table(
+        name,
+        f"One row: a {kind.replace('_', ' ')} as it was during [valid_from, valid_to); absent: no row in force",
+        source_id(),
+        # A region has a keystone_id of its own, but no region_id: the keys never collide.
+        column(key, sa.BigInteger, f"The {kind.replace('_', ' ')}", primary_key=True, autoincrement=False),
+        column("valid_from", UtcTime, "When it was first seen like this", primary_key=True),
+        column("valid_to", UtcTime, "When it was first seen otherwise or absent; NULL: still so", null=True),
+        column(
+            "changed_fields",
+            JsonList,
+            "Columns that differ from the version before; NULL: none before",
+            null=True,
+        ),
+        *_typed_columns(kind),
+        *_witness(kind),
+        seq("Observation that first saw this version"),
+        column(
+            "not_before",
+            UtcTime,
+            "The change lies between this time and valid_from; NULL: unbounded, it may always have been so",
+            null=True,
+        ),
+        column(
+            "basis",
+            sa.Text,
+            "How sure the change is, as in state_transitions; NULL: not derived again since the upgrade",
+            null=True,
+        ),
+        *seen_by(name, "seq"),
+        check(f"{name}_interval", "valid_to IS NULL OR valid_from < valid_to"),
+        check(f"{name}_window", "not_before IS NULL OR not_before < valid_from"),
+        check(f"{name}_basis", one_of("basis", *BASES)),
+        sa.Index(f"ix_{name}_valid_from", "source_id", "valid_from"),
+        sa.Index(
+            f"uq_{name}_open",
+            "source_id",
+            key,
+            unique=True,
+            **only_where("valid_to IS NULL"),
+        ),
+    )
+
+
+regions = _current("regions", "region", "Region id of the API")
+keystones = _current("keystones", "keystone", "The regions' keystone_id")
+metrics_databases = _current("metrics_databases", "metrics_database", "The regions' metrics_database_id")
+
+region_volume_types = table(
+    "region_volume_types",
+    "One row: one volume type of a region, as last seen",
+    source_id(),
+    column("region_id", sa.BigInteger, "The region", primary_key=True, autoincrement=False),
+    column("volume_type", sa.Text, "Name of the volume type", primary_key=True),
+    sa.ForeignKeyConstraint(
+        ["source_id", "region_id"], ["regions.source_id", "regions.id"], name="fk_region_volume_types_region"
+    ),
+)
+
+region_versions = _versions("region_versions", "region")
+keystone_versions = _versions("keystone_versions", "keystone")
+metrics_database_versions = _versions("metrics_database_versions", "metrics_database")
+
+CURRENT: dict[Kind, sa.Table] = {
+    "region": regions,
+    "keystone": keystones,
+    "metrics_database": metrics_databases,
+}
+VERSIONS: dict[Kind, sa.Table] = {
+    "region": region_versions,
+    "keystone": keystone_versions,
+    "metrics_database": metrics_database_versions,
+}
+TYPED: dict[Kind, tuple[str, ...]] = {
+    kind: tuple(f.name for f in fields(entity) if f.name != "id") for kind, entity in ENTITIES.items()
+}
+assert "region_id" not in {f.name for f in fields(Region)}  # noqa: S101 - see _versions

@@ -1,0 +1,164 @@
+"""What happened: transitions, times without sight, and what was strange in the answers."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from collector.database.types import UtcTime, only_where
+from collector.store.tables.parts import (
+    BASES,
+    check,
+    column,
+    entity,
+    entity_id,
+    one_of,
+    seen_by,
+    seq,
+    source_id,
+    table,
+)
+
+state_transitions = table(
+    "state_transitions",
+    "One row: a change of state or of presence; its true time lies in [not_before, observed_at]",
+    source_id(),
+    entity("region", "keystone"),
+    entity_id(),
+    column("kind", sa.Text, "appeared, changed, disappeared, reappeared"),
+    column("from_state", sa.Text, "State before; NULL where not listed", null=True),
+    column("to_state", sa.Text, "State after; NULL where not listed", null=True),
+    column(
+        "not_before",
+        UtcTime,
+        "When the last poll that confirmed the old state asked; of an appearance the last complete answer to the same "
+        "key and URL; NULL: unbounded",
+        null=True,
+    ),
+    column("observed_at", UtcTime, "When the first poll that showed the new state was answered"),
+    column("basis", sa.Text, "baseline, direct, across_gap, absence, observer_change, other_copy"),
+    column("first_missing_at", UtcTime, "Of a disappearance: when it was first not shown", null=True),
+    seq("Observation that first showed the new state", primary_key=True),
+    *seen_by("state_transitions", "seq"),
+    check("state_transitions_entity", one_of("entity", "region", "keystone")),
+    check("state_transitions_kind", one_of("kind", "appeared", "changed", "disappeared", "reappeared")),
+    check("state_transitions_basis", one_of("basis", *BASES)),
+    check("state_transitions_window", "not_before IS NULL OR not_before < observed_at"),
+    check(
+        "state_transitions_states",
+        "(from_state IS NULL) = (kind IN ('appeared', 'reappeared'))"
+        " AND (to_state IS NULL) = (kind = 'disappeared')",
+    ),
+    sa.Index("ix_state_transitions_observed_at", "source_id", "observed_at"),
+)
+
+unseen = table(
+    "unseen",
+    "One row: an entity that is present was not shown for a while; its state then is unknown",
+    source_id(),
+    entity("region", "keystone", "metrics_database"),
+    entity_id(),
+    seq("First observation that did not show it", "missed_seq", primary_key=True),
+    column("from_at", UtcTime, "Answer of the last poll that showed it"),
+    column("missed_at", UtcTime, "Answer of the first poll that did not"),
+    column("until_at", UtcTime, "When it was shown again or found absent; NULL: still unseen", null=True),
+    column("cause", sa.Text, "partial, held, not_given, record_without_id, reference_not_stated"),
+    seq("Last observation that showed it", "shown_seq"),
+    seq("Observation that ended the span", "until_seq", null=True),
+    column(
+        "last_asked_at",
+        UtcTime,
+        "Question of the last poll that showed it; NULL: not derived again since the upgrade",
+        null=True,
+    ),
+    *seen_by("unseen", "missed_seq", "shown_seq", "until_seq"),
+    sa.Index(
+        "ix_unseen_open",
+        "source_id",
+        "entity",
+        "entity_id",
+        **only_where("until_at IS NULL"),
+    ),
+)
+
+withheld_absences = table(
+    "withheld_absences",
+    "One row: an answer that could not prove the absence of an entity that it names, or of a whole kind",
+    source_id(),
+    seq("The observation", primary_key=True),
+    entity("region", "keystone", "metrics_database"),
+    column("scope", sa.Text, "all, or the id of the entity", primary_key=True),
+    column("cause", sa.Text, "not_given, record_without_id, reference_not_stated"),
+    *seen_by("withheld_absences", "seq"),
+)
+
+unproven_absences = table(
+    "unproven_absences",
+    "One row: a time for which the absence of an entity, or of every absent entity of a kind, is not proven",
+    source_id(),
+    entity("region", "keystone", "metrics_database"),
+    column("scope", sa.Text, "all, or the id of the entity", primary_key=True),
+    seq("First observation after the last proof", "missed_seq", primary_key=True),
+    column(
+        "from_at",
+        UtcTime,
+        "Question of the last poll that proved it; if none had, of the first that named it",
+    ),
+    column("until_at", UtcTime, "When it was proven again, or the entity shown; NULL: not yet", null=True),
+    seq("Observation that ended it", "until_seq", null=True),
+    seq("Last observation that proved it", "proven_seq", null=True),
+    *seen_by("unproven_absences", "missed_seq", "until_seq", "proven_seq"),
+    sa.Index(
+        "ix_unproven_absences_open",
+        "source_id",
+        **only_where("until_at IS NULL"),
+    ),
+)
+
+gaps = table(
+    "gaps",
+    "One row: a time without any successful poll, longer than 2.5 expected intervals, that has ended",
+    source_id(),
+    seq("Observation that ended it", "until_seq", primary_key=True),
+    column(
+        "from_at",
+        UtcTime,
+        "Answer of the last successful poll; of a source that failed at first, of its first poll",
+    ),
+    column("until_at", UtcTime, "Answer of the next successful poll"),
+    column("last_asked_at", UtcTime, "Question of that last poll"),
+    column("cause", sa.Text, "Why most polls in it failed, or no_polls"),
+    column("failed_polls", sa.BigInteger, "Failed polls in it"),
+    column("error", sa.Text, "Message of the longest stretch of polls that failed for this cause", null=True),
+    seq("Last observation before it; 0: none"),
+    *seen_by("gaps", "until_seq"),
+    check("gaps_times", "from_at < until_at"),
+)
+
+rejected_records = table(
+    "rejected_records",
+    "One row: a record of an answer that could not be used",
+    source_id(),
+    seq("The observation", primary_key=True),
+    column("position", sa.Integer, "Index in the canonical results", primary_key=True, autoincrement=False),
+    column("region_id", sa.BigInteger, "Its id, where it has a usable one", null=True),
+    column("reason", sa.Text, "not_an_object, no_usable_id, no_usable_state, duplicate_id"),
+    column("payload", sa.Text, "The record as canonical JSON, secrets redacted"),
+    *seen_by("rejected_records", "seq"),
+)
+
+schema_drift = table(
+    "schema_drift",
+    "One row: something that the documented schema does not say, when it was first seen",
+    source_id(),
+    column("path", sa.Text, "Where in the answer", primary_key=True),
+    column(
+        "kind",
+        sa.Text,
+        "unknown_field, missing_field, wrong_type, unusable_value, unknown_value, copies_differ",
+        primary_key=True,
+    ),
+    column("detail", sa.Text, "JSON type, or the value of enum-like text, or empty", primary_key=True),
+    column("first_seen_at", UtcTime, "When it was first seen"),
+    seq("Observation that first saw it"),
+    *seen_by("schema_drift", "seq"),
+)
