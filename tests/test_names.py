@@ -61,6 +61,14 @@ def test_a_region_is_found_by_its_name_and_by_a_former_one(
         history.poll([region(i, display_name=f"Else {i}", slug=f"else-{i}") for i in NAMES], at=60)
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\N{ZERO WIDTH SPACE}"])
+def test_a_name_of_blanks_is_nobodys(shared_engine: sa.Engine, blank: str) -> None:
+    history = History(shared_engine, name=f"blank {len(blank)}{ord(blank[:1] or 'x')}")
+    history.poll([region(1, slug=None, display_name=" ")], at=0)
+    with reading(shared_engine) as connection, pytest.raises(UsageError, match="there is no region"):
+        find_region(connection, blank, history.source.name)
+
+
 def test_words_are_found_in_any_case_on_both_databases(shared_engine: sa.Engine) -> None:
     history = History(shared_engine, name="words")
     history.poll([region(1, "ACTIVE", zone="EMEA"), region(2, "active", zone="Öst"), region(3, "ÅBEN")], at=0)

@@ -34,9 +34,11 @@ def find_region(connection: sa.Connection, text: str, source: str | None = None)
     wanted = folded(text)
     found = [(r.source_id, r.id) for r in rows if str(r.id) == wanted]
     found = found or [
-        (r.source_id, r.id) for r in rows if wanted in (folded(r.slug or ""), folded(r.display_name or ""))
+        (r.source_id, r.id)
+        for r in rows
+        if wanted and wanted in (folded(r.slug or ""), folded(r.display_name or ""))
     ]
-    if not found:
+    if not found and wanted:
         v = region_versions.c
         ours = {(r.source_id, r.id) for r in rows}
         since = connection.execute(sa.select(v.source_id, v.region_id, v.slug, v.display_name).distinct())

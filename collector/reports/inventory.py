@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -29,6 +30,7 @@ REGION_FIELDS = (
     "changed_at",
     "last_seen_at",
 )
+_ROWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,11 @@ def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFil
 
     `last_seen_at` says when each was last confirmed. One index seek per region.
     """
+    return list(each_region_as_of(connection, moment, wanted))
+
+
+def each_region_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFilter) -> Iterator[Row]:
+    """The same, one after the other, however many there are."""
     r, v, s, u = regions.c, region_versions.c, sources.c, unseen.c
     kv = keystone_versions.alias("kv")
     at = sa.literal(moment, UtcTime())
@@ -116,28 +123,41 @@ def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFil
     for column, word in ((v.state, wanted.state), (v.zone, wanted.zone), (v.country, wanted.country)):
         query = query.where(is_word(column, word)) if word else query
     query = query.where(v.has_ai_gpu.is_(wanted.gpu)) if wanted.gpu is not None else query
-    rows = [dict(row) for row in connection.execute(query).mappings()]
-    looked = {name: _last_look(connection, name, moment) for name in {row["source"] for row in rows}}
-    return [row | {"last_seen_at": row["last_seen_at"] or looked[row["source"]]} for row in rows]
+    looked = last_looks(connection, moment, wanted.source)
+    for found in connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}).mappings():
+        row = dict(found)
+        row["last_seen_at"] = row["last_seen_at"] or looked.get(row["source"])
+        yield row
 
 
-def _last_look(connection: sa.Connection, source: str, moment: datetime) -> datetime | None:
-    """The time up to a moment for which it is sure that a successful poll was answered no earlier.
+def last_looks(
+    connection: sa.Connection, moment: datetime, source: str | None = None
+) -> dict[str, datetime | None]:
+    """By source, the time up to a moment for which it is sure that a successful poll was answered no earlier.
 
     Of a stretch that goes on beyond the moment only its ends and its longest interval are on record.
     """
-    o = observations.c
-    row = connection.execute(
-        sa.select(o.first_at, o.last_at, o.longest_interval_ms)
-        .join(sources, sources.c.id == o.source_id)
-        .where(sources.c.name == source, o.outcome != "failed", o.first_at <= moment)
-        .order_by(o.seq.desc())
+    o, a, s = observations.c, observations.alias("a").c, sources.c
+    at = sa.literal(moment, UtcTime())
+    newest = (
+        sa.select(a.seq)
+        .where(a.source_id == s.id, a.outcome != "failed", a.first_at <= at)
+        .order_by(a.seq.desc())
         .limit(1)
-    ).one_or_none()
-    if row is None:
-        return None
-    if row.last_at <= moment:
-        return cast("datetime", row.last_at)
+        .scalar_subquery()
+    )
+    query = (
+        sa.select(s.name, o.first_at, o.last_at, o.longest_interval_ms)
+        .select_from(sources)
+        .outerjoin(observations, (o.source_id == s.id) & (o.seq == newest))
+    )
+    rows = connection.execute(query.where(s.name == source) if source else query)
+    return {row.name: _sure_of(row, moment) for row in rows}
+
+
+def _sure_of(row: Any, moment: datetime) -> datetime | None:
+    if row.first_at is None or row.last_at <= moment:
+        return cast("datetime | None", row.last_at)
     sure = moment - timedelta(milliseconds=row.longest_interval_ms + 1)
     return max(cast("datetime", row.first_at), sure)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -35,6 +35,15 @@ TRANSITION_FIELDS = (
 )
 
 
+class Place(NamedTuple):
+    """Where a transition stands in the order of `transitions`."""
+
+    observed_at: datetime
+    source: str
+    entity: str
+    entity_id: int
+
+
 @dataclass(frozen=True, slots=True)
 class TransitionFilter:
     """Which transitions; empty means any. Times are those of `observed_at`, half open."""
@@ -49,14 +58,37 @@ class TransitionFilter:
     seq: int | None = None
     """Those that this observation showed first."""
     limit: int | None = None
+    after: Place | None = None
+    """Those that come after this one: the next page."""
 
 
 def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row]:
     """Changes of state and presence, newest first, with the window that contains the true time."""
     t, s = state_transitions.c, sources.c
     query = selected(connection, wanted).order_by(t.observed_at.desc(), s.name, t.entity.desc(), t.entity_id)
+    if wanted.after:
+        query = query.where(_comes_after(wanted.after))
     rows = [dict(row) for row in connection.execute(query.limit(wanted.limit)).mappings()]
-    return [row | {"transition": f"{row['seq']}/{row['entity']}/{row['entity_id']}"} for row in rows]
+    return [with_reference(row) for row in rows]
+
+
+def with_reference(row: Row) -> Row:
+    """A transition with the reference by which `explain` finds it."""
+    return row | {"transition": f"{row['seq']}/{row['entity']}/{row['entity_id']}"}
+
+
+def _comes_after(place: Place) -> sa.ColumnElement[bool]:
+    """Whether a transition follows another one; both are in the order of `transitions`."""
+    t, s = state_transitions.c, sources.c
+    # The first condition repeats what the others say, so that the index on the time is used.
+    return (t.observed_at <= place.observed_at) & (
+        (t.observed_at < place.observed_at)
+        | (s.name > place.source)
+        | (
+            (s.name == place.source)
+            & ((t.entity < place.entity) | ((t.entity == place.entity) & (t.entity_id > place.entity_id)))
+        )
+    )
 
 
 def selected(connection: sa.Connection, wanted: TransitionFilter) -> sa.Select[Any]:
