@@ -92,6 +92,8 @@ class Cursor:
             raise UsageError(
                 "that is no cursor; take it from `next` of the answer before, as it stands there"
             )
+        if text[0] == "z":
+            text = _unpacked(text[1:])
         *places, digest = text.split("_")
         positions = {}
         for place in places:

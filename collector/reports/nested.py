@@ -9,9 +9,9 @@ from typing import Literal
 
 import sqlalchemy as sa
 
+from collector.database.types import UtcTime
 from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.reports.inventory import last_looks
-from collector.store.engine import UtcTime
 from collector.store.tables import CURRENT, TYPED, VERSIONS, region_versions, sources, unseen
 
 Nested = Literal["keystone", "metrics_database"]
