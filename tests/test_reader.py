@@ -384,7 +384,7 @@ def test_settings_set_the_limits() -> None:
 def test_plain_reading_is_strict_reading(value: Any) -> None:
     text = dumps(joined(value))
     try:
-        plain = jsontext.loads_plain(text)
+        plain = jsontext.loads_plain(text.encode())
     except ValueError:
         return
     assert jsontext.dumps_plain(plain) == text == dumps(loads(text.encode()))

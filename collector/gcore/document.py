@@ -214,7 +214,7 @@ def restored(envelope: str, records: Iterable[str], known: Mapping[str, Record])
 
 def _stored(raw: bytes) -> Record:
     try:
-        value = jsontext.loads_plain(raw.decode(), LEVELS)
+        value = jsontext.loads_plain(raw, LEVELS)
     except ValueError:
         value = jsontext.loads(raw, LEVELS)
         return Record(jsontext.dumps(value), id_of(value))

@@ -105,12 +105,16 @@ class Reader:
         redaction, keys = Redaction(effort=self._limits.effort), KeyJudge(self._secrets, self._limits)
         envelope = _envelope(pieces, redaction, keys)
         redaction.pay([known.judged for known in old])
+        before = list(self._known.values())
         self._known, with_key = {}, []
+        near: _Known | None = None
         size, closely = sum(len(known.record.text) for known in old), sum(known.closely for known in old)
         _check_closely(closely, body)
         for i, count in zip(new, counts, strict=True):
-            record, judged, has_key = _record(bytes(raws[i]), redaction, keys)
+            near = before[i] if i < len(before) else near
+            record, judged, has_key = _record(bytes(raws[i]), redaction, keys, near)
             found[i] = each = _Known(record, count, judged, _closely(record.text, judged, has_key))
+            near = None if has_key else each
             size += len(record.text)
             closely += each.closely
             _check_closely(closely, body)
@@ -166,20 +170,37 @@ def _envelope(pieces: Pieces, redaction: Redaction, keys: KeyJudge) -> dict[str,
     return keys.envelope(redacted)
 
 
-def _record(raw: bytes, redaction: Redaction, keys: KeyJudge) -> tuple[Record, Judged, bool]:
-    """A record, read and understood; what it cost to judge, and whether the key stood in it."""
+def _record(
+    raw: bytes, redaction: Redaction, keys: KeyJudge, near: _Known | None
+) -> tuple[Record, Judged, bool]:
+    """A record, read and understood; what it cost to judge, and whether the key stood in it.
+
+    `near`: a record that was read by the same key. What stands in it too is not judged again: of a record that was
+    written by hand or by a change little is left, and even two regions have a third in common.
+    """
+    pieces = _pieces(near)
+    known = pieces - near.judged.names if near else pieces
     try:
-        value = jsontext.loads_plain(raw.decode(), LEVELS)
+        value = jsontext.loads_plain(raw, LEVELS)
     except ValueError:
-        value, judged = redaction.record(jsontext.loads(raw, LEVELS))
+        value, judged = redaction.record(jsontext.loads(raw, LEVELS), known)
         text = jsontext.dumps(value)
     else:
-        value, judged = redaction.record(value)
+        value, judged = redaction.record(value, known)
         text = jsontext.dumps_plain(value)
-    if keys.stands_in(text):
+    if near and text == near.record.text:
+        return near.record, judged, False
+    if keys.stands_in(text if "\\" in text else '"'.join(p for p in text.split('"') if p not in pieces)):
         record = keys.record(jsontext.loads(text.encode()))
         understand(record)
         return record, judged, True
     record = Record(text, id_of(value))
-    understand(record, value)
+    understand(record, value, near.record if near else None)
     return record, judged, False
+
+
+def _pieces(near: _Known | None) -> frozenset[str]:
+    """What stands between the quotes of a record that holds neither key nor secret, but under a secret's name."""
+    if near is None or near.judged.closely != 0 or "\\" in near.record.text:
+        return frozenset()
+    return frozenset(near.record.text.split('"'))

@@ -96,20 +96,23 @@ class Redaction:
         self._used: set[str] = set()
         self._effort = 0
 
-    def record(self, value: dict[str, Any]) -> tuple[dict[str, Any], Judged]:
+    def record(
+        self, value: dict[str, Any], known: frozenset[str] = frozenset()
+    ) -> tuple[dict[str, Any], Judged]:
         """A record without its secrets, and what had to be judged; the value given is used up.
 
-        Only for a redaction that looks for no keys.
+        Only for a redaction that looks for no keys. `known`: texts that hold no secret, and are no secret's name.
         """
         survey, closely = Survey(), None
         if survey.of(value):
-            sure = harmless(survey.texts)
-            if len(sure) == len(survey.texts):
+            new = [text for text in survey.texts if text not in known]
+            sure = harmless(new)
+            if len(sure) == len(new):
                 judged = Judged(0, _shared(frozenset().union(*survey.shapes)))
                 self.pay((judged,))
                 return value, judged
-            self._harmless = frozenset(sure)
-            closely = sum(map(len, survey.texts)) - sum(map(len, sure))
+            self._harmless = known.union(sure)
+            closely = sum(map(len, new)) - sum(map(len, sure))
         self._used, self._effort = set(), 0
         redacted = self._object(value)
         self._harmless = frozenset()

@@ -2,97 +2,114 @@
 
 The fields stand in the order in which a person reads `SELECT *`; tables and versions take their columns
 from here. Everything but the id (and the state, where there is one) may be None: one bad value costs
-one value.
+one value. Structs of msgspec are made and hashed in a fifth of the time that dataclasses take.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Annotated, Any, Literal
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, default=str)
+import msgspec
+from msgspec import Meta, Struct
+
 Kind = Literal["region", "keystone", "metrics_database"]
 
 
-def column(doc: str) -> Any:
-    """A field whose meaning becomes the comment of its SQL column."""
-    return field(default=None, metadata={"doc": doc})
+def doc(text: str) -> Meta:
+    """The meaning of a field; becomes the comment of its SQL column."""
+    return Meta(description=text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
+class Region(Struct, frozen=True, kw_only=True, gc=False):
     """A region as one answer showed it (schema RegionSerializerAi)."""
 
     id: int
-    slug: str | None = column("Short name in URLs; may change or be swapped between ids")
-    display_name: str | None = column("Name shown to people; may change")
-    state: str = field(metadata={"doc": "State as the API gives it (ACTIVE, NEW, …); unknown ones are kept"})
-    country: str | None = column("Two-letter country code, as given")
-    zone: str | None = column("EMEA, APAC, AMERICAS, RUSSIA_AND_CIS; unknown ones are kept")
-    access_level: str | None = column("core or edge; unknown ones are kept")
-    endpoint_type: str | None = column("admin, internal or public; unknown ones are kept")
-    has_ai: bool | None = column("AI clusters can be created")
-    has_ai_gpu: bool | None = column("GPU clusters can be created")
-    has_baremetal: bool | None = column("Bare-metal servers can be created")
-    has_basic_vm: bool | None = column("Basic virtual machines can be created")
-    has_k8s: bool | None = column("Managed Kubernetes is available")
-    has_kvm: bool | None = column("Virtual machines can be created")
-    has_sfs: bool | None = column("Shared file systems are available")
-    has_ddos: bool | None = column("DDoS protection is available")
-    available_volume_types: tuple[str, ...] | None = column(
-        "Sorted JSON list of volume types; NULL (not given) differs from [] (none)"
+    slug: Annotated[str | None, doc("Short name in URLs; may change or be swapped between ids")] = None
+    display_name: Annotated[str | None, doc("Name shown to people; may change")] = None
+    state: Annotated[str, doc("State as the API gives it (ACTIVE, NEW, …); unknown ones are kept")]
+    country: Annotated[str | None, doc("Two-letter country code, as given")] = None
+    zone: Annotated[str | None, doc("EMEA, APAC, AMERICAS, RUSSIA_AND_CIS; unknown ones are kept")] = None
+    access_level: Annotated[str | None, doc("core or edge; unknown ones are kept")] = None
+    endpoint_type: Annotated[str | None, doc("admin, internal or public; unknown ones are kept")] = None
+    has_ai: Annotated[bool | None, doc("AI clusters can be created")] = None
+    has_ai_gpu: Annotated[bool | None, doc("GPU clusters can be created")] = None
+    has_baremetal: Annotated[bool | None, doc("Bare-metal servers can be created")] = None
+    has_basic_vm: Annotated[bool | None, doc("Basic virtual machines can be created")] = None
+    has_k8s: Annotated[bool | None, doc("Managed Kubernetes is available")] = None
+    has_kvm: Annotated[bool | None, doc("Virtual machines can be created")] = None
+    has_sfs: Annotated[bool | None, doc("Shared file systems are available")] = None
+    has_ddos: Annotated[bool | None, doc("DDoS protection is available")] = None
+    available_volume_types: Annotated[
+        tuple[str, ...] | None,
+        doc("Sorted JSON list of volume types; NULL (not given) differs from [] (none)"),
+    ] = None
+    keystone_id: Annotated[
+        int | None, doc("The region's keystone: keystone_id, else the id in its keystone object")
+    ] = None
+    keystone_name: Annotated[str | None, doc("Name of the keystone, as the region gives it")] = None
+    metrics_database_id: Annotated[
+        int | None,
+        doc("The region's metrics database: metrics_database_id, else the id in its metrics_database object"),
+    ] = None
+    external_network_id: Annotated[str | None, doc("OpenStack id of the external network; may be empty")] = (
+        None
     )
-    keystone_id: int | None = column("The region's keystone: keystone_id, else the id in its keystone object")
-    keystone_name: str | None = column("Name of the keystone, as the region gives it")
-    metrics_database_id: int | None = column(
-        "The region's metrics database: metrics_database_id, else the id in its metrics_database object"
+    vlan_physical_network: Annotated[str | None, doc("Physical network that carries VLANs")] = None
+    novnc_proxy_url: Annotated[str | None, doc("noVNC console proxy")] = None
+    serial_proxy_url: Annotated[str | None, doc("Serial console proxy")] = None
+    spice_proxy_url: Annotated[str | None, doc("SPICE console proxy")] = None
+    task_id: Annotated[str | None, doc("Deprecated by the API: task that works on the region")] = None
+    created_on: Annotated[
+        datetime | None, doc("When the API says the region was created; naive times taken as UTC")
+    ] = None
+    ddos_endpoint_id: Annotated[int | None, doc("Deprecated by the API: the region's DDoS endpoint")] = None
+    ddos_id: Annotated[int | None, doc("Deprecated: id in the DDoS endpoint object")] = None
+    ddos_region_id: Annotated[int | None, doc("Deprecated: region id in the DDoS endpoint object")] = None
+    ddos_service: Annotated[str | None, doc("Deprecated: service of the DDoS endpoint")] = None
+    ddos_url: Annotated[str | None, doc("Deprecated: URL of the DDoS endpoint")] = None
+    ddos_version: Annotated[str | None, doc("Deprecated: version of the DDoS endpoint")] = None
+    ddos_client_ids: Annotated[tuple[int, ...] | None, doc("Deprecated: sorted JSON list of client ids")] = (
+        None
     )
-    external_network_id: str | None = column("OpenStack id of the external network; may be empty")
-    vlan_physical_network: str | None = column("Physical network that carries VLANs")
-    novnc_proxy_url: str | None = column("noVNC console proxy")
-    serial_proxy_url: str | None = column("Serial console proxy")
-    spice_proxy_url: str | None = column("SPICE console proxy")
-    task_id: str | None = column("Deprecated by the API: task that works on the region")
-    created_on: datetime | None = column("When the API says the region was created; naive times taken as UTC")
-    ddos_endpoint_id: int | None = column("Deprecated by the API: the region's DDoS endpoint")
-    ddos_id: int | None = column("Deprecated: id in the DDoS endpoint object")
-    ddos_region_id: int | None = column("Deprecated: region id in the DDoS endpoint object")
-    ddos_service: str | None = column("Deprecated: service of the DDoS endpoint")
-    ddos_url: str | None = column("Deprecated: URL of the DDoS endpoint")
-    ddos_version: str | None = column("Deprecated: version of the DDoS endpoint")
-    ddos_client_ids: tuple[int, ...] | None = column("Deprecated: sorted JSON list of client ids")
-    ddos_created_on: datetime | None = column("Deprecated: when the DDoS endpoint was created")
-    ddos_updated_at: datetime | None = column("Deprecated: when the DDoS endpoint was updated")
+    ddos_created_on: Annotated[datetime | None, doc("Deprecated: when the DDoS endpoint was created")] = None
+    ddos_updated_at: Annotated[datetime | None, doc("Deprecated: when the DDoS endpoint was updated")] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keystone:
+class Keystone(Struct, frozen=True, kw_only=True, gc=False):
     """A keystone as the copy of its witness region showed it (schema KeystoneSerializerAi)."""
 
     id: int
-    url: str | None = column("Address of the keystone API")
-    state: str = field(metadata={"doc": "INITIALIZED, NEW, … as the API gives it; unknown ones are kept"})
-    username: str | None = column("Administrative user")
-    has_password: bool | None = column("Whether a password was given (never the password); NULL: key missing")
-    keystone_federated_domain_id: str | None = column("Federated domain; may be empty")
-    created_on: datetime | None = column("When the API says it was created; naive times taken as UTC")
-    own_id: int | None = column("The id inside the keystone object; may differ from keystone_id or be NULL")
+    url: Annotated[str | None, doc("Address of the keystone API")] = None
+    state: Annotated[str, doc("INITIALIZED, NEW, … as the API gives it; unknown ones are kept")]
+    username: Annotated[str | None, doc("Administrative user")] = None
+    has_password: Annotated[
+        bool | None, doc("Whether a password was given (never the password); NULL: key missing")
+    ] = None
+    keystone_federated_domain_id: Annotated[str | None, doc("Federated domain; may be empty")] = None
+    created_on: Annotated[
+        datetime | None, doc("When the API says it was created; naive times taken as UTC")
+    ] = None
+    own_id: Annotated[
+        int | None, doc("The id inside the keystone object; may differ from keystone_id or be NULL")
+    ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsDatabase:
+class MetricsDatabase(Struct, frozen=True, kw_only=True, gc=False):
     """A metrics database as its witness region's copy showed it (schema MetricsDatabaseSerializer)."""
 
     id: int
-    host: str | None = column("Host name or address")
-    port: int | None = column("Port, as given")
-    username: str | None = column("User")
-    has_password: bool | None = column("Whether a password was given (never the password); NULL: key missing")
-    own_id: int | None = column("The id inside the object; may differ from metrics_database_id")
+    host: Annotated[str | None, doc("Host name or address")] = None
+    port: Annotated[int | None, doc("Port, as given")] = None
+    username: Annotated[str | None, doc("User")] = None
+    has_password: Annotated[
+        bool | None, doc("Whether a password was given (never the password); NULL: key missing")
+    ] = None
+    own_id: Annotated[int | None, doc("The id inside the object; may differ from metrics_database_id")] = None
 
 
 Entity = Region | Keystone | MetricsDatabase
@@ -104,21 +121,24 @@ ENTITIES: Mapping[Kind, type[Entity]] = {
 }
 
 
-_NAMES = {
-    entity: tuple(f.name for f in fields(entity) if f.name != "id")
-    for entity in (Region, Keystone, MetricsDatabase)
+NAMES: Mapping[type[Entity], tuple[str, ...]] = {
+    entity: tuple(name for name in entity.__struct_fields__ if name != "id") for entity in ENTITIES.values()
 }
+"""The columns of the typed values, without the id."""
+_VALUES = {entity: attrgetter(*names) for entity, names in NAMES.items()}
 
 
-def values(entity: Entity) -> dict[str, Any]:
-    """The typed values by column name, without the id."""
-    return {name: getattr(entity, name) for name in _NAMES[type(entity)]}
+def values(entity: Entity) -> tuple[Any, ...]:
+    """The typed values in the order of NAMES."""
+    found: tuple[Any, ...] = _VALUES[type(entity)](entity)
+    return found
 
 
 def differing_fields(one: Entity | None, other: Entity) -> tuple[str, ...]:
     """Names of the typed values that differ, sorted. Both are of one kind, and known."""
     assert one is not None  # noqa: S101 - whoever asks has read it
-    return tuple(sorted(n for n in _NAMES[type(other)] if getattr(one, n) != getattr(other, n)))
+    both = zip(NAMES[type(other)], values(one), values(other), strict=True)
+    return tuple(sorted(name for name, a, b in both if a != b))
 
 
 def state_of(entity: Entity) -> str | None:
@@ -128,8 +148,7 @@ def state_of(entity: Entity) -> str | None:
 
 def content_hash(entity: Entity) -> str:
     """32 hex digits over all typed values: equal hashes mean that nothing changed."""
-    text = _CANONICAL.encode(values(entity))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(msgspec.json.encode(entity)).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

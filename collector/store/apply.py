@@ -16,6 +16,7 @@ from collector.inventory.observation import Observation
 from collector.store.tables import (
     CURRENT,
     DERIVED,
+    TYPED,
     VERSIONS,
     gaps,
     region_volume_types,
@@ -132,7 +133,7 @@ def _closed(kind: Kind, entity_id: int, valid_from: Any, now: Observation) -> di
 def _version(kind: Kind, now: Observation, version: NewVersion) -> Iterator[Write]:
     sighting, before = version.sighting, version.before
     entity_id = sighting.entity.id
-    typed = values(sighting.entity) | _witness(kind, sighting)
+    typed = dict(zip(TYPED[kind], values(sighting.entity), strict=True)) | _witness(kind, sighting)
     current = {
         "id": entity_id,
         **typed,

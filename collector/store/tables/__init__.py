@@ -66,7 +66,7 @@ __all__ = [
     "withheld_absences",
 ]
 
-DERIVATION_REVISION = 4
+DERIVATION_REVISION = 5
 """Raised whenever the same evidence would give other derived rows."""
 
 DERIVED: tuple[sa.Table, ...] = (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import datetime
 from typing import Any, get_type_hints
 
 import sqlalchemy as sa
 
 from collector.database.types import JsonList, UtcTime, only_where
-from collector.inventory.entities import ENTITIES, Kind, Region
+from collector.inventory.entities import ENTITIES, NAMES, Kind, Region
 from collector.store.tables.parts import (
     BASES,
     check,
@@ -30,6 +29,9 @@ _TYPES: dict[Any, Any] = {
 }
 
 
+TYPED: dict[Kind, tuple[str, ...]] = {kind: NAMES[entity] for kind, entity in ENTITIES.items()}
+
+
 def _sql_type(annotation: Any) -> Any:
     """`str | None` is Text; `tuple[…] | None` is a JSON list."""
     plain = next((a for a in getattr(annotation, "__args__", ()) if a is not type(None)), annotation)
@@ -40,11 +42,15 @@ def _sql_type(annotation: Any) -> Any:
 
 def _typed_columns(kind: Kind) -> list[sa.Column[Any]]:
     entity = ENTITIES[kind]
-    hints = get_type_hints(entity)
+    hints = get_type_hints(entity, include_extras=True)
     return [
-        column(f.name, _sql_type(hints[f.name]), f.metadata["doc"], null=f.name != "state")
-        for f in fields(entity)
-        if f.name != "id"
+        column(
+            name,
+            _sql_type(hints[name].__origin__),
+            hints[name].__metadata__[0].description,
+            null=name != "state",
+        )
+        for name in TYPED[kind]
     ]
 
 
@@ -151,7 +157,4 @@ VERSIONS: dict[Kind, sa.Table] = {
     "keystone": keystone_versions,
     "metrics_database": metrics_database_versions,
 }
-TYPED: dict[Kind, tuple[str, ...]] = {
-    kind: tuple(f.name for f in fields(entity) if f.name != "id") for kind, entity in ENTITIES.items()
-}
-assert "region_id" not in {f.name for f in fields(Region)}  # noqa: S101 - see _versions
+assert "region_id" not in Region.__struct_fields__  # noqa: S101 - see _versions
