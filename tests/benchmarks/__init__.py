@@ -4,5 +4,5 @@
                                                                                                        │
                                                      goals ─▶ tables, plots, docs/performance.md ◀─────┘
 
-Nothing here is a test, and nothing else imports it. The figures that need no clock are in tests/test_costs.py.
+Nothing here is a test, and nothing else imports it. The figures that need no clock are in tests/store/test_costs.py.
 """

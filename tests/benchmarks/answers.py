@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tests.builders import answer, metrics_database, region
+from tests.support.builders import answer, metrics_database, region
 
 STATES = ("ACTIVE", "MAINTENANCE", "NEW")
 

@@ -296,7 +296,7 @@ class Merge(Get):
         import sqlalchemy as sa
         from sqlalchemy.orm import DeclarativeBase, Session
 
-        from tests.builders import region
+        from tests.support.builders import region
 
         class Base(DeclarativeBase):
             pass

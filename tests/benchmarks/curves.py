@@ -21,13 +21,13 @@ from collector.reports.status import statuses
 from collector.store import lease
 from tests.benchmarks.answers import ALL, FIRST, PART, UNCHANGED, Answer, after
 from tests.benchmarks.rounds import Ring, reason, say
-from tests.builders import region
-from tests.conftest import new_database
-from tests.history import History
-from tests.large import fill
+from tests.support.builders import region
+from tests.support.databases import new_database
+from tests.support.history import History
+from tests.support.large import fill
 
 MIDDLE = datetime(2020, 1, 11, tzinfo=UTC)
-"""Of the history of `tests.large`, about."""
+"""Of the history of `tests.support.large`, about."""
 QUESTIONS: dict[str, Callable[[sa.Connection], Sized]] = {
     "all regions as of the middle": lambda connection: regions_as_of(connection, MIDDLE, RegionFilter()),
     "one region as of the middle": lambda connection: regions_as_of(

@@ -18,7 +18,7 @@ from collector.reports.availability import availability
 from collector.reports.spans import SpanFilter
 from collector.reports.timeline.picture import picture
 from collector.reports.timeline.svg import draw
-from tests.large import fill
+from tests.support.large import fill
 
 SHAPE: dict[str, int] = {"regions": 1000, "transitions": 100, "observations": 20_000, "gap_every": 100}
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from collector.database import migrate
 from collector.database.engine import open_engine
-from tests.builders import region
-from tests.history import History
+from tests.support.builders import region
+from tests.support.history import History
 
 IMPORTS = "import click, sqlalchemy"
 

@@ -1,0 +1,176 @@
+"""Whatever hangs on our tables and was not put there by the migrations is found.
+
+python -m tests.database.test_catalog --write      after a migration: the snapshot of PostgreSQL's catalog
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from collector.audit.verify import verify_database
+from collector.database import catalog, migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
+from collector.reports import views
+from collector.store.tables import metadata
+from tests.support.databases import a_postgresql_server, new_database
+
+SNAPSHOT = Path(catalog.__file__).with_name("catalog.json")
+
+
+def snapshot_of(url: sa.URL) -> str:
+    engine = open_engine(url)
+    migrate.upgrade(engine)
+    with reading(engine) as connection:
+        found = catalog.postgresql(connection, metadata, views.NAMES)
+    engine.dispose()
+    return json.dumps(found, indent=1, sort_keys=True) + "\n"
+
+
+def test_the_snapshot_is_what_the_migrations_make(postgresql_server: sa.URL) -> None:
+    made = snapshot_of(new_database(postgresql_server))
+    assert made == SNAPSHOT.read_text(encoding="utf-8"), "run `python -m tests.database.test_catalog --write`"
+
+
+def errors_after(engine: sa.Engine, *statements: str) -> list[str]:
+    """What is found after these statements, which are undone."""
+    with engine.connect() as connection, connection.begin() as transaction:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        found = catalog.catalog_errors(connection, metadata, views.NAMES)
+        transaction.rollback()
+    return found
+
+
+@pytest.fixture(scope="module")
+def postgresql(postgresql_template: sa.URL) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(new_database(postgresql_template, postgresql_template.database))
+    yield engine
+    engine.dispose()
+
+
+STRANGE = {
+    "a check marked valid by hand": (
+        "ALTER TABLE regions ADD CONSTRAINT hides CHECK (id <> 3) NOT VALID",
+        "UPDATE pg_constraint SET convalidated = TRUE WHERE conname = 'hides'",
+    ),
+    "a child": ("CREATE TABLE child () INHERITS (regions)",),
+    "a parent": ("CREATE TABLE parent (id bigint NOT NULL)", "ALTER TABLE regions INHERIT parent"),
+    "an unlogged table": ("ALTER TABLE schema_drift SET UNLOGGED",),
+    "a default": ("ALTER TABLE regions ALTER COLUMN state SET DEFAULT 'ACTIVE'",),
+    "a rule": ("CREATE RULE away AS ON INSERT TO regions DO INSTEAD NOTHING",),
+    "a rule on a view": ("CREATE RULE away AS ON INSERT TO current_regions DO INSTEAD NOTHING",),
+    "a trigger": (
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER away BEFORE INSERT ON regions FOR EACH ROW EXECUTE FUNCTION nothing()",
+    ),
+    "triggers that are off": ("ALTER TABLE observations DISABLE TRIGGER ALL",),
+    "a policy": ("CREATE POLICY hides ON regions USING (id <> 3)",),
+    "row security": ("ALTER TABLE regions ENABLE ROW LEVEL SECURITY",),
+    "an index more": ("CREATE INDEX more ON regions (state)",),
+    "an index less": ("DROP INDEX ix_state_transitions_observed_at",),
+    "an invalid index": (
+        "UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = 'ix_state_transitions_observed_at'::regclass",
+    ),
+    "a key less": ("ALTER TABLE sources DROP CONSTRAINT uq_sources_name",),
+    "another check": (
+        "ALTER TABLE observations DROP CONSTRAINT ck_observations_polls",
+        "ALTER TABLE observations ADD CONSTRAINT ck_observations_polls CHECK (polls >= 0)",
+    ),
+    "a key that deletes": (
+        "ALTER TABLE observers DROP CONSTRAINT fk_observers_source_id",
+        "ALTER TABLE observers ADD CONSTRAINT fk_observers_source_id FOREIGN KEY (source_id)"
+        " REFERENCES sources (id) ON DELETE CASCADE",
+    ),
+    "an optional column": ("ALTER TABLE regions ALTER COLUMN state DROP NOT NULL",),
+    "a column more": ("ALTER TABLE regions ADD COLUMN note text",),
+    "a sequence that turns": ("ALTER SEQUENCE sources_id_seq CYCLE",),
+    "an event trigger": (
+        "CREATE FUNCTION nothing() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+        "CREATE EVENT TRIGGER away ON ddl_command_end EXECUTE FUNCTION nothing()",
+    ),
+    "an operator": (
+        "CREATE FUNCTION never(text, bigint) RETURNS boolean LANGUAGE sql AS 'SELECT FALSE'",
+        "CREATE OPERATOR = (LEFTARG = text, RIGHTARG = bigint, FUNCTION = never)",
+    ),
+    "another table first": ("CREATE TEMPORARY TABLE regions (id bigint)",),
+    "nulls that are equal": ("ALTER DATABASE CURRENT_NAME SET transform_null_equals = on",),
+    "damaged pages read as empty": ("ALTER DATABASE CURRENT_NAME SET zero_damaged_pages = on",),
+    "constraints that are not checked": ("ALTER ROLE CURRENT_USER SET session_replication_role = replica",),
+}
+HARMLESS = {
+    "nothing": (),
+    "names in quotes": (
+        "ALTER DATABASE CURRENT_NAME SET quote_all_identifiers = on",
+        "SET quote_all_identifiers = on",
+    ),
+    "formats": (
+        "ALTER DATABASE CURRENT_NAME SET DateStyle = 'SQL, DMY'",
+        "ALTER ROLE CURRENT_USER SET bytea_output = 'escape'",
+    ),
+    "planning": ("ALTER DATABASE CURRENT_NAME SET constraint_exclusion = on",),
+    "tables and views of others": (
+        "CREATE TABLE notes (id bigint PRIMARY KEY, region_id bigint)",
+        "CREATE VIEW mine AS SELECT * FROM regions WHERE id = 3",
+    ),
+    "another's table that refers to ours": (
+        "CREATE TABLE mine (source_id int, region_id bigint,"
+        " FOREIGN KEY (source_id, region_id) REFERENCES regions (source_id, id))",
+    ),
+    "storage": ("ALTER TABLE regions SET (fillfactor = 70)", "ALTER TABLE regions REPLICA IDENTITY FULL"),
+    "grants and comments": ("GRANT SELECT ON regions TO PUBLIC", "COMMENT ON TABLE regions IS 'mine'"),
+}
+
+
+def named(engine: sa.Engine, statements: tuple[str, ...]) -> list[str]:
+    return [s.replace("CURRENT_NAME", f'"{engine.url.database}"') for s in statements]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_what_hangs_on_our_tables_in_postgresql_is_found(postgresql: sa.Engine, name: str) -> None:
+    assert errors_after(postgresql, *named(postgresql, STRANGE[name])) != []
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_changes_no_answer_is_no_damage(postgresql: sa.Engine, name: str) -> None:
+    assert errors_after(postgresql, *named(postgresql, HARMLESS[name])) == []
+
+
+SQLITE_STRANGE = {
+    "a trigger": "CREATE TRIGGER away BEFORE INSERT ON regions BEGIN SELECT RAISE(IGNORE); END",
+    "a trigger on a view": "CREATE TRIGGER away INSTEAD OF INSERT ON current_regions BEGIN SELECT 1; END",
+    "an index more": "CREATE INDEX more ON regions (state)",
+    "an index less": "DROP INDEX ix_state_transitions_observed_at",
+    "a column more": "ALTER TABLE regions ADD COLUMN note TEXT",
+    "a table less": "DROP TABLE schema_drift",
+}
+
+
+@pytest.mark.parametrize("name", SQLITE_STRANGE)
+def test_what_hangs_on_our_tables_in_sqlite_is_found(
+    sqlite_template: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "collector.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    engine = open_engine(f"sqlite:///{path}")
+    assert verify_database(engine, views.NAMES) == []
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE notes (id INTEGER PRIMARY KEY)")
+        connection.exec_driver_sql("CREATE VIEW mine AS SELECT * FROM regions")
+    assert verify_database(engine, views.NAMES) == []
+    with engine.begin() as connection:
+        connection.exec_driver_sql(SQLITE_STRANGE[name])
+    assert verify_database(engine, views.NAMES) != []
+    engine.dispose()
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
+    with tempfile.TemporaryDirectory() as folder, a_postgresql_server(Path(folder)) as server:
+        SNAPSHOT.write_text(snapshot_of(new_database(server)), encoding="utf-8")

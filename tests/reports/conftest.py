@@ -1,0 +1,17 @@
+"""Fixtures that several files of this room use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from tests.support.demo import DemoDatabase, DemoOnPostgreSQL
+from tests.support.views import changed, duckdb_of, sqlite_history  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def demo_postgresql(demo_database: DemoDatabase, postgresql_server: sa.URL) -> Iterator[DemoOnPostgreSQL]:
+    with DemoOnPostgreSQL.make(demo_database, postgresql_server) as demo:
+        yield demo

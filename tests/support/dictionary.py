@@ -1,0 +1,280 @@
+"""The data dictionary, docs/data-dictionary.md, made from the comments of tables and the heads of views.
+
+python -m tests.support.dictionary --write      after a change of a table or a view
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.database import migrate
+from collector.database.engine import open_engine
+from collector.database.transactions import reading
+from collector.database.types import JsonList, UtcTime
+from collector.reports import views
+from collector.reports.views.types import type_of
+from collector.store.tables import DERIVED, metadata, webhook_deliveries
+from tests.support.paths import ROOT
+
+PAGE = ROOT / "docs" / "data-dictionary.md"
+
+_HEAD = """# Data dictionary
+
+Every column of every table and view, made by `python -m tests.support.dictionary --write` from the comments that a
+PostgreSQL database carries too, and from the heads of the views' files in
+[collector/reports/views](../collector/reports/views). How the tables follow from one another is in
+[history.md](history.md).
+
+A *time* is a TIMESTAMP WITH TIME ZONE on PostgreSQL, and on SQLite text of one width, `2026-05-01T12:00:00.000000Z`, so
+that comparing texts is comparing times. A *boolean* is 0 or 1 on SQLite. A *JSON list* is text on both. A **key** names
+one row.
+
+Statements that answer questions with them are in the [cookbook](cookbook.md). How to ask from DuckDB, which needs to be
+told the types of views, from pandas, Datasette, Grafana and Metabase, is in [tools.md](tools.md).
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join(
+        [
+            _HEAD,
+            *_diagram(),
+            "## Views",
+            "",
+            *_views(),
+            "## Functions",
+            "",
+            "On PostgreSQL only. Each takes a time and gives rows.",
+            "",
+            *_functions(),
+            "## Tables",
+            "",
+            "Evidence comes first; all that follows is derived from it, but for `webhook_deliveries`.",
+            "",
+            *(line for table in _in_order() for line in _table(table)),
+        ]
+    )
+
+
+def _in_order() -> list[sa.Table]:
+    last = [*DERIVED, webhook_deliveries]
+    return [t for t in metadata.tables.values() if t not in last] + last
+
+
+def _diagram() -> Iterator[str]:
+    """How tables refer to one another. What all share, the source, is drawn for evidence only."""
+    yield "```mermaid"
+    yield "erDiagram"
+    for table in _in_order():
+        for key in sorted(table.foreign_key_constraints, key=lambda k: str(k.name)):
+            own = [column.name for column in key.columns]
+            many = "|o" if any(column.nullable for column in key.columns) else "||"
+            yield f'    {key.referred_table.name} {many}--o{{ {table.name} : "{", ".join(own)}"'
+    yield "    regions }o--o| keystones : keystone_id"
+    yield "    regions }o--o| metrics_databases : metrics_database_id"
+    for current, versions in _VERSIONED:
+        yield f'    {current} ||--|{{ {versions} : "{versions.removesuffix("_versions")}_id"'
+    yield "```"
+    yield ""
+    yield "`entity_id` of `state_transitions`, `unseen` and `webhook_deliveries` is the id of a row of `regions`,"
+    yield "`keystones` or `metrics_databases`, as `entity` says. Nested entities have no foreign keys: no answer may be"
+    yield "unstorable."
+    yield ""
+
+
+_VERSIONED = (
+    ("regions", "region_versions"),
+    ("keystones", "keystone_versions"),
+    ("metrics_databases", "metrics_database_versions"),
+)
+
+
+def _table(table: sa.Table) -> Iterator[str]:
+    yield f"### `{table.name}`"
+    yield ""
+    yield f"{table.comment}."
+    yield ""
+    yield from _columns(
+        [
+            (column.name, _word(column.type), column.nullable, str(column.comment), column.primary_key)
+            for column in table.columns
+        ]
+    )
+
+
+def _columns(rows: list[tuple[str, str, bool, str, bool]]) -> Iterator[str]:
+    yield "| column | type | |"
+    yield "|---|---|---|"
+    for name, of_type, nullable, comment, is_key in rows:
+        shown = f"**`{name}`**" if is_key else f"`{name}`"
+        yield f"| {shown} | {of_type}{', or NULL' if nullable else ''} | {comment.replace('|', chr(92) + '|')} |"
+    yield ""
+
+
+def _word(found: sa.types.TypeEngine[Any]) -> str:
+    names: tuple[tuple[type, str], ...] = (
+        (UtcTime, "time"),
+        (JsonList, "JSON list"),
+        (sa.Boolean, "boolean"),
+        (sa.Date, "DATE; on SQLite text, `2026-05-01`"),
+        (sa.Double, "double"),
+        (sa.BigInteger, "bigint"),
+        (sa.Integer, "integer"),
+        (sa.LargeBinary, "bytes"),
+        (sa.Text, "text"),
+    )
+    return next(name for of_type, name in names if isinstance(found, of_type))
+
+
+# Views
+
+_TABLES = {
+    "current_regions": "regions",
+    "current_keystones": "keystones",
+    "current_metrics_databases": "metrics_databases",
+    "region_transitions": "state_transitions",
+    "keystone_transitions": "state_transitions",
+}
+"""Where columns come from that a view passes on as they are."""
+
+
+def _views() -> Iterator[str]:
+    found = columns_of_views()
+    for name in views.NAMES:
+        said, example = _head(views.source_text(name))
+        yield f"### `{name}`"
+        yield ""
+        yield said
+        yield ""
+        yield example
+        yield ""
+        yield from _columns([(c, *_described(name, c), False) for c in found[name]])
+
+
+def _functions() -> Iterator[str]:
+    for name in views.FUNCTIONS:
+        text = views.function_text(name)
+        said, example = _head(text)
+        columns = re.findall(
+            r"(?m)(\w+) (TEXT|BIGINT|BOOLEAN|TIMESTAMP)\b", _returned(views.function_definition(name))
+        )
+        described = _TABLES_OF_FUNCTIONS[name]
+        yield f"### `{name}`"
+        yield ""
+        yield said
+        yield ""
+        yield example
+        yield ""
+        yield from _columns([(c, _spelled(t), False, _comment_of(described, c), False) for c, t in columns])
+
+
+_TABLES_OF_FUNCTIONS = {
+    "regions_as_of": ("region_versions", "regions"),
+    "keystones_as_of": ("keystone_versions", "keystones"),
+}
+
+
+def _returned(definition: str) -> str:
+    return definition[definition.index("RETURNS TABLE (") : definition.index("LANGUAGE SQL")]
+
+
+def _spelled(of_type: str) -> str:
+    return {"TEXT": "text", "BIGINT": "bigint", "BOOLEAN": "boolean", "TIMESTAMP": "time"}[of_type]
+
+
+def _comment_of(tables: tuple[str, ...], name: str) -> str:
+    own = {
+        "source": "Name in the settings",
+        "slug": "Short name of the region in URLs",
+        "display_name": "Name of the region shown to people",
+        "keystone_state": "State of the region's keystone at that time; NULL: none is known",
+        "changed_at": "When it was first seen as it was at that time",
+        "last_seen_at": "When it was last confirmed, as far as that is sure",
+    }
+    if tables[0] == "keystone_versions":
+        own["region_id"] = "Region whose copy of the keystone counted at that time"
+    columns = [c for table in tables for c in metadata.tables[table].columns if c.name == name]
+    return own.get(name) or str(columns[0].comment)
+
+
+def columns_of_views() -> dict[str, list[str]]:
+    """The columns of each view, as a database has them."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = open_engine(f"sqlite:///{folder}/empty.db")
+        migrate.upgrade(engine)
+        with reading(engine) as connection:
+            found = {n: list(connection.exec_driver_sql(f"SELECT * FROM {n}").keys()) for n in views.NAMES}
+        engine.dispose()
+    return found
+
+
+def _described(view: str, name: str) -> tuple[str, bool, str]:
+    """Type, whether it may be NULL (comments say so), and comment of a view's column: what its file says, else
+    that of the column that it passes on."""
+    text = views.with_parts(views.source_text(view))
+    comments = dict(re.findall(r"(?m)\b(\w+),?  -- (.+)$", text))
+    passed = _passed_on(view, name)
+    comment = comments.get(name) or (passed is not None and passed.comment)
+    if not comment:
+        raise LookupError(f"the file of {view} must say what {name} is: `AS {name},  -- …`")
+    return _word(type_of(view, name)), False, comment
+
+
+def _passed_on(view: str, name: str) -> sa.Column[Any] | None:
+    regions = metadata.tables["regions"].c
+    shared = {
+        "source": metadata.tables["sources"].c.name,
+        "region_id": regions.id,
+        "slug": regions.slug,
+        "display_name": regions.display_name,
+    }
+    table = metadata.tables.get(_TABLES.get(view, ""))
+    own = (
+        [table] if table is not None else [metadata.tables[n] for n in ("state_transitions", "observations")]
+    )
+    columns = shared | {
+        "keystone_id": regions.keystone_id,
+        "keystone_url": metadata.tables["keystones"].c.url,
+    }
+    for each in own:
+        columns = {c.name: c for c in each.columns} | columns
+    if name not in columns:
+        renamed = {"from_earliest": "not_before", "from_latest": "observed_at", "from_at": "first_at"}
+        name = renamed.get(name, name)
+    for prefix, of in (("metrics_database_", "metrics_databases"), ("keystone_", "keystones")):
+        if name not in columns and name.startswith(prefix):
+            return metadata.tables[of].c.get(name.removeprefix(prefix))
+    return columns.get(name)
+
+
+def _head(text: str) -> tuple[str, str]:
+    """What the file of a view or function says before the SQL: in prose, and the example with its question."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        lines.append(line.removeprefix("--").removeprefix(" "))
+    at = next(n for n, line in enumerate(lines) if line.startswith("Example: "))
+    statement = [line.strip() for line in lines[at + 1 :] if line.startswith("  ")]
+    said = [*lines[:at], *(line for line in lines[at + 1 :] if not line.startswith("  "))]
+    question = lines[at].removeprefix("Example: ")
+    prose = textwrap.fill(" ".join(said), 118, break_long_words=False, break_on_hyphens=False)
+    return prose, "\n".join([question[0].upper() + question[1:], "", "```sql", *statement, "```"])
+
+
+def main() -> None:
+    if sys.argv[1:] != ["--write"]:
+        sys.exit(__doc__)
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

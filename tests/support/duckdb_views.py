@@ -1,0 +1,78 @@
+"""docs/duckdb.sql: every table and view as DuckDB should see it on an attached SQLite file, with types.
+
+python -m tests.support.duckdb_views --write      after a change of a table or a view
+"""
+
+from __future__ import annotations
+
+import sys
+
+import sqlalchemy as sa
+
+from collector.database.types import JsonList, UtcTime
+from collector.reports import views
+from collector.reports.views.types import type_of
+from collector.store.tables import metadata
+from tests.support.dictionary import PAGE, columns_of_views
+
+FILE = PAGE.parent / "duckdb.sql"
+
+_HEAD = """-- The tables and views of the collector, with types, for DuckDB on an attached SQLite file; made by
+-- `python -m tests.support.duckdb_views --write`. First attach the file as `c`, then read this one:
+--
+--   ATTACH 'collector.db' AS c (TYPE sqlite, READ_ONLY);
+--   .read docs/duckdb.sql
+--
+-- A TIMESTAMP is in UTC. What rows and columns mean is in docs/data-dictionary.md.
+
+-- Tables: DuckDB knows their types, but for booleans, and asks SQLite for what it needs of them.
+"""
+_BEFORE_VIEWS = """
+-- Views: SQLite answers each as a whole, and its columns get their types here.
+"""
+_TYPES: dict[type, str] = {
+    UtcTime: "TIMESTAMP",
+    sa.Date: "DATE",
+    sa.Double: "DOUBLE",
+    sa.Boolean: "BOOLEAN",
+    sa.Integer: "BIGINT",
+    sa.Text: "VARCHAR",
+    JsonList: "VARCHAR",
+}
+
+
+def text() -> str:
+    """The whole file."""
+    tables = [_table(table) for table in metadata.tables.values()]
+    return "\n".join([_HEAD, *tables, _BEFORE_VIEWS, *(_view(*of) for of in columns_of_views().items())])
+
+
+def _table(table: sa.Table) -> str:
+    booleans = [c.name for c in table.columns if isinstance(c.type, sa.Boolean)]
+    replaced = ",\n".join(f"    {name}::BOOLEAN AS {name}" for name in booleans)
+    what = f"* REPLACE (\n{replaced}\n)" if booleans else "*"
+    return f"CREATE OR REPLACE VIEW {table.name} AS SELECT {what} FROM c.{table.name};"
+
+
+def _view(name: str, columns: list[str]) -> str:
+    typed = ",\n".join(f"    {column}::{_type(name, column)} AS {column}" for column in columns)
+    return (
+        f"-- {views.what_a_row_is(name)}\n"
+        f"CREATE OR REPLACE VIEW {name} AS\nSELECT\n{typed}\n"
+        f"FROM sqlite_query('c', 'SELECT * FROM {name}');\n"
+    )
+
+
+def _type(view: str, column: str) -> str:
+    found = type_of(view, column)
+    return next(said for of_type, said in _TYPES.items() if isinstance(found, of_type))
+
+
+def main() -> None:
+    if sys.argv[1:] != ["--write"]:
+        sys.exit(__doc__)
+    FILE.write_text(text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

