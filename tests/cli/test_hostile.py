@@ -23,7 +23,7 @@ HOSTILE = f"\x1b]0;title\x07\x1b[2J\x9b31m\u202eEVIL\u2066\u200b\x7f\x08\r\n{FOR
 LONG = HOSTILE + "x" * 10_000
 SINGLE = HOSTILE.replace("\n", "").replace("\r", "")
 
-OWN_WORLD = {"collector demo", "collector simulate", "collector run"}
+OWN_WORLD = {"collector demo", "collector simulate", "collector run", "collector web"}
 """They print what they made up themselves; what `run` says are logs, see below."""
 ARGUMENTS = {
     # {new}: a file that does not exist yet

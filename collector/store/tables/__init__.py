@@ -3,7 +3,7 @@
     evidence     sources, observers, payloads, observations
     entities     what is derived: each entity as last seen, and its versions
     history      what is derived: transitions, times without sight, rejected records, drift
-    deliveries   work to be done for others
+    outbox       work to be done for others
 
 Derived rows have natural keys.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from collector.store.tables.deliveries import webhook_deliveries
 from collector.store.tables.entities import (
     CURRENT,
     TYPED,
@@ -35,6 +34,7 @@ from collector.store.tables.history import (
     unseen,
     withheld_absences,
 )
+from collector.store.tables.outbox import webhook_deliveries
 from collector.store.tables.parts import metadata
 
 __all__ = [

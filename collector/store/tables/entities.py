@@ -9,12 +9,12 @@ import sqlalchemy as sa
 
 from collector.database.types import JsonList, UtcTime, only_where
 from collector.inventory.entities import ENTITIES, NAMES, Kind, Region
+from collector.store.tables.evidence import seen_by
 from collector.store.tables.parts import (
     BASES,
     check,
     column,
     one_of,
-    seen_by,
     seq,
     source_id,
     table,

@@ -144,3 +144,13 @@ observations = table(
     check("observations_times", "first_at <= last_at AND last_asked_at <= last_at"),
     check("observations_polls", "polls >= 1"),
 )
+
+
+def seen_by(table: str, *names: str) -> list[sa.ForeignKeyConstraint]:
+    """Every fact points to the observation that saw it."""
+    return [
+        sa.ForeignKeyConstraint(
+            ["source_id", name], ["observations.source_id", "observations.seq"], name=f"fk_{table}_{name}"
+        )
+        for name in names
+    ]

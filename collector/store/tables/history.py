@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime, only_where
+from collector.store.tables.evidence import seen_by
 from collector.store.tables.parts import (
     BASES,
     check,
@@ -12,7 +13,6 @@ from collector.store.tables.parts import (
     entity,
     entity_id,
     one_of,
-    seen_by,
     seq,
     source_id,
     table,

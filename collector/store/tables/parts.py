@@ -42,16 +42,6 @@ def seq(comment: str, name: str = "seq", **options: Any) -> sa.Column[Any]:
     return column(name, sa.BigInteger, comment, autoincrement=False, **options)
 
 
-def seen_by(table: str, *names: str) -> list[sa.ForeignKeyConstraint]:
-    """Every fact points to the observation that saw it."""
-    return [
-        sa.ForeignKeyConstraint(
-            ["source_id", name], ["observations.source_id", "observations.seq"], name=f"fk_{table}_{name}"
-        )
-        for name in names
-    ]
-
-
 def one_of(column: str, *allowed: str) -> str:
     return f"{column} IN ({', '.join(repr(a) for a in allowed)})"
 

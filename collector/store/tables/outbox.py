@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime, only_where
-from collector.store.tables.parts import column, entity, entity_id, seen_by, seq, source_id, table
+from collector.store.tables.evidence import seen_by
+from collector.store.tables.parts import column, entity, entity_id, seq, source_id, table
 
 webhook_deliveries = table(
     "webhook_deliveries",
