@@ -31,7 +31,7 @@ from collector.clock import Clock, utc_now
 from collector.database.timeouts import LEASE_SECONDS
 from collector.database.transactions import reading
 from collector.errors import ObserverChangedError, SchemaError, SettingsError
-from collector.gcore.client import error_fields
+from collector.gcore.body import error_fields
 from collector.gcore.document import Document, Limits, NotAListingError
 from collector.gcore.exchange import Answer, Exchange, Failure, Request
 from collector.gcore.jsontext import StrictJSONError, dumps

@@ -1,8 +1,8 @@
 """Is this history what was seen? Checked from the evidence up, in one read transaction a source.
 
-    1. chain      every observation: number, link to the one before, both digests; who looked
+    1. chain      every observation: number, link to the one before, both digests; who looked (`audit.evidence`)
     2. payloads   every answer: its content against its address, its form, what it is written over, whether anything
-                  refers to it
+                  refers to it (`audit.evidence`)
     3. derived    everything else derived again, and compared row by row with what is stored
     4. database   what the database itself finds damaged, rows of no source (`verify_database`)
 

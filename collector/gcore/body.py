@@ -1,7 +1,8 @@
-"""The body of an answer: unpacked, and never much larger than the limit."""
+"""The body of an answer: unpacked, and never much larger than the limit; and what a refusal says."""
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -81,3 +82,13 @@ def error_body(response: httpx.Response) -> bytes:
             if len(body) > MAX_ERROR_BODY:
                 break
     return body[:MAX_ERROR_BODY]
+
+
+def error_fields(body: bytes) -> dict[str, str]:
+    """Class, message and request id of an error body in the API's form, as far as they are there."""
+    try:
+        error = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    names = ("exception_class", "message", "request_id")
+    return {n: error[n] for n in names if isinstance(error, dict) and isinstance(error.get(n), str)}

@@ -6,7 +6,6 @@ person did wrong in the code still raises.
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import threading
@@ -28,7 +27,14 @@ import tenacity
 from collector import __version__
 from collector.clock import Clock, utc_now
 from collector.gcore import freshness, paging
-from collector.gcore.body import MAX_BODY, CompressionError, TooLargeError, error_body, read_body
+from collector.gcore.body import (
+    MAX_BODY,
+    CompressionError,
+    TooLargeError,
+    error_body,
+    error_fields,
+    read_body,
+)
 from collector.gcore.exchange import Answer, Cause, Exchange, Failure, Request
 from collector.gcore.redaction import scrub_message
 from collector.gcore.transport import Ways
@@ -257,16 +263,6 @@ def _refused(
 
 def _optional(scrub: Callable[[str], str], text: str | None) -> str | None:
     return scrub(text)[:200] if text else None
-
-
-def error_fields(body: bytes) -> dict[str, str]:
-    """Class, message and request id of an error body in the API's form, as far as they are there."""
-    try:
-        error = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    names = ("exception_class", "message", "request_id")
-    return {n: error[n] for n in names if isinstance(error, dict) and isinstance(error.get(n), str)}
 
 
 def _set_location_aside(response: httpx.Response) -> None:

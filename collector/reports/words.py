@@ -51,7 +51,7 @@ def show_span(seconds: float | timedelta) -> str:
 def transition_in_words(row: Mapping[str, Any]) -> str:
     """What happened, when at the earliest and the latest, and why we think so.
 
-    `row`: fields of `reports.inventory.transitions`.
+    `row`: fields of `reports.transitions`.
     """
     name = brief(row["display_name"] or row["slug"] or f"{row['entity']} {row['entity_id']}")
     if row["entity"] == "keystone":

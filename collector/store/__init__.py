@@ -1,1 +1,1 @@
-"""The write side: evidence, what is derived from it, and the fence around both."""
+"""What is written: evidence, what is derived from it, and the fence around both."""

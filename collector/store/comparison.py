@@ -93,7 +93,7 @@ def _scratch_schema() -> tuple[str, ...]:
 
 
 def scratch_database() -> AbstractContextManager[sa.Connection]:
-    """An empty database of our schema, with room for the comparison. Raises as `collector.database.scratch`."""
+    """An empty database of our schema, with room for the comparison. Raises as `collector.database.scratch.scratch`."""
     return scratch(_scratch_schema())
 
 
