@@ -233,10 +233,10 @@ def failed(failure: Failure) -> Failed:
     )
 
 
-def read(answer: Answer, key: str, reader: Reader | None = None) -> Document | Failure:
+def read(answer: Answer, key: str, reader: Reader) -> Document | Failure:
     """The answer as evidence, or why it is none."""
     try:
-        return (reader or Reader()).read(answer.body, (key,))
+        return reader.read(answer.body, (key,))
     except StrictJSONError as error:
         looks = "; it looks like an HTML page" if answer.body.lstrip()[:1] == b"<" else ""
         looks = "; it looks compressed, and is not labelled so" if answer.body[:2] == b"\x1f\x8b" else looks

@@ -36,7 +36,7 @@ _ENVIRONMENT = {
 class GitFile:
     """The versions of one file in the history of HEAD. To be closed."""
 
-    def __init__(self, folder: Path, path: str) -> None:
+    def __init__(self, folder: Path, path: str, max_body: int = MAX_BODY) -> None:
         """`path`: within `folder`, which is a repository or a folder in one."""
         git = shutil.which("git")
         if git is None:
@@ -46,6 +46,7 @@ class GitFile:
         if "\n" in path or "\0" in path:
             raise UsageError("--git-file: a path has no line breaks")
         self.folder = folder
+        self.max_body = max_body
         if self._ask("rev-parse", "--is-shallow-repository") == "true":
             raise UsageError(
                 f"{folder} is a shallow clone: the date of its oldest version is not when that was saved; "
@@ -107,7 +108,7 @@ class GitFile:
         """Raises UnreadableError."""
         size = self._answer(self._contents, saved.place)[1]
         body = _exactly(self._contents, size + 1)[:-1]
-        return unpacked(self.path, body)
+        return unpacked(self.path, body, self.max_body)
 
     def close(self) -> None:
         for name in ("_sizes", "_contents"):
@@ -123,8 +124,8 @@ class GitFile:
             raise UnreadableError("has no such file: it was removed, or this clone lacks it")
         if kind != "blob":
             raise UnreadableError("has something else than a file there")
-        if size > MAX_BODY:
-            raise UnreadableError(f"is larger than {MAX_BODY:,} bytes")
+        if size > self.max_body:
+            raise UnreadableError(f"is larger than {self.max_body:,} bytes")
         return oid
 
     def _answer(self, process: subprocess.Popen[bytes], name: str) -> tuple[str, int, str]:

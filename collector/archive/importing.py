@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from time import monotonic
 
 import sqlalchemy as sa
 
@@ -24,15 +23,14 @@ from collector.archive.githistory import GitFile
 from collector.archive.planning import Plan
 from collector.archive.saved import Folder, Skipped, UnreadableError
 from collector.clock import Clock, utc_now
-from collector.database.timeouts import LEASE_SECONDS
 from collector.database.transactions import reading
-from collector.errors import LeaseLostError, SettingsError, UsageError
+from collector.errors import SettingsError, UsageError
 from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
 from collector.inventory.observation import Observer, gap_limit
 from collector.poll import PollResult, Seen, poll_of, write
 from collector.settings import Source
-from collector.store import lease, observations, payloads
+from collector.store import observations, payloads
 from collector.store.observations import Stretch
 from collector.store.tables import sources
 from collector.store.writer import Writer
@@ -103,12 +101,10 @@ def bring_in(
         require_no_own_poll(connection, source.name)
         past = _Past(writer, observations.stretches(connection, writer.lease.source_id))
     observer = Observer.of_import(source.base_url)
-    keep = _keeping(writer)
     reader = SavedAnswers(archive, writer, observer, _key_of(source), whole_lists)
     before: datetime | None = None
     for number, unit in enumerate(plan.units):
         progress(number, len(plan.units))
-        keep()
         answers = []
         for saved in unit.saved:
             try:
@@ -172,20 +168,6 @@ def _key_of(source: Source) -> str:
         return source.key()
     except SettingsError:
         return ""
-
-
-def _keeping(writer: Writer) -> Callable[[], None]:
-    """Keep the lease while many answers are read and none is written."""
-    renewed = monotonic()
-
-    def keep() -> None:
-        nonlocal renewed
-        if monotonic() - renewed > LEASE_SECONDS / 4:
-            if not lease.resume(writer.engine, writer.lease):
-                raise LeaseLostError
-            renewed = monotonic()
-
-    return keep
 
 
 def _count(report: Report, answer: SavedAnswer, result: PollResult) -> None:

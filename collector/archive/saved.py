@@ -70,9 +70,10 @@ class UnreadableError(ValueError):
 class Folder:
     """A folder of saved answers, with all folders in it. Links are not followed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_body: int = MAX_BODY) -> None:
         require_folder(path)
         self.path = path
+        self.max_body = max_body
 
     def find(self, time_from: TimeFrom = "auto", zone: tzinfo = UTC) -> Found:
         """Look for files. `zone`: of names without one."""
@@ -106,10 +107,10 @@ class Folder:
         """Raises UnreadableError."""
         try:
             with (self.path / saved.place).open("rb") as file:
-                body = file.read(MAX_BODY + 1)
+                body = file.read(self.max_body + 1)
         except OSError as error:
             raise UnreadableError(f"can't be read: {error.strerror}") from None
-        return unpacked(saved.name, body)
+        return unpacked(saved.name, body, self.max_body)
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -145,26 +146,26 @@ def require_folder(path: Path) -> None:
         raise UsageError(f"there is no folder {path}")
 
 
-def unpacked(name: str, body: bytes) -> bytes:
+def unpacked(name: str, body: bytes, max_body: int) -> bytes:
     """The bytes of an answer, decompressed where the name says so. Raises UnreadableError."""
-    too_large = f"is larger than {MAX_BODY:,} bytes"
-    if len(body) > MAX_BODY:
+    too_large = f"is larger than {max_body:,} bytes"
+    if len(body) > max_body:
         raise UnreadableError(too_large)
     if not name.lower().endswith(".gz"):
         return body
     try:
-        whole = _gunzipped(body)
+        whole = _gunzipped(body, max_body)
     except (EOFError, OSError, zlib.error) as error:
         raise UnreadableError(f"can't be decompressed: {error}") from None
-    if len(whole) > MAX_BODY:
+    if len(whole) > max_body:
         raise UnreadableError(f"{too_large} when decompressed")
     return whole
 
 
-def _gunzipped(body: bytes) -> bytes:
+def _gunzipped(body: bytes, max_body: int) -> bytes:
     """At most one byte more than an answer may have, whatever it unpacks to."""
     with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
-        return packed.read(MAX_BODY + 1)
+        return packed.read(max_body + 1)
 
 
 def _without_ending(name: str) -> str:

@@ -236,7 +236,8 @@ def _source(
     `unreachable`: why nobody answers at a host, by origin. What one source has found out, the others need not.
     """
     from collector.gcore.exchange import Answer, Failure, Request
-    from collector.poll import read
+    from collector.gcore.reader import Reader
+    from collector.poll import limits_of, read
 
     try:
         key = source.key()
@@ -259,7 +260,7 @@ def _source(
         )
         if isinstance(answer, Failure) and answer.cause == "connect":
             unreachable[_origin(source)] = answer
-    said = read(answer, key) if isinstance(answer, Answer) else answer
+    said = read(answer, key, Reader(limits_of(source))) if isinstance(answer, Answer) else answer
     if isinstance(said, Failure):
         status = f" (status {said.http_status})" if said.http_status else ""
         todo = {

@@ -148,7 +148,7 @@ def import_(
         raise UsageError("--time-from is for files; versions in git have the dates of their commits")
     zone = time_zone(zone_name)
     source = _source(settings_of(context), name)
-    with _archive(folder, git_file) as archive:
+    with _archive(folder, git_file, source.max_body) as archive:
         found = _find(archive, time_from, zone)
         plan = planned(found, source, utc_now(), margin=margin, interval=interval)
         if not plan.units and not plan.skipped:
@@ -159,7 +159,10 @@ def import_(
         ):
             writer = open_writer(engine, source, lease.process_name(), wait_seconds=wait)
             try:
-                report = bring_in(plan, archive, source, writer, whole_lists=whole_lists, progress=progress)
+                with lease.kept(engine, writer.lease):
+                    report = bring_in(
+                        plan, archive, source, writer, whole_lists=whole_lists, progress=progress
+                    )
             finally:
                 lease.release(engine, writer.lease)
     _tell(report, source, zone, margin, whole_lists=whole_lists, dry_run=dry_run, show_all=show_all)
@@ -178,11 +181,11 @@ def _source(settings: Settings, name: str | None) -> Source:
 
 
 @contextmanager
-def _archive(folder: Path, git_file: str | None) -> Iterator[Folder | GitFile]:
+def _archive(folder: Path, git_file: str | None, max_body: int) -> Iterator[Folder | GitFile]:
     from collector.archive.githistory import GitFile
     from collector.archive.saved import Folder
 
-    archive = Folder(folder) if git_file is None else GitFile(folder, git_file)
+    archive = Folder(folder, max_body) if git_file is None else GitFile(folder, git_file, max_body)
     try:
         yield archive
     finally:

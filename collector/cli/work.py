@@ -67,7 +67,8 @@ def poll(
             left = max(give_up - monotonic(), 0.0)
             writer = open_writer(engine, each, owner, wait_seconds=left, accept_base_url=accept_base_url)
             try:
-                result = poll_once(each, client.fetch, writer)
+                with lease.kept(engine, writer.lease):
+                    result = poll_once(each, client.fetch, writer)
             finally:
                 lease.release(engine, writer.lease)
         except CollectorError as error:

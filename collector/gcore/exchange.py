@@ -33,8 +33,8 @@ class Exchange:
     """How old the answer was when a cache gave it: it was true at some moment after `asked_at` less this."""
     paging: tuple[str, ...] = ()
     """Headers that make the answer look like one page of several."""
-    total: int | None = None
-    """How many records there are in all, as a header has it."""
+    total: tuple[int, str] | None = None
+    """How many records there are in all, and the header that says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,10 +104,10 @@ def in_headers(headers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(f"header {name.lower()}" for name in signs))
 
 
-def total_in_headers(headers: Mapping[str, str]) -> int | None:
-    """How many records there are in all, where a header says so in a way that can be read; of several, the most."""
+def total_in_headers(headers: Mapping[str, str]) -> tuple[int, str] | None:
+    """How many records there are in all, and which header says so, in a way that can be read; of several, the most."""
     given = [
-        int(text)
+        (int(text), f"header {name.lower()}")
         for name, value in headers.items()
         if _TOTAL_HEADER.fullmatch(name.lower())
         for text in re.split(r"\s*,\s*", value.strip())

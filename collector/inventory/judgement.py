@@ -117,6 +117,6 @@ def _agreeing_polls(earlier: Iterable[Earlier], missing: Set[int]) -> int:
 def signs_of_paging(poll: Poll, listing: Listing) -> str | None:
     """What makes an answer look like one page of several, in its members and in its headers; None: nothing."""
     signs = [*listing.paging, *poll.paging]
-    if poll.total not in (None, listing.listed):
-        signs.append("header x-total-count")
+    if poll.total is not None and poll.total[0] != listing.listed:
+        signs.append(poll.total[1])
     return ", ".join(signs)[:MAX_PAGING] or None

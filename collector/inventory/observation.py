@@ -75,8 +75,8 @@ class Poll:
     """How old a cache says that the answer is."""
     paging: tuple[str, ...] = ()
     """Headers that make the answer look like one page of several."""
-    total: int | None = None
-    """How many records there are in all, as a header has it."""
+    total: tuple[int, str] | None = None
+    """How many records there are in all, and the header that says so."""
 
     def after(self, before: Observation | None) -> Poll:
         """The poll with its times moved forward behind the last observation of the source, if they have to be.

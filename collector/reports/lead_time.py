@@ -1,13 +1,15 @@
 """How long regions or keystones took from one state to another, with bounds.
 
-A journey begins when an entity turns into the first state and ends when it first turns into the second one; it is
-given up where the entity disappears before, but not where only another key looked, which need not see it. Each of
-the two moments is known to lie in a window, so the duration lies between the distance of the windows' inner edges
-and that of their outer edges. But while nobody looked, in a gap or while it was not shown, the journey may have ended
-and another one begun: so the lower bound ends with the first such time. And it may have begun in such a time already,
-where the entity was then seen in a third state: so there is no upper bound unless it is known that no journey was under
-way just before the one that was seen to begin: it was in the second state, or absent. Order statistics keep the bounds:
-sort all lower ones and all upper ones, and every quantile of the true durations lies between the two quantiles.
+A journey begins when an entity turns into the first state and ends when it first turns into the second one; it is given
+up where the entity disappears before, but not where only another key looked, which need not see it. Each of the two
+moments is known to lie in a window, so the duration lies between the distance of the windows' inner edges and that of
+their outer edges. The journey is the one under way at its first sight: where nobody looked before, others may have
+begun and ended, and no row speaks of them. While nobody looked later, in a gap or while it was not shown, the journey
+may have ended and another one begun: so the lower bound ends with the first such time. And it may have begun in such a
+time already, where the entity was then seen in a third state: so there is no upper bound unless it is known that no
+journey was under way just before the one that was seen to begin: it was in the second state, or absent. Order
+statistics keep the bounds: sort all lower ones and all upper ones, and every quantile of the true durations lies
+between the two quantiles.
 """
 
 from __future__ import annotations

@@ -13,10 +13,12 @@ import hmac
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from threading import Event, Thread
 from time import monotonic, sleep
 from typing import cast
 
@@ -26,9 +28,10 @@ from collector.database.statements import insert_if_new, one_at_a_time
 from collector.database.timeouts import LEASE_SECONDS
 from collector.database.transactions import reading, writing
 from collector.database.types import database_time
-from collector.errors import LeaseHeldError, LeaseLostError
+from collector.errors import DatabaseError, LeaseHeldError, LeaseLostError
 from collector.store.tables import DERIVATION_REVISION, sources
 
+KEEP_SECONDS = LEASE_SECONDS / 4
 LONGEST_SECONDS = 2 * LEASE_SECONDS
 """A lease that lasts longer was taken by a clock of the database that has been set back since. Its holder may have
 died, and nobody could take over before that clock is where it was: for years, perhaps."""
@@ -224,6 +227,28 @@ def renew(engine: sa.Engine, owner: str, leases: Sequence[Lease]) -> None:
             connection.execute(
                 sa.update(sources).where(s.id.in_(kept)).values(lease_expires_at=database_time(LEASE_SECONDS))
             )
+
+
+@contextmanager
+def kept(engine: sa.Engine, lease: Lease) -> Iterator[None]:
+    """Keep a lease, however long answers take to be fetched and read.
+
+    Whether it is still ours the fence says, before anything is written.
+    """
+    done = Event()
+
+    def keep() -> None:
+        while not done.wait(KEEP_SECONDS):
+            with suppress(DatabaseError):  # the write meets it too, and says so
+                renew(engine, lease.owner, [lease])
+
+    keeper = Thread(target=keep, name=f"keep {lease.source}", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        keeper.join()
 
 
 def free(engine: sa.Engine) -> set[str]:

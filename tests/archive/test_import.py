@@ -22,11 +22,10 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from collector.archive import githistory, importing
+from collector.archive import githistory
 from collector.archive.filetimes import time_in_name
 from collector.database.engine import open_engine
-from collector.database.transactions import reading, writing
-from collector.errors import LeaseLostError
+from collector.database.transactions import reading
 from collector.gcore.body import MAX_BODY
 from collector.inventory.observation import Observer
 from collector.simulator.scenario import story
@@ -221,26 +220,6 @@ def test_the_lease_is_given_back(database_url: str, tmp_path: Path) -> None:
     engine = open_engine(database_url)
     lease.acquire(engine, "gcore", "another:1:x")
     engine.dispose()
-
-
-def test_the_lease_is_kept_while_nothing_is_written(
-    engine: sa.Engine, history: History, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importing, "LEASE_SECONDS", 0)  # often enough for a test
-    keep = importing._keeping(history.writer)
-    sources = metadata.tables["sources"]
-
-    def run_out() -> None:
-        with writing(engine) as connection:
-            connection.execute(sa.update(sources).values(lease_expires_at=START))
-
-    run_out()
-    keep()
-    assert history.poll([region(1)]).outcome == "ok"
-    run_out()
-    lease.acquire(engine, "gcore", "another:1:x")
-    with pytest.raises(LeaseLostError):
-        keep()
 
 
 # Dry run
@@ -784,6 +763,26 @@ def test_a_repository_in_its_other_forms(repository: Repository, tmp_path: Path,
         "import", "--dry-run", "--git-file", file, str(path), database_url=f"sqlite:///{tmp_path}/x.db"
     )
     assert "3 answers would be imported" in said.out, said
+
+
+@pytest.mark.parametrize("is_in_git", [False, True])
+def test_an_answer_may_be_as_large_as_the_settings_say(
+    url: str, tmp_path: Path, repository: Repository, is_in_git: bool
+) -> None:
+    document = body(answer([region(i, note="x" * 1000) for i in range(100)]))
+    assert len(document) > 100_000
+    repository.commit(1, {FILE: document})
+    save(tmp_path / "saved", "2025-03-01T00.json.gz", gzip.compress(document))
+    asked = ("--git-file", FILE, str(repository.path)) if is_in_git else (str(tmp_path / "saved"),)
+    for settings, why in (
+        ({"max_body": "100000"}, "is larger than 100,000 bytes"),
+        ({"max_regions": "99"}, "more than 99"),
+        ({"max_values": "1000"}, "more than 1,000 values"),
+    ):
+        said = collector("import", *asked, database_url=url, **settings)
+        assert said.code == 1
+        assert why in said.out, said
+    assert collector("import", *asked, database_url=url).code == 0
 
 
 def test_versions_that_are_no_answers_are_left_out(repository: Repository, tmp_path: Path) -> None:

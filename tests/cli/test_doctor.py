@@ -188,6 +188,29 @@ def test_an_answer_that_is_no_use_is_told_with_what_to_do(
     assert (todo if todo != "base" else "http://127.0.0.1") in advice
 
 
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ({"max_regions": "99"}, "`results` holds 100 records, more than 99"),
+        ({"max_values": "1000"}, "more than 1,000 values"),
+        ({"max_body": "65536"}, "larger than 65,536 bytes"),
+    ],
+)
+def test_an_answer_is_read_within_the_limits_that_polls_have(
+    file_url: str, setting: dict[str, str], why: str
+) -> None:
+    large = reply(body=body(answer([region(i) for i in range(100)])))
+    verdict, what, _ = api(large, file_url, **setting).finding("source gcore")
+    assert verdict == "bad"
+    assert why in what
+
+
+def test_an_answer_beyond_the_usual_limits_is_good_where_the_settings_admit_it(file_url: str) -> None:
+    many = reply(body=body(answer([{"id": i, "state": "A"} for i in range(10_001)])))
+    assert api(many, file_url).finding("source gcore")[0] == "bad"
+    assert api(many, file_url, max_regions="20000").finding("source gcore")[0] == "good"
+
+
 def test_html_is_named_as_such(file_url: str) -> None:
     found = api(reply(body=b"<html>"), file_url)
     assert "it looks like an HTML page" in found.finding("source gcore")[1]

@@ -299,7 +299,12 @@ def test_other_headers_say_nothing_of_pages(name: str, value: str) -> None:
     ],
 )
 def test_how_many_there_are_in_all_by_a_header(name: str, value: str, total: int | None) -> None:
-    assert paging.total_in_headers({name: value}) == total
+    assert paging.total_in_headers({name: value}) == (total and (total, f"header {name.lower()}"))
+
+
+def test_of_several_headers_the_one_that_counts_most_is_named() -> None:
+    headers = {"X-Total-Count": "20", "Opc-Total-Items": "35", "X-Result-Count": "7"}
+    assert paging.total_in_headers(headers) == (35, "header opc-total-items")
 
 
 # Pure: how old an answer is
@@ -404,13 +409,13 @@ def test_a_first_page_of_what_was_never_seen_whole_is_no_baseline_of_absences(hi
 def test_a_page_and_a_wrong_count_are_two_stretches(history: History) -> None:
     history.poll(FLEET)
     history.poll(PAGE, paging=("header link",))
-    history.poll(PAGE, total=35)
+    history.poll(PAGE, total=(35, "header x-total"))
     history.poll(answer(PAGE, count=35))
     history.poll(PAGE, paging=("header link",))
     assert [o["paging"] for o in history.rows("observations")] == [
         None,
         "header link",
-        "header x-total-count",
+        "header x-total",
         None,
         "header link",
     ]
@@ -422,8 +427,8 @@ def test_the_same_bytes_with_a_link_header_are_no_complete_answer(history: Histo
     history.poll(FLEET)
     assert history.poll(FLEET).outcome == "ok"
     assert history.poll(FLEET, paging=("header link",)).outcome == "partial"
-    assert history.poll(FLEET, total=36).outcome == "partial"
-    assert history.poll(FLEET, total=35).outcome == "ok"
+    assert history.poll(FLEET, total=(36, "header x-total")).outcome == "partial"
+    assert history.poll(FLEET, total=(35, "header x-total")).outcome == "ok"
 
 
 def test_headers_reach_the_history_over_http(engine: sa.Engine) -> None:
@@ -432,7 +437,7 @@ def test_headers_reach_the_history_over_http(engine: sa.Engine) -> None:
     with Server(
         reply(body=body(answer(FLEET))),
         reply(body=body(answer(PAGE)), **page),
-        reply(body=body(answer(PAGE)), X_Total_Count="35"),
+        reply(body=body(answer(PAGE)), X_WP_Total="35"),
         reply(body=body(answer(FLEET)), Age="1800"),
     ) as server:
         source = source.model_copy(update={"base_url": server.url})
@@ -442,7 +447,7 @@ def test_headers_reach_the_history_over_http(engine: sa.Engine) -> None:
         client.close()
         assert {r.headers["cache-control"] for r in server.requests} == {"no-cache"}
     assert [r.outcome for r in results] == ["ok", "partial", "partial", "failed"]
-    assert [r.recorded.paging for r in results] == [None, "header link", "header x-total-count", None]
+    assert [r.recorded.paging for r in results] == [None, "header link", "header x-wp-total", None]
     assert results[3].failure is not None
     assert results[3].failure.cause == "stale"
 

@@ -383,6 +383,17 @@ def test_what_took_a_gap_or_more_may_have_ended_in_the_gap(history: History) -> 
     assert (two["open"], two["seconds_at_least"], two["seconds_unseen"]) == (True, 239.5, 600.5)
 
 
+def test_a_journey_is_the_one_under_way_when_first_seen_not_one_that_ended_in_the_gap_before(
+    history: History,
+) -> None:
+    # In the gap it may have been NEW for 24 s, and ACTIVE again. What began then and was seen took 119.5 s or more.
+    for at, state in ((0, "ACTIVE"), (600, "NEW"), (660, "NEW"), (720, "NEW"), (780, "ACTIVE")):
+        history.poll([region(1, state)], at=at)
+    (row,) = journeys(history)
+    assert (row["began_not_before"], row["began_at"]) == (history.time(-0.5), history.time(600))
+    assert (row["seconds_at_least"], row["seconds_at_most"]) == (119.5, 780.5)
+
+
 def test_who_comes_back_to_the_first_state_on_the_way_has_not_begun_anew(history: History) -> None:
     states = ("MAINTENANCE", "NEW", "MAINTENANCE", "NEW", "ACTIVE", "NEW", "ACTIVE")
     for n, state in enumerate(states):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -23,9 +24,11 @@ from collector.poll import open_writer
 from collector.settings import Source
 from collector.store import lease
 from collector.store.tables import DERIVATION_REVISION, metadata, regions, sources, state_transitions
-from tests.support.builders import region
+from tests.support.builders import answer, body, region
+from tests.support.command import collector
 from tests.support.databases import new_database
 from tests.support.history import History
+from tests.support.loopback import Peer, Server, reply
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -73,6 +76,50 @@ def test_nobody_else_gets_a_lease_while_it_is_held_and_is_told_who_holds_it(engi
     assert raised.value.exit_code == 3
     row = source_row(engine)
     assert (row["lease_owner"], row["lease_epoch"]) == ("host-a:1:xyz", first.epoch)
+
+
+def test_a_lease_is_kept_while_a_large_answer_is_read_unless_another_took_it(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "KEEP_SECONDS", 0.01)
+    ours = lease.acquire(engine, "gcore", "one")
+    with lease.kept(engine, ours):
+        set_source(engine, lease_expires_at=datetime.now(UTC) + timedelta(seconds=5))
+        wait_until(lambda: left(engine) > timedelta(seconds=LEASE_SECONDS - 10))
+        expire(engine)
+        wait_until(lambda: left(engine) > timedelta(seconds=LEASE_SECONDS - 10))
+        set_source(engine, lease_owner="two", lease_epoch=ours.epoch + 1, lease_expires_at=LONG_AGO)
+        sleep(0.2)
+        assert source_row(engine)["lease_expires_at"] == LONG_AGO
+
+
+def test_polling_once_keeps_its_lease_while_it_waits_and_reads(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "KEEP_SECONDS", 0.01)
+
+    def answer_late(peer: Peer) -> None:
+        expire(engine)
+        wait_until(lambda: left(engine) > timedelta(0))
+        reply(body=body(answer([region(1)])))(peer)
+
+    url = engine.url.render_as_string(hide_password=False)
+    with Server(answer_late) as server:
+        said = collector("poll", database_url=url, base_url=server.url, api_key="key-one")
+    assert (said.code, said.err) == (0, "")
+
+
+def left(engine: sa.Engine) -> timedelta:
+    ends = source_row(engine)["lease_expires_at"]
+    assert isinstance(ends, datetime)
+    return ends - datetime.now(UTC)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    give_up = monotonic() + 30
+    while not is_so():
+        assert monotonic() < give_up
+        sleep(0.01)
 
 
 def test_a_lease_lasts_as_long_as_it_says_by_the_databases_clock(engine: sa.Engine) -> None:
