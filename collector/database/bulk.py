@@ -1,80 +1,83 @@
 """Many rows at once: one statement a table, built once, and each value converted once.
 
 SQLAlchemy looks at every value of every row that it is given; for ten thousand rows that takes longer than the
-database does. What a value becomes is still decided by its column's type.
+database does.
+
+SQLite takes rows one after another, each at little cost. PostgreSQL would parse and plan the statement again for each:
+it takes all rows as one parameter, a JSON list, in a fifth of the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.dialects import postgresql
 
-Row = Mapping[str, Any]
+from collector.clock import time_text
+from collector.database.types import JsonList, UtcTime, list_text
+
+Act = Literal["delete", "update", "insert"]
+Rows = Sequence[tuple[Any, ...]]
 _ROWS_AT_ONCE = 1000
+_DIALECT: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
+_SQLITE: dict[Act, str] = {
+    "delete": "DELETE FROM {table} WHERE {is_it}",
+    "update": "UPDATE {table} SET {changes} WHERE {is_it}",
+    "insert": "INSERT INTO {table} ({names}) VALUES ({values})",
+}
+_POSTGRESQL: dict[Act, str] = {
+    "delete": "DELETE FROM {table} USING {rows} WHERE {is_it}",
+    "update": "UPDATE {table} SET {changes} FROM {rows} WHERE {is_it}",
+    "insert": "INSERT INTO {table} ({names}) SELECT {values} FROM {rows}",
+}
 
 
-def insert(connection: sa.Connection, table: sa.Table, rows: Iterable[Row]) -> None:
-    """Insert rows, all with the same columns."""
-    _execute(connection, table, rows, _insert)
-
-
-def update(connection: sa.Connection, table: sa.Table, rows: Iterable[Row]) -> None:
-    """Update rows, all with the same columns: those of the primary key, and those to change."""
-    _execute(connection, table, rows, _update)
-
-
-def delete(connection: sa.Connection, table: sa.Table, rows: Iterable[Row]) -> None:
-    """Delete rows, which give the columns of the primary key."""
-    _execute(connection, table, rows, _delete)
-
-
-_Text = Callable[[str, Sequence[str], Sequence[str], str], tuple[str, Sequence[str]]]
-"""From table, key, other columns and parameter mark to the statement and the order of its parameters."""
-
-
-def _insert(table: str, key: Sequence[str], others: Sequence[str], mark: str) -> tuple[str, Sequence[str]]:
-    names = [*key, *others]
-    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})", names  # noqa: S608 - our own names
-
-
-def _update(table: str, key: Sequence[str], others: Sequence[str], mark: str) -> tuple[str, Sequence[str]]:
-    new = ", ".join(f"{name} = {mark}" for name in others)
-    return f"UPDATE {table} SET {new} WHERE {_is(key, mark)}", [*others, *key]  # noqa: S608 - our own names
-
-
-def _delete(table: str, key: Sequence[str], others: Sequence[str], mark: str) -> tuple[str, Sequence[str]]:
-    return f"DELETE FROM {table} WHERE {_is(key, mark)}", key  # noqa: S608 - our own names
-
-
-def _is(key: Sequence[str], mark: str) -> str:
-    return " AND ".join(f"{name} = {mark}" for name in key)
-
-
-def _execute(connection: sa.Connection, table: sa.Table, rows: Iterable[Row], text: _Text) -> None:
-    waiting = iter(rows)
-    while some := list(islice(waiting, _ROWS_AT_ONCE)):
-        statement, names = _statement(table, tuple(some[0]), text, connection.dialect.paramstyle)
-        columns = [_converted(table, name, some, connection.dialect) for name in names]
-        connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
-
-
-def _converted(
-    table: sa.Table, name: str, rows: Sequence[Row], dialect: Dialect
-) -> Sequence[Any] | Iterator[Any]:
-    values = [row[name] for row in rows]
-    convert = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
-    return values if convert is None else map(convert, values)
+def write(connection: sa.Connection, act: Act, table: sa.Table, names: tuple[str, ...], rows: Rows) -> None:
+    """Insert rows, update them or delete them. `names`: their columns; those of the primary key are among them."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    statement = _statement(act, table, names, is_sqlite)
+    converters = _converters(table, names, is_sqlite)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        columns: list[Any] = list(zip(*rows[start : start + _ROWS_AT_ONCE], strict=True))
+        for place, convert in converters:
+            columns[place] = [None if value is None else convert(value) for value in columns[place]]
+        some = list(zip(*columns, strict=True))
+        if is_sqlite:
+            connection.exec_driver_sql(statement, some)
+        else:
+            objects = [dict(zip(names, row, strict=True)) for row in some]
+            connection.exec_driver_sql(statement, (msgspec.json.encode(objects).decode(),))
 
 
 @lru_cache(maxsize=200)
-def _statement(
-    table: sa.Table, names: tuple[str, ...], text: _Text, paramstyle: str
-) -> tuple[str, Sequence[str]]:
+def _statement(act: Act, table: sa.Table, names: tuple[str, ...], is_sqlite: bool) -> str:
+    value = {name: f"?{n}" if is_sqlite else f"new.{name}" for n, name in enumerate(names, 1)}
     key = [c.name for c in table.primary_key.columns]
-    others = [name for name in names if name not in key]
-    return text(table.name, key, others, "?" if paramstyle == "qmark" else "%s")
+    types = (f"{name} {table.c[name].type.compile(_DIALECT)}" for name in names)
+    return (_SQLITE if is_sqlite else _POSTGRESQL)[act].format(
+        table=table.name,
+        names=", ".join(names),
+        values=", ".join(value.values()),
+        changes=", ".join(f"{name} = {value[name]}" for name in names if name not in key),
+        is_it=" AND ".join(f"{table.name}.{name} = {value[name]}" for name in key),
+        rows=f"json_to_recordset(%s) AS new({', '.join(types)})",
+    )
+
+
+@lru_cache(maxsize=200)
+def _converters(
+    table: sa.Table, names: tuple[str, ...], is_sqlite: bool
+) -> Sequence[tuple[int, Callable[[Any], Any]]]:
+    """The places of columns whose values are not taken as they are."""
+    kinds = [(place, table.c[name].type) for place, name in enumerate(names)]
+    lists = [(place, _list_text) for place, kind in kinds if isinstance(kind, JsonList)]
+    times = [(place, _time_text) for place, kind in kinds if isinstance(kind, UtcTime)]
+    return [*lists, *times] if is_sqlite else lists
+
+
+_time_text, _list_text = lru_cache(1024)(time_text), lru_cache(1024)(list_text)
+"""Most rows of a poll have the same times, and lists are few."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from typing import Any, Literal
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
 
 import sqlalchemy as sa
 
 from collector.database import bulk
 from collector.inventory.changes import Changes, KindChanges, NewVersion, Transition
-from collector.inventory.entities import Kind, Region, Sighting, values
+from collector.inventory.entities import Kind, Region, values
 from collector.inventory.observation import Observation
 from collector.store.tables import (
     CURRENT,
@@ -28,149 +30,138 @@ from collector.store.tables import (
     withheld_absences,
 )
 
-Act = Literal["delete", "update", "insert"]
-Write = tuple[Act, sa.Table, dict[str, Any]]
-_ACTS = {"delete": bulk.delete, "update": bulk.update, "insert": bulk.insert}
+Write = tuple[bulk.Act, sa.Table, tuple[str, ...], Iterable[tuple[Any, ...]]]
+"""Rows, and what to do with them; all but their source."""
+_ACTS: Sequence[bulk.Act] = ("delete", "update", "insert")
 """In this order: a version closes before the next one opens."""
+_TRANSITION = tuple(f.name for f in fields(Transition))
 
 
 def apply(connection: sa.Connection, source_id: int, now: Observation, decided: Changes) -> None:
     """Write what an observation changes: all rows of one table and act together."""
-    together: defaultdict[tuple[Act, sa.Table, tuple[str, ...]], list[dict[str, Any]]] = defaultdict(list)
-    for act, table, row in _writes(now, decided):
-        together[act, table, tuple(row)].append({"source_id": source_id} | row)
-    acts = list(_ACTS)
-    for act, table, names in sorted(together, key=lambda key: (acts.index(key[0]), DERIVED.index(key[1]))):
-        _ACTS[act](connection, table, together[act, table, names])
+    together: defaultdict[tuple[bulk.Act, sa.Table, tuple[str, ...]], list[tuple[Any, ...]]] = defaultdict(
+        list
+    )
+    for act, table, names, rows in _writes(now, decided):
+        together[act, table, names] += [(source_id, *row) for row in rows]
+    for act, table, names in sorted(together, key=lambda key: (_ACTS.index(key[0]), DERIVED.index(key[1]))):
+        if rows := together[act, table, names]:
+            bulk.write(connection, act, table, ("source_id", *names), rows)
 
 
 def _writes(now: Observation, decided: Changes) -> Iterator[Write]:
     for kind, changed in decided.kinds.items():
+        yield from _versions(kind, now, changed.versions)
         yield from _of_kind(kind, now, changed)
-    for transition in decided.transitions:
-        yield "insert", state_transitions, {name: getattr(transition, name) for name in _TRANSITION}
-    if decided.gap is not None:
-        gap = decided.gap
-        yield (
-            "insert",
-            gaps,
-            {
-                "until_seq": now.seq,
-                "from_at": gap.from_at,
-                "until_at": now.first_at,
-                "last_asked_at": gap.last_asked_at,
-                "cause": gap.cause,
-                "failed_polls": gap.failed_polls,
-                "error": gap.error,
-                "seq": gap.before.seq if gap.before else 0,
-            },
+    yield "insert", state_transitions, _TRANSITION, map(attrgetter(*_TRANSITION), decided.transitions)
+    if (gap := decided.gap) is not None:
+        row = {
+            "until_seq": now.seq,
+            "from_at": gap.from_at,
+            "until_at": now.first_at,
+            "last_asked_at": gap.last_asked_at,
+            "cause": gap.cause,
+            "failed_polls": gap.failed_polls,
+            "error": gap.error,
+            "seq": gap.before.seq if gap.before else 0,
+        }
+        yield "insert", gaps, tuple(row), [tuple(row.values())]
+    names = ("seq", "position", "region_id", "reason", "payload")
+    rejected = ((now.seq, r.position, r.id, r.reason, r.payload) for r in decided.rejected)
+    yield "insert", rejected_records, names, rejected
+    names = ("path", "kind", "detail", "first_seen_at", "seq")
+    yield (
+        "insert",
+        schema_drift,
+        names,
+        ((d.path, d.kind, d.detail, now.first_at, now.seq) for d in decided.drift),
+    )
+
+
+def _versions(kind: Kind, now: Observation, new: Sequence[NewVersion]) -> Iterator[Write]:
+    """Entities that are new or have other values. Of those that were there only what differs is written."""
+    current, versions, at = CURRENT[kind], VERSIONS[kind], now.first_at
+    witness = () if kind == "region" else ("witness_region_id",)
+    typed = (*TYPED[kind], *witness)
+    rows = [
+        (v, v.sighting.entity.id, (*values(v.sighting.entity), v.sighting.witness)[: len(typed)]) for v in new
+    ]
+    names = ("id", *typed, "first_seen_at", "changed_at", "seq", "content_hash")
+    first = ((i, *row, at, at, now.seq, v.sighting.content_hash) for v, i, row in rows if v.before is None)
+    yield "insert", current, names, first
+    for v, i, row in rows:
+        if v.before is not None:
+            changed = (*(v.changed_fields or ()), *witness)
+            by_name = dict(zip(typed, row, strict=True))
+            names = ("id", *changed, "changed_at", "absent_since", "absent_not_before", "seq", "content_hash")
+            seen = (at, None, None, now.seq, v.sighting.content_hash)
+            yield "update", current, names, [(i, *map(by_name.__getitem__, changed), *seen)]
+    closed = ((v.before.id, v.before.changed_at, at) for v in new if v.before and v.before.is_present)
+    yield "update", versions, (f"{kind}_id", "valid_from", "valid_to"), closed
+    names = (f"{kind}_id", "valid_from", "changed_fields", *typed, "seq", "not_before", "basis")
+    opened = (
+        (i, at, v.changed_fields, *row, now.seq, v.window.not_before, v.window.basis) for v, i, row in rows
+    )
+    yield "insert", versions, names, opened
+    if kind == "region":
+        yield from _volume_types(new)
+
+
+def _volume_types(new: Sequence[NewVersion]) -> Iterator[Write]:
+    gone, come = [], []
+    for version in new:
+        region, before = version.sighting.entity, version.before.entity if version.before else None
+        is_, was = (
+            set(each.available_volume_types or ()) if isinstance(each, Region) else set()
+            for each in (region, before)
         )
-    for record in decided.rejected:
-        row = {"position": record.position, "region_id": record.id, "reason": record.reason}
-        yield "insert", rejected_records, {"seq": now.seq, **row, "payload": record.payload}
-    for drift in decided.drift:
-        row = {"path": drift.path, "kind": drift.kind, "detail": drift.detail}
-        yield "insert", schema_drift, {**row, "first_seen_at": now.first_at, "seq": now.seq}
-
-
-_TRANSITION = tuple(f.name for f in fields(Transition))
+        gone += [(region.id, name) for name in sorted(was - is_)]
+        come += [(region.id, name) for name in sorted(is_ - was)]
+    yield "delete", region_volume_types, ("region_id", "volume_type"), gone
+    yield "insert", region_volume_types, ("region_id", "volume_type"), come
 
 
 def _of_kind(kind: Kind, now: Observation, changed: KindChanges) -> Iterator[Write]:
-    current, versions = CURRENT[kind], VERSIONS[kind]
-    entity = {"entity": kind}
-    ended = {"until_at": now.first_at, "until_seq": now.seq}
-    for version in changed.versions:
-        yield from _version(kind, now, version)
-    for gone in changed.disappeared:
-        before = gone.before
-        yield (
-            "update",
-            current,
-            {
-                "id": before.id,
-                "changed_at": now.first_at,
-                "absent_since": now.first_at,
-                "absent_not_before": gone.window.not_before,
-                "seq": now.seq,
-            },
-        )
-        yield "update", versions, _closed(kind, before.id, before.changed_at, now)
-    for sighting in changed.witnesses:
-        yield "update", current, {"id": sighting.entity.id, "witness_region_id": sighting.witness}
-    for lost in changed.lost_sight:
-        span = {"from_at": lost.shown.last_at, "missed_at": now.first_at, "cause": lost.cause}
-        span |= {"shown_seq": lost.shown.seq, "last_asked_at": lost.shown.last_asked_at}
-        yield "insert", unseen, {**entity, "entity_id": lost.id, "missed_seq": now.seq, **span}
-    for again in changed.seen_again:
-        assert again.unseen is not None  # noqa: S101 - its span was open
-        key = {**entity, "entity_id": again.id, "missed_seq": again.unseen.missed_seq}
-        yield "update", unseen, key | ended
-    for withheld_id, cause in changed.withheld:
-        scope = "all" if withheld_id is None else str(withheld_id)
-        yield "insert", withheld_absences, {"seq": now.seq, **entity, "scope": scope, "cause": cause}
-    for entity_id, doubt in changed.doubted:
-        row = {**entity, "scope": str(entity_id), "missed_seq": doubt.missed_seq}
-        yield "insert", unproven_absences, row | _proven_by(doubt.proof.last, now)
-    for entity_id, doubt in changed.proven:
-        row = {**entity, "scope": str(entity_id), "missed_seq": doubt.missed_seq}
-        yield "update", unproven_absences, row | ended
-    if changed.unproven_since is not None:
-        row = {**entity, "scope": "all", "missed_seq": changed.unproven_since.seq + 1}
-        yield "insert", unproven_absences, row | _proven_by(changed.unproven_since, now) | ended
-
-
-def _proven_by(last: Observation | None, now: Observation) -> dict[str, Any]:
-    if last is None:
-        return {"from_at": now.first_asked_at, "proven_seq": None}
-    return {"from_at": last.last_asked_at, "proven_seq": last.seq}
-
-
-def _closed(kind: Kind, entity_id: int, valid_from: Any, now: Observation) -> dict[str, Any]:
-    return {f"{kind}_id": entity_id, "valid_from": valid_from, "valid_to": now.first_at}
-
-
-def _version(kind: Kind, now: Observation, version: NewVersion) -> Iterator[Write]:
-    sighting, before = version.sighting, version.before
-    entity_id = sighting.entity.id
-    typed = dict(zip(TYPED[kind], values(sighting.entity), strict=True)) | _witness(kind, sighting)
-    current = {
-        "id": entity_id,
-        **typed,
-        "changed_at": now.first_at,
-        "absent_since": None,
-        "absent_not_before": None,
-        "seq": now.seq,
-        "content_hash": sighting.content_hash,
-    }
-    if before is None:
-        yield "insert", CURRENT[kind], current | {"first_seen_at": now.first_at}
-    else:
-        yield "update", CURRENT[kind], current
-        if before.is_present:
-            yield "update", VERSIONS[kind], _closed(kind, entity_id, before.changed_at, now)
-    yield (
-        "insert",
-        VERSIONS[kind],
-        {
-            f"{kind}_id": entity_id,
-            "valid_from": now.first_at,
-            "changed_fields": version.changed_fields,
-            **typed,
-            "seq": now.seq,
-            "not_before": version.window.not_before,
-            "basis": version.window.basis,
-        },
+    """Entities that are not shown, shown again, or shown by another copy."""
+    current, at, seq = CURRENT[kind], now.first_at, now.seq
+    names: tuple[str, ...] = ("id", "changed_at", "absent_since", "absent_not_before", "seq")
+    gone = changed.disappeared
+    yield "update", current, names, ((g.before.id, at, at, g.window.not_before, seq) for g in gone)
+    names = (f"{kind}_id", "valid_from", "valid_to")
+    yield "update", VERSIONS[kind], names, ((g.before.id, g.before.changed_at, at) for g in gone)
+    names = ("id", "witness_region_id")
+    yield "update", current, names, ((s.entity.id, s.witness) for s in changed.witnesses)
+    names = (
+        "entity",
+        "entity_id",
+        "missed_seq",
+        "missed_at",
+        "cause",
+        "from_at",
+        "shown_seq",
+        "last_asked_at",
     )
-    if isinstance(sighting.entity, Region):
-        new = set(sighting.entity.available_volume_types or ())
-        was = before.entity if before else None
-        old = set(was.available_volume_types or ()) if isinstance(was, Region) else set[str]()
-        for name in sorted(old - new):
-            yield "delete", region_volume_types, {"region_id": entity_id, "volume_type": name}
-        for name in sorted(new - old):
-            yield "insert", region_volume_types, {"region_id": entity_id, "volume_type": name}
+    lost = (
+        (kind, each.id, seq, at, each.cause, each.shown.last_at, each.shown.seq, each.shown.last_asked_at)
+        for each in changed.lost_sight
+    )
+    yield "insert", unseen, names, lost
+    names = ("entity", "entity_id", "missed_seq", "until_at", "until_seq")
+    again = ((kind, k.id, k.unseen.missed_seq, at, seq) for k in changed.seen_again if k.unseen)
+    yield "update", unseen, names, again
+    names = ("seq", "entity", "scope", "cause")
+    withheld = ((seq, kind, "all" if i is None else str(i), cause) for i, cause in changed.withheld)
+    yield "insert", withheld_absences, names, withheld
+    names = ("entity", "scope", "missed_seq", "from_at", "proven_seq")
+    doubted = ((kind, str(i), d.missed_seq, *_proven_by(d.proof.last, now)) for i, d in changed.doubted)
+    yield "insert", unproven_absences, names, doubted
+    ended = ("until_at", "until_seq")
+    proven = ((kind, str(i), d.missed_seq, at, seq) for i, d in changed.proven)
+    yield "update", unproven_absences, (*names[:3], *ended), proven
+    if (last := changed.unproven_since) is not None:
+        row = (kind, "all", last.seq + 1, *_proven_by(last, now), at, seq)
+        yield "insert", unproven_absences, (*names, *ended), [row]
 
 
-def _witness(kind: Kind, sighting: Sighting) -> dict[str, Any]:
-    return {} if kind == "region" else {"witness_region_id": sighting.witness}
+def _proven_by(last: Observation | None, now: Observation) -> tuple[datetime, int | None]:
+    return (now.first_asked_at, None) if last is None else (last.last_asked_at, last.seq)
