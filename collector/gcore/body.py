@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from typing import Any
 
 import httpx
@@ -26,27 +27,25 @@ class CompressionError(Exception):
 
 def read_body(response: httpx.Response, limit: int) -> bytes:
     """The body after decompression. Never holds much more than the limit, whatever the body unpacks to."""
-    chunks: list[bytes] = []
-    size = 0
+    body = BytesIO()
     for chunk in _decompressed(response):
-        size += len(chunk)
-        if size > limit:
+        if body.tell() + len(chunk) > limit:
             raise TooLargeError
-        chunks.append(chunk)
-    return b"".join(chunks)
+        body.write(chunk)
+    return body.getvalue()
 
 
 def _decompressed(response: httpx.Response) -> Iterator[bytes]:
     given = response.headers.get("Content-Encoding", "").lower()
     encodings = [each for part in given.split(",") if (each := part.strip()) not in ("", "identity")]
     if not encodings:
-        yield from response.iter_raw(CHUNK)
+        yield from response.iter_raw()
         return
     if len(encodings) > 1 or encodings[0] not in ("gzip", "x-gzip", "deflate"):
         raise CompressionError(f"its encoding is {given.strip()[:60]!r}, and only gzip was asked for")
     unpacker: Any = None
     rest = b""
-    for packed in response.iter_raw(CHUNK):
+    for packed in response.iter_raw():
         rest += packed
         if unpacker is None and len(rest) > 1:
             unpacker = zlib.decompressobj(_window(encodings[0], rest))

@@ -179,18 +179,25 @@ def _ours(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
     return s.id == lease.source_id, s.lease_owner == lease.owner, s.lease_epoch == lease.epoch
 
 
+_FENCE = (
+    sa.update(sources)
+    .where(
+        sources.c.id == sa.bindparam("source"),
+        sources.c.lease_owner == sa.bindparam("holder"),
+        sources.c.lease_epoch == sa.bindparam("epoch"),
+        sources.c.lease_expires_at > database_time(),
+        sources.c.derivation_revision == DERIVATION_REVISION,
+    )
+    .values(lease_expires_at=database_time(LEASE_SECONDS))
+    .returning(sources.c.newest_seq)
+)
+"""Made once: to put it together takes longer than SQLite needs for it."""
+
+
 def fence(connection: sa.Connection, lease: Lease) -> int:
     """Pass the fence and renew the lease. Returns the source's newest seq. Raises LeaseLostError."""
-    seq = connection.scalar(
-        sa.update(sources)
-        .where(
-            *_ours(lease),
-            sources.c.lease_expires_at > database_time(),
-            sources.c.derivation_revision == DERIVATION_REVISION,
-        )
-        .values(lease_expires_at=database_time(LEASE_SECONDS))
-        .returning(sources.c.newest_seq)
-    )
+    ours = {"source": lease.source_id, "holder": lease.owner, "epoch": lease.epoch}
+    seq = connection.scalar(_FENCE, ours)
     if seq is None:
         raise LeaseLostError(
             f"the lease of source {lease.source!r} was lost, or a newer version derived its history; "

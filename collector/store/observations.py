@@ -77,13 +77,17 @@ def applied(connection: sa.Connection, source_id: int, after: int, until: int) -
     return [_observation(row) for row in connection.execute(query.order_by(_o.seq))]
 
 
+_EXTEND = (
+    sa.update(observations)
+    .where(_o.source_id == sa.bindparam("source"), _o.seq == sa.bindparam("number"))
+    .values({name: sa.bindparam(f"new_{name}") for name in COUNTERS})
+)
+
+
 def extend(connection: sa.Connection, lease: Lease, row: Observation) -> None:
     """Write the counters of the newest row, which one poll more has changed: one UPDATE."""
-    connection.execute(
-        sa.update(observations)
-        .where(_o.source_id == lease.source_id, _o.seq == row.seq)
-        .values({name: getattr(row, name) for name in COUNTERS})
-    )
+    counters = {f"new_{name}": getattr(row, name) for name in COUNTERS}
+    connection.execute(_EXTEND, {"source": lease.source_id, "number": row.seq, **counters})
 
 
 def open_next(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from collector.database import bulk
 from collector.database.transactions import writing
 from collector.store.tables import regions
-from tests.history import History
+from tests.support.history import History
 
 TIMES = (
     datetime(1, 1, 1, tzinfo=UTC),
