@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from collector.reports.filters import Row, places
 from collector.reports.inventory import first_looks
-from collector.reports.periods import Periods, Unit
+from collector.reports.periods import Periods, Unit, midnight, next_start, start_of
 from collector.reports.spans import Span, SpanFilter, spans
 
 AVAILABILITY_FIELDS = (
@@ -98,7 +98,9 @@ def availability(
     looks = first_looks(connection, source)
     if not looks or min(looks.values()) >= until:
         return []
-    periods = Periods(since or min(looks.values()), until, by, zone)
+    periods = Periods(
+        *_cut(since or min(looks.values()), until, min(looks.values()), now, by, zone), by, zone
+    )
     known = places(connection, source)
     measured: dict[tuple[Any, ...], dict[int, Measured]] = defaultdict(lambda: defaultdict(Measured))
     wanted = SpanFilter("region", (region,) if region else (), source, since, until, without_absent)
@@ -133,6 +135,19 @@ def availability(
                 }
             )
     return rows
+
+
+def _cut(
+    since: datetime, until: datetime, first: datetime, now: datetime, by: Unit | None, zone: tzinfo
+) -> tuple[datetime, datetime]:
+    """A time, without the whole periods before the first sight and after now: nothing is on record of them, and there
+    may be a million of them."""
+    if by is None:
+        return since, until
+    return (
+        max(since, midnight(start_of(first, by, zone), zone)),
+        min(until, midnight(next_start(start_of(now, by, zone), by), zone)),
+    )
 
 
 _ORDER = ("region", "zone", "country", "source")

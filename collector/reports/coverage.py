@@ -67,7 +67,8 @@ def coverage(
         rows += [dict.fromkeys(COVERAGE_FIELDS) | dict(row) for row in connection.execute(query).mappings()]
     for row in rows:
         if row["entity"]:
-            ended = row["until_at"] or row.pop("now_at")
+            now_at = row.pop("now_at")
+            ended = row["until_at"] or now_at
             row["seconds"] = max((ended - row["from_at"]).total_seconds(), 0.0)
     rows.sort(key=lambda row: row["entity_id"] or 0)
     rows.sort(key=lambda row: row["entity"] or "whole source", reverse=True)

@@ -99,6 +99,8 @@ class Cursor:
         for place in places:
             source_id, *numbers = (int(number) for number in place.split("."))
             positions[source_id] = Position(*numbers)
+            if abs(positions[source_id].key) >= 2**63:  # no database counts further
+                raise AnotherHistoryError
         return cls(positions, digest)
 
     def __str__(self) -> str:
@@ -165,7 +167,8 @@ def events(
         for rank, key, row in found[: limit - len(rows)]:
             ordinal = ordinal + 1 if row["seq"] == at.seq else 1
             at = Position(row["seq"], ordinal, rank, key)
-            rows.append({"source": name, "seq": row.pop("seq"), "ordinal": ordinal, **row})
+            first = {n: row.pop(n) for n in ("seq", "event", "observed_at")}
+            rows.append({"source": name, "seq": first.pop("seq"), "ordinal": ordinal, **first, **row})
         positions[source_id] = at if more else Position(newest)
         if more:
             break

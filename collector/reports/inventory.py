@@ -124,10 +124,11 @@ def each_region_as_of(connection: sa.Connection, moment: datetime, wanted: Regio
         query = query.where(is_word(column, word)) if word else query
     query = query.where(v.has_ai_gpu.is_(wanted.gpu)) if wanted.gpu is not None else query
     looked = last_looks(connection, moment, wanted.source)
-    for found in connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}).mappings():
-        row = dict(found)
-        row["last_seen_at"] = row["last_seen_at"] or looked.get(row["source"])
-        yield row
+    with connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}) as rows:
+        for found in rows.mappings():
+            row = dict(found)
+            row["last_seen_at"] = row["last_seen_at"] or looked.get(row["source"])
+            yield row
 
 
 def last_looks(

@@ -98,7 +98,8 @@ def nested_as_of(
     query = query.where(e.id == wanted.id) if wanted.id is not None else query
     query = query.where(is_word(v.state, wanted.state)) if wanted.state else query
     looked = last_looks(connection, moment, wanted.source)
-    for found_row in connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}).mappings():
-        row = dict(found_row)
-        row["last_seen_at"] = row["last_seen_at"] or looked.get(row["source"])
-        yield row
+    with connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}) as rows:
+        for each in rows.mappings():
+            row = dict(each)
+            row["last_seen_at"] = row["last_seen_at"] or looked.get(row["source"])
+            yield row

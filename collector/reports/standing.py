@@ -10,42 +10,81 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.errors import SchemaError, UsageError
+from collector.reports.filters import Row
 from collector.reports.inventory import last_looks
-from collector.store.tables import observations, sources
+from collector.store.tables import DERIVATION_REVISION, observations, sources
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Of all sources, or of the one that was asked for."""
 
-    sources: Sequence[str]
-    """Names of those that were ever polled, in order."""
+    heads: Sequence[Row]
+    """Each source that was ever polled, by name, as `reports.heads` tells them."""
     head: str | None
     """Of one source its newest opening digest, as `collector audit head` prints it. Of several SHA-256 over lines of
     name, blank, digest and newline, by name. None: nothing was ever polled."""
     tag: str
-    """Another one whenever anything was observed that is not what was observed before, or was derived again."""
+    """Another one whenever something was observed that differs from what was before, or was derived again."""
     newest_at: datetime | None
     """Answer of the newest poll, by the clocks of those that polled."""
+    confirmed_at: datetime | None
+    """Answer of the newest successful poll; of several sources the one that was seen least recently."""
 
 
 def standing(connection: sa.Connection, source: str | None = None) -> Standing:
-    """One statement, however many sources there are."""
-    o, s = observations.c, sources.c
-    query = (
-        sa.select(s.name, s.newest_seq, s.derivation_revision, o.opening_digest, o.last_at)
-        .join(observations, (o.source_id == s.id) & (o.seq == s.newest_seq))
-        .order_by(s.id)
+    """One statement, however many sources there are.
+
+    Raises UsageError where the database knows no such source, and SchemaError where an older version derived the
+    history: readers would miss what newer rules write.
+    """
+    o, a, s = observations.c, observations.alias("a").c, sources.c
+    seen = (
+        sa.select(a.last_at)
+        .where(a.source_id == s.id, a.outcome != "failed")
+        .order_by(a.seq.desc())
+        .limit(1)
+        .scalar_subquery()
     )
-    rows = connection.execute(query.where(s.name == source) if source else query).all()
-    rows = sorted(rows, key=lambda row: row.name)
+    query = (
+        sa.select(
+            s.name,
+            s.newest_seq,
+            s.derivation_revision,
+            o.opening_digest,
+            o.first_at,
+            o.last_at,
+            seen.label("seen_at"),
+        )
+        .select_from(sources)
+        .outerjoin(observations, (o.source_id == s.id) & (o.seq == s.newest_seq))
+    )
+    known = connection.execute(query.where(s.name == source) if source else query).all()
+    if source and not known:
+        raise UsageError(f"there is no source {source!r}")
+    rows = sorted((row for row in known if row.newest_seq), key=lambda row: row.name)
+    _refuse_older_rules(rows)
     tag = [[row.name, row.newest_seq, row.derivation_revision, row.opening_digest] for row in rows]
     return Standing(
-        sources=[row.name for row in rows],
+        heads=[
+            {"source": row.name, "seq": row.newest_seq, "head": row.opening_digest, "first_at": row.first_at}
+            for row in rows
+        ],
         head=_head(rows),
         tag=hashlib.sha256(repr(tag).encode()).hexdigest()[:32],
         newest_at=max((row.last_at for row in rows), default=None),
+        confirmed_at=min((row.seen_at for row in rows if row.seen_at), default=None),
     )
+
+
+def _refuse_older_rules(rows: Sequence[Any]) -> None:
+    stale = [row.name for row in rows if row.derivation_revision < DERIVATION_REVISION]
+    if stale:
+        raise SchemaError(
+            f"an older version derived the history of {', '.join(stale)}: run `collector db rebuild`, or let "
+            "`collector run` do so before its next poll"
+        )
 
 
 def _head(rows: Sequence[Any]) -> str | None:

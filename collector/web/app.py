@@ -35,6 +35,12 @@ class Web:
     running: Callable[[], View] | None = None
     """How the service in this process is at this moment; None: this process does not poll."""
 
+    def polled(self) -> frozenset[str]:
+        """Names of the sources that are to be polled."""
+        return frozenset(
+            each.name for each in (self.running().sources if self.running else self.settings.sources)
+        )
+
 
 def make_app(web: Web) -> ASGIApp:
     """Pages, API, metrics and health, behind the guard."""

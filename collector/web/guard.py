@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collector.logs import logger
 from collector.settings import Settings
 from collector.web.access import Access
+from collector.web.problems import problem
 
 REQUEST_SECONDS = 120.0
 """So long one request may take, up to its last byte."""
@@ -69,6 +70,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         has_begun = False
+        path = path_of(scope)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal has_begun
@@ -86,26 +88,27 @@ class Guard:
         except TimeoutError:
             log.warning("request_too_slow", path=scope["path"], seconds=REQUEST_SECONDS)
             if not has_begun:
-                await _said(503, "This took too long.")(scope, receive, send_with_headers)
+                await _said(path, 503, "This took too long.")(scope, receive, send_with_headers)
         except Exception:
             log.exception("request_broke", path=scope["path"])
             if not has_begun:
-                await _said(500, "Something is wrong here, and the log says what.")(
+                await _said(path, 500, "Something is wrong here, and the log says what.")(
                     scope, receive, send_with_headers
                 )
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Why a request is not answered; None: it is."""
         headers = Headers(scope=scope)
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = path_of(scope)
         if scope["method"] not in ("GET", "HEAD"):
-            return _said(405, "Everything here only reads: GET or HEAD.", {"allow": "GET, HEAD"})
+            return _said(path, 405, "Everything here only reads: GET or HEAD.", {"allow": "GET, HEAD"})
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET:
-            return _said(414, "The address is too long.")
+            return _said(path, 414, "The address is too long.")
         if int_of(headers.get("content-length")) or "transfer-encoding" in headers:
-            return _said(413, "A request has no body here.")
+            return _said(path, 413, "A request has no body here.")
         if headers.getlist("host")[1:] or not self._is_ours(headers.get("host", "")):
             return _said(
+                path,
                 421,
                 "This is not served under the name that you used. Use the address or localhost, "
                 "or add the name to COLLECTOR_HTTP_HOSTS.",
@@ -117,14 +120,21 @@ class Guard:
             kind, "token"
         )
         if rule == "off":
-            return _said(404, "This is switched off.")
+            return _said(path, 404, "This is switched off.")
         if rule == "token" and not self._access.admits(headers.getlist("authorization")):
-            return _said(401, "A token is needed.", {"www-authenticate": self._access.challenge})
+            return _said(path, 401, "A token is needed.", {"www-authenticate": self._access.challenge})
         return None
 
 
-def _said(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+def _said(path: str, status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    if path.startswith("/api/"):
+        return problem(status, text, headers)
     return PlainTextResponse(text + "\n", status, headers)
+
+
+def path_of(scope: Scope) -> str:
+    """The path of a request, without that at which a proxy serves us."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
 
 
 def int_of(text: str | None) -> int:

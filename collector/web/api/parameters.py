@@ -1,0 +1,228 @@
+"""What can be asked for: parameters of queries, read strictly. What is not known is refused, not ignored."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from collector.reports.events import CURSOR_PATTERN, Cursor
+from collector.reports.transitions import Place
+
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:(Z)|([+\- ])(\d\d):(\d\d))", re.ASCII | re.IGNORECASE
+)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+MOST_ROWS = 10_000
+"""On one page."""
+
+
+def parse_moment(value: Any) -> Any:
+    """A time of RFC 3339, or a date: its start in UTC. Times before the year 1 or after 9999 count as its ends."""
+    text = str(value)
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+        return datetime.combine(_date(text), time(), UTC)
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError("write a time like 2026-05-01T12:30:00Z, or a date")
+    day, minutes, seconds, fraction, _, sign, hours_off, minutes_off = found.groups()
+    try:
+        moment = datetime.combine(_date(day), time.fromisoformat(minutes), UTC)
+    except ValueError:
+        raise ValueError(f"{text!r} is no time") from None
+    offset = timedelta(hours=int(hours_off or 0), minutes=int(minutes_off or 0))
+    if int(seconds) > 60 or int(minutes_off or 0) > 59 or offset >= timedelta(days=1):
+        raise ValueError(f"{text!r} is no time")
+    moment += timedelta(seconds=min(int(seconds), 59), microseconds=int(f"{fraction or '0':0<6.6}"))
+    try:
+        return (moment + offset if sign == "-" else moment - offset).astimezone(UTC)
+    except OverflowError:
+        return _LAST if sign == "-" else _FIRST
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text) if text[:4] != "0000" else date.fromisoformat(f"0001{text[4:]}")
+    except ValueError:
+        raise ValueError(f"{text!r} is no date") from None
+
+
+def parse_switch(value: Any) -> Any:
+    """`true` or `false`."""
+    if value not in ("true", "false", True, False):
+        raise ValueError("write true or false")
+    return value in ("true", True)
+
+
+def parse_whole(value: Any) -> Any:
+    """A whole number, in digits."""
+    if isinstance(value, str) and not re.fullmatch(r"-?[0-9]{1,20}", value, re.ASCII):
+        raise ValueError("write a whole number")
+    return int(value)
+
+
+def parse_cursor(value: Any) -> Any:
+    """The cursor itself, so that it is refused beside the other parameters."""
+    if not re.fullmatch(CURSOR_PATTERN, value, re.ASCII):
+        raise ValueError("that is no cursor: take it from `next` of the answer before, as it stands there")
+    return value
+
+
+_PLACE = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)/([^/\x00]{1,100})/(region|keystone)/(-?[0-9]{1,19})"
+)
+
+
+def parse_place(value: Any) -> Any:
+    """Where a page of transitions ended."""
+    found = _PLACE.fullmatch(value)
+    if found is None:
+        raise ValueError("that is no cursor: take it from `next` of the answer before, as it stands there")
+    return value
+
+
+def place_of(text: str) -> Place:
+    """The place that a cursor of transitions names. Its time may be none: then it is the beginning."""
+    found = _PLACE.fullmatch(text)
+    assert found is not None  # noqa: S101 - see parse_place
+    try:
+        moment = datetime.fromisoformat(found[1])
+    except ValueError:
+        moment = _FIRST
+    entity_id = max(min(int(found[4]), 2**63 - 1), -(2**63))  # no database counts further
+    return Place(moment, found[2], found[3], entity_id)
+
+
+def cursor_of(text: str) -> Cursor:
+    """The cursor of events that a text is."""
+    return Cursor.parse(text)
+
+
+_MOMENT = WithJsonSchema(
+    {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
+)
+PlaceText = Annotated[
+    str, BeforeValidator(parse_place), WithJsonSchema({"type": "string", "pattern": f"^{_PLACE.pattern}$"})
+]
+CursorText = Annotated[
+    str, BeforeValidator(parse_cursor), WithJsonSchema({"type": "string", "pattern": f"^({CURSOR_PATTERN})$"})
+]
+Moment = Annotated[datetime, BeforeValidator(parse_moment), _MOMENT]
+Switch = Annotated[bool, BeforeValidator(parse_switch), WithJsonSchema({"type": "boolean"})]
+Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+Entity = Literal["region", "keystone"]
+Limit = Annotated[
+    int,
+    Field(ge=1, le=MOST_ROWS),
+    BeforeValidator(parse_whole),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MOST_ROWS}),
+]
+
+_SOURCE = Field(default=None, description="Only this source")
+_REGION = Field(default=None, description="Only this region: id, slug or display name")
+_AS_OF = Field(default=None, description="What was in force at this time; else what is in force now")
+_FROM = Field(default=None, alias="from", description="From this time on")
+_TO = Field(default=None, alias="to", description="Up to before this time")
+
+
+class Query(BaseModel):
+    """What every question may be asked with."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=False)
+
+    source: Text | None = _SOURCE
+
+
+class AsOf(Query):
+    """A question about one time."""
+
+    as_of: Moment | None = _AS_OF
+
+
+class Regions(AsOf):
+    """Which regions."""
+
+    region: Text | None = _REGION
+    state: Text | None = Field(default=None, description="Only regions in this state, in any case")
+    country: Text | None = Field(default=None, description="Only regions of this country, in any case")
+    zone: Text | None = Field(default=None, description="Only regions of this zone, in any case")
+    gpu: Switch | None = Field(default=None, description="Only where GPU clusters can, or can't, be created")
+
+
+class Keystones(AsOf):
+    """Which keystones."""
+
+    region: Text | None = _REGION
+    state: Text | None = Field(default=None, description="Only keystones in this state, in any case")
+
+
+class MetricsDatabases(AsOf):
+    """Which metrics databases."""
+
+    region: Text | None = _REGION
+
+
+class Interval(Query):
+    """A question about a time from one moment to before another."""
+
+    since: Moment | None = _FROM
+    until: Moment | None = _TO
+
+    @property
+    def is_empty(self) -> bool:
+        return self.since is not None and self.until is not None and self.since >= self.until
+
+
+class Transitions(Interval):
+    """Which transitions; times are those of `observed_at`."""
+
+    region: Text | None = _REGION
+    entity: Entity | None = Field(default=None, description="Of regions only, or of keystones only")
+    from_state: Text | None = Field(default=None, description="Only from this state, in any case")
+    to_state: Text | None = Field(default=None, description="Only to this state, in any case")
+    after: PlaceText | None = Field(default=None, description="`next` of the page before")
+    limit: Limit = Field(default=1000, description="At most so many on this page")
+
+
+class Spans(Interval):
+    """Which spans: those that touch the time."""
+
+    entity: Entity = Field(default="region", description="Of regions, or of keystones")
+    region: list[Text] = Field(
+        default=[], max_length=20, description="Only these regions: id, slug or display name"
+    )
+    without_absent: Switch = Field(
+        default=False, description="Leave out who is absent now, from its last disappearance on"
+    )
+
+
+class Availability(Interval):
+    """Of which time which share."""
+
+    state: Text = Field(default="ACTIVE", description="Share of the time in this state, in any case")
+    region: Text | None = _REGION
+    by: Literal["day", "week", "month"] | None = Field(default=None, description="Rows for each of these")
+    time_zone: Text = Field(
+        default="UTC", description="Whose days, weeks and months are meant, like Europe/Luxembourg"
+    )
+    without_absent: Switch = Field(
+        default=False, description="Leave out who is absent now, from its last disappearance on"
+    )
+
+
+class Coverage(Interval):
+    """Which gaps: those that touch the time."""
+
+    unseen: Switch = Field(default=False, description="Also times for which one entity alone was not shown")
+    limit: Limit = Field(default=1000, description="At most so many, the newest")
+
+
+class Events(Query):
+    """From where on."""
+
+    after: CursorText | None = Field(
+        default=None, description="`next` of the answer before; else from the first"
+    )
+    limit: Limit = Field(default=1000, description="At most so many")

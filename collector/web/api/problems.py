@@ -1,0 +1,86 @@
+"""What goes wrong, as problems of RFC 9457."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from collector.errors import CollectorError, DatabaseError, SchemaError, UsageError
+from collector.logs import logger
+from collector.reports.events import AnotherHistoryError
+from collector.web.data import BusyError
+from collector.web.problems import problem
+
+log = logger(__name__)
+
+
+class ConflictError(CollectorError):
+    """What was asked for is more than one thing."""
+
+
+class Mistake(BaseModel):
+    """One parameter that can't be used."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    parameter: str = Field(description="Its name")
+    detail: str = Field(description="What is wrong with it")
+
+
+class Problem(BaseModel):
+    """Why there is no answer, as RFC 9457 has it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str = Field(description="Always about:blank: the status says what kind of problem it is")
+    title: str = Field(description="The status in words")
+    status: int = Field(description="The HTTP status")
+    detail: str = Field(description="What is wrong here, and what to do")
+    errors: list[Mistake] | None = Field(default=None, description="Which parameters can't be used")
+
+
+def _of_ours(_: Request, error: Exception) -> Response:
+    if isinstance(error, UsageError):
+        return problem(404, str(error))
+    if isinstance(error, AnotherHistoryError | ConflictError):
+        return problem(409, str(error))
+    if isinstance(error, BusyError | DatabaseError | SchemaError):
+        return problem(503, str(error), {"retry-after": "5"})
+    log.error("question_failed", error=str(error))
+    return problem(500, str(error))
+
+
+def _of_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for these alone
+    details = {404: "there is nothing at this address", 405: "everything here only reads: GET or HEAD"}
+    headers = dict(error.headers or {})
+    return problem(error.status_code, details.get(error.status_code, str(error.detail)), headers)
+
+
+def _of_parameters(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for these alone
+    mistakes = []
+    for each in error.errors():
+        name = ".".join(str(part) for part in each["loc"][1:])
+        message = str(each["msg"]).removeprefix("Value error, ")
+        mistakes.append({"parameter": name, "detail": message})
+    return problem(422, "; ".join(f"{m['parameter']}: {m['detail']}" for m in mistakes), errors=mistakes)
+
+
+def _unexpected(_: Request, error: Exception) -> Response:
+    log.error("question_broke", exc_info=error)
+    return problem(500, "something is wrong here, and the log says what")
+
+
+HANDLERS: dict[Any, Any] = {
+    CollectorError: _of_ours,
+    HTTPException: _of_http,
+    RequestValidationError: _of_parameters,
+    Exception: _unexpected,
+}
+"""By what went wrong."""
