@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from collector.database import migrate
+from collector.database.backup import backup
 from collector.database.engine import open_engine
 from collector.database.transactions import reading, writing
 from collector.errors import DatabaseError, LeaseHeldError, UsageError
@@ -175,7 +176,7 @@ def test_a_backup_has_all_that_was_committed_also_what_is_not_yet_in_the_file(
     with opened(url) as (engine,):
         tell(engine)
         assert path_of(url + "-wal").stat().st_size > 0
-        size = copying.backup(engine, target)
+        size = backup(engine, target)
         assert size == target.stat().st_size
         with opened(f"sqlite:///{target}") as (copy,):
             assert everything(copy) == everything(engine)
@@ -186,7 +187,7 @@ def test_polling_goes_on_in_a_restored_backup(new: NewUrl, tmp_path: Path) -> No
     url, target = new("sqlite"), tmp_path / "copy.db"
     with opened(url) as (engine,):
         history, _ = tell(engine)
-        copying.backup(engine, target)
+        backup(engine, target)
         newest = history.rows("observations", source_id=1)[-1]["seq"]
     with opened(f"sqlite:///{target}") as (copy,):
         restored = History(copy, base_url="https://gcore.example")
@@ -268,7 +269,7 @@ def test_an_interruption_leaves_no_half_backup(
         tell(engine)
         monkeypatch.setattr(sqlite3, "connect", lambda path: connect(path, factory=Interrupted))
         with pytest.raises(KeyboardInterrupt):
-            copying.backup(engine, tmp_path / "copy.db")
+            backup(engine, tmp_path / "copy.db")
         monkeypatch.undo()
     assert [path for path in tmp_path.iterdir() if path.name.startswith("copy")] == []
 
@@ -499,7 +500,7 @@ def test_the_functions_refuse_by_errors_that_commands_know(new: NewUrl, tmp_path
         with pytest.raises(LeaseHeldError, match="somebody"):
             copying.copy(engine, sink)
         with pytest.raises(DatabaseError, match="can't be copied"):
-            copying.backup(engine, tmp_path / "none" / "copy.db")
+            backup(engine, tmp_path / "none" / "copy.db")
 
 
 def test_an_origin_that_is_not_there_is_told(new: NewUrl, tmp_path: Path) -> None:
