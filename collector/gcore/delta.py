@@ -21,7 +21,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, groupby, islice
+from operator import attrgetter, ne
 from typing import Any
 
 from collector.gcore import jsontext
@@ -48,7 +49,7 @@ class Texts:
 
 
 def texts_of(document: Document) -> Texts:
-    return Texts(jsontext.dumps(dict(document.envelope)), tuple(record.text for record in document.records))
+    return Texts(jsontext.dumps(dict(document.envelope)), tuple(map(attrgetter("text"), document.records)))
 
 
 def delta(old: Texts, new: Texts) -> str:
@@ -73,6 +74,14 @@ def delta(old: Texts, new: Texts) -> str:
 
 def _gaps(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[range, range]]:
     """What lies between the records that both have, where it is not empty."""
+    if len(old) == len(new):  # mostly nothing came or went: to compare takes a twentieth of the time
+        differ = list(compress(range(len(old)), map(ne, old, new)))
+        if {old[i] for i in differ}.isdisjoint(new) and {new[i] for i in differ}.isdisjoint(old):
+            for _, run in groupby(enumerate(differ), lambda each: each[1] - each[0]):
+                places = [place for _, place in run]
+                both = range(places[0], places[-1] + 1)
+                yield both, both
+            return
     common = Counter(old) & Counter(new)
     kept = zip(_kept(old, common), _kept(new, common), strict=True)
     i = j = 0

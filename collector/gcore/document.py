@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import chain, repeat
 from operator import attrgetter
@@ -110,6 +110,11 @@ class Document:
             text.write(b"]" if self.records else b"[]")
         text.write(b"}")
         return text.getvalue()
+
+    def size(self) -> int:
+        """The length of `canonical`."""
+        around = len(replace(self, records=()).canonical())
+        return around + sum(map(len, map(attrgetter("text"), self.records))) + max(len(self.records) - 1, 0)
 
 
 def document_of(body: bytes, secrets: Sequence[str] = (), limits: Limits = LIMITS) -> Document:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -72,22 +72,48 @@ _PATHS: Mapping[type[BaseModel], str] = {
 """Where each model stands in a record."""
 
 
-def listing_of(document: Document) -> Listing:
-    """Everything that a document says, typed."""
+def listing_of(document: Document, near: tuple[Document, Listing] | None = None) -> Listing:
+    """Everything that a document says, typed.
+
+    `near`: a document that may have most of its records, and what it says.
+    """
+    return (near and _like(document, *near)) or _listing(document)
+
+
+def _like(document: Document, before: Document, said: Listing) -> Listing | None:
+    """What a document says of which a few regions are otherwise than in another, if all else is the same.
+
+    Of the others not even the records are looked at, of which there may be thousands.
+    """
+    regions = said.shown["region"]
+    if document.envelope != before.envelope or not (
+        len(document.records) == len(before.records) == len(regions.sightings)
+    ):
+        return None
+    differing = {}
+    for old, new in zip(before.records, document.records, strict=True):
+        if old is not new:
+            was, is_ = old.meaning or understand(old), new.meaning or understand(new)
+            if (was.id, was.nested, was.drift) != (is_.id, is_.nested, is_.drift) or is_.region is None:
+                return None
+            differing[is_.region.entity.id] = is_.region
+    now = replace(regions, sightings={**regions.sightings, **differing})
+    return replace(said, shown={**said.shown, "region": now})
+
+
+def _listing(document: Document) -> Listing:
     records = document.records
     parsed: list[_Parsed] = [record.meaning or understand(record) for record in records]
     drift = _envelope_drift(document.envelope).union(*{p.drift for p in parsed})
     reasons = _reasons(parsed)
     rejected = tuple(
-        Rejected(i, p.id, reason, record.text)
-        for i, (p, reason, record) in enumerate(zip(parsed, reasons, records, strict=True))
-        if reason
+        Rejected(i, parsed[i].id, reason, records[i].text) for i, reason in enumerate(reasons) if reason
     )
-    usable = {p.id: p for p, reason in zip(parsed, reasons, strict=True) if p.id is not None and not reason}
+    usable = [p for p, reason in zip(parsed, reasons, strict=True) if not reason] if rejected else parsed
     # A record that says not even whose it is might be anything that is not listed: no absence is sure.
     nameless = "record_without_id" if any(r.id is None for r in rejected) else None
     regions = Shown(
-        sightings={i: p.region for i, p in usable.items() if p.region},
+        sightings={p.region.entity.id: p.region for p in usable if p.region},
         named=frozenset(r.id for r in rejected if r.id is not None),
         withheld=nameless,
     )
@@ -124,28 +150,27 @@ def _reasons(parsed: Sequence[_Parsed]) -> list[str | None]:
 
 
 def _shown_nested(
-    kind: Kind, usable: Mapping[int, _Parsed], parsed: Sequence[_Parsed], nameless: str | None
+    kind: Kind, usable: Sequence[_Parsed], parsed: Sequence[_Parsed], nameless: str | None
 ) -> tuple[Shown, set[Drift]]:
     """The copy of the lowest region id that gives the object counts."""
     sightings: dict[int, Sighting] = {}
     drift: set[Drift] = set()
-    for parsed_one in usable.values():  # as the records stand in a document: by id
-        seen = parsed_one.nested[kind].sighting
-        if seen is None:
-            continue
+    copies = [seen for p in usable if (seen := p.nested[kind].sighting)]
+    for seen in copies:  # as the records stand in a document: by id
         first = sightings.setdefault(seen.entity.id, seen)
         if seen is not first and seen.content_hash != first.content_hash:
             drift.update(
                 Drift(f"results[].{kind}.{name}", "copies_differ", f"{kind} {seen.entity.id}")
                 for name in differing_fields(first.entity, seen.entity)
             )
-    references = {p.nested[kind].reference for p in parsed} - {None}
-    unstated = not all(p.nested[kind].is_stated for p in parsed)
+    nested = [p.nested[kind] for p in parsed]
+    named = {each.reference for each in nested} - sightings.keys()
+    is_stated = {each.is_stated for each in nested} <= {True}
     return (
         Shown(
             sightings=sightings,
-            named=frozenset(i for i in references if i is not None and i not in sightings),
-            withheld=nameless or ("reference_not_stated" if unstated else None),
+            named=frozenset(i for i in named if i is not None),
+            withheld=nameless or (None if is_stated else "reference_not_stated"),
         ),
         drift,
     )

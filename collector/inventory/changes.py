@@ -185,15 +185,13 @@ class _Kind:
 
     def changes(self) -> KindChanges:
         known, sightings = self.known.entities[self.kind], self.shown.sightings
-        missed = {i: k for i, k in known.items() if k.is_present and i not in sightings}
-        gone = {i for i in missed if i not in self.shown.named} if self.proves_absences else set[int]()
-        versions = [v for i, s in sightings.items() if (v := self._version(s, known.get(i)))]
-        again = [k for i, k in known.items() if k.unseen and (i in sightings or i in gone)]
-        moved = [
-            s
-            for i, s in sightings.items()
-            if (k := known.get(i)) and k.is_present and self._moved(s, k) and s.content_hash == k.content_hash
-        ]
+        missed = {i for i in known.keys() - sightings.keys() if known[i].is_present}
+        gone = missed - self.shown.named if self.proves_absences else set[int]()
+        news = self.known.news(self.kind, sightings)
+        equal = {i for i in news if self.known.is_as_known(self.kind, sightings[i])}
+        versions = [self._version(sightings[i], known.get(i)) for i in news if i not in equal]
+        moved = [sightings[i] for i in equal if sightings[i].witness != known[i].witness]
+        again = [known[i] for i in (*news, *gone) if i in known and known[i].unseen]
         withheld = tuple(self._withheld(known))
         return KindChanges(
             versions=tuple(sorted(versions, key=lambda v: v.sighting.entity.id)),
@@ -201,7 +199,7 @@ class _Kind:
             witnesses=tuple(sorted(moved, key=lambda s: s.entity.id)),
             lost_sight=tuple(
                 LostSight(i, self._cause(i), self._confirming(known[i]))
-                for i in sorted(missed.keys() - gone)
+                for i in sorted(missed - gone)
                 if known[i].unseen is None
             ),
             seen_again=tuple(sorted(again, key=lambda k: k.id)),
@@ -216,11 +214,9 @@ class _Kind:
     def _moved(sighting: Sighting, before: KnownEntity) -> bool:
         return sighting.witness != before.witness
 
-    def _version(self, sighting: Sighting, before: KnownEntity | None) -> NewVersion | None:
+    def _version(self, sighting: Sighting, before: KnownEntity | None) -> NewVersion:
         if before is None:
             return NewVersion("appeared", sighting, self._window_of_arrival(sighting), None, None)
-        if before.is_present and before.content_hash == sighting.content_hash:
-            return None
         changed = differing_fields(before.entity, sighting.entity)
         if not before.is_present:
             window = self._window_of_arrival(sighting, before)

@@ -41,6 +41,8 @@ class Guard:
         self, missing: Set[int], present: Mapping[int, str | None], listed: int, *, ever_complete: bool
     ) -> int:
         """How many complete answers must agree before these absences are believed; 1: this one is enough."""
+        if not missing and listed:
+            return 1
         leaving = {i for i, state in present.items() if (state or "").casefold() in LEAVING}
         lost, staying = len(missing - leaving), len(present.keys() - leaving)
         if lost and listed in self.page_sizes:

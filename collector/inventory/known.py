@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from collector.inventory.entities import ENTITIES, Drift, Entity, Kind, Listing, state_of
+from collector.inventory.entities import ENTITIES, Drift, Entity, Kind, Listing, Sighting, state_of
 from collector.inventory.observation import Observation
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ class Known:
     """Entities that are not present, and named by an answer since their absence was last proven."""
     drift: frozenset[Drift] = frozenset()
     """What is on record of drift."""
+    shown: Mapping[Kind, Mapping[int, Sighting]] = field(default_factory=dict, compare=False)
+    """What `applied` showed; nothing where that is not remembered."""
 
     def with_final(self, row: Observation) -> Known:
         """The same, where polls have extended the newest observation since it was applied."""
@@ -105,6 +107,16 @@ class Known:
             return Proof(last, own)
 
         return replace(self, applied=row, proofs={kind: final(each) for kind, each in self.proofs.items()})
+
+    def news(self, kind: Kind, sightings: Mapping[int, Sighting]) -> list[int]:
+        """The entities that are shown, but for those of which the very same was shown last: nothing changes there."""
+        last = self.shown.get(kind, {}).get
+        return [i for i, sighting in sightings.items() if last(i) is not sighting]
+
+    def is_as_known(self, kind: Kind, sighting: Sighting) -> bool:
+        """True if the entity is known to be present with these values."""
+        known = self.entities[kind].get(sighting.entity.id)
+        return known is not None and known.content_hash == sighting.content_hash and known.is_present
 
     def present_regions(self) -> dict[int, str | None]:
         """The regions that are present, with the state that each was last shown in."""
@@ -129,6 +141,7 @@ def known_after(known: Known, now: Observation, listing: Listing, decided: Chang
         proofs=proofs,
         doubts=doubts,
         drift=known.drift.union(decided.drift),
+        shown={kind: shown.sightings for kind, shown in listing.shown.items()},
     )
 
 

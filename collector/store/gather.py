@@ -201,11 +201,9 @@ def _with_values(
     for kind, shown in listing.shown.items():
         before = entities[kind]
         lacking = [
-            entity_id
-            for entity_id, sighting in shown.sightings.items()
-            if (k := before.get(entity_id)) is not None
-            and k.entity is None
-            and not (k.is_present and k.content_hash == sighting.content_hash)
+            i
+            for i in known.news(kind, shown.sightings)
+            if i in before and before[i].entity is None and not known.is_as_known(kind, shown.sightings[i])
         ]
         if lacking:
             values = _values(connection, source_id, kind, lacking)

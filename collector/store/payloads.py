@@ -57,14 +57,14 @@ def store(
     there = sa.select(_p.address).where(_p.source_id == source_id, _p.address == document.address)
     if connection.scalar(there) is not None:
         return stored
-    canonical = document.canonical()
-    over = _over(connection, source_id, stored.texts, len(canonical), newest, remembered) if newest else None
-    base, links, body = over or (None, 0, zlib.compress(canonical, 6))
+    size = document.size()
+    over = _over(connection, source_id, stored.texts, size, newest, remembered) if newest else None
+    base, links, body = over or (None, 0, zlib.compress(document.canonical(), 6))
     row = {
         "source_id": source_id,
         "address": document.address,
         "canonical_version": CANONICAL_VERSION,
-        "size": len(canonical),
+        "size": size,
         "compressed_size": len(body),
         "body": body,
         "base": base,

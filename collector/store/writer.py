@@ -107,6 +107,8 @@ class Writer:
         self._guard = guard
         self._memory: _Memory | None = None
         self._after: _Memory | None = None
+        self._understood: tuple[Document, Listing] | None = None
+        """The last answer, and what it says."""
         self._doubt: tuple[Poll, Observation] | None = None
         """A poll whose commit may have come through unconfirmed, and the row as it left it."""
 
@@ -141,7 +143,8 @@ class Writer:
 
     def record(self, poll: Poll, document: Document, body_hash: bytes, recorded_at: datetime) -> Recorded:
         """Record a usable answer; one that may be older than the last one that was applied as a failure."""
-        listing = listing_of(document)
+        listing = listing_of(document, self._understood)
+        self._understood = document, listing
         paging = signs_of_paging(poll, listing)
         with self._transaction(poll) as (connection, memory):
             before = memory.row

@@ -31,6 +31,7 @@ from collector.gcore.secret_glance import harmless
 from collector.gcore.secret_keys import keys_of
 from collector.gcore.secret_names import is_secret_name
 from collector.gcore.secret_texts import may_hold_secrets
+from collector.inventory.entities import Listing
 from collector.poll import limits_of
 from collector.settings import Source
 from tests.support.builders import answer, body, keystone, metrics_database, region
@@ -72,13 +73,19 @@ def alone(body_: bytes, key: str = KEY, limits: Limits | None = None) -> Any:
 
 
 def agree(bodies: Iterable[bytes], keys: Iterable[str] = (), limits: Limits | None = None) -> Reader:
-    """Read one after another."""
+    """Read one after another, and understand each beside the one before."""
     reader_ = Reader(*([limits] if limits else []))
     key = iter(keys)
+    before: tuple[Document, Listing] | None = None
     for body_ in bodies:
         asked_with = next(key, KEY)
         remembered = said(partial(reader_.read, body_, (asked_with,)))
         assert remembered == alone(body_, asked_with, limits), body_[:2000]
+        if isinstance(document := remembered[0], Document):
+            assert len(document.canonical()) == document.size()
+            meaning = listing_of(document, before)
+            assert (meaning, meaning.drift) == (remembered[3], remembered[4])
+            before = document, meaning
     return reader_
 
 
