@@ -26,6 +26,7 @@ from tests.support.databases import a_postgresql_server, new_database
 from tests.support.demo import Answer, DemoDatabase, is_setting
 from tests.support.history import History
 from tests.support.reuse import ReusedDatabase, share_compiled_statements
+from tests.support.views import clock_of_views_stopped
 
 # A machine may forbid to keep compiled code. Every worker would compile all tests again, every command all modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -85,11 +86,17 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.U
         yield url
 
 
+def _upgrade(engine: sa.Engine) -> None:
+    # Also where the first test that needs the database stops the clock of views.
+    with clock_of_views_stopped(None):
+        migrate.upgrade(engine)
+
+
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql_server: sa.URL) -> sa.URL:
     url = new_database(postgresql_server)
     engine = open_engine(url)
-    migrate.upgrade(engine)
+    _upgrade(engine)
     engine.dispose()
     return url
 
@@ -109,7 +116,7 @@ def told_postgresql_database(told_postgresql: sa.URL) -> ReusedDatabase:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     engine = open_engine(f"sqlite:///{path}")
-    migrate.upgrade(engine)
+    _upgrade(engine)
     with engine.connect() as connection:
         connection.exec_driver_sql("SELECT 1")
     engine.dispose()

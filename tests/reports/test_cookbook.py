@@ -35,7 +35,6 @@ from collector.reports import views
 from tests.support import duckdb_views
 from tests.support.databases import a_postgresql_server, execute
 from tests.support.demo import DemoDatabase, DemoOnPostgreSQL, Table, stop_the_clock_of_views
-from tests.support.frozen import NOW
 from tests.support.paths import ROOT
 from tests.support.views import add_a_column, plan_of, remove_a_column
 
@@ -119,7 +118,7 @@ def test_statements_give_in_duckdb_what_stands_under_them(
 ) -> None:
     shutil.copy(demo_database.file, tmp_path / "demo.db")
     engine = open_engine(f"sqlite:///{tmp_path / 'demo.db'}")
-    stop_the_clock_of_views(engine, "'now'", f"'{NOW:%Y-%m-%d %H:%M:%S}'")
+    stop_the_clock_of_views(engine)
     duck = duckdb_of(engine)
     duck.execute(duckdb_views.FILE.read_text(encoding="utf-8"))
     for recipe in ALL:

@@ -26,7 +26,6 @@ import sqlalchemy as sa
 from collector.database import migrate
 from collector.database.engine import open_engine
 from collector.database.transactions import migrating, reading, writing
-from collector.database.types import JsonList
 from collector.errors import ExportError, SchemaError, UsageError
 from collector.reports import views
 from collector.reports.export import Exported
@@ -34,8 +33,6 @@ from collector.reports.export import export as export_into
 from collector.reports.export.folder import open_folder
 from collector.reports.export.manifest import Asked
 from collector.reports.export.relations import names, relations
-from collector.reports.views import text
-from collector.reports.views.types import type_of
 from collector.store import copying
 from collector.store.tables import metadata
 from tests.support import killed_exports
@@ -45,6 +42,7 @@ from tests.support.databases import new_database
 from tests.support.history import NOON, History, Row, failure
 from tests.support.paths import ROOT
 from tests.support.script import STORY, play
+from tests.support.views import clock_of_views_stopped
 
 LEFT_OUT = {
     "sources": {"lease_owner", "lease_expires_at", "lease_epoch", "key_salt"},
@@ -53,7 +51,6 @@ LEFT_OUT = {
     "keystones": {"content_hash"},
     "metrics_databases": {"content_hash"},
 }
-REAL_SPELLING = text._SQLITE
 NONE_NOW = "current_metrics_databases"
 """Has no rows at the end of the history in which everything has happened."""
 NOT_CUT = {"sources", "observers", "region_volume_types", "regions", "keystones", "metrics_databases"}
@@ -75,20 +72,11 @@ FEW = (
 @pytest.fixture(scope="module", autouse=True)
 def _stopped_clock() -> Iterator[None]:
     """The views' NOW is a moment soon after the last poll, and the same for everybody."""
-    moment = "2026-05-03T00:00:00.000000Z"
-    spelled = {
-        "_SQLITE": f"'{moment}'",
-        "_POSTGRESQL": f"CAST('{moment}' AS TIMESTAMP WITH TIME ZONE)",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, now in spelled.items():
-            rules = [(r"\bNOW\b", now) if rule[0] == r"\bNOW\b" else rule for rule in getattr(text, name)]
-            assert any(rule[1] == now for rule in rules)
-            patch.setattr(text, name, tuple(rules))
+    with clock_of_views_stopped(datetime(2026, 5, 3, tzinfo=UTC)):
         yield
 
 
-def with_its_clock_stopped(engine: sa.Engine) -> sa.Engine:
+def with_views_installed(engine: sa.Engine) -> sa.Engine:
     with migrating(engine) as connection:
         views.install(connection)
     return engine
@@ -96,12 +84,12 @@ def with_its_clock_stopped(engine: sa.Engine) -> sa.Engine:
 
 @pytest.fixture
 def engine(engine: sa.Engine) -> sa.Engine:
-    return with_its_clock_stopped(engine)
+    return with_views_installed(engine)
 
 
 @pytest.fixture
 def told(told: History) -> History:
-    with_its_clock_stopped(told.engine)
+    with_views_installed(told.engine)
     return told
 
 
@@ -109,7 +97,7 @@ def told(told: History) -> History:
 def alone(sqlite_template: Path, tmp_path: Path) -> Iterator[History]:
     """A history on SQLite, for what is the same on both databases, since it is about files."""
     shutil.copy(sqlite_template, tmp_path / "collector.db")
-    engine = with_its_clock_stopped(open_engine(f"sqlite:///{tmp_path / 'collector.db'}"))
+    engine = with_views_installed(open_engine(f"sqlite:///{tmp_path / 'collector.db'}"))
     yield History(engine)
     engine.dispose()
 
@@ -265,7 +253,7 @@ def twins(
     )
     migrate.upgrade(other)
     copying.copy(one, other)
-    with_its_clock_stopped(one)
+    with_views_installed(one)
     yield one, other
     one.dispose()
     other.dispose()
@@ -293,30 +281,6 @@ def test_both_databases_give_the_same_types_and_the_same_rows(
         for said in (one_says, other_says)
     ]
     assert described[0] == described[1]
-
-
-def test_columns_of_views_are_of_the_type_that_postgresql_knows(twins: tuple[sa.Engine, sa.Engine]) -> None:
-    with reading(twins[1]) as connection:
-        known = connection.exec_driver_sql(
-            "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a"
-            " JOIN pg_class c ON c.oid = a.attrelid WHERE c.relkind = 'v' AND a.attnum > 0"
-            " AND c.relnamespace = CURRENT_SCHEMA()::regnamespace"
-        ).all()
-        told_by_files = {
-            (view, column): type_of(view, column).compile(connection.dialect).lower()
-            for view, column, _ in known
-        }
-    assert told_by_files == {(view, column): of_type for view, column, of_type in known}
-    assert {view for view, _, _ in known} == set(views.NAMES)
-    assert isinstance(type_of("current_regions", "available_volume_types"), JsonList)
-
-
-def test_a_column_whose_file_does_not_tell_its_type_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "definition", lambda *_: "SELECT 1 AS something FROM regions")
-    type_of.cache_clear()
-    with pytest.raises(LookupError, match="the file of poll_health must say of which type something is"):
-        type_of("poll_health", "something")
-    type_of.cache_clear()
 
 
 def test_the_manifest_tells_the_moment_and_what_was_asked(told: History, tmp_path: Path) -> None:
@@ -629,7 +593,7 @@ def test_another_history_is_refused_and_the_export_stays(
     export(history.engine, tmp_path / "lake", only=FEW, incremental=True)
     before = (tmp_path / "lake" / "manifest.json").read_bytes()
     shutil.copy(sqlite_template, tmp_path / "other.db")
-    other = History(with_its_clock_stopped(open_engine(f"sqlite:///{tmp_path / 'other.db'}")))
+    other = History(with_views_installed(open_engine(f"sqlite:///{tmp_path / 'other.db'}")))
     for seen in range(4):  # of the same name, but it saw something else
         other.poll([region(1, "NEW" if seen < 3 else "ACTIVE"), region(9)], at=60.0 * seen)
         with pytest.raises(
@@ -679,9 +643,8 @@ def test_a_killed_export_leaves_the_former_one_and_nothing_of_itself(
     few_polls.poll([region(1, "MAINTENANCE"), region(5)], at=240)
     few_polls.poll([region(1), region(5)], at=300)
     export(few_polls.engine, tmp_path / "other", **killed_exports.ASKED)
-    with migrating(few_polls.engine) as connection, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text, "_SQLITE", REAL_SPELLING)  # as another process has it
-        views.install(connection)
+    with clock_of_views_stopped(None):  # as another process has it
+        with_views_installed(few_polls.engine)
     few_polls.engine.dispose()
     following = killed_exports.seen(tmp_path / "other")["rows"]
     done = subprocess.run(

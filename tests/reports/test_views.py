@@ -14,14 +14,12 @@ import pytest
 import sqlalchemy as sa
 
 from collector.database import migrate
-from collector.database.engine import open_engine
 from collector.database.transactions import migrating, reading, writing
 from collector.errors import SchemaError
 from collector.gcore.exchange import Cause
 from collector.reports import views
 from collector.reports.changes import region_history
 from tests.support.builders import MISSING, answer, keystone, metrics_database, region
-from tests.support.databases import new_database
 from tests.support.history import History, Row, failure
 from tests.support.views import TIMES, Change, add_a_column, ask, columns, plan_of, remove_a_column
 
@@ -782,13 +780,6 @@ def _plain(value: Any) -> str:
 
 
 @pytest.fixture
-def postgresql_engine(postgresql_template: sa.URL) -> Iterator[sa.Engine]:
-    engine = open_engine(new_database(postgresql_template, postgresql_template.database))
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
 def analyst(postgresql_engine: sa.Engine) -> Iterator[str]:
     """A role of the server, gone after the test."""
     role = f'"Analyst {os.getpid()}-{next(_numbers)}"'
@@ -932,7 +923,7 @@ def _callers(engine: sa.Engine) -> dict[str, str | None]:
 def test_on_postgresql_what_others_build_on_a_function_is_named(
     postgresql_engine: sa.Engine, changed: Callable[[Change], None]
 ) -> None:
-    execute(postgresql_engine, "CREATE VIEW mine AS SELECT * FROM regions_as_of(CURRENTTIMESTAMP)")
+    execute(postgresql_engine, "CREATE VIEW mine AS SELECT * FROM regions_as_of(CURRENT_TIMESTAMP)")
     changed(remove_a_column)
     with pytest.raises(
         SchemaError, match=r"these stand on views or functions of the collector .*: public\.mine"
@@ -981,11 +972,16 @@ def test_on_sqlite_a_view_of_ones_own_goes_on_over_an_upgrade(
     assert History(engine).query("SELECT * FROM mine") == [{"source": "gcore", "slug": "region-1"}]
 
 
-def test_every_view_says_what_a_row_is(engine: sa.Engine) -> None:
-    for name in views.NAMES:
-        assert views.what_a_row_is(name).startswith("One row: ")
-    if engine.dialect.name == "postgresql":
-        with reading(engine) as connection:
-            for name in views.NAMES:
-                comment = connection.scalar(sa.text(f"SELECT obj_description('{name}'::regclass)"))
-                assert comment.startswith(views.what_a_row_is(name))
+def test_every_view_and_function_says_what_a_row_is_and_postgresql_says_no_more(
+    postgresql_engine: sa.Engine,
+) -> None:
+    assert all(views.what_a_row_is(name).startswith("One row: ") for name in views.NAMES)
+    said = {name: views.what_a_row_is(name) for name in (*views.NAMES, *views.FUNCTIONS)}
+    with reading(postgresql_engine) as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT relname, obj_description(oid, 'pg_class') FROM pg_class"
+            " WHERE relkind = 'v' AND relnamespace = CURRENT_SCHEMA()::regnamespace"
+            " UNION ALL SELECT proname, obj_description(oid, 'pg_proc') FROM pg_proc"
+            " WHERE pronamespace = CURRENT_SCHEMA()::regnamespace"
+        )
+        assert dict(rows.all()) == said

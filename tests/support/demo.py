@@ -15,7 +15,6 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from collector.cli.demo import DAYS
@@ -28,6 +27,7 @@ from collector.store import copying
 from tests.support.databases import new_database
 from tests.support.frozen import NOW, stop_the_clock_of
 from tests.support.paths import ROOT
+from tests.support.views import clock_of_views_stopped
 
 
 def is_setting(name: str) -> bool:
@@ -109,11 +109,9 @@ Table = tuple[list[str], list[tuple[Any, ...]]]
 """Names of columns, and rows."""
 
 
-def stop_the_clock_of_views(engine: sa.Engine, word: str, now: str) -> None:
+def stop_the_clock_of_views(engine: sa.Engine) -> None:
     """Where the clock of the database can't be stopped: views that take a fixed time for it."""
-    as_they_are = views.definition
-    with pytest.MonkeyPatch.context() as patch, migrating(engine) as connection:
-        patch.setattr(views, "definition", lambda *of: as_they_are(*of).replace(word, now))
+    with clock_of_views_stopped(NOW), migrating(engine) as connection:
         views.install(connection)
 
 
@@ -133,7 +131,7 @@ class DemoOnPostgreSQL:
         migrate.upgrade(engine)
         copying.copy(origin, engine)
         origin.dispose()
-        stop_the_clock_of_views(engine, "CURRENT_TIMESTAMP", f"TIMESTAMP WITH TIME ZONE '{NOW.isoformat()}'")
+        stop_the_clock_of_views(engine)
         yield cls(engine)
         engine.dispose()
 

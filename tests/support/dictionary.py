@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
 
-from collector.database import migrate
-from collector.database.engine import open_engine
-from collector.database.transactions import reading
 from collector.database.types import JsonList, UtcTime
 from collector.reports import views
-from collector.reports.views.types import type_of
 from collector.store.tables import DERIVED, metadata, webhook_deliveries
 from tests.support.paths import ROOT
 
@@ -136,35 +131,24 @@ def _word(found: sa.types.TypeEngine[Any]) -> str:
 
 # Views
 
-_TABLES = {
-    "current_regions": "regions",
-    "current_keystones": "keystones",
-    "current_metrics_databases": "metrics_databases",
-    "region_transitions": "state_transitions",
-    "keystone_transitions": "state_transitions",
-}
-"""Where columns come from that a view passes on as they are."""
-
 
 def _views() -> Iterator[str]:
-    found = columns_of_views()
     for name in views.NAMES:
-        said, example = _head(views.source_text(name))
+        said, example = _head(name)
         yield f"### `{name}`"
         yield ""
         yield said
         yield ""
         yield example
         yield ""
-        yield from _columns([(c, *_described(name, c), False) for c in found[name]])
+        yield from _columns([(c.name, _word(c.type), False, c.comment, False) for c in views.columns(name)])
 
 
 def _functions() -> Iterator[str]:
     for name in views.FUNCTIONS:
-        text = views.function_text(name)
-        said, example = _head(text)
+        said, example = _head(name)
         columns = re.findall(
-            r"(?m)(\w+) (TEXT|BIGINT|BOOLEAN|TIMESTAMP)\b", _returned(views.function_definition(name))
+            r"(?m)(\w+) (TEXT|BIGINT|BOOLEAN|TIMESTAMP)\b", _returned(views.definition(name, "postgresql"))
         )
         described = _TABLES_OF_FUNCTIONS[name]
         yield f"### `{name}`"
@@ -205,69 +189,12 @@ def _comment_of(tables: tuple[str, ...], name: str) -> str:
     return own.get(name) or str(columns[0].comment)
 
 
-def columns_of_views() -> dict[str, list[str]]:
-    """The columns of each view, as a database has them."""
-    with tempfile.TemporaryDirectory() as folder:
-        engine = open_engine(f"sqlite:///{folder}/empty.db")
-        migrate.upgrade(engine)
-        with reading(engine) as connection:
-            found = {n: list(connection.exec_driver_sql(f"SELECT * FROM {n}").keys()) for n in views.NAMES}
-        engine.dispose()
-    return found
-
-
-def _described(view: str, name: str) -> tuple[str, bool, str]:
-    """Type, whether it may be NULL (comments say so), and comment of a view's column: what its file says, else
-    that of the column that it passes on."""
-    text = views.with_parts(views.source_text(view))
-    comments = dict(re.findall(r"(?m)\b(\w+),?  -- (.+)$", text))
-    passed = _passed_on(view, name)
-    comment = comments.get(name) or (passed is not None and passed.comment)
-    if not comment:
-        raise LookupError(f"the file of {view} must say what {name} is: `AS {name},  -- …`")
-    return _word(type_of(view, name)), False, comment
-
-
-def _passed_on(view: str, name: str) -> sa.Column[Any] | None:
-    regions = metadata.tables["regions"].c
-    shared = {
-        "source": metadata.tables["sources"].c.name,
-        "region_id": regions.id,
-        "slug": regions.slug,
-        "display_name": regions.display_name,
-    }
-    table = metadata.tables.get(_TABLES.get(view, ""))
-    own = (
-        [table] if table is not None else [metadata.tables[n] for n in ("state_transitions", "observations")]
-    )
-    columns = shared | {
-        "keystone_id": regions.keystone_id,
-        "keystone_url": metadata.tables["keystones"].c.url,
-    }
-    for each in own:
-        columns = {c.name: c for c in each.columns} | columns
-    if name not in columns:
-        renamed = {"from_earliest": "not_before", "from_latest": "observed_at", "from_at": "first_at"}
-        name = renamed.get(name, name)
-    for prefix, of in (("metrics_database_", "metrics_databases"), ("keystone_", "keystones")):
-        if name not in columns and name.startswith(prefix):
-            return metadata.tables[of].c.get(name.removeprefix(prefix))
-    return columns.get(name)
-
-
-def _head(text: str) -> tuple[str, str]:
+def _head(name: str) -> tuple[str, str]:
     """What the file of a view or function says before the SQL: in prose, and the example with its question."""
-    lines = []
-    for line in text.splitlines():
-        if not line.startswith("--"):
-            break
-        lines.append(line.removeprefix("--").removeprefix(" "))
-    at = next(n for n, line in enumerate(lines) if line.startswith("Example: "))
-    statement = [line.strip() for line in lines[at + 1 :] if line.startswith("  ")]
-    said = [*lines[:at], *(line for line in lines[at + 1 :] if not line.startswith("  "))]
-    question = lines[at].removeprefix("Example: ")
-    prose = textwrap.fill(" ".join(said), 118, break_long_words=False, break_on_hyphens=False)
-    return prose, "\n".join([question[0].upper() + question[1:], "", "```sql", *statement, "```"])
+    head = views.head(name)
+    prose = textwrap.fill(head.prose, 118, break_long_words=False, break_on_hyphens=False)
+    question = head.question[0].upper() + head.question[1:]
+    return prose, f"{question}\n\n```sql\n{head.example}\n```"
 
 
 def main() -> None:

@@ -11,9 +11,8 @@ import sqlalchemy as sa
 
 from collector.database.types import JsonList, UtcTime
 from collector.reports import views
-from collector.reports.views.types import type_of
 from collector.store.tables import metadata
-from tests.support.dictionary import PAGE, columns_of_views
+from tests.support.dictionary import PAGE
 
 FILE = PAGE.parent / "duckdb.sql"
 
@@ -44,7 +43,7 @@ _TYPES: dict[type, str] = {
 def text() -> str:
     """The whole file."""
     tables = [_table(table) for table in metadata.tables.values()]
-    return "\n".join([_HEAD, *tables, _BEFORE_VIEWS, *(_view(*of) for of in columns_of_views().items())])
+    return "\n".join([_HEAD, *tables, _BEFORE_VIEWS, *map(_view, views.NAMES)])
 
 
 def _table(table: sa.Table) -> str:
@@ -54,8 +53,8 @@ def _table(table: sa.Table) -> str:
     return f"CREATE OR REPLACE VIEW {table.name} AS SELECT {what} FROM c.{table.name};"
 
 
-def _view(name: str, columns: list[str]) -> str:
-    typed = ",\n".join(f"    {column}::{_type(name, column)} AS {column}" for column in columns)
+def _view(name: str) -> str:
+    typed = ",\n".join(f"    {c.name}::{_type(c)} AS {c.name}" for c in views.columns(name))
     return (
         f"-- {views.what_a_row_is(name)}\n"
         f"CREATE OR REPLACE VIEW {name} AS\nSELECT\n{typed}\n"
@@ -63,9 +62,8 @@ def _view(name: str, columns: list[str]) -> str:
     )
 
 
-def _type(view: str, column: str) -> str:
-    found = type_of(view, column)
-    return next(said for of_type, said in _TYPES.items() if isinstance(found, of_type))
+def _type(column: views.Column) -> str:
+    return next(said for of_type, said in _TYPES.items() if isinstance(column.type, of_type))
 
 
 def main() -> None:

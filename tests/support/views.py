@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from collector.clock import time_text
 from collector.database.engine import open_engine
 from collector.database.transactions import reading
 from collector.database.url import sqlite_path
 from collector.reports import views
+from collector.reports.views.text import templates
 from tests.support.builders import keystone, metrics_database, region
 from tests.support.history import History, Row
 
@@ -87,6 +90,22 @@ def sqlite_history(sqlite_template: Path, tmp_path: Path) -> Iterator[History]:
     engine.dispose()
 
 
+@contextmanager
+def clock_of_views_stopped(moment: datetime | None) -> Iterator[None]:
+    """Views that are installed meanwhile take a moment for now; None: they ask the database again."""
+    with pytest.MonkeyPatch.context() as patch:
+        for dialect, spelled in (
+            ("sqlite", moment and f"'{time_text(moment)}'"),
+            ("postgresql", moment and f"CAST('{moment.isoformat()}' AS TIMESTAMP WITH TIME ZONE)"),
+        ):
+            words = templates(dialect).globals
+            patch.setitem(words, "now", spelled or _NOW[dialect])
+        patch.setattr(views, "expected_digest", views.digest)
+        yield
+
+
+_NOW = {dialect: templates(dialect).globals["now"] for dialect in ("sqlite", "postgresql")}
+
 Change = Callable[[str], str]
 
 
@@ -101,7 +120,7 @@ def remove_a_column(text: str) -> str:
 @pytest.fixture
 def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
     """A newer version has another text of current_regions."""
-    original = views.definition
+    original, declared = views.definition, views.columns
 
     def use(change: Change) -> None:
         def definition(name: str, dialect: str) -> str:
@@ -111,6 +130,12 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
             assert change(text) != text
             return change(text)
 
+        def columns(name: str) -> tuple[views.Column, ...]:
+            is_removed = name == "current_regions" and "    r.zone," not in definition(name, "sqlite")
+            return tuple(c for c in declared(name) if not (is_removed and c.name == "zone"))
+
         monkeypatch.setattr(views, "definition", definition)
+        monkeypatch.setattr(views, "columns", columns)
+        monkeypatch.setattr(views, "expected_digest", views.digest)
 
     return use

@@ -18,7 +18,7 @@ from collector.database.types import JsonList, UtcTime
 from collector.errors import IntegrityError
 from collector.inventory.entities import ENTITIES
 from collector.reports import views
-from collector.reports.views.types import type_of
+from collector.reports.views.types import word_of
 from collector.store.payloads import Reader
 from collector.store.tables import metadata, observations, payloads, sources, webhook_deliveries
 
@@ -65,18 +65,9 @@ class Column:
         """The type, as the manifest says it."""
         if isinstance(self.type, JsonList):
             return f"list of {self.items}"
-        return next(word for of_type, word in _WORDS if isinstance(self.type, of_type))
+        return word_of(self.type)
 
 
-_WORDS: tuple[tuple[type, str], ...] = (
-    (UtcTime, "time"),
-    (sa.Boolean, "boolean"),
-    (sa.Date, "date"),
-    (sa.Double, "double"),
-    (sa.BigInteger, "bigint"),
-    (sa.Integer, "integer"),
-    (sa.Text, "text"),
-)
 _LISTS_OF_NUMBERS = {"missing"} | {
     name
     for entity in ENTITIES.values()
@@ -157,7 +148,7 @@ def relations(connection: sa.Connection) -> list[Relation]:
     tables = [
         _table(table, connection) for table in metadata.tables.values() if table is not webhook_deliveries
     ]
-    return tables + [_view(connection, name) for name in views.NAMES]
+    return tables + [_view(name) for name in views.NAMES]
 
 
 def names() -> list[str]:
@@ -224,9 +215,8 @@ def _when_payloads_were_seen() -> sa.Subquery:
     )
 
 
-def _view(connection: sa.Connection, name: str) -> Relation:
-    found = connection.exec_driver_sql(f"SELECT * FROM {name} LIMIT 0").keys()  # noqa: S608 - our own view
-    columns = tuple(Column(column, type_of(name, column)) for column in found)
+def _view(name: str) -> Relation:
+    columns = tuple(Column(column.name, column.type) for column in views.columns(name))
     view = sa.table(name, *(sa.column(c.name, c.type) for c in columns))
     span = _span({column.name: column for column in view.c})
     order = [view.c.source, *([span.dated] if span else [])]

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import resources
 
 import sqlalchemy as sa
 
 from collector.errors import SchemaError
-from collector.reports.views.text import (
-    FUNCTIONS,
-    NAMES,
-    definition,
-    function_definition,
-    function_text,
-    source_text,
-    what_a_row_is,
-    with_parts,
-)
+from collector.reports.views.declared import Column, columns
+from collector.reports.views.text import FUNCTIONS, NAMES, definition, head, source_text, what_a_row_is
 
 __all__ = [
     "FUNCTIONS",
     "NAMES",
+    "Column",
     "are_current",
+    "columns",
     "definition",
+    "digest",
     "drop",
-    "function_definition",
-    "function_text",
+    "expected_digest",
+    "head",
     "install",
     "source_text",
+    "statements",
     "what_a_row_is",
-    "with_parts",
 ]
 
 
@@ -41,11 +38,11 @@ def install(connection: sa.Connection) -> None:
     removed or changed that can't be: then they are made anew and their grants restored. Raises SchemaError,
     naming other people's views that stand on ours and would have to go.
     """
-    dialect = connection.dialect.name
-    if dialect == "sqlite":
+    if connection.dialect.name == "sqlite":
         _drop(connection)
         for name in NAMES:
-            connection.exec_driver_sql(f"CREATE VIEW {name} AS\n{definition(name, dialect)}")
+            for statement in statements(name, "sqlite"):
+                connection.exec_driver_sql(statement)
         return
     try:
         with connection.begin_nested():
@@ -71,38 +68,72 @@ def drop(connection: sa.Connection) -> None:
 
 
 def are_current(connection: sa.Connection) -> bool:
-    """Whether every view, and on PostgreSQL every function, is in place with its newest text."""
+    """Whether every view, and on PostgreSQL every function, is in place with its newest text.
+
+    PostgreSQL keeps no text as it was given: a digest of all texts stands beside the revision of the schema.
+    """
     if connection.dialect.name == "sqlite":
         rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
-        expected = {name: f"CREATE VIEW {name} AS\n{definition(name, 'sqlite')}" for name in NAMES}
-    else:
-        rows = connection.exec_driver_sql(
-            "SELECT relname, obj_description(oid, 'pg_class') FROM pg_class"
+        there = {row[0]: row[1] for row in rows}
+        return _digest(there.get(name) or "" for name in NAMES) == expected_digest("sqlite")
+    names = connection.scalars(
+        sa.text(
+            "SELECT relname FROM pg_class"
             " WHERE relkind = 'v' AND relnamespace = QUOTE_IDENT(CURRENT_SCHEMA())::regnamespace"
-            " UNION ALL SELECT proname, obj_description(oid, 'pg_proc') FROM pg_proc"
+            " UNION ALL SELECT proname FROM pg_proc"
             " WHERE pronamespace = QUOTE_IDENT(CURRENT_SCHEMA())::regnamespace"
         )
-        expected = {name: _comment(name) for name in (*NAMES, *FUNCTIONS)}
-    there = {row[0]: row[1] for row in rows}
-    return all(there.get(name) == text for name, text in expected.items())
+    )
+    if not {*NAMES, *FUNCTIONS} <= set(names):
+        return False
+    said = connection.scalar(sa.text("SELECT obj_description(to_regclass('alembic_version'), 'pg_class')"))
+    return bool(said == _REVISION.format(expected_digest("postgresql")))
+
+
+_REVISION = "One row: the revision of the schema. Digest of its views: {}"
+
+
+def expected_digest(dialect: str) -> str:
+    """`digest`, as it was when the texts were last changed: so who writes need not render them at every start."""
+    kept: str = json.loads(resources.files(__package__).joinpath("digests.json").read_text("utf-8"))[dialect]
+    return kept
+
+
+def digest(dialect: str) -> str:
+    """SHA-256 over all statements that put views and functions in place."""
+    names = NAMES if dialect == "sqlite" else (*NAMES, *FUNCTIONS)
+    return _digest(statement for name in names for statement in statements(name, dialect))
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def statements(name: str, dialect: str) -> Iterator[str]:
+    """What puts a view or function in place, with what it says of itself."""
+    text = definition(name, dialect)
+    if dialect == "sqlite":
+        yield f"CREATE VIEW {name} AS\n{text}"
+    elif name in FUNCTIONS:
+        yield text
+        yield f"COMMENT ON FUNCTION {name} IS {_quoted(what_a_row_is(name))}"
+    else:
+        yield f"CREATE OR REPLACE VIEW {name} AS\n{text}"
+        yield f"COMMENT ON VIEW {name} IS {_quoted(what_a_row_is(name))}"
+        for column in columns(name):
+            yield f"COMMENT ON COLUMN {name}.{column.name} IS {_quoted(column.comment)}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _create(connection: sa.Connection) -> None:
-    for name in NAMES:
-        text = definition(name, "postgresql")
-        connection.exec_driver_sql(f"CREATE OR REPLACE VIEW {name} AS\n{text}".replace("%", "%%"))
-        quoted = _comment(name).replace("'", "''")
-        connection.exec_driver_sql(f"COMMENT ON VIEW {name} IS '{quoted}'".replace("%", "%%"))
-    for name in FUNCTIONS:
-        connection.exec_driver_sql(function_definition(name).replace("%", "%%"))
-        quoted = _comment(name).replace("'", "''")
-        connection.exec_driver_sql(f"COMMENT ON FUNCTION {name} IS '{quoted}'".replace("%", "%%"))
-
-
-def _comment(name: str) -> str:
-    text = function_definition(name) if name in FUNCTIONS else definition(name, "postgresql")
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return f"{what_a_row_is(name)} [{digest}]"
+    for name in (*NAMES, *FUNCTIONS):
+        for statement in statements(name, "postgresql"):
+            connection.exec_driver_sql(statement.replace("%", "%%"))
+    said = _REVISION.format(digest("postgresql"))
+    connection.exec_driver_sql(f"COMMENT ON TABLE alembic_version IS {_quoted(said)}")
 
 
 def _drop(connection: sa.Connection) -> None:

@@ -4,12 +4,24 @@
 -- Example: which regions were ACTIVE for less than 99.9 % of a month, for sure?
 --   SELECT month, display_name, share_at_least, share_at_most FROM availability_monthly WHERE share_at_most < 0.999
 -- By windows and not by GROUP BY: into these SQLite carries what a query asks of one region.
+-- Columns:
+--   source            = sources.name
+--   region_id         = regions.id
+--   slug              = regions.slug
+--   display_name      = regions.display_name
+--   month             date     First day of the month
+--   seconds           double   Length of the month, or of the part that is on record
+--   seconds_at_least  double   Known to have been ACTIVE so long
+--   seconds_at_most   double   Can have been ACTIVE so long
+--   seconds_unknown   double   So long its state is UNKNOWN
+--   share_at_least    double   Share of seconds
+--   share_at_most     double   Share of seconds
 WITH days AS (
     SELECT
         d.*,
         MAX(CASE WHEN d.state = 'ACTIVE' THEN d.seconds_at_most END) OVER w AS at_most,
         ROW_NUMBER() OVER w AS nth_of_day,
-        FIRST_OF_MONTH(d.day) AS month
+        {{ first_of_month("d.day") }} AS month
     FROM daily_region_states d
     WINDOW w AS (
         PARTITION BY d.source, d.region_id, d.day
@@ -39,12 +51,12 @@ SELECT
     m.region_id,
     m.slug,
     m.display_name,
-    CAST(m.month AS DAY_TYPE) AS month,  -- First day of the month
-    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,  -- Length of the month, or of the part that is on record
-    CAST(m.at_least AS DOUBLE PRECISION) AS seconds_at_least,  -- Known to have been ACTIVE so long
-    CAST(m.at_most AS DOUBLE PRECISION) AS seconds_at_most,  -- Can have been ACTIVE so long
-    CAST(m.unknown AS DOUBLE PRECISION) AS seconds_unknown,  -- So long its state is UNKNOWN
-    CAST(m.at_least / m.seconds AS DOUBLE PRECISION) AS share_at_least,  -- Share of seconds
-    CAST(CASE WHEN m.at_most < m.seconds THEN m.at_most / m.seconds ELSE 1 END AS DOUBLE PRECISION) AS share_at_most  -- Share of seconds
+    CAST(m.month AS {{ date }}) AS month,
+    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,
+    CAST(m.at_least AS DOUBLE PRECISION) AS seconds_at_least,
+    CAST(m.at_most AS DOUBLE PRECISION) AS seconds_at_most,
+    CAST(m.unknown AS DOUBLE PRECISION) AS seconds_unknown,
+    CAST(m.at_least / m.seconds AS DOUBLE PRECISION) AS share_at_least,
+    CAST(CASE WHEN m.at_most < m.seconds THEN m.at_most / m.seconds ELSE 1 END AS DOUBLE PRECISION) AS share_at_most
 FROM months m
 WHERE m.nth = 1

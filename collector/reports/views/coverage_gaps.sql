@@ -4,6 +4,16 @@
 -- Example: when were we blind for more than an hour?
 --   SELECT source, from_at, until_at, cause FROM coverage_gaps WHERE seconds > 3600
 -- A source that failed from the first is not covered from its first poll on.
+-- Columns:
+--   source        = sources.name
+--   from_at       time     The newest successful poll before; of a source that failed from the first, its first poll
+--   until_at      time     The next successful poll; NULL: none yet
+--   seconds       double   Length, until now while it is open
+--   cause         text     Of most failed polls in it, or no_polls
+--   error         text     Message of the longest stretch of those polls
+--   failed_polls  = gaps.failed_polls
+--   transitions   bigint   Changes of state or presence whose window spans it
+--   seq           bigint   Observation before it; 0: none
 WITH applied AS (
     -- The last observation whose records were applied; of a source that failed from the first, its first one.
     SELECT
@@ -11,7 +21,7 @@ WITH applied AS (
         COALESCE((SELECT a.seq FROM observations a
                   WHERE a.source_id = s.id AND a.outcome <> 'failed' ORDER BY a.seq DESC LIMIT 1), 0) AS seq,
         s.newest_seq,
-        NOW AS now_at
+        {{ now }} AS now_at
     FROM sources s
 ),
 open_gaps AS (
@@ -36,7 +46,7 @@ measured AS (
         g.seq,
         g.from_at,
         g.until_at,
-        SECONDS_BETWEEN(g.from_at, g.until_at) AS seconds,
+        {{ seconds_between("g.from_at", "g.until_at") }} AS seconds,
         g.cause,
         g.error,
         g.failed_polls,
@@ -55,7 +65,7 @@ measured AS (
         p.seq,
         p.from_at,
         NULL,
-        SECONDS_BETWEEN(p.from_at, p.now_at),
+        {{ seconds_between("p.from_at", "p.now_at") }},
         COALESCE(p.cause, 'no_polls'),
         (SELECT f.message FROM observations f
          WHERE f.source_id = p.source_id AND f.seq > p.seq AND f.cause = p.cause
@@ -63,16 +73,16 @@ measured AS (
         COALESCE(p.failed_polls, 0),
         NULL
     FROM open_gaps p
-    WHERE SECONDS_BETWEEN(p.from_at, p.now_at) * 1000 > 2.5 * p.interval_ms
+    WHERE {{ seconds_between("p.from_at", "p.now_at") }} * 1000 > 2.5 * p.interval_ms
 )
 SELECT
     s.name AS source,
-    m.from_at,  -- The newest successful poll before; of a source that failed from the first, its first poll
-    CAST(m.until_at AS UTC_TIME) AS until_at,  -- The next successful poll; NULL: none yet
-    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,  -- Length, until now while it is open
-    CAST(m.cause AS TEXT) AS cause,  -- Of most failed polls in it, or no_polls
-    CAST(m.error AS TEXT) AS error,  -- Message of the longest stretch of those polls
-    CAST(m.failed_polls AS BIGINT) AS failed_polls,  -- Failed polls in it
+    m.from_at,
+    {{ time("m.until_at") }} AS until_at,
+    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,
+    CAST(m.cause AS TEXT) AS cause,
+    CAST(m.error AS TEXT) AS error,
+    CAST(m.failed_polls AS BIGINT) AS failed_polls,
     CAST(
         (SELECT COUNT(*) FROM state_transitions t
          WHERE t.source_id = m.source_id AND t.observed_at >= m.until_at AND t.observed_at <= m.whole_at
@@ -82,7 +92,7 @@ SELECT
                AND t.entity_id = u.entity_id AND t.seq = u.until_seq
            WHERE u.source_id = m.source_id AND u.from_at <= m.from_at AND u.until_at > m.whole_at
              AND t.not_before <= m.from_at)
-    AS BIGINT) AS transitions,  -- Changes of state or presence whose window spans it
-    m.seq  -- Observation before it; 0: none
+    AS BIGINT) AS transitions,
+    m.seq
 FROM measured m
 JOIN sources s ON s.id = m.source_id

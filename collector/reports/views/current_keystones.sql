@@ -1,12 +1,30 @@
 -- One row: a keystone that is present now, as last seen; the region is the one whose copy of it counts.
 -- Example: which keystones are not initialized, and how many regions wait for them?
 --   SELECT keystone_id, url, state, regions, last_seen_at FROM current_keystones WHERE state <> 'INITIALIZED'
+-- Columns:
+--   source                        = sources.name
+--   region_id                     = regions.id
+--   slug                          = regions.slug
+--   display_name                  = regions.display_name
+--   keystone_id                   bigint   The regions' keystone_id
+--   url                           = keystones.url
+--   state                         = keystones.state
+--   username                      = keystones.username
+--   has_password                  = keystones.has_password
+--   keystone_federated_domain_id  = keystones.keystone_federated_domain_id
+--   created_on                    = keystones.created_on
+--   own_id                        = keystones.own_id
+--   regions                       bigint   How many regions that are present now refer to it
+--   first_seen_at                 = keystones.first_seen_at
+--   changed_at                    = keystones.changed_at
+--   last_seen_at                  = current_regions.last_seen_at
+{% from "parts/current.sql" import last_seen_at, regions_by %}
 SELECT
     s.name AS source,
     e.witness_region_id AS region_id,
     r.slug,
     r.display_name,
-    e.id AS keystone_id,  -- The regions' keystone_id
+    e.id AS keystone_id,
     e.url,
     e.state,
     e.username,
@@ -14,22 +32,12 @@ SELECT
     e.keystone_federated_domain_id,
     e.created_on,
     e.own_id,
-    CAST(COALESCE(n.regions, 0) AS BIGINT) AS regions,  -- How many regions that are present now refer to it
+    CAST(COALESCE(n.regions, 0) AS BIGINT) AS regions,
     e.first_seen_at,
     e.changed_at,
-    CAST(COALESCE(
-        (SELECT u.from_at FROM unseen u
-         WHERE u.source_id = e.source_id AND u.entity = 'keystone' AND u.entity_id = e.id AND u.until_at IS NULL),
-        (SELECT o.last_at FROM observations o
-         WHERE o.source_id = e.source_id AND o.outcome <> 'failed' ORDER BY o.seq DESC LIMIT 1)
-    ) AS UTC_TIME) AS last_seen_at  -- When the newest answer that showed it was answered
+    {{ last_seen_at("keystone", "e") }} AS last_seen_at
 FROM keystones e
 JOIN sources s ON s.id = e.source_id
 LEFT JOIN regions r ON r.source_id = e.source_id AND r.id = e.witness_region_id
-LEFT JOIN (
-    SELECT p.source_id, p.keystone_id, COUNT(*) AS regions
-    FROM regions p
-    WHERE p.absent_since IS NULL
-    GROUP BY p.source_id, p.keystone_id
-) n ON n.source_id = e.source_id AND n.keystone_id = e.id
+LEFT JOIN {{ regions_by("keystone_id") }} n ON n.source_id = e.source_id AND n.keystone_id = e.id
 WHERE e.absent_since IS NULL

@@ -1,33 +1,39 @@
 -- One row: a metrics database that is present now, as last seen; the region is the one whose copy of it counts.
 -- Example: which metrics databases serve several regions?
 --   SELECT metrics_database_id, host, port, regions FROM current_metrics_databases WHERE regions > 1
+-- Columns:
+--   source               = sources.name
+--   region_id            = regions.id
+--   slug                 = regions.slug
+--   display_name         = regions.display_name
+--   metrics_database_id  = metrics_databases.id
+--   host                 = metrics_databases.host
+--   port                 = metrics_databases.port
+--   username             = metrics_databases.username
+--   has_password         = metrics_databases.has_password
+--   own_id               = metrics_databases.own_id
+--   regions              = current_keystones.regions
+--   first_seen_at        = metrics_databases.first_seen_at
+--   changed_at           = metrics_databases.changed_at
+--   last_seen_at         = current_regions.last_seen_at
+{% from "parts/current.sql" import last_seen_at, regions_by %}
 SELECT
     s.name AS source,
     e.witness_region_id AS region_id,
     r.slug,
     r.display_name,
-    e.id AS metrics_database_id,  -- The regions' metrics_database_id
+    e.id AS metrics_database_id,
     e.host,
     e.port,
     e.username,
     e.has_password,
     e.own_id,
-    CAST(COALESCE(n.regions, 0) AS BIGINT) AS regions,  -- How many regions that are present now refer to it
+    CAST(COALESCE(n.regions, 0) AS BIGINT) AS regions,
     e.first_seen_at,
     e.changed_at,
-    CAST(COALESCE(
-        (SELECT u.from_at FROM unseen u
-         WHERE u.source_id = e.source_id AND u.entity = 'metrics_database' AND u.entity_id = e.id AND u.until_at IS NULL),
-        (SELECT o.last_at FROM observations o
-         WHERE o.source_id = e.source_id AND o.outcome <> 'failed' ORDER BY o.seq DESC LIMIT 1)
-    ) AS UTC_TIME) AS last_seen_at  -- When the newest answer that showed it was answered
+    {{ last_seen_at("metrics_database", "e") }} AS last_seen_at
 FROM metrics_databases e
 JOIN sources s ON s.id = e.source_id
 LEFT JOIN regions r ON r.source_id = e.source_id AND r.id = e.witness_region_id
-LEFT JOIN (
-    SELECT p.source_id, p.metrics_database_id, COUNT(*) AS regions
-    FROM regions p
-    WHERE p.absent_since IS NULL
-    GROUP BY p.source_id, p.metrics_database_id
-) n ON n.source_id = e.source_id AND n.metrics_database_id = e.id
+LEFT JOIN {{ regions_by("metrics_database_id") }} n ON n.source_id = e.source_id AND n.metrics_database_id = e.id
 WHERE e.absent_since IS NULL

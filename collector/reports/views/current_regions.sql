@@ -1,6 +1,37 @@
 -- One row: a region that is present now, with the state of its keystone and its metrics database.
 -- Example: which regions have GPUs now?
 --   SELECT slug, country FROM current_regions WHERE has_ai_gpu AND state = 'ACTIVE'
+-- Columns:
+--   source                  = sources.name
+--   region_id               = regions.id
+--   slug                    = regions.slug
+--   display_name            = regions.display_name
+--   state                   = regions.state
+--   country                 = regions.country
+--   zone                    = regions.zone
+--   access_level            = regions.access_level
+--   endpoint_type           = regions.endpoint_type
+--   has_ai                  = regions.has_ai
+--   has_ai_gpu              = regions.has_ai_gpu
+--   has_baremetal           = regions.has_baremetal
+--   has_basic_vm            = regions.has_basic_vm
+--   has_k8s                 = regions.has_k8s
+--   has_kvm                 = regions.has_kvm
+--   has_sfs                 = regions.has_sfs
+--   has_ddos                = regions.has_ddos
+--   available_volume_types  = regions.available_volume_types
+--   keystone_id             = regions.keystone_id
+--   keystone_name           = regions.keystone_name
+--   keystone_state          text     State of its keystone; NULL while that is not shown
+--   keystone_url            text     Address of its keystone
+--   metrics_database_id     = regions.metrics_database_id
+--   metrics_database_host   text     Host of its metrics database
+--   metrics_database_port   bigint   Port of its metrics database
+--   created_on              = regions.created_on
+--   first_seen_at           = regions.first_seen_at
+--   changed_at              = regions.changed_at
+--   last_seen_at            time     When the newest answer that showed it was answered
+{% from "parts/current.sql" import last_seen_at %}
 SELECT
     s.name AS source,
     r.id AS region_id,
@@ -25,20 +56,15 @@ SELECT
     CAST(CASE WHEN NOT EXISTS (
         SELECT 1 FROM unseen u
         WHERE u.source_id = k.source_id AND u.entity = 'keystone' AND u.entity_id = k.id AND u.until_at IS NULL
-    ) THEN k.state END AS TEXT) AS keystone_state,  -- State of its keystone; NULL while that is not shown
-    k.url AS keystone_url,  -- Address of its keystone
+    ) THEN k.state END AS TEXT) AS keystone_state,
+    k.url AS keystone_url,
     r.metrics_database_id,
-    m.host AS metrics_database_host,  -- Host of its metrics database
-    m.port AS metrics_database_port,  -- Port of its metrics database
+    m.host AS metrics_database_host,
+    m.port AS metrics_database_port,
     r.created_on,
     r.first_seen_at,
     r.changed_at,
-    CAST(COALESCE(
-        (SELECT u.from_at FROM unseen u
-         WHERE u.source_id = r.source_id AND u.entity = 'region' AND u.entity_id = r.id AND u.until_at IS NULL),
-        (SELECT o.last_at FROM observations o
-         WHERE o.source_id = r.source_id AND o.outcome <> 'failed' ORDER BY o.seq DESC LIMIT 1)
-    ) AS UTC_TIME) AS last_seen_at  -- When the newest answer that showed it was answered
+    {{ last_seen_at("region", "r") }} AS last_seen_at
 FROM regions r
 JOIN sources s ON s.id = r.source_id
 LEFT JOIN keystones k ON k.source_id = r.source_id AND k.id = r.keystone_id AND k.absent_since IS NULL

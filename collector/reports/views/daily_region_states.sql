@@ -5,6 +5,16 @@
 -- seconds_unseen. A state without a row: at most seconds_unseen.
 -- Example: on which days was a region in MAINTENANCE, and for how long?
 --   SELECT day, display_name, seconds_at_least, seconds_at_most FROM daily_region_states WHERE state = 'MAINTENANCE'
+-- Columns:
+--   source            = sources.name
+--   region_id         = regions.id
+--   slug              = regions.slug
+--   display_name      = regions.display_name
+--   day               date     The day, in UTC
+--   state             = region_state_spans.state
+--   seconds_at_least  double   Known to have been in it so long
+--   seconds_at_most   double   Can have been in it so long
+--   seconds_unseen    double   Of the day, so long it may have been in any state: no answer showed it, or windows of changes overlap
 WITH parts AS (
     SELECT
         p.source,
@@ -16,19 +26,19 @@ WITH parts AS (
         p.later_state,
         p.cause,
         p.day,
-        CASE WHEN p.from_at > START_OF(p.day) THEN p.from_at ELSE START_OF(p.day) END AS from_at,
-        CASE WHEN p.until_at < START_OF(p.next_day) THEN p.until_at ELSE START_OF(p.next_day) END AS until_at
+        CASE WHEN p.from_at > {{ start_of("p.day") }} THEN p.from_at ELSE {{ start_of("p.day") }} END AS from_at,
+        CASE WHEN p.until_at < {{ start_of("p.next_day") }} THEN p.until_at ELSE {{ start_of("p.next_day") }} END AS until_at
     FROM (
-        SELECT q.*, NEXT_DAY(q.day) AS next_day
+        SELECT q.*, {{ day_after("q.day") }} AS next_day
         FROM (
-            SELECT s.*, DAY_AFTER(s.from_at, d.key) AS day
+            SELECT s.*, {{ days_after(day_of("s.from_at"), "d.key") }} AS day
             FROM region_state_spans s
-            CROSS JOIN EACH_DAY(s.from_at, s.until_at) d
+            CROSS JOIN {{ each_day("s.from_at", "s.until_at", "d") }}
         ) q
     ) p
 ),
 measured AS (
-    SELECT m.*, SECONDS_BETWEEN(m.from_at, m.until_at) AS seconds
+    SELECT m.*, {{ seconds_between("m.from_at", "m.until_at") }} AS seconds
     FROM parts m
     WHERE m.from_at < m.until_at
 ),
@@ -72,11 +82,11 @@ SELECT
     f.region_id,
     f.slug,
     f.display_name,
-    CAST(f.day AS DAY_TYPE) AS day,  -- The day, in UTC
-    CAST(f.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN; a state of the cloud that is called so, in quotation marks
-    CAST(f.seconds AS DOUBLE PRECISION) AS seconds_at_least,  -- Known to have been in it so long
+    CAST(f.day AS {{ date }}) AS day,
+    CAST(f.state AS TEXT) AS state,
+    CAST(f.seconds AS DOUBLE PRECISION) AS seconds_at_least,
     CAST(CASE WHEN f.is_unknown = 1 THEN f.seconds ELSE f.seconds + f.turned + f.unseen_that_day END
-        AS DOUBLE PRECISION) AS seconds_at_most,  -- Can have been in it so long
-    CAST(f.unseen_that_day AS DOUBLE PRECISION) AS seconds_unseen  -- Of the day, so long it may have been in any state: no answer showed it, or windows of changes overlap
+        AS DOUBLE PRECISION) AS seconds_at_most,
+    CAST(f.unseen_that_day AS DOUBLE PRECISION) AS seconds_unseen
 FROM of_the_state f
 WHERE f.nth = 1

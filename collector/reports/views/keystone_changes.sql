@@ -4,19 +4,32 @@
 -- that counted before, see basis in keystone_transitions. Values are text, as in region_changes.
 -- Example: which keystones moved to another address?
 --   SELECT keystone_id, old, new, observed_at FROM keystone_changes WHERE field = 'url'
-CHANGES_OF(keystone)
+-- Columns:
+--   source        = sources.name
+--   region_id     = regions.id
+--   slug          = regions.slug
+--   display_name  = regions.display_name
+--   keystone_id   = current_keystones.keystone_id
+--   observed_at   = region_changes.observed_at
+--   not_before    = region_changes.not_before
+--   field         = region_changes.field
+--   old           = region_changes.old
+--   new           = region_changes.new
+--   seq           = region_changes.seq
+{% set entity = "keystone" %}
+{% include "parts/changes.sql" %}
 SELECT
     c.source,
     k.witness_region_id AS region_id,
     r.slug,
     r.display_name,
-    c.entity_id AS keystone_id,  -- The regions' keystone_id
-    c.observed_at,  -- When the first poll that showed it so was answered
-    CAST(c.not_before AS UTC_TIME) AS not_before,  -- When the last poll that confirmed it as it was before asked; NULL: unbounded
-    CAST(c.field AS TEXT) AS field,  -- Column of the versions' table; NULL: appeared or disappeared
-    CAST(c.old AS TEXT) AS old,  -- Value before, as text
-    CAST(c.new AS TEXT) AS new,  -- Value since, as text
-    c.seq  -- Observation that first showed it
+    c.entity_id AS keystone_id,
+    c.observed_at,
+    {{ time("c.not_before") }} AS not_before,
+    CAST(c.field AS TEXT) AS field,
+    CAST(c.old AS TEXT) AS old,
+    CAST(c.new AS TEXT) AS new,
+    c.seq
 FROM changes c
 LEFT JOIN keystones k ON k.source_id = c.source_id AND k.id = c.entity_id
 LEFT JOIN regions r ON r.source_id = c.source_id AND r.id = k.witness_region_id

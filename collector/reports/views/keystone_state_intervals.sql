@@ -5,14 +5,31 @@
 -- The region is the one whose copy of the keystone counts.
 -- Example: how long did each keystone take to initialize, at least and at most?
 --   SELECT keystone_id, min_seconds, max_seconds FROM keystone_state_intervals WHERE state = 'NEW' AND NOT open
-STATE_INTERVALS_OF(keystone)
+-- Columns:
+--   source         = sources.name
+--   region_id      = regions.id
+--   slug           = regions.slug
+--   display_name   = regions.display_name
+--   keystone_id    = current_keystones.keystone_id
+--   keystone_url   = keystone_transitions.keystone_url
+--   state          = region_state_spans.state
+--   from_earliest  = region_state_intervals.from_earliest
+--   from_latest    = region_state_intervals.from_latest
+--   to_earliest    = region_state_intervals.to_earliest
+--   to_latest      = region_state_intervals.to_latest
+--   min_seconds    = region_state_intervals.min_seconds
+--   max_seconds    = region_state_intervals.max_seconds
+--   open           = region_state_intervals.open
+--   seq            = region_state_intervals.seq
+{% set entity = "keystone" %}
+{% include "parts/state_intervals.sql" %}
 SELECT
     s.name AS source,
     k.witness_region_id AS region_id,
     r.slug,
     r.display_name,
-    m.entity_id AS keystone_id,  -- The regions' keystone_id
-    k.url AS keystone_url,  -- Its address now
+    m.entity_id AS keystone_id,
+    k.url AS keystone_url,
     m.state,
     m.from_earliest,
     m.from_latest,

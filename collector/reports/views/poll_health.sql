@@ -3,8 +3,28 @@
 -- the first poll, and today ends now.
 -- Example: on which days could less than 99 % of the time be seen, and why?
 --   SELECT source, day, share_covered, polls, failed_polls FROM poll_health WHERE share_covered < 0.99
+-- Columns:
+--   source                = sources.name
+--   day                   = daily_region_states.day
+--   polls                 bigint   Polls of the day
+--   ok_polls              bigint   Complete answers
+--   partial_polls         bigint   Answers whose count differs
+--   held_polls            bigint   Answers whose absences wait for confirmation
+--   failed_polls          bigint   Polls without a usable answer
+--   failed_key            bigint   Failed: no key to ask with
+--   failed_connect        bigint   Failed: nobody answers, or TLS fails
+--   failed_timeout        bigint   Failed: no whole answer in time
+--   failed_protocol       bigint   Failed: the connection broke, or what came was not HTTP
+--   failed_http_status    bigint   Failed: another status than 200
+--   failed_too_large      bigint   Failed: the answer exceeds the limit
+--   failed_not_json       bigint   Failed: not JSON that can be relied on
+--   failed_not_a_listing  bigint   Failed: JSON, but no list of regions
+--   failed_stale          bigint   Failed: from a cache, and perhaps older than the last
+--   seconds               double   Length of the day, or of the part since the first poll, until now
+--   longest_gap_seconds   double   Longest part of a gap that lies in the day; 0: none
+--   share_covered         double   Share of seconds that lies in no gap
 WITH RECURSIVE looked AS (
-    SELECT o.source_id, MIN(o.first_at) AS from_at, MAX(o.last_at) AS last_at, NOW AS now_at
+    SELECT o.source_id, MIN(o.first_at) AS from_at, MAX(o.last_at) AS last_at, {{ now }} AS now_at
     FROM observations o
     GROUP BY o.source_id
 ),
@@ -13,19 +33,19 @@ spans AS (
     FROM looked l
 ),
 days AS (
-    SELECT p.source_id, UTC_DAY(p.from_at) AS day, NEXT_DAY(p.from_at) AS next_day, p.from_at, p.until_at
+    SELECT p.source_id, {{ day_of("p.from_at") }} AS day, {{ day_after(day_of("p.from_at")) }} AS next_day, p.from_at, p.until_at
     FROM spans p
     UNION ALL
-    SELECT d.source_id, d.next_day, NEXT_DAY(d.next_day), d.from_at, d.until_at
+    SELECT d.source_id, d.next_day, {{ day_after("d.next_day") }}, d.from_at, d.until_at
     FROM days d
-    WHERE d.next_day <= UTC_DAY(d.until_at)
+    WHERE d.next_day <= {{ day_of("d.until_at") }}
 ),
 bounds AS (
     SELECT
         d.source_id,
         d.day,
-        CASE WHEN d.from_at > START_OF(d.day) THEN d.from_at ELSE START_OF(d.day) END AS from_at,
-        CASE WHEN d.until_at < START_OF(d.next_day) THEN d.until_at ELSE START_OF(d.next_day) END AS until_at
+        CASE WHEN d.from_at > {{ start_of("d.day") }} THEN d.from_at ELSE {{ start_of("d.day") }} END AS from_at,
+        CASE WHEN d.until_at < {{ start_of("d.next_day") }} THEN d.until_at ELSE {{ start_of("d.next_day") }} END AS until_at
     FROM days d
 ),
 missed AS (
@@ -43,15 +63,15 @@ missing AS MATERIALIZED (
     SELECT
         m.source_id,
         m.day,
-        SUM(SECONDS_BETWEEN(m.from_at, m.until_at)) AS seconds,
-        MAX(SECONDS_BETWEEN(m.from_at, m.until_at)) AS longest
+        SUM({{ seconds_between("m.from_at", "m.until_at") }}) AS seconds,
+        MAX({{ seconds_between("m.from_at", "m.until_at") }}) AS longest
     FROM missed m
     GROUP BY m.source_id, m.day
 ),
 polled AS MATERIALIZED (
     SELECT
         o.source_id,
-        UTC_DAY(o.first_at) AS day,
+        {{ day_of("o.first_at") }} AS day,
         SUM(o.polls) AS polls,
         SUM(CASE WHEN o.outcome = 'ok' THEN o.polls ELSE 0 END) AS ok,
         SUM(CASE WHEN o.outcome = 'partial' THEN o.polls ELSE 0 END) AS partial,
@@ -67,13 +87,13 @@ polled AS MATERIALIZED (
         SUM(CASE WHEN o.cause = 'not_a_listing' THEN o.polls ELSE 0 END) AS failed_not_a_listing,
         SUM(CASE WHEN o.cause = 'stale' THEN o.polls ELSE 0 END) AS failed_stale
     FROM observations o
-    GROUP BY o.source_id, UTC_DAY(o.first_at)
+    GROUP BY o.source_id, {{ day_of("o.first_at") }}
 ),
 measured AS (
     SELECT
         b.source_id,
         b.day,
-        SECONDS_BETWEEN(b.from_at, b.until_at) AS seconds,
+        {{ seconds_between("b.from_at", "b.until_at") }} AS seconds,
         COALESCE(m.seconds, 0) AS missing,
         COALESCE(m.longest, 0) AS longest
     FROM bounds b
@@ -81,24 +101,24 @@ measured AS (
 )
 SELECT
     s.name AS source,
-    CAST(m.day AS DAY_TYPE) AS day,  -- The day, in UTC
-    CAST(COALESCE(p.polls, 0) AS BIGINT) AS polls,  -- Polls of the day
-    CAST(COALESCE(p.ok, 0) AS BIGINT) AS ok_polls,  -- Complete answers
-    CAST(COALESCE(p.partial, 0) AS BIGINT) AS partial_polls,  -- Answers whose count differs
-    CAST(COALESCE(p.held, 0) AS BIGINT) AS held_polls,  -- Answers whose absences wait for confirmation
-    CAST(COALESCE(p.failed, 0) AS BIGINT) AS failed_polls,  -- Polls without a usable answer
-    CAST(COALESCE(p.failed_key, 0) AS BIGINT) AS failed_key,  -- Failed: no key to ask with
-    CAST(COALESCE(p.failed_connect, 0) AS BIGINT) AS failed_connect,  -- Failed: nobody answers, or TLS fails
-    CAST(COALESCE(p.failed_timeout, 0) AS BIGINT) AS failed_timeout,  -- Failed: no whole answer in time
-    CAST(COALESCE(p.failed_protocol, 0) AS BIGINT) AS failed_protocol,  -- Failed: the connection broke, or what came was not HTTP
-    CAST(COALESCE(p.failed_http_status, 0) AS BIGINT) AS failed_http_status,  -- Failed: another status than 200
-    CAST(COALESCE(p.failed_too_large, 0) AS BIGINT) AS failed_too_large,  -- Failed: the answer exceeds the limit
-    CAST(COALESCE(p.failed_not_json, 0) AS BIGINT) AS failed_not_json,  -- Failed: not JSON that can be relied on
-    CAST(COALESCE(p.failed_not_a_listing, 0) AS BIGINT) AS failed_not_a_listing,  -- Failed: JSON, but no list of regions
-    CAST(COALESCE(p.failed_stale, 0) AS BIGINT) AS failed_stale,  -- Failed: from a cache, and perhaps older than the last
-    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,  -- Length of the day, or of the part since the first poll, until now
-    CAST(m.longest AS DOUBLE PRECISION) AS longest_gap_seconds,  -- Longest part of a gap that lies in the day; 0: none
-    CAST(CASE WHEN m.seconds > 0 THEN (m.seconds - m.missing) / m.seconds END AS DOUBLE PRECISION) AS share_covered  -- Share of seconds that lies in no gap
+    CAST(m.day AS {{ date }}) AS day,
+    CAST(COALESCE(p.polls, 0) AS BIGINT) AS polls,
+    CAST(COALESCE(p.ok, 0) AS BIGINT) AS ok_polls,
+    CAST(COALESCE(p.partial, 0) AS BIGINT) AS partial_polls,
+    CAST(COALESCE(p.held, 0) AS BIGINT) AS held_polls,
+    CAST(COALESCE(p.failed, 0) AS BIGINT) AS failed_polls,
+    CAST(COALESCE(p.failed_key, 0) AS BIGINT) AS failed_key,
+    CAST(COALESCE(p.failed_connect, 0) AS BIGINT) AS failed_connect,
+    CAST(COALESCE(p.failed_timeout, 0) AS BIGINT) AS failed_timeout,
+    CAST(COALESCE(p.failed_protocol, 0) AS BIGINT) AS failed_protocol,
+    CAST(COALESCE(p.failed_http_status, 0) AS BIGINT) AS failed_http_status,
+    CAST(COALESCE(p.failed_too_large, 0) AS BIGINT) AS failed_too_large,
+    CAST(COALESCE(p.failed_not_json, 0) AS BIGINT) AS failed_not_json,
+    CAST(COALESCE(p.failed_not_a_listing, 0) AS BIGINT) AS failed_not_a_listing,
+    CAST(COALESCE(p.failed_stale, 0) AS BIGINT) AS failed_stale,
+    CAST(m.seconds AS DOUBLE PRECISION) AS seconds,
+    CAST(m.longest AS DOUBLE PRECISION) AS longest_gap_seconds,
+    CAST(CASE WHEN m.seconds > 0 THEN (m.seconds - m.missing) / m.seconds END AS DOUBLE PRECISION) AS share_covered
 FROM measured m
 JOIN sources s ON s.id = m.source_id
 LEFT JOIN polled p ON p.source_id = m.source_id AND p.day = m.day

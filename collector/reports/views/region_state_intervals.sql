@@ -4,7 +4,22 @@
 -- open: the state is the newest one; then to_earliest is when it was last confirmed, and max_seconds is NULL.
 -- Example: how long was each region in MAINTENANCE, at least and at most?
 --   SELECT display_name, from_latest, min_seconds, max_seconds FROM region_state_intervals WHERE state = 'MAINTENANCE'
-STATE_INTERVALS_OF(region)
+-- Columns:
+--   source         = sources.name
+--   region_id      = regions.id
+--   slug           = regions.slug
+--   display_name   = regions.display_name
+--   state          = region_state_spans.state
+--   from_earliest  time     It began not before this; NULL: unbounded
+--   from_latest    time     It was first seen in this state
+--   to_earliest    time     It was last confirmed in this state; of UNKNOWN, its end so far
+--   to_latest      time     It was first seen otherwise; NULL: still so
+--   min_seconds    double   Known to have lasted so long: without gaps and unseen time
+--   max_seconds    double   Can have lasted so long; NULL: unbounded, also where only another key or copy looked
+--   open           boolean  Whether it is the newest state
+--   seq            bigint   Observation that first showed it; of UNKNOWN, the state before
+{% set entity = "region" %}
+{% include "parts/state_intervals.sql" %}
 SELECT
     s.name AS source,
     m.entity_id AS region_id,

@@ -9,20 +9,34 @@
 -- went between two polls can't be seen.
 -- Example: for how long is the state of each region unknown, and why?
 --   SELECT display_name, cause, SUM(seconds) FROM region_state_spans WHERE state = 'UNKNOWN' GROUP BY 1, 2 ORDER BY 1, 2
-SPANS_OF(region)
+-- Columns:
+--   source         = sources.name
+--   region_id      = regions.id
+--   slug           = regions.slug
+--   display_name   = regions.display_name
+--   state          text     State, ABSENT or UNKNOWN; a state of the cloud that is called so, in quotation marks
+--   from_at        time     Beginning
+--   until_at       time     End
+--   seconds        double   Length
+--   earlier_state  text     Of UNKNOWN: the state known before; else NULL
+--   later_state    text     Of UNKNOWN: the state known after; NULL: none yet
+--   cause          text     Of UNKNOWN: change or unseen; else NULL
+--   seq            bigint   Observation that first showed the state, of UNKNOWN the state before
+{% set entity = "region" %}
+{% include "parts/spans.sql" %}
 SELECT
     s.name AS source,
     p.entity_id AS region_id,
     r.slug,
     r.display_name,
-    CAST(p.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN; a state of the cloud that is called so, in quotation marks
-    CAST(p.from_at AS UTC_TIME) AS from_at,  -- Beginning
-    CAST(p.until_at AS UTC_TIME) AS until_at,  -- End
-    CAST(SECONDS_BETWEEN(p.from_at, p.until_at) AS DOUBLE PRECISION) AS seconds,  -- Length
-    CAST(p.earlier_state AS TEXT) AS earlier_state,  -- Of UNKNOWN: the state known before; else NULL
-    CAST(p.later_state AS TEXT) AS later_state,  -- Of UNKNOWN: the state known after; NULL: none yet
-    CAST(p.cause AS TEXT) AS cause,  -- Of UNKNOWN: change or unseen; else NULL
-    p.seq  -- Observation that first showed the state, of UNKNOWN the state before
+    CAST(p.state AS TEXT) AS state,
+    {{ time("p.from_at") }} AS from_at,
+    {{ time("p.until_at") }} AS until_at,
+    CAST({{ seconds_between("p.from_at", "p.until_at") }} AS DOUBLE PRECISION) AS seconds,
+    CAST(p.earlier_state AS TEXT) AS earlier_state,
+    CAST(p.later_state AS TEXT) AS later_state,
+    CAST(p.cause AS TEXT) AS cause,
+    p.seq
 FROM spans p
 JOIN sources s ON s.id = p.source_id
 LEFT JOIN regions r ON r.source_id = p.source_id AND r.id = p.entity_id

@@ -1,6 +1,20 @@
 -- One row: a change of a region's state or presence; its true time lies in [not_before, observed_at].
 -- Example: what became ACTIVE, and how exactly is that known?
 --   SELECT display_name, from_state, not_before, observed_at, basis FROM region_transitions WHERE to_state = 'ACTIVE'
+-- Columns:
+--   source            = sources.name
+--   region_id         = regions.id
+--   slug              = regions.slug
+--   display_name      = regions.display_name
+--   kind              = state_transitions.kind
+--   from_state        = state_transitions.from_state
+--   to_state          = state_transitions.to_state
+--   not_before        = state_transitions.not_before
+--   observed_at       = state_transitions.observed_at
+--   window_seconds    double   From not_before to observed_at
+--   basis             = state_transitions.basis
+--   first_missing_at  = state_transitions.first_missing_at
+--   seq               = state_transitions.seq
 SELECT
     s.name AS source,
     t.entity_id AS region_id,
@@ -11,7 +25,7 @@ SELECT
     t.to_state,
     t.not_before,
     t.observed_at,
-    CAST(SECONDS_BETWEEN(t.not_before, t.observed_at) AS DOUBLE PRECISION) AS window_seconds,  -- From not_before to observed_at
+    CAST({{ seconds_between("t.not_before", "t.observed_at") }} AS DOUBLE PRECISION) AS window_seconds,
     t.basis,
     t.first_missing_at,
     t.seq

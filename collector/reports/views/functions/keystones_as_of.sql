@@ -8,7 +8,9 @@ RETURNS TABLE (
     slug TEXT,
     display_name TEXT,
     keystone_id BIGINT,
-    COLUMNS_OF(keystone),
+{% for column in typed_columns("keystone") %}
+    {{ column.name }} {{ column.sql }},
+{% endfor %}
     first_seen_at TIMESTAMP WITH TIME ZONE,
     changed_at TIMESTAMP WITH TIME ZONE,
     last_seen_at TIMESTAMP WITH TIME ZONE
@@ -21,7 +23,9 @@ BEGIN ATOMIC
         r.slug,
         r.display_name,
         e.id,
-        VALUES_OF(keystone, v),
+{% for column in typed_columns("keystone") %}
+        v.{{ column.name }},
+{% endfor %}
         e.first_seen_at,
         v.valid_from,
         COALESCE(
@@ -30,7 +34,10 @@ BEGIN ATOMIC
                AND u.from_at <= moment AND (u.until_at IS NULL OR u.until_at > moment)),
             s.seen_at
         )
-    FROM (LOOKED_AT) s
+    FROM (
+        {% include "parts/looked_at.sql" %}
+
+    ) s
     JOIN keystones e ON e.source_id = s.id
     CROSS JOIN LATERAL (
         SELECT x.* FROM keystone_versions x

@@ -7,7 +7,9 @@ CREATE OR REPLACE FUNCTION regions_as_of(moment TIMESTAMP WITH TIME ZONE)
 RETURNS TABLE (
     source TEXT,
     region_id BIGINT,
-    COLUMNS_OF(region),
+{% for column in typed_columns("region") %}
+    {{ column.name }} {{ column.sql }},
+{% endfor %}
     keystone_state TEXT,
     first_seen_at TIMESTAMP WITH TIME ZONE,
     changed_at TIMESTAMP WITH TIME ZONE,
@@ -18,7 +20,9 @@ BEGIN ATOMIC
     SELECT
         s.name,
         r.id,
-        VALUES_OF(region, v),
+{% for column in typed_columns("region") %}
+        v.{{ column.name }},
+{% endfor %}
         k.state,
         r.first_seen_at,
         v.valid_from,
@@ -28,7 +32,10 @@ BEGIN ATOMIC
                AND u.from_at <= moment AND (u.until_at IS NULL OR u.until_at > moment)),
             s.seen_at
         )
-    FROM (LOOKED_AT) s
+    FROM (
+        {% include "parts/looked_at.sql" %}
+
+    ) s
     JOIN regions r ON r.source_id = s.id
     CROSS JOIN LATERAL (
         SELECT x.* FROM region_versions x

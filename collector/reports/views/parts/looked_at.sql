@@ -1,5 +1,5 @@
--- Each source with the time up to a moment for which it is sure that a successful poll was answered no earlier: of a
--- stretch that goes on beyond the moment only its ends and its longest interval are on record.
+{# Each source with the time up to a moment for which it is sure that a successful poll was answered no earlier: of a
+   stretch that goes on beyond the moment only its ends and its longest interval are on record. #}
 SELECT
     n.id,
     n.name,

@@ -1,4 +1,4 @@
--- What the views of spans and of intervals share: rows of `spans`. ENTITY is region or keystone.
+{# What the views of spans and of intervals share: rows of `spans`. `entity` is region or keystone. #}
 -- Each moment is judged by what covers it:
 --   nothing         the state that was seen last is known
 --   one window      in which a transition happened: it was in the state before, then in the one after; cause change
@@ -10,7 +10,7 @@ WITH ends AS (
     SELECT
         n.source_id,
         n.last_asked_at,
-        CASE WHEN SECONDS_BETWEEN(n.last_at, n.now_at) * 1000 > 2.5 * n.interval_ms
+        CASE WHEN {{ seconds_between("n.last_at", "n.now_at") }} * 1000 > 2.5 * n.interval_ms
              THEN n.now_at ELSE n.last_asked_at END AS end_at
     FROM (
         SELECT
@@ -19,7 +19,7 @@ WITH ends AS (
             o.last_asked_at,
             CASE WHEN f.expected_interval_ms > o.expected_interval_ms
                  THEN f.expected_interval_ms ELSE o.expected_interval_ms END AS interval_ms,
-            NOW AS now_at
+            {{ now }} AS now_at
         -- By CROSS JOIN, which SQLite does not reorder, here and below: so keys, which begin with source_id, find few rows.
         FROM sources s
         CROSS JOIN observations o
@@ -34,7 +34,7 @@ WITH ends AS (
 -- NULL: still open.
 blind AS (
     SELECT e.source_id, e.id AS entity_id, g.present, g.from_at, g.until_at
-    FROM ENTITYs e
+    FROM {{ entity }}s e
     JOIN (
         SELECT g.source_id, 1 AS present, g.last_asked_at AS from_at, g.until_at
         FROM sources s
@@ -48,7 +48,7 @@ blind AS (
         SELECT x.source_id, 0, x.from_at, x.until_at
         FROM sources s
         CROSS JOIN unproven_absences x
-        WHERE x.source_id = s.id AND x.entity = 'ENTITY' AND x.scope = 'all'
+        WHERE x.source_id = s.id AND x.entity = '{{ entity }}' AND x.scope = 'all'
         UNION ALL
         -- The time since the last complete answer that withheld nothing.
         SELECT o.source_id, 0, o.last_asked_at, NULL
@@ -57,7 +57,7 @@ blind AS (
             SELECT a.seq FROM observations a
             WHERE a.source_id = m.source_id AND a.outcome = 'ok' AND NOT EXISTS (
                 SELECT 1 FROM withheld_absences x
-                WHERE x.source_id = a.source_id AND x.seq = a.seq AND x.entity = 'ENTITY' AND x.scope = 'all')
+                WHERE x.source_id = a.source_id AND x.seq = a.seq AND x.entity = '{{ entity }}' AND x.scope = 'all')
             ORDER BY a.seq DESC LIMIT 1)
         WHERE o.last_asked_at < m.end_at
     ) g ON g.source_id = e.source_id
@@ -65,12 +65,12 @@ blind AS (
     SELECT u.source_id, u.entity_id, 1, u.last_asked_at, u.until_at
     FROM sources s
     CROSS JOIN unseen u
-    WHERE u.source_id = s.id AND u.entity = 'ENTITY'
+    WHERE u.source_id = s.id AND u.entity = '{{ entity }}'
     UNION ALL
     SELECT x.source_id, CAST(x.scope AS BIGINT), 0, x.from_at, x.until_at
     FROM sources s
     CROSS JOIN unproven_absences x
-    WHERE x.source_id = s.id AND x.entity = 'ENTITY' AND x.scope <> 'all'
+    WHERE x.source_id = s.id AND x.entity = '{{ entity }}' AND x.scope <> 'all'
 ),
 -- Each state with the window in which it began. Where another key saw less or more than the one before, nobody knows
 -- what happened in the window, so it counts for two.
@@ -101,7 +101,7 @@ states AS (
                  ELSE x.to_state END AS state
         FROM ends e
         CROSS JOIN state_transitions x
-        WHERE x.source_id = e.source_id AND x.entity = 'ENTITY'
+        WHERE x.source_id = e.source_id AND x.entity = '{{ entity }}'
     ) t
     WINDOW w AS (PARTITION BY t.source_id, t.entity_id ORDER BY t.seq)
 ),

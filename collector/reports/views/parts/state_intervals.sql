@@ -1,5 +1,5 @@
--- What region_state_intervals and keystone_state_intervals share: rows of `measured`. ENTITY is region or keystone.
-SPANS_OF(ENTITY),
+{# What region_state_intervals and keystone_state_intervals share: rows of `measured`. `entity` is region or keystone. #}
+{% include "parts/spans.sql" %},
 -- Each state, with what of it is known, and each time that is UNKNOWN.
 -- By windows and not by GROUP BY: into these SQLite carries what a query asks of one entity.
 grouped AS (
@@ -19,11 +19,11 @@ grouped AS (
             t.observed_at AS from_at, t.observed_at AS until_at, 0 AS seconds, 1 AS is_state
         FROM sources s
         CROSS JOIN state_transitions t
-        WHERE t.source_id = s.id AND t.entity = 'ENTITY'
+        WHERE t.source_id = s.id AND t.entity = '{{ entity }}'
         UNION ALL
         SELECT
             q.source_id, q.entity_id, q.seq, q.cause, q.later_state,
-            q.from_at, q.until_at, SECONDS_BETWEEN(q.from_at, q.until_at), 0
+            q.from_at, q.until_at, {{ seconds_between("q.from_at", "q.until_at") }}, 0
         FROM spans q
         WHERE q.from_at < q.until_at AND (q.cause IS NULL OR q.cause = 'unseen')
     ) p
@@ -50,13 +50,13 @@ bounded AS (
              -- The newest answer that confirmed it.
              WHEN t.to_state IS NOT NULL THEN COALESCE(
                  (SELECT u.last_asked_at FROM unseen u
-                  WHERE u.source_id = g.source_id AND u.entity = 'ENTITY' AND u.entity_id = g.entity_id
+                  WHERE u.source_id = g.source_id AND u.entity = '{{ entity }}' AND u.entity_id = g.entity_id
                     AND u.until_at IS NULL),
                  e.last_asked_at)
              ELSE (SELECT o.last_asked_at FROM observations o
                    WHERE o.source_id = g.source_id AND o.outcome = 'ok' AND NOT EXISTS (
                        SELECT 1 FROM withheld_absences x
-                       WHERE x.source_id = o.source_id AND x.seq = o.seq AND x.entity = 'ENTITY'
+                       WHERE x.source_id = o.source_id AND x.seq = o.seq AND x.entity = '{{ entity }}'
                          AND x.scope IN ('all', CAST(g.entity_id AS TEXT)))
                    ORDER BY o.seq DESC LIMIT 1)
         END AS to_earliest,
@@ -67,11 +67,11 @@ bounded AS (
                                        OR n.basis IN ('observer_change', 'other_copy')) THEN 0 ELSE 1 END AS is_bounded
     FROM grouped g
     JOIN ends e ON e.source_id = g.source_id
-    JOIN state_transitions t ON t.source_id = g.source_id AND t.entity = 'ENTITY' AND t.entity_id = g.entity_id
+    JOIN state_transitions t ON t.source_id = g.source_id AND t.entity = '{{ entity }}' AND t.entity_id = g.entity_id
         AND t.seq = g.seq
-    LEFT JOIN state_transitions n ON n.source_id = g.source_id AND n.entity = 'ENTITY' AND n.entity_id = g.entity_id
+    LEFT JOIN state_transitions n ON n.source_id = g.source_id AND n.entity = '{{ entity }}' AND n.entity_id = g.entity_id
         AND n.seq = (SELECT MIN(m.seq) FROM state_transitions m
-                     WHERE m.source_id = g.source_id AND m.entity = 'ENTITY' AND m.entity_id = g.entity_id
+                     WHERE m.source_id = g.source_id AND m.entity = '{{ entity }}' AND m.entity_id = g.entity_id
                        AND m.seq > g.seq)
     WHERE g.nth = 1
 ),
@@ -79,16 +79,16 @@ measured AS (
     SELECT
         b.source_id,
         b.entity_id,
-        CAST(b.state AS TEXT) AS state,  -- State, ABSENT or UNKNOWN; a state of the cloud that is called so, in quotation marks
-        CAST(b.from_earliest AS UTC_TIME) AS from_earliest,  -- It began not before this; NULL: unbounded
-        CAST(b.from_latest AS UTC_TIME) AS from_latest,  -- It was first seen in this state
-        CAST(CASE WHEN b.to_latest IS NULL AND b.to_earliest < b.from_latest THEN b.from_latest ELSE b.to_earliest END
-            AS UTC_TIME) AS to_earliest,  -- It was last confirmed in this state; of UNKNOWN, its end so far
-        CAST(b.to_latest AS UTC_TIME) AS to_latest,  -- It was first seen otherwise; NULL: still so
-        CAST(b.seconds AS DOUBLE PRECISION) AS min_seconds,  -- Known to have lasted so long: without gaps and unseen time
-        CAST(CASE WHEN b.is_bounded = 1 THEN SECONDS_BETWEEN(b.from_earliest, b.to_latest) END
-            AS DOUBLE PRECISION) AS max_seconds,  -- Can have lasted so long; NULL: unbounded, also where only another key or copy looked
-        CAST(b.to_latest IS NULL AS BOOLEAN) AS open,  -- Whether it is the newest state
-        b.seq  -- Observation that first showed it; of UNKNOWN, the state before
+        CAST(b.state AS TEXT) AS state,
+        {{ time("b.from_earliest") }} AS from_earliest,
+        {{ time("b.from_latest") }} AS from_latest,
+        {{ time("CASE WHEN b.to_latest IS NULL AND b.to_earliest < b.from_latest
+                 THEN b.from_latest ELSE b.to_earliest END") }} AS to_earliest,
+        {{ time("b.to_latest") }} AS to_latest,
+        CAST(b.seconds AS DOUBLE PRECISION) AS min_seconds,
+        CAST(CASE WHEN b.is_bounded = 1 THEN {{ seconds_between("b.from_earliest", "b.to_latest") }} END
+            AS DOUBLE PRECISION) AS max_seconds,
+        CAST(b.to_latest IS NULL AS BOOLEAN) AS open,
+        b.seq
     FROM bounded b
 )
