@@ -13,6 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from collector import __version__
+from collector.database import bulk
 from collector.inventory import chain
 from collector.inventory.judgement import Earlier
 from collector.inventory.observation import (
@@ -113,13 +114,12 @@ def open_next(
         collector_version=__version__,
     )
     if before is not None:
-        connection.execute(
-            sa.update(observations)
-            .where(_o.source_id == source_id, _o.seq == before.seq)
-            .values(digest=now.previous_digest)
-        )
-    connection.execute(sa.insert(observations), {"source_id": source_id} | now.columns())
-    connection.execute(sa.update(sources).where(sources.c.id == source_id).values(newest_seq=now.seq))
+        closed = (source_id, before.seq, now.previous_digest)
+        bulk.write(connection, "update", observations, ("source_id", "seq", "digest"), [closed])
+    opened = now.columns()
+    row = (source_id, *opened.values())
+    bulk.write(connection, "insert", observations, ("source_id", *opened), [row])
+    bulk.write(connection, "update", sources, ("id", "newest_seq"), [(source_id, now.seq)])
     return now
 
 

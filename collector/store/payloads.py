@@ -54,8 +54,7 @@ def store(
     that one returned, where it is known; else it is read.
     """
     stored = Stored(document.address, texts_of(document))
-    there = sa.select(_p.address).where(_p.source_id == source_id, _p.address == document.address)
-    if connection.scalar(there) is not None:
+    if connection.scalar(_THERE, {"of": source_id, "from": document.address}) is not None:
         return stored
     size = document.size()
     over = _over(connection, source_id, stored.texts, size, newest, remembered) if newest else None
@@ -101,19 +100,22 @@ def _over(
     return (base.address, base.links + 1, body) if len(body) * 2 <= whole else None
 
 
+_WANTED = (_p.address, _p.base, _p.links, _p.size, _p.compressed_size)
+_FIRST = (_p.source_id == sa.bindparam("of"), _p.address == sa.bindparam("from"))
+_THERE = sa.select(_p.address).where(*_FIRST)
+_UPPER = sa.select(*_WANTED, sa.literal(0).label("depth")).where(*_FIRST).cte("chain", recursive=True)
+_LINKS = _UPPER.union_all(
+    sa.select(*_WANTED, _UPPER.c.depth + 1).where(
+        _p.source_id == sa.bindparam("of"), _p.address == _UPPER.c.base, _UPPER.c.depth < MAX_LINKS
+    )
+)
+_CHAIN = sa.select(_LINKS).order_by(_LINKS.c.depth)
+"""Made once, as they are asked at every changed answer."""
+
+
 def _chain(connection: sa.Connection, source_id: int, address: str) -> Sequence[sa.Row[Any]]:
     """An answer, its base, and so on to a whole one; without their bodies."""
-    wanted = (_p.address, _p.base, _p.links, _p.size, _p.compressed_size)
-    first = sa.select(*wanted, sa.literal(0).label("depth")).where(
-        _p.source_id == source_id, _p.address == address
-    )
-    chain = first.cte("chain", recursive=True)
-    chain = chain.union_all(
-        sa.select(*wanted, chain.c.depth + 1).where(
-            _p.source_id == source_id, _p.address == chain.c.base, chain.c.depth < MAX_LINKS
-        )
-    )
-    return connection.execute(sa.select(chain).order_by(chain.c.depth)).all()
+    return connection.execute(_CHAIN, {"of": source_id, "from": address}).all()
 
 
 def _before_small_ones(chain: Sequence[sa.Row[Any]]) -> sa.Row[Any] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from collector.database.transactions import writing
+from collector.database.transactions import migrating
 from collector.store.tables import DERIVATION_REVISION
 
 ZERO = "0" * 64
@@ -26,10 +26,9 @@ def fill(
 
     `start`: a time in UTC. After every `gap_every`-th observation lies a gap of an hour.
     """
-    with writing(engine) as connection:
+    with migrating(engine) as connection:  # as long as it takes
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL session_replication_role = replica")  # no foreign keys
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         for statement in _statements(
             engine.dialect.name, regions, transitions, observations, gap_every, start
         ):
