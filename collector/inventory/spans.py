@@ -32,16 +32,28 @@ class Change(NamedTuple):
     """Another key looked, and saw more or less: nobody knows what happened in the window."""
 
 
-class Piece(NamedTuple):
+class Span(NamedTuple):
     """A state from one time to another; of UNKNOWN also the states around it, and why."""
 
     state: str
     from_at: Time
     until_at: Time
-    earlier_state: str | None
-    later_state: str | None
-    cause: str | None
-    seq: int
+    earlier_state: str | None = None
+    later_state: str | None = None
+    cause: str | None = None
+    seq: int = 0
+
+    @property
+    def is_change(self) -> bool:
+        """Only the moment of a change is unknown: the state was the earlier one, then the later one."""
+        return self.cause == "change"
+
+    def may_be(self, state: str) -> bool:
+        """Whether this state, in any case, may have been the true one, all the time or a part of it."""
+        if self.cause is None:
+            return self.state.upper() == state.upper()
+        words = (self.earlier_state, self.later_state)
+        return self.cause == "unseen" or any(word and word.upper() == state.upper() for word in words)
 
 
 def word_of(state: str | None) -> str:
@@ -64,8 +76,8 @@ def blind_edges(
     return [(at, 0, *counts) for at, counts in sorted(sums.items())]
 
 
-def pieces(changes: Sequence[Change], blind: Iterable[Edge], end_at: Time) -> Iterator[Piece]:
-    """The pieces of one entity's time, in order and without holes, from its first sight to `end_at`.
+def spans_of(changes: Sequence[Change], blind: Iterable[Edge], end_at: Time) -> Iterator[Span]:
+    """The spans of one entity's time, in order and without holes, from its first sight to `end_at`.
 
     `changes`: all of its transitions, in order. `blind`: edges of its own and of its source, in any order.
     """
@@ -98,10 +110,10 @@ def pieces(changes: Sequence[Change], blind: Iterable[Edge], end_at: Time) -> It
         if begun is None:
             begun = (at, current, verdict)
         elif begun[1:] != (current, verdict):
-            yield from _piece(changes, words, begun, at, state)
+            yield from _span(changes, words, begun, at, state)
             begun = (at, current, verdict)
     if begun is not None:
-        yield from _piece(changes, words, begun, end_at, None)
+        yield from _span(changes, words, begun, end_at, None)
 
 
 def _edges(changes: Sequence[Change]) -> Iterator[Edge]:
@@ -124,20 +136,20 @@ def _edges(changes: Sequence[Change]) -> Iterator[Edge]:
         out_of_sight_until = change.observed_at
 
 
-def _piece(
+def _span(
     changes: Sequence[Change],
     words: Sequence[str],
     begun: tuple[Time, int, str],
     until_at: Time,
     later: str | None,
-) -> Iterator[Piece]:
+) -> Iterator[Span]:
     from_at, current, verdict = begun
     if not from_at < until_at:
         return
     state, seq = words[current], changes[current].seq
     if not verdict:
-        yield Piece(state, from_at, until_at, None, None, None, seq)
+        yield Span(state, from_at, until_at, None, None, None, seq)
         return
     if verdict == "change":
         later = words[current + 1] if current + 1 < len(words) else None
-    yield Piece(UNKNOWN, from_at, until_at, state, later, verdict, seq)
+    yield Span(UNKNOWN, from_at, until_at, state, later, verdict, seq)

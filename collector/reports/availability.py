@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from collector.reports.filters import Row, places
 from collector.reports.inventory import first_looks
 from collector.reports.periods import Periods, Unit, midnight, next_start, start_of
-from collector.reports.spans import Span, SpanFilter, spans
+from collector.reports.spans import SpanFilter, spans_by_entity
 
 AVAILABILITY_FIELDS = (
     "of",
@@ -51,13 +51,12 @@ class Measured:
     unknown: float = 0.0
     regions: set[int] = field(default_factory=set)
 
-    def add(self, region_id: int, seconds: float, *, is_known: bool, may_be: bool) -> None:
-        """`may_be`: the region may have been in the state; where that time is known, it was."""
-        self.regions.add(region_id)
-        self.whole += seconds
-        self.unknown += 0 if is_known else seconds
-        self.at_least += seconds if is_known and may_be else 0
-        self.at_most += seconds if may_be else 0
+    def add(self, other: Measured) -> None:
+        self.whole += other.whole
+        self.at_least += other.at_least
+        self.at_most += other.at_most
+        self.unknown += other.unknown
+        self.regions |= other.regions
 
     def facts(self) -> Row:
         # Sums of the same parts in another order may differ in their last digits.
@@ -104,16 +103,22 @@ def availability(
     known = places(connection, source)
     measured: dict[tuple[Any, ...], dict[int, Measured]] = defaultdict(lambda: defaultdict(Measured))
     wanted = SpanFilter("region", (region,) if region else (), source, since, until, without_absent)
-    for row in spans(connection, wanted):
-        span = Span(*(row[name] for name in Span._fields))
-        place = known[row["source"], row["region_id"]]
-        may_be = span.may_be(state)
-        parts = list(periods.parts_of(span.from_at, span.until_at))
-        for key in _counted_in(row, place, totals=region is None):
-            for index, seconds in parts:
-                measured[key][index].add(
-                    row["region_id"], seconds, is_known=span.cause is None, may_be=may_be
-                )
+    for head, found in spans_by_entity(connection, wanted):
+        own: defaultdict[int, Measured] = defaultdict(lambda: Measured(regions={head["region_id"]}))  # noqa: B023 - read at once
+        for span in found:
+            is_known, may_be = span.cause is None, span.may_be(state)
+            for index, seconds in periods.parts_of(span.from_at, span.until_at):
+                one = own[index]
+                one.whole += seconds
+                if may_be:
+                    one.at_most += seconds
+                if not is_known:
+                    one.unknown += seconds
+                elif may_be:
+                    one.at_least += seconds
+        for key in _counted_in(head, known[head["source"], head["region_id"]], totals=region is None):
+            for index, one in own.items():
+                measured[key][index].add(one)
     rows = []
     for key in sorted(measured, key=_order):
         of, name, region_id, word = key

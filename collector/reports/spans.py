@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from collector.database.types import UtcTime, database_time
 from collector.inventory.observation import gap_limit
-from collector.inventory.spans import Change, Edge, blind_edges, pieces
+from collector.inventory.spans import Change, Edge, Span, blind_edges, spans_of
 from collector.reports.filters import Row, find_region
 from collector.store.tables import (
     gaps,
@@ -49,28 +49,6 @@ SPAN_FIELDS = (
 )
 
 
-class Span(NamedTuple):
-    """A state from one time to another; of UNKNOWN also the states around it, and why."""
-
-    state: str
-    from_at: datetime
-    until_at: datetime
-    earlier_state: str | None = None
-    later_state: str | None = None
-    cause: str | None = None
-    seq: int = 0
-
-    @property
-    def is_change(self) -> bool:
-        """Only the moment of a change is unknown: the state was the earlier one, then the later one."""
-        return self.cause == "change"
-
-    def may_be(self, state: str) -> bool:
-        """Whether this state, in any case, may have been the true one, all the time or a part of it."""
-        words = (self.state,) if self.cause is None else (self.earlier_state, self.later_state)
-        return self.cause == "unseen" or any(word and word.upper() == state.upper() for word in words)
-
-
 @dataclass(frozen=True, slots=True)
 class SpanFilter:
     """Which spans; empty means any. Times: spans that touch the time from the one to before the other."""
@@ -89,6 +67,15 @@ def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
 
     Raises UsageError for a region that does not exist, naming the closest.
     """
+    for head, found in spans_by_entity(connection, wanted):
+        for span in found:
+            row = head | span._asdict()
+            row["seconds"] = (span.until_at - span.from_at).total_seconds()
+            yield {name: row[name] for name in SPAN_FIELDS}
+
+
+def spans_by_entity(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Row, Sequence[Span]]]:
+    """Who has spans that are wanted (SPAN_FIELDS up to `entity_id`), and these."""
     keys = keys_of(connection, wanted)
     gone = _absent(connection, wanted.entity) if wanted.without_absent else {}
     for source in _sources(connection, wanted, keys):
@@ -96,32 +83,25 @@ def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
         names = _names(connection, source.id, wanted.entity)
         of_all, of_one = _blind(connection, source, wanted.entity)
         for entity_id, changed in _changes(connection, source.id, wanted.entity, ids):
-            head = {
-                "source": source.name,
-                **names[entity_id],
-                "entity": wanted.entity,
-                "entity_id": entity_id,
-            }
+            own = {"entity": wanted.entity, "entity_id": entity_id}
             blind = [*of_all, *of_one[entity_id]] if entity_id in of_one else of_all
-            end_at = gone.get((source.name, entity_id))
-            for piece in pieces(changed, blind, source.end_at):
-                until_at = piece.until_at if end_at is None else min(piece.until_at, end_at)
-                if (wanted.since and until_at <= wanted.since) or (
-                    wanted.until and piece.from_at >= wanted.until
-                ):
-                    continue
-                if piece.from_at < until_at:
-                    yield {
-                        **head,
-                        "state": piece.state,
-                        "from_at": piece.from_at,
-                        "until_at": until_at,
-                        "seconds": (until_at - piece.from_at).total_seconds(),
-                        "earlier_state": piece.earlier_state,
-                        "later_state": piece.later_state,
-                        "cause": piece.cause,
-                        "seq": piece.seq,
-                    }
+            found = spans_of(changed, blind, source.end_at)
+            if some := list(_wanted(found, wanted, gone.get((source.name, entity_id)))):
+                yield {"source": source.name, **names[entity_id], **own}, some
+
+
+def _wanted(found: Iterable[Span], wanted: SpanFilter, end_at: datetime | None) -> Iterator[Span]:
+    """`end_at`: where the entity's time ends, if it does so before its last span."""
+    for span in found:
+        if end_at is not None and end_at < span.until_at:
+            if end_at <= span.from_at:
+                return
+            span = span._replace(until_at=end_at)
+        if not (
+            (wanted.since and span.until_at <= wanted.since)
+            or (wanted.until and span.from_at >= wanted.until)
+        ):
+            yield span
 
 
 class _Source(NamedTuple):

@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.database.transactions import reading
-from collector.inventory.spans import ABSENT, UNKNOWN
-from collector.reports.spans import ASSUMPTION, Span, SpanFilter
+from collector.inventory.spans import ABSENT, UNKNOWN, Span
+from collector.reports.spans import ASSUMPTION, SpanFilter
 from collector.reports.timeline import svg
 from collector.reports.timeline.axis import axis
 from collector.reports.timeline.lanes import Name

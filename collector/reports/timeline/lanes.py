@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
-from typing import Any
 
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime
-from collector.reports.filters import Row, places
-from collector.reports.spans import Span, SpanFilter, keys_of, spans
+from collector.inventory.spans import Span
+from collector.reports.filters import places
+from collector.reports.spans import SpanFilter, keys_of, spans_by_entity
 from collector.store.tables import sources, state_transitions
 
 
@@ -27,22 +26,20 @@ class Name:
     zone: str | None = None
 
 
-def lanes(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Name, Iterator[Span]]]:
-    """Each entity with its spans in order of time. The spans of one are to be read before the next is asked for."""
+def lanes(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Name, Sequence[Span]]]:
+    """Each entity with its spans in order of time."""
     known = places(connection, wanted.source)
 
-    def key(row: Row) -> tuple[str, int, Any, Any, Any]:
-        return row["source"], row["entity_id"], row["region_id"], row["display_name"], row["slug"]
-
-    for (source, entity_id, region_id, display_name, slug), rows in groupby(spans(connection, wanted), key):
-        text = display_name or slug or (f"region {region_id}" if region_id is not None else "")
+    for head, found in spans_by_entity(connection, wanted):
+        source, entity_id, region_id = head["source"], head["entity_id"], head["region_id"]
+        text = (
+            head["display_name"] or head["slug"] or (f"region {region_id}" if region_id is not None else "")
+        )
         if wanted.entity == "keystone":
             text = f"{text} · {entity_id}" if text else f"keystone {entity_id}"
         place = known.get((source, region_id), {})
-        yield (
-            Name(source, entity_id, text, place.get("country"), place.get("zone")),
-            (Span(*(row[f] for f in Span._fields)) for row in rows),
-        )
+        name = Name(source, entity_id, text, place.get("country"), place.get("zone"))
+        yield name, found
 
 
 def first_sight(connection: sa.Connection, wanted: SpanFilter) -> datetime | None:

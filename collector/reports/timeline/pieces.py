@@ -13,8 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from collector.inventory.spans import ABSENT
-from collector.reports.spans import Span
+from collector.inventory.spans import ABSENT, Span
 
 NARROW = 1.5
 """A span narrower than this, in pixels, is merged with its neighbours."""
@@ -140,4 +139,5 @@ def _merged(group: list[tuple[Span, Span]]) -> Piece:
 
 
 def _seconds(span: Span) -> float:
-    return (span.until_at - span.from_at) / timedelta(seconds=1)
+    seconds: float = (span.until_at - span.from_at) / timedelta(seconds=1)
+    return seconds

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from collector.inventory.spans import ABSENT, UNKNOWN
-from collector.reports.spans import Span
+from collector.inventory.spans import ABSENT, UNKNOWN, Span
 from collector.reports.timeline.palette import Look, rank
 from collector.reports.timeline.pieces import NARROW, Piece, Scale
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from collector.inventory.spans import ABSENT, UNKNOWN
-from collector.reports.spans import Span
+from collector.inventory.spans import ABSENT, UNKNOWN, Span
 from collector.reports.timeline.picture import Lane
 from collector.reports.timeline.pieces import Piece
 from collector.reports.words import show_span, show_time
