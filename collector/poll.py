@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import perf_counter
 
 import sqlalchemy as sa
@@ -69,6 +69,7 @@ class Seen:
     body_hash: bytes
     fetch_seconds: float
     read_seconds: float
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,15 @@ class PollResult:
     failure: Failed | None
     fetch_seconds: float
     read_seconds: float
+    decide_seconds: float
     write_seconds: float
+    """Of the transaction, without what was decided in it."""
+    attempts: int
+    """Requests that were sent, until one was answered or time was up."""
+    answered_at: datetime
+    """When the source answered,"""
+    write_began_at: datetime
+    """and when its answer began to be written: later, where the database was away."""
 
     @property
     def outcome(self) -> Outcome:
@@ -187,6 +196,7 @@ def look(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -
         body_hash=body_hash,
         fetch_seconds=fetched - began,
         read_seconds=perf_counter() - fetched,
+        attempts=answer.exchange.attempts,
     )
 
 
@@ -208,7 +218,11 @@ def write(source: Source, seen: Seen, writer: Writer, clock: Clock = utc_now) ->
         failure=recorded.refused,
         fetch_seconds=seen.fetch_seconds,
         read_seconds=seen.read_seconds,
-        write_seconds=perf_counter() - began,
+        decide_seconds=recorded.decide_seconds,
+        write_seconds=perf_counter() - began - recorded.decide_seconds,
+        attempts=seen.attempts,
+        answered_at=seen.poll.answered_at,
+        write_began_at=recorded_at,
     )
 
 

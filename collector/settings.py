@@ -26,7 +26,9 @@ from collector.spelling import (
     check_bind,
     check_networks,
     check_root_path,
+    check_url,
     is_service_link,
+    parse_most,
     parse_names,
     text_of,
     unquoted,
@@ -113,6 +115,8 @@ Names = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
 Networks = Annotated[Names, AfterValidator(check_networks)]
 Bind = Annotated[str, BeforeValidator(check_bind)]
 RootPath = Annotated[str, BeforeValidator(check_root_path)]
+Share = Annotated[int | str, BeforeValidator(parse_most)]
+SecretUrl = Annotated[SecretStr, BeforeValidator(check_url)]
 Access = Annotated[Literal["open", "token", "off"], BeforeValidator(lower)]
 
 
@@ -204,8 +208,12 @@ class Settings(BaseModel):
         default=timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(minutes=10)
     )
     """So long the database may take for one page."""
+    http_ready_max_bad: Share = "50%"
+    """So many sources, or so many in a hundred, may be bad before /readyz says that this process is not ready."""
     http_max_requests: int = Field(default=4, ge=1, le=64)
     """So many requests are answered at once; as many times eight wait, and others are refused."""
+    heartbeat_url: SecretUrl | None = None
+    """Called after each round in which every source was seen. Who knows it can make things look well: a secret."""
     log_level: Annotated[Level, BeforeValidator(lower)] = "info"
     log_format: Annotated[Form, BeforeValidator(lower)] = "auto"
     """`auto`: for people where stderr is a terminal, else lines of JSON."""
@@ -226,7 +234,9 @@ _ENVIRONMENT = {
     "HTTP_TRUSTED_PROXIES": "http_trusted_proxies",
     "HTTP_ROOT_PATH": "http_root_path",
     "HTTP_TIME_LIMIT": "http_time_limit",
+    "HTTP_READY_MAX_BAD": "http_ready_max_bad",
     "HTTP_MAX_REQUESTS": "http_max_requests",
+    "HEARTBEAT_URL": "heartbeat_url",
     "LOG_LEVEL": "log_level",
     "LOG_FORMAT": "log_format",
     "SOURCE": "name",
@@ -251,6 +261,7 @@ _SHOWN = (
     "http_trusted_proxies",
     "http_root_path",
     "http_time_limit",
+    "http_ready_max_bad",
     "http_max_requests",
     "log_level",
     "log_format",
@@ -413,7 +424,7 @@ def origins(environment: Mapping[str, str] | None = None, config: Path | None = 
         given = _given(environment, variable)
         value = given or in_file.get(name, defaults[name])
         origin = "environment" if given else str(config) if name in in_file else "default"
-        if name == "api_key" and value:
+        if name in ("api_key", "heartbeat_url") and value:
             value = "(not shown)"
         if isinstance(value, SecretStr):
             value = value.get_secret_value()

@@ -73,6 +73,16 @@ def is_service_link(prefix: str, name: str, environment: Mapping[str, str]) -> b
     return bool(rest.endswith("_PORT") and _ADDRESS.match(environment[name]))
 
 
+def parse_most(value: Any) -> Any:
+    """So many (5), or so many in a hundred (`10%`)."""
+    text = str(value).strip()
+    if re.fullmatch(r"[0-9]{1,6}", text):
+        return int(text)
+    if not (re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?%", text) and float(text[:-1]) <= 100):
+        raise ValueError("write a number like 5, or a share like 10%")
+    return text
+
+
 def parse_names(value: Any) -> Any:
     """`one, two`, or a list of texts."""
     if not isinstance(value, str):
@@ -100,6 +110,15 @@ def check_bind(value: Any) -> Any:
     if not is_host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError("write an address and a port like 127.0.0.1:8080 or [::1]:8080, or off")
     return text
+
+
+def check_url(value: Any) -> Any:
+    """A URL to call. What is wrong is said without it, since it may be a secret."""
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", value.strip()):
+        raise ValueError("write a URL like https://checks.example/ping")
+    return value.strip()
 
 
 def check_root_path(value: Any) -> Any:

@@ -161,6 +161,7 @@ def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log
     """
     from collector import logs
     from collector.service.runtime import Service
+    from collector.service.traces import traces
 
     settings = settings_of(context)
     for source in settings.sources:
@@ -170,4 +171,13 @@ def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log
     service = Service(engine, lambda: settings_of(context), grace_seconds=grace)
     if settings.http_bind != "off":
         service.accompany(server_of(settings, service.view))
+    if settings.heartbeat_url is not None:
+        from collector.service.heartbeat import Heartbeat
+
+        heartbeat = Heartbeat(settings.heartbeat_url.get_secret_value(), engine, service.view)
+        service.accompany(heartbeat)
+        service.publish_to(heartbeat.hear)
+    if (sender := traces()) is not None:
+        service.accompany(sender)
+        service.publish_to(sender.trace)
     sys.exit(service.run())

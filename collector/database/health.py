@@ -14,6 +14,14 @@ def server_version(connection: sa.Connection) -> str:
     return f"PostgreSQL {connection.scalar(sa.text('SHOW server_version'))}"
 
 
+def size_bytes(connection: sa.Connection) -> int:
+    """How large the database is: of SQLite its file, without the write-ahead log."""
+    if connection.dialect.name == "sqlite":
+        pages, size = (connection.scalar(sa.text(f"PRAGMA {name}")) for name in ("page_count", "page_size"))
+        return int(pages or 0) * int(size or 0)
+    return int(connection.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0)
+
+
 def is_too_old(version: str) -> bool:
     """Whether a version, as `server_version` gives it, lacks what we need: PostgreSQL 14."""
     name, number = version.split(maxsplit=1)

@@ -83,6 +83,37 @@ def only_where(condition: str) -> dict[str, Any]:
     return {f"{dialect}_where": sa.text(condition) for dialect in ("sqlite", "postgresql")}
 
 
+class seconds_between(sa.sql.functions.FunctionElement[float]):  # noqa: N801 - reads as an SQL function
+    """Seconds from one time to another, with microseconds. Two columns of times."""
+
+    type = sa.Double()
+    inherit_cache = True
+    name = "seconds_between"
+
+    def __init__(self, begin: sa.Column[datetime], end: sa.Column[datetime]) -> None:
+        super().__init__(begin, end)
+
+
+@compiles(seconds_between, "sqlite")
+def _sqlite_seconds(element: Any, compiler: Any, **kw: Any) -> str:
+    """Whole seconds and microseconds apart: of days SQLite counts milliseconds only."""
+    begin, end = (compiler.process(each, **kw) for each in element.clauses)
+
+    def whole(text: str) -> str:
+        return f"CAST(strftime('%s', substr({text}, 1, 19)) AS INTEGER)"
+
+    def rest(text: str) -> str:
+        return f"CAST(substr({text}, 21, 6) AS REAL)"
+
+    return f"({whole(end)} - {whole(begin)} + ({rest(end)} - {rest(begin)}) / 1000000)"
+
+
+@compiles(seconds_between, "postgresql")
+def _postgresql_seconds(element: Any, compiler: Any, **kw: Any) -> str:
+    begin, end = (compiler.process(each, **kw) for each in element.clauses)
+    return f"CAST(EXTRACT(EPOCH FROM ({end} - {begin})) AS DOUBLE PRECISION)"
+
+
 class database_time(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801 - reads as an SQL function
     """The database's own clock, `seconds` from now: leases are judged by one clock, not by the writers'."""
 

@@ -207,6 +207,13 @@ def _gaps(connection: sa.Connection, only: str | None, since: datetime) -> dict[
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
+def are_too_many(bad: int, counted: int, most_bad: int | str) -> bool:
+    """Whether more are bad than may be: so many (5), or so many in a hundred ("10%"); all may never."""
+    is_share = isinstance(most_bad, str)
+    allowed = counted * float(str(most_bad).rstrip("%")) / 100 if is_share else float(most_bad)
+    return bad > allowed or bool(bad and bad == counted)
+
+
 def exit_code(found: Collection[SourceStatus], most_bad: int | str = 0) -> int:
     """0: good; 3: something needs a look; 1: too many sources are stale, or none was ever polled.
 
@@ -214,8 +221,6 @@ def exit_code(found: Collection[SourceStatus], most_bad: int | str = 0) -> int:
     """
     counted = [each for each in found if each.verdict != "left"]
     stale = sum(each.verdict == "stale" for each in counted)
-    is_share = isinstance(most_bad, str)
-    allowed = len(counted) * float(str(most_bad).rstrip("%")) / 100 if is_share else float(most_bad)
-    if not found or stale > allowed or (stale and stale == len(counted)):
+    if not found or are_too_many(stale, len(counted), most_bad):
         return 1
     return 3 if any(each.verdict != "good" for each in counted) else 0

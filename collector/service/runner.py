@@ -52,14 +52,22 @@ class Runner:
     """Polls one source whenever it is told to. Attempts of one source never overlap."""
 
     def __init__(
-        self, engine: sa.Engine, source: Source, fetch: Fetch, owner: str, clock: Clock = utc_now
+        self,
+        engine: sa.Engine,
+        source: Source,
+        fetch: Fetch,
+        owner: str,
+        clock: Clock = utc_now,
+        publish: Callable[[PollResult], None] = lambda result: None,
     ) -> None:
+        """`publish`: is given every poll that was written."""
         self.source = source
         self.last_attempt = monotonic()
         self.last_result: PollResult | None = None
         self.condition: str | None = None
         """Why polls can't be written now, or None."""
         self._engine, self._fetch, self._owner, self._clock = engine, fetch, owner, clock
+        self._publish = publish
         self._writer: Writer | None = None
         self._kept: deque[Seen] = deque(maxlen=MAX_KEPT)
         self._forgotten = 0
@@ -210,6 +218,7 @@ class Runner:
                 raise
             self._kept.popleft()
             self.last_result = result
+            self._publish(result)
             _log_poll(result, self._names(result), late=late)
         self._report_given_up("the database was away for too long")
 
@@ -325,6 +334,7 @@ def _log_poll(result: PollResult, names: Mapping[tuple[str, int], str], *, late:
         "transitions": len(recorded.transitions),
         "fetch_ms": round(result.fetch_seconds * 1000, 1),
         "read_ms": round(result.read_seconds * 1000, 1),
+        "decide_ms": round(result.decide_seconds * 1000, 1),
         "write_ms": round(result.write_seconds * 1000, 1),
     }
     if late:

@@ -27,12 +27,13 @@ from collector.database.url import is_sqlite
 from collector.errors import CollectorError, DatabaseError, LeaseHeldError
 from collector.gcore.client import Client
 from collector.logs import logger
-from collector.poll import open_writer
+from collector.poll import PollResult, open_writer
 from collector.service.keeper import Keeper
 from collector.service.lanes import Lanes, NotYetError
 from collector.service.notify import notify, wants_watchdog
 from collector.service.runner import Runner, stop_all
 from collector.service.schedule import Schedule
+from collector.service.tally import Tallies
 from collector.service.view import SourceView, View
 from collector.settings import Settings, Source, changes_that_wait
 from collector.store import lease
@@ -42,6 +43,9 @@ GRACE_SECONDS = 8.0
 """Less than the ten seconds after which container engines kill."""
 LEAST_PATIENCE = 90.0
 """The watchdog waits at least so many seconds: longer than the longest poll."""
+
+Publisher = Callable[[PollResult], None]
+"""Is given every poll that was written. It must return at once."""
 
 log = logger(__name__)
 
@@ -83,12 +87,25 @@ class Service:
         self._settings = Settings()
         """As they were at the start."""
         self._companions: list[Companion] = []
+        self._tallies = Tallies()
+        self._publishers: list[Publisher] = [self._tallies.count]
         self._stopping = False
         self._reloading = False
 
     def accompany(self, companion: Companion) -> None:
         """Start this one with the service, and stop it before the polls. To be called before `run`."""
         self._companions.append(companion)
+
+    def publish_to(self, publisher: Publisher) -> None:
+        """Give this one every poll that was written. To be called before `run`; it must return at once."""
+        self._publishers.append(publisher)
+
+    def _publish(self, result: PollResult) -> None:
+        for publisher in self._publishers:
+            try:
+                publisher(result)
+            except Exception:
+                log.exception("publisher_broke")  # what was written is written
 
     def view(self) -> View:
         """How it is at this moment."""
@@ -103,11 +120,15 @@ class Service:
                     holds_lease=runner.held is not None,
                     kept=runner.kept,
                     last_result=runner.last_result,
+                    tally=self._tallies.of(name),
                 )
                 for name, runner in sorted(self._runners.copy().items())
             ),
             patience_seconds=self._patience_now(),
             is_stopping=self._stopping,
+            phases=self._tallies.phases(),
+            missed=self._schedule.missed,
+            broken=self._schedule.errors,
         )
 
     def run(self) -> int:
@@ -166,7 +187,8 @@ class Service:
     def _put(self, sources: Iterable[Source]) -> None:
         sources = tuple(sources)
         for number, source in enumerate(sources):
-            runner = Runner(self._engine, source, partial(self._lanes.fetch, source.name), self._owner)
+            fetch = partial(self._lanes.fetch, source.name)
+            runner = Runner(self._engine, source, fetch, self._owner, publish=self._publish)
             self._runners[source.name] = runner
             self._lanes.enter(source.name, source.interval)
             job = partial(self._attempt, runner)

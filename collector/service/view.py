@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from collector.poll import PollResult
+from collector.service.tally import Durations, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class SourceView:
     """Answers that wait for the database."""
     last_result: PollResult | None
     """Of the newest poll that was written by this process."""
+    tally: Tally
+    """What all polls came to that were written by this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +36,9 @@ class View:
     patience_seconds: float
     """Without an attempt for so long, the watchdog ends the process."""
     is_stopping: bool
+    phases: Mapping[str, Durations]
+    """How long polls took, by phase: fetch, read, decide, write."""
+    missed: int
+    """Polls that were skipped, since the one before had not ended or the machine slept."""
+    broken: int
+    """Polls that ended by what nobody expected."""

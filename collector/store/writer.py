@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from time import perf_counter
 from typing import TypeGuard
 
 import sqlalchemy as sa
@@ -68,6 +69,8 @@ class Recorded:
     """What makes the answer look like one page of several."""
     refused: Failed | None = None
     """Why the poll counts as failed."""
+    decide_seconds: float = 0.0
+    """How long it took to know what was before, and to say what that means; 0: nothing was to be decided."""
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -162,10 +165,12 @@ class Writer:
             if is_same and continued is not None and continued.outcome != "held":
                 return self._extend(connection, answered, timed)
             seq = before.seq + 1 if before else 1
+            began = perf_counter()
             known = gather(
                 connection, self.lease.source_id, seq, poll.observer, listing, memory.known_to(poll.observer)
             )
             judgement = self._judge(connection, listing, known, poll.observer, paging)
+            deciding = perf_counter() - began
             if continued and continued.outcome == judgement.outcome:
                 if is_same:
                     return self._extend(connection, answered, timed, missing=judgement.missing)
@@ -187,10 +192,12 @@ class Writer:
             now = observations.open_next(
                 connection, self.lease, before, timed, judgement.outcome, answer, recorded_at
             )
+            began = perf_counter()
             decided = changes(now, listing, known)
+            deciding += perf_counter() - began
             apply(connection, self.lease.source_id, now, decided)
             self._after = _Memory(now, body_hash, listing, known_after(known, now, listing, decided), stored)
-            return _recorded(now, listing, decided, judgement.missing)
+            return replace(_recorded(now, listing, decided, judgement.missing), decide_seconds=deciding)
 
     def record_failure(self, poll: Poll, failure: Failed, recorded_at: datetime) -> Recorded:
         """Record that there was no usable answer."""

@@ -44,6 +44,7 @@ class Data:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="web")
         self._asked = 0
         self._checked = float("-inf")
+        self._others: list[Data] = []
         self.seconds = seconds
 
     async def ask(self, question: Callable[[sa.Connection], T], *, even_if_stale: bool = False) -> T:
@@ -89,8 +90,17 @@ class Data:
         migrate.check_readable(engine)
         self._checked = monotonic()
 
+    def apart(self) -> Data:
+        """The same database, asked in one thread and over one connection of its own: for those that must not wait for
+        others. It ends with this one."""
+        other = Data(self._open, threads=1, seconds=self.seconds)
+        self._others.append(other)
+        return other
+
     def close(self) -> None:
         """End when the questions under way have ended."""
+        for other in self._others:
+            other.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._engine is not None:
             self._engine.dispose()

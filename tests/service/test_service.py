@@ -92,7 +92,7 @@ def set_sources(url: str, **values: Any) -> None:
 
 # Polling
 
-TIMES = {"fetch_ms", "read_ms", "write_ms"}
+TIMES = {"fetch_ms", "read_ms", "decide_ms", "write_ms"}
 ALWAYS = {"source", "outcome", "observation", "polls", "listed", "transitions"} | TIMES
 OF_EVERY_LINE = {"event", "level", "timestamp"}
 

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,15 @@ import yaml
 
 from collector import __version__
 from collector.cli import cli
+from collector.database.engine import open_engine
 from collector.database.url import parse_url
-from collector.settings import PREFIX, VARIABLES, load, origins
+from collector.errors import SettingsError
+from collector.service.runtime import LEAST_PATIENCE
+from collector.settings import PREFIX, VARIABLES, Settings, load, origins
+from collector.web import health
+from collector.web.access import Access
+from collector.web.app import Web
+from collector.web.data import Data
 from tests.support.paths import ROOT
 from tests.support.tools import tool
 
@@ -35,7 +43,6 @@ COMPOSE = DEPLOY / "compose" / "compose.yaml"
 UNIT = DEPLOY / "systemd" / "gcore-collector.service"
 ENVIRONMENT = DEPLOY / "systemd" / "environment"
 KUBERNETES = DEPLOY / "kubernetes"
-HEALTHY = "collector status --max-bad 50% || [ $? -eq 3 ]"
 Yaml = Any
 
 
@@ -124,17 +131,37 @@ def test_everyone_waits_longer_for_the_end_than_the_collector_takes() -> None:
         assert int(seconds) >= 2 * grace
 
 
-@pytest.mark.parametrize(("status", "healthy"), [(0, True), (3, True), (1, False), (2, False)])
-def test_degraded_is_healthy_and_stale_is_not(status: int, healthy: bool, tmp_path: Path) -> None:
-    fake = tmp_path / "collector"
-    fake.write_text(f"#!/bin/sh\nexit {status}\n")
-    fake.chmod(0o755)
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    done = subprocess.run(["sh", "-c", HEALTHY], env={"PATH": path}, check=False)
-    assert done.returncode == (0 if healthy else 1)  # Docker reserves 2
-    probe = deployment()["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
-    assert probe["exec"]["command"] == ["sh", "-c", HEALTHY]
-    assert dict(instructions(DOCKERFILE))["HEALTHCHECK"].endswith(f'CMD ["sh", "-c", "{HEALTHY}"]')
+def test_probes_ask_what_is_served() -> None:
+    said = dict(instructions(DOCKERFILE))["HEALTHCHECK"]
+    command = yaml.safe_load(said[said.index("CMD ") + 4 :])
+    assert command == ["python", "-m", "collector.web.probe", "readyz"]
+    assert find_spec(command[2]) is not None
+    (container,) = deployment()["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    (config,) = [each["data"] for each in rendered() if each["kind"] == "ConfigMap"]
+    bound = load(config).http_bind
+    paths = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness")}
+    assert {kind: get["path"] for kind, get in paths.items()} == {
+        "liveness": "/healthz",
+        "readiness": "/readyz",
+    }
+    assert {bound.rpartition(":")[2]} == {str(ports[get["port"]]) for get in paths.values()}
+    served = {
+        route.path
+        for route in health.routes(Web(Data(lambda: open_engine("sqlite://", read_only=True)), Settings()))
+    }
+    assert {get["path"] for get in paths.values()} <= served
+    alive = container["livenessProbe"]
+    assert alive["periodSeconds"] * alive["failureThreshold"] > LEAST_PATIENCE, "the watchdog comes first"
+
+
+def test_pods_are_not_open_to_the_network() -> None:
+    """Another address than loopback needs a token, and the placeholder is none."""
+    (container,) = deployment()["spec"]["template"]["spec"]["containers"]
+    named = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert named["COLLECTOR_HTTP_TOKEN_FILE"].startswith("/run/secrets/collector/")
+    with pytest.raises(SettingsError, match="16 characters"):
+        Access(Settings(http_token_file=KUBERNETES / "http-token.example"))
 
 
 # The image
@@ -400,6 +427,8 @@ MEANING = {
     "COLLECTOR_HTTP_BIND": "Where pages are served, or off.",
     "COLLECTOR_HTTP_HEALTH": "Who may ask /healthz and /readyz: open, token or off.",
     "COLLECTOR_HTTP_HOSTS": "Names under which browsers reach the pages, beside localhost and addresses.",
+    "COLLECTOR_HEARTBEAT_URL": "A URL that is called after each round in which every source was seen; a secret.",
+    "COLLECTOR_HTTP_READY_MAX_BAD": "So many sources, or so many in a hundred, may be bad before /readyz fails.",
     "COLLECTOR_HTTP_MAX_REQUESTS": "So many requests are answered at once.",
     "COLLECTOR_HTTP_METRICS": "Who may ask /metrics: open, token or off.",
     "COLLECTOR_HTTP_ROOT_PATH": "The path at which a proxy serves the pages: /collector.",
@@ -554,7 +583,7 @@ def test_pods_keep_to_the_restricted_standard() -> None:
             "capabilities": {"drop": ["ALL"]},
         }
         assert set(container["resources"]) == {"requests", "limits"}
-        assert not {"livenessProbe", "startupProbe"} & set(container), "both kill; see the manifest"
+        assert "startupProbe" not in container, "it kills; see the manifest"
 
 
 if __name__ == "__main__":

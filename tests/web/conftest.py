@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from collector.clock import utc_now
 from collector.database.engine import open_engine
+from collector.service.view import View
 from collector.settings import Settings
 from collector.web.app import Web
 from collector.web.data import Data
@@ -25,12 +26,15 @@ Serve = Callable[..., httpx.Client]
 
 @contextmanager
 def serving(
-    database: str | sa.URL, clock: Callable[[], datetime] = utc_now, **settings: Any
+    database: str | sa.URL,
+    clock: Callable[[], datetime] = utc_now,
+    running: Callable[[], View] | None = None,
+    **settings: Any,
 ) -> Iterator[httpx.Client]:
     """A client of a real server on this database. `settings`: as in `Settings`."""
     known = Settings(database_url=SecretStr(str(database)), **{"http_bind": "127.0.0.1:0"} | settings)
     data = Data(partial(open_engine, database, read_only=True), threads=known.http_max_requests, seconds=5.0)
-    server = Server(Web(data, known, clock))
+    server = Server(Web(data, known, clock, running))
     server.start()
     try:
         with httpx.Client(base_url=server.url, timeout=20, trust_env=False) as client:

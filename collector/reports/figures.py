@@ -1,0 +1,112 @@
+"""A database in numbers, for metrics: of each source how it is, what it has, and for how long nothing was seen."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from collector.database.health import size_bytes
+from collector.database.types import seconds_between
+from collector.inventory.observation import GAP_FACTOR
+from collector.reports.status import SourceStatus, statuses
+from collector.store.tables import gaps, keystones, regions, sources
+
+MOST_STATES = 12
+"""So many states of a source are told apart; what is beyond, which the cloud never had, counts as OTHER."""
+MOST_REGIONS = 200
+"""Where more regions are present, their states are counted only: a series for each would be too many."""
+OTHER = "OTHER"
+
+
+@dataclass(frozen=True, slots=True)
+class RegionState:
+    """One region that is present."""
+
+    source: str
+    region_id: int
+    slug: str | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All that metrics say of a database."""
+
+    sources: Sequence[SourceStatus]
+    regions: Mapping[tuple[str, str], int]
+    """Present ones, by source and state."""
+    keystones: Mapping[tuple[str, str], int]
+    each_region: Sequence[RegionState]
+    """Empty where there are more than MOST_REGIONS."""
+    gap_seconds: Mapping[str, float]
+    """By source: time in gaps so far; a gap that is open counts up to now."""
+    size_bytes: int
+
+
+def figures(connection: sa.Connection, now: datetime, of_settings: Collection[str] = ()) -> Figures:
+    """Read in as many statements whether there is one source or a thousand."""
+    found = statuses(connection, now, of_settings=of_settings)
+    of_regions = _states(connection, regions)
+    return Figures(
+        sources=found,
+        regions=of_regions,
+        keystones=_states(connection, keystones),
+        each_region=_each_region(connection) if sum(of_regions.values()) <= MOST_REGIONS else (),
+        gap_seconds=_gap_seconds(connection, found, now),
+        size_bytes=size_bytes(connection),
+    )
+
+
+def _states(connection: sa.Connection, table: sa.Table) -> Mapping[tuple[str, str], int]:
+    t = table.c
+    query = (
+        sa.select(sources.c.name, t.state, sa.func.count())
+        .join(sources, sources.c.id == t.source_id)
+        .where(t.absent_since.is_(None))
+        .group_by(sources.c.name, t.state)
+    )
+    of_source: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, state, number in connection.execute(query):
+        of_source[name][state] = number
+    counted: Counter[tuple[str, str]] = Counter()
+    for name, states in of_source.items():
+        ranked = sorted(states, key=lambda state: (-states[state], state))
+        for place, state in enumerate(ranked):
+            counted[name, state if place < MOST_STATES else OTHER] += states[state]
+    return counted
+
+
+def _each_region(connection: sa.Connection) -> Sequence[RegionState]:
+    r = regions.c
+    query = (
+        sa.select(sources.c.name, r.id, r.slug, r.state)
+        .join(sources, sources.c.id == r.source_id)
+        .where(r.absent_since.is_(None))
+        .order_by(sources.c.name, r.id)
+    )
+    return [RegionState(*row) for row in connection.execute(query)]
+
+
+def _gap_seconds(
+    connection: sa.Connection, found: Sequence[SourceStatus], now: datetime
+) -> Mapping[str, float]:
+    g = gaps.c
+    query = (
+        sa.select(sources.c.name, sa.func.sum(seconds_between(g.from_at, g.until_at)))
+        .join(sources, sources.c.id == g.source_id)
+        .group_by(sources.c.name)
+    )
+    ended = {name: float(seconds) for name, seconds in connection.execute(query)}
+    seconds = {each.source: ended.get(each.source, 0.0) for each in found}
+    for each in found:
+        if each.last_seen_at is None or each.interval_seconds is None:
+            continue
+        since = (now - each.last_seen_at).total_seconds()
+        # A source that left is not judged; nothing is seen of it all the same.
+        is_open = each.verdict == "stale" or since > GAP_FACTOR * each.interval_seconds
+        seconds[each.source] += max(since, 0.0) if is_open else 0.0
+    return seconds

@@ -1,0 +1,72 @@
+"""What polls came to since this process began: numbers that only grow, for metrics."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from collector.poll import PollResult
+
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds up to which durations are counted together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Of one source."""
+
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    """Polls, by outcome."""
+    transitions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Changes of state and presence, by entity and kind."""
+    retries: int = 0
+    """Requests beyond the first of each poll."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long something took, over and over."""
+
+    counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
+    """How often it took no longer than each of BOUNDS and longer than the one before; the last: longer than all."""
+    seconds: float = 0.0
+    """In all."""
+
+    def with_one(self, seconds: float) -> Durations:
+        place = bisect_left(BOUNDS, seconds)
+        counts = (*self.counts[:place], self.counts[place] + 1, *self.counts[place + 1 :])
+        return Durations(counts, self.seconds + seconds)
+
+
+class Tallies:
+    """Counts polls; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of: dict[str, Tally] = {}
+        self._phases = dict.fromkeys(("fetch", "read", "decide", "write"), Durations())
+
+    def count(self, result: PollResult) -> None:
+        """Add one poll that was written."""
+        changes: Counter[tuple[str, str]] = Counter()
+        changes.update((each.entity, each.kind) for each in result.recorded.transitions)
+        with self._lock:
+            before = self._of.get(result.source, Tally())
+            self._of[result.source] = Tally(
+                outcomes=Counter(before.outcomes) + Counter([result.outcome]),
+                transitions=Counter(before.transitions) + changes,
+                retries=before.retries + max(result.attempts - 1, 0),
+            )
+            for phase, before_it in self._phases.items():
+                self._phases[phase] = before_it.with_one(getattr(result, f"{phase}_seconds"))
+
+    def of(self, source: str) -> Tally:
+        with self._lock:
+            return self._of.get(source, Tally())
+
+    def phases(self) -> Mapping[str, Durations]:
+        with self._lock:
+            return dict(self._phases)

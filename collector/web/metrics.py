@@ -1,0 +1,242 @@
+"""/metrics, for Prometheus: what this process did since it began, and what the database says, on every replica alike.
+
+    View (of the service in this process) ─┐
+    Figures (of the database) ─────────────┼─▶ Sheet ─▶ text, or OpenMetrics
+    process, platform, garbage collector ──┘
+
+No series for each region beyond a few hundred, no state beyond a dozen: a thousand sources of a thousand regions give
+thousands of series. Times are times, never ages: `time() - …` is the age at the moment of asking.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import sqlalchemy as sa
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from collector import __version__
+from collector.errors import CollectorError
+from collector.gcore.wire import RegionState
+from collector.logs import logger
+from collector.reports.figures import Figures, figures
+from collector.reports.status import Verdict
+from collector.reports.words import brief
+from collector.service.tally import BOUNDS
+
+if TYPE_CHECKING:
+    from collector.service.view import View
+    from collector.web.app import Web
+
+PREFIX = "gcore_collector_"
+_CONDITIONS = ("written", "standby", "lost", "database", "refused")
+
+log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a metric is, without its prefix, and for counters without `_total`."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+OF_PROCESS: Mapping[str, Spec] = {
+    "build_info": Spec("gauge", "Version of the collector and of Python; always 1", ("version", "python")),
+    "polls": Spec("counter", "Polls that this process wrote", ("source", "outcome")),
+    "poll_phase_seconds": Spec("histogram", "How long each phase of a poll took in this process", ("phase",)),
+    "poll_retries": Spec(
+        "counter", "Requests beyond the first of each poll that this process wrote", ("source",)
+    ),
+    "transitions": Spec(
+        "counter", "Changes of state or presence that this process saw", ("source", "entity", "kind")
+    ),
+    "missed_polls": Spec("counter", "Polls skipped, since the one before had not ended or the machine slept"),
+    "broken_polls": Spec("counter", "Polls that ended by what nobody expected"),
+    "lease_held": Spec("gauge", "Whether this process holds the lease of a source", ("source",)),
+    "kept_answers": Spec("gauge", "Answers that wait in memory for the database", ("source",)),
+    "source_condition": Spec(
+        "gauge",
+        "Whether polls of a source are written by this process, or why not: 1 for what is so",
+        ("source", "condition"),
+    ),
+}
+"""Without the service in this process, only the first."""
+OF_DATABASE: Mapping[str, Spec] = {
+    "database_up": Spec("gauge", "Whether the database could be asked just now"),
+    "database_size_bytes": Spec("gauge", "Size of the database"),
+    "source_verdict": Spec(
+        "gauge", "How a source is, as collector status says: 1 for what is so", ("source", "verdict")
+    ),
+    "source_leased": Spec("gauge", "Whether any process holds the lease of a source", ("source",)),
+    "expected_interval_seconds": Spec("gauge", "Time between two polls of a source, as set", ("source",)),
+    "last_poll_timestamp_seconds": Spec(
+        "gauge", "When the newest poll of a source was answered", ("source",)
+    ),
+    "last_success_timestamp_seconds": Spec(
+        "gauge", "When the newest successful poll of a source was answered", ("source",)
+    ),
+    "observations": Spec("counter", "Observations of a source: stretches of equal polls", ("source",)),
+    "gap_seconds": Spec("counter", "Time that no successful poll of a source covers", ("source",)),
+    "gaps_last_day": Spec("gauge", "Gaps of the last 24 hours", ("source",)),
+    "regions": Spec("gauge", "Regions that are present", ("source", "state")),
+    "keystones": Spec("gauge", "Keystones that are present", ("source", "state")),
+    "unseen_regions": Spec("gauge", "Regions that are present and were not shown", ("source",)),
+    "held_regions": Spec("gauge", "Regions whose absence waits to be confirmed", ("source",)),
+    "rejected_records": Spec("gauge", "Records of the newest answer that could not be used", ("source",)),
+    "schema_drift": Spec("gauge", "Things on record that the documented schema does not say", ("source",)),
+    "region_state": Spec(
+        "gauge",
+        "The state of each region: 1 for what is so; only where 200 or fewer are present in the database",
+        ("source", "region_id", "slug", "state"),
+    ),
+}
+"""The same on every replica."""
+
+
+class Sheet:
+    """Metrics with their values, in the order of their specifications."""
+
+    def __init__(self, specs: Mapping[str, Spec]) -> None:
+        self._specs = specs
+        self._families: dict[str, Any] = {name: _family(name, spec) for name, spec in specs.items()}
+        self._values: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in specs}
+
+    def put(self, name: str, value: float | None, *labels: object) -> None:
+        """A value; what is not known is left out. Two whose labels are cut to the same are one."""
+        if value is not None:
+            key = tuple(brief(str(label)) for label in labels)
+            self._values[name][key] = self._values[name].get(key, 0.0) + float(value)
+
+    def one_of(self, name: str, is_so: str, words: Iterable[str], *labels: object) -> None:
+        """1 for what is so, 0 for each other word."""
+        for word in dict.fromkeys((*words, is_so)):
+            self.put(name, word == is_so, *labels, word)
+
+    def spread(self, name: str, counts: Iterable[int], seconds: float, *labels: str) -> None:
+        """A histogram over BOUNDS."""
+        ends = [*(str(bound) for bound in BOUNDS), "+Inf"]
+        self._families[name].add_metric(labels, list(zip(ends, accumulate(counts), strict=True)), seconds)
+
+    def families(self) -> Iterable[Metric]:
+        for name, family in self._families.items():
+            for labels, value in self._values[name].items():
+                family.add_metric(labels, value)
+            yield family
+
+
+def _family(name: str, spec: Spec) -> Any:
+    made = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+    return made[spec.kind](PREFIX + name, spec.help, labels=spec.labels)
+
+
+def of_process(view: View | None) -> Sheet:
+    """What this process did since it began."""
+    sheet = Sheet(OF_PROCESS if view else {"build_info": OF_PROCESS["build_info"]})
+    sheet.put("build_info", 1, __version__, platform.python_version())
+    if view is None:
+        return sheet
+    for phase, taken in view.phases.items():
+        sheet.spread("poll_phase_seconds", taken.counts, taken.seconds, phase)
+    sheet.put("missed_polls", view.missed)
+    sheet.put("broken_polls", view.broken)
+    for each in view.sources:
+        name = each.name
+        for outcome in ("ok", "partial", "held", "failed"):
+            sheet.put("polls", each.tally.outcomes.get(outcome, 0), name, outcome)
+        for (entity, kind), number in sorted(each.tally.transitions.items()):
+            sheet.put("transitions", number, name, entity, kind)
+        sheet.put("poll_retries", each.tally.retries, name)
+        sheet.put("lease_held", each.holds_lease, name)
+        sheet.put("kept_answers", each.kept, name)
+        sheet.one_of("source_condition", each.condition or "written", _CONDITIONS, name)
+    return sheet
+
+
+def of_database(found: Figures | None) -> Sheet:
+    """What the database says; None: it could not be asked."""
+    if found is None:
+        sheet = Sheet({"database_up": OF_DATABASE["database_up"]})
+        sheet.put("database_up", 0)
+        return sheet
+    sheet = Sheet(OF_DATABASE)
+    sheet.put("database_up", 1)
+    sheet.put("database_size_bytes", found.size_bytes)
+    for each in found.sources:
+        name = each.source
+        sheet.one_of("source_verdict", each.verdict, get_args(Verdict), name)
+        sheet.put("source_leased", each.lease_owner is not None, name)
+        sheet.put("expected_interval_seconds", each.interval_seconds, name)
+        sheet.put("last_poll_timestamp_seconds", _seconds(each.last_poll_at), name)
+        sheet.put("last_success_timestamp_seconds", _seconds(each.last_seen_at), name)
+        sheet.put("observations", each.newest_observation, name)
+        sheet.put("gap_seconds", found.gap_seconds[name], name)
+        sheet.put("gaps_last_day", each.gaps_last_day, name)
+        sheet.put("unseen_regions", each.unseen, name)
+        sheet.put("held_regions", each.held, name)
+        sheet.put("rejected_records", each.rejected, name)
+        sheet.put("schema_drift", each.drift, name)
+    for (name, state), number in sorted(found.regions.items()):
+        sheet.put("regions", number, name, state)
+    for (name, state), number in sorted(found.keystones.items()):
+        sheet.put("keystones", number, name, state)
+    for region in found.each_region:
+        labels = (region.source, region.region_id, region.slug or "")
+        sheet.one_of("region_state", region.state, get_args(RegionState), *labels)
+    return sheet
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+class _Scrape:
+    """Sheets and what the client library says of the process, as a registry of it."""
+
+    def __init__(self, usual: CollectorRegistry, *sheets: Sheet) -> None:
+        self._usual, self._sheets = usual, sheets
+
+    def collect(self) -> Iterable[Metric]:
+        for sheet in self._sheets:
+            yield from sheet.families()
+        yield from self._usual.collect()
+
+
+def routes(web: Web) -> list[BaseRoute]:
+    """/metrics, asked in a thread of its own, so that pages do not keep Prometheus waiting."""
+    usual = CollectorRegistry()
+    ProcessCollector(registry=usual)
+    PlatformCollector(registry=usual)
+    GCCollector(registry=usual)
+    data = web.data.apart()
+
+    async def metrics(request: Request) -> Response:
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
+
+        def text(found: Figures | None) -> Response:
+            process = of_process(web.running() if web.running else None)
+            scrape: Any = _Scrape(usual, process, of_database(found))
+            return Response(encode(scrape), headers={"content-type": media_type, "cache-control": "no-store"})
+
+        def ask(connection: sa.Connection) -> Response:
+            return text(figures(connection, web.clock(), web.polled()))
+
+        try:
+            return await data.ask(ask, even_if_stale=True)
+        except CollectorError as error:
+            log.warning("database_not_measured", error=str(error))
+            return text(None)
+
+    return [Route("/metrics", metrics)]
