@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from collector.database import timeouts
 
 SHARE = 5
-TIMES = ("LEASE", "_LOCK", "_STATEMENT", "_IDLE", "_CONNECT", "_NETWORK", "_SILENCE")
+TIMES = ("LEASE", "LOCK", "STATEMENT", "IDLE", "CONNECT", "NETWORK", "SILENCE")
 
 
 def shorten() -> None:
