@@ -227,6 +227,25 @@ def test_a_state_seen_in_a_single_poll_lasts_at_least_no_time_at_all(history: Hi
     assert (middle["min_seconds"], middle["max_seconds"]) == (0, approx(603))
 
 
+def test_a_state_that_only_the_newest_poll_showed_was_confirmed_when_that_one_asked(history: History) -> None:
+    history.poll([region(1), region(2, "NEW")], at=0, took=3)
+    history.poll([region(1, "MAINTENANCE"), region(2, "")], at=60, took=3)
+    one, two = (
+        ask(history, "region_state_intervals", "seq DESC", f"region_id = {i} AND state <> 'UNKNOWN'")[0]
+        for i in (1, 2)
+    )
+    assert (one["state"], one["from_latest"], one["to_earliest"]) == (
+        "MAINTENANCE",
+        history.time(60),
+        history.time(57),
+    )
+    assert (two["state"], two["from_latest"], two["to_earliest"]) == (
+        "NEW",
+        history.time(0),
+        history.time(-3),
+    )
+
+
 def test_seconds_are_exact_to_the_microsecond_just_before_a_full_second(history: History) -> None:
     history.poll([region(1)], at=0.000001, took=0)
     history.poll([region(1)], at=59.999999, took=0)

@@ -82,8 +82,7 @@ measured AS (
         CAST(b.state AS TEXT) AS state,
         {{ time("b.from_earliest") }} AS from_earliest,
         {{ time("b.from_latest") }} AS from_latest,
-        {{ time("CASE WHEN b.to_latest IS NULL AND b.to_earliest < b.from_latest
-                 THEN b.from_latest ELSE b.to_earliest END") }} AS to_earliest,
+        {{ time("b.to_earliest") }} AS to_earliest,
         {{ time("b.to_latest") }} AS to_latest,
         CAST(b.seconds AS DOUBLE PRECISION) AS min_seconds,
         CAST(CASE WHEN b.is_bounded = 1 THEN {{ seconds_between("b.from_earliest", "b.to_latest") }} END
