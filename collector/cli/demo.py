@@ -290,5 +290,7 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
         f"  export {_setting(path)}\n"
         "  collector transitions --region luxembourg-2\n"
         f"  collector regions --as-of {(utc_now() - timedelta(days=7)):%Y-%m-%d}\n"
-        "  collector coverage --unseen"
+        "  collector coverage --unseen\n"
+        "Or look at it, in a browser at http://127.0.0.1:8080/:\n"
+        "  collector web"
     )

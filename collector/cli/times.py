@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
@@ -11,57 +10,9 @@ import click
 from collector.cli.printing import say
 from collector.clock import utc_now
 from collector.errors import UsageError
+from collector.reports.times import EXAMPLES as EXAMPLES
+from collector.reports.times import parse_time
 from collector.reports.words import show_time
-
-_DAYS = {"today": 0, "yesterday": 1, "day before yesterday": 2, "the day before yesterday": 2}
-EXAMPLES = "2026-05-01, 2026-05-01T12:30:00Z, yesterday, 2 days ago"
-
-
-def parse_time(text: str, now: datetime) -> datetime:
-    """ISO 8601 or words (`yesterday`, `3 hours ago`); a day alone is its start; without a zone it is UTC.
-
-    Raises ValueError, with a message for people, for what is no time or lies in the future.
-    """
-    plain = text.strip()
-    if len(plain) > 60:
-        raise ValueError(f"{plain[:40]!r}… is no time; write it like {EXAMPLES}")
-    if (words := " ".join(plain.lower().split())) in _DAYS:
-        day = now.date() - timedelta(days=_DAYS[words])
-        return datetime.combine(day, time(), UTC)
-    try:
-        moment: datetime | None = datetime.fromisoformat(plain)
-    except ValueError:
-        # Written as a date, and none; or digits that may be read in two ways: no guessing.
-        if re.match(r"\d{4}(-|\d|$)|\d+[./]\d+|\d*$", plain) or len(plain) < 3:
-            raise ValueError(f"{plain!r} is no time; write it like {EXAMPLES}") from None
-        moment = _in_words(plain, now)
-    if moment is None:
-        raise ValueError(f"{plain!r} is no time; write it like {EXAMPLES}")
-    try:
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"{plain!r} lies outside the years 1 to 9999") from None
-    if moment > now:
-        raise ValueError(f"{show_time(moment)} lies in the future; nothing is known of it yet")
-    return moment
-
-
-def _in_words(text: str, now: datetime) -> datetime | None:
-    import dateparser
-
-    found: datetime | None = dateparser.parse(
-        text,
-        languages=["en"],
-        settings={
-            "TIMEZONE": "UTC",
-            "RETURN_AS_TIMEZONE_AWARE": True,
-            "PREFER_DATES_FROM": "past",
-            # "May 2026" is a day: its first. "1 month ago" is not.
-            "PREFER_DAY_OF_MONTH": "first" if re.search(r"[a-z] +\d{4}$", text, re.IGNORECASE) else "current",
-            "RELATIVE_BASE": now.replace(tzinfo=None),
-        },
-    )
-    return found
 
 
 class Time(click.ParamType[datetime]):

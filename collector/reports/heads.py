@@ -20,3 +20,11 @@ def heads(connection: sa.Connection, source: str | None = None) -> list[Row]:
     )
     query = query.where(s.name == source) if source else query
     return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def genesis(connection: sa.Connection) -> str:
+    """16 hex digits that stay the same for a database, whatever it is called and wherever it is: of the first
+    observation of its first source; empty before that."""
+    o = observations.c
+    query = sa.select(o.opening_digest).where(o.seq == 1).order_by(o.source_id).limit(1)
+    return str(connection.scalar(query) or "")[:16]

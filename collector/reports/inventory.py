@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime
+from collector.inventory.observation import gap_limit
 from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.store.tables import (
     TYPED,
@@ -131,13 +132,26 @@ def each_region_as_of(connection: sa.Connection, moment: datetime, wanted: Regio
             yield row
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The newest successful poll of a source up to a moment."""
+
+    at: datetime
+    """It is sure that it was answered no earlier. Of a stretch that goes on beyond the moment only its ends and its
+    longest interval are on record."""
+    is_blind: bool
+    """Whether more than the gap limit lies between it and the moment: what happened meanwhile is unknown."""
+
+
 def last_looks(
     connection: sa.Connection, moment: datetime, source: str | None = None
 ) -> dict[str, datetime | None]:
-    """By source, the time up to a moment for which it is sure that a successful poll was answered no earlier.
+    """By source, the time up to a moment for which it is sure that a successful poll was answered no earlier."""
+    return {name: look.at if look else None for name, look in looks(connection, moment, source).items()}
 
-    Of a stretch that goes on beyond the moment only its ends and its longest interval are on record.
-    """
+
+def looks(connection: sa.Connection, moment: datetime, source: str | None = None) -> dict[str, Look | None]:
+    """How each source was seen last, up to a moment, in one statement; None: never."""
     o, a, s = observations.c, observations.alias("a").c, sources.c
     at = sa.literal(moment, UtcTime())
     newest = (
@@ -148,19 +162,23 @@ def last_looks(
         .scalar_subquery()
     )
     query = (
-        sa.select(s.name, o.first_at, o.last_at, o.longest_interval_ms)
+        sa.select(s.name, o.first_at, o.last_at, o.longest_interval_ms, o.expected_interval_ms)
         .select_from(sources)
         .outerjoin(observations, (o.source_id == s.id) & (o.seq == newest))
+        .order_by(s.name)
     )
     rows = connection.execute(query.where(s.name == source) if source else query)
-    return {row.name: _sure_of(row, moment) for row in rows}
+    return {row.name: _look(row, moment) for row in rows}
 
 
-def _sure_of(row: Any, moment: datetime) -> datetime | None:
-    if row.first_at is None or row.last_at <= moment:
-        return cast("datetime | None", row.last_at)
-    sure = moment - timedelta(milliseconds=row.longest_interval_ms + 1)
-    return max(cast("datetime", row.first_at), sure)
+def _look(row: Any, moment: datetime) -> Look | None:
+    if row.first_at is None:
+        return None
+    if row.last_at > moment:
+        sure = moment - timedelta(milliseconds=row.longest_interval_ms + 1)
+        return Look(max(row.first_at, sure), is_blind=False)
+    limit = gap_limit(timedelta(milliseconds=row.expected_interval_ms))
+    return Look(row.last_at, is_blind=moment - row.last_at > limit)
 
 
 def first_looks(connection: sa.Connection, source: str | None = None) -> dict[str, datetime]:

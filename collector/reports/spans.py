@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from operator import itemgetter
-from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from collector.database.types import UtcTime, database_time
-from collector.inventory.observation import gap_limit
-from collector.inventory.spans import Change, Edge, Span, blind_edges, spans_of
+from collector.inventory.spans import Change, Span, spans_of
+from collector.reports.blindness import blind_times, watched
 from collector.reports.filters import Row, find_region
 from collector.store.tables import (
-    gaps,
     keystones,
-    observations,
     regions,
     sources,
     state_transitions,
-    unproven_absences,
-    unseen,
-    withheld_absences,
 )
 
 ASSUMPTION = "a state that came and went between two polls, with no gap between them, can't be seen"
@@ -60,6 +52,10 @@ class SpanFilter:
     until: datetime | None = None
     without_absent: bool = False
     """Leave out who is absent now, from its last disappearance on."""
+    keys: Sequence[tuple[str, int]] | None = None
+    """Entities by source and id, instead of by the names of their regions."""
+    known_at: datetime | None = None
+    """As far as was known at this time; else now."""
 
 
 def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
@@ -78,11 +74,14 @@ def spans_by_entity(connection: sa.Connection, wanted: SpanFilter) -> Iterator[t
     """Who has spans that are wanted (SPAN_FIELDS up to `entity_id`), and these."""
     keys = keys_of(connection, wanted)
     gone = _absent(connection, wanted.entity) if wanted.without_absent else {}
-    for source in _sources(connection, wanted, keys):
+    asked = None if keys is None else {name for name, _ in keys}
+    for source in watched(connection, wanted.source, wanted.known_at):
+        if asked is not None and source.name not in asked:
+            continue
         ids = None if keys is None else [entity_id for name, entity_id in keys if name == source.name]
         names = _names(connection, source.id, wanted.entity)
-        of_all, of_one = _blind(connection, source, wanted.entity)
-        for entity_id, changed in _changes(connection, source.id, wanted.entity, ids):
+        of_all, of_one = blind_times(connection, source, wanted.entity, wanted.known_at)
+        for entity_id, changed in _changes(connection, source.id, wanted.entity, ids, wanted.known_at):
             own = {"entity": wanted.entity, "entity_id": entity_id}
             blind = [*of_all, *of_one[entity_id]] if entity_id in of_one else of_all
             found = spans_of(changed, blind, source.end_at)
@@ -104,59 +103,6 @@ def _wanted(found: Iterable[Span], wanted: SpanFilter, end_at: datetime | None) 
             yield span
 
 
-class _Source(NamedTuple):
-    """A source, and up to where spans of its entities go."""
-
-    id: int
-    name: str
-    last_asked_at: datetime
-    """The question of the newest poll that was applied."""
-    end_at: datetime
-    """The same, or now while a gap is open."""
-
-
-def _sources(
-    connection: sa.Connection, wanted: SpanFilter, keys: Sequence[tuple[str, int]] | None
-) -> Iterator[_Source]:
-    """Sources that had an answer, by name."""
-    o, f = observations.alias("o").c, observations.alias("f").c
-    a = observations.alias("a").c
-    newest_applied = (
-        sa.select(a.seq)
-        .where(a.source_id == sources.c.id, a.outcome != "failed")
-        .order_by(a.seq.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    query = (
-        sa.select(
-            sources.c.id,
-            sources.c.name,
-            o.last_at,
-            o.last_asked_at,
-            o.expected_interval_ms,
-            f.expected_interval_ms.label("newest_interval_ms"),
-            sa.type_coerce(database_time(), UtcTime()).label("now_at"),
-        )
-        .where(
-            o.source_id == sources.c.id,
-            o.seq == newest_applied,
-            f.source_id == sources.c.id,
-            f.seq == sources.c.newest_seq,
-        )
-        .order_by(sources.c.name)
-    )
-    query = query.where(sources.c.name == wanted.source) if wanted.source else query
-    asked = None if keys is None else {name for name, _ in keys}
-    for row in connection.execute(query).all():
-        limit = gap_limit(
-            timedelta(milliseconds=row.expected_interval_ms), timedelta(milliseconds=row.newest_interval_ms)
-        )
-        end_at = row.now_at if row.now_at - row.last_at > limit else row.last_asked_at
-        if asked is None or row.name in asked:
-            yield _Source(row.id, row.name, row.last_asked_at, end_at)
-
-
 def _names(connection: sa.Connection, source_id: int, entity: str) -> dict[int, Row]:
     """What a row says of each entity's region, by the entity's id."""
     r, k = regions.c, keystones.c
@@ -175,57 +121,12 @@ def _names(connection: sa.Connection, source_id: int, entity: str) -> dict[int, 
     }
 
 
-def _blind(
-    connection: sa.Connection, source: _Source, entity: str
-) -> tuple[list[Edge], Mapping[int, list[Edge]]]:
-    """The edges of blind times of all entities of a source, and of single ones."""
-    g, u, x = gaps.c, unseen.c, unproven_absences.c
-    present: list[Any] = list(
-        connection.execute(
-            sa.select(g.last_asked_at, g.until_at).where(g.source_id == source.id, g.seq > 0)
-        ).all()
-    )
-    present += [(source.last_asked_at, None)] if source.last_asked_at < source.end_at else []
-    not_shown: dict[int, list[Any]] = defaultdict(list)
-    not_proven: dict[int, list[Any]] = defaultdict(list)
-    rows = connection.execute(
-        sa.select(u.entity_id, u.last_asked_at, u.until_at).where(
-            u.source_id == source.id, u.entity == entity
-        )
-    )
-    for entity_id, from_at, until_at in rows:
-        not_shown[entity_id].append((from_at, until_at))
-    absent: list[Any] = []
-    rows = connection.execute(
-        sa.select(x.scope, x.from_at, x.until_at).where(x.source_id == source.id, x.entity == entity)
-    )
-    for scope, from_at, until_at in rows:
-        (absent if scope == "all" else not_proven[int(scope)]).append((from_at, until_at))
-    proven_at = _last_proof(connection, source.id, entity)
-    if proven_at is not None and proven_at < source.end_at:
-        absent.append((proven_at, None))
-    return blind_edges(present, absent), {
-        entity_id: blind_edges(not_shown[entity_id], not_proven[entity_id])
-        for entity_id in {*not_shown, *not_proven}
-    }
-
-
-def _last_proof(connection: sa.Connection, source_id: int, entity: str) -> datetime | None:
-    """The question of the last complete answer that withheld no absence of all of a kind."""
-    o, w = observations.c, withheld_absences.c
-    withheld = sa.exists().where(
-        w.source_id == o.source_id, w.seq == o.seq, w.entity == entity, w.scope == "all"
-    )
-    return connection.scalar(
-        sa.select(o.last_asked_at)
-        .where(o.source_id == source_id, o.outcome == "ok", ~withheld)
-        .order_by(o.seq.desc())
-        .limit(1)
-    )
-
-
 def _changes(
-    connection: sa.Connection, source_id: int, entity: str, ids: Sequence[int] | None
+    connection: sa.Connection,
+    source_id: int,
+    entity: str,
+    ids: Sequence[int] | None,
+    known_at: datetime | None,
 ) -> Iterator[tuple[int, list[Change]]]:
     """The transitions of each entity, by id."""
     t = state_transitions.c
@@ -234,6 +135,7 @@ def _changes(
         .where(t.source_id == source_id, t.entity == entity)
         .order_by(t.entity_id, t.seq)
     )
+    query = query.where(t.observed_at <= known_at) if known_at else query
     # Few are asked for one by one: of one entity the key finds its own rows only.
     questions = [query] if ids is None else [query.where(t.entity_id == entity_id) for entity_id in ids]
     for question in questions:
@@ -258,6 +160,8 @@ def _absent(connection: sa.Connection, entity: str) -> dict[tuple[str, int], dat
 
 def keys_of(connection: sa.Connection, wanted: SpanFilter) -> Sequence[tuple[str, int]] | None:
     """The sources and ids of the regions that were named, or of their keystones; None: all."""
+    if wanted.keys is not None:
+        return sorted(wanted.keys)
     if not wanted.regions:
         return None
     names = {i: str(name) for i, name in connection.execute(sa.select(sources.c.id, sources.c.name)).all()}

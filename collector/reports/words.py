@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from collector.printable import printable as printable
+
+EXACT = timedelta(seconds=2)
+"""A change is dated exactly where it happened between two polls no further apart than this."""
 
 _BASIS = {
     "baseline": "no complete answer without it is known",
@@ -51,22 +55,142 @@ def show_span(seconds: float | timedelta) -> str:
 def transition_in_words(row: Mapping[str, Any]) -> str:
     """What happened, when at the earliest and the latest, and why we think so.
 
-    `row`: fields of `reports.transitions`.
+    <<<<<<< HEAD
+        `row`: fields of `reports.transitions`.
+    =======
+        `row`: fields of `reports.transitions.transitions`.
+    >>>>>>> 637fc45 (wip)
     """
+    return f"{name_in_words(row)} {what_happened(row)}, {window_in_words(row)}: {basis_in_words(row)}."
+
+
+def name_in_words(row: Mapping[str, Any]) -> str:
+    """Who it happened to, at the beginning of a sentence."""
     name = brief(row["display_name"] or row["slug"] or f"{row['entity']} {row['entity_id']}")
-    if row["entity"] == "keystone":
-        name = f"The keystone of {name}"
+    return f"The keystone of {name}" if row["entity"] == "keystone" else name
+
+
+def what_happened(row: Mapping[str, Any]) -> str:
+    """`went from ACTIVE to MAINTENANCE`."""
     old, new = (brief(row[state] or "") for state in ("from_state", "to_state"))
-    what = {
+    return {
         "appeared": f"appeared as {new}",
         "reappeared": f"came back as {new}",
         "disappeared": f"disappeared; it was {old}",
         "changed": f"went from {old} to {new}",
     }[row["kind"]]
+
+
+def window_in_words(row: Mapping[str, Any]) -> str:
+    """When, at the earliest and the latest. `row`: has `not_before` and `observed_at`."""
     observed = row["observed_at"]
     if row["not_before"] is None:
-        when = f"at {show_time(observed)} or at any time before"
-    else:
-        width = show_span(observed - row["not_before"])
-        when = f"between {show_time(row['not_before'])} and {show_time(observed)}, within {width}"
-    return f"{name} {what}, {when}: {_BASIS[row['basis']]}."
+        return f"at {show_time(observed)} or at any time before"
+    width = show_span(observed - row["not_before"])
+    return f"between {show_time(row['not_before'])} and {show_time(observed)}, within {width}"
+
+
+def brief_window(row: Mapping[str, Any]) -> str:
+    """The same to the second: `between 2026-05-01 12:20 and 12:40:01, within 20 min`."""
+    last = _to_the_second(row["observed_at"] + timedelta(microseconds=999_999))
+    if row["not_before"] is None:
+        return f"at {_short(last)} or at any time before"
+    first = _to_the_second(row["not_before"])
+    same_day = first.date() == last.date()
+    end = _short(last).partition(" ")[2] if same_day else _short(last)
+    return f"between {_short(first)} and {end}, {certainty(row)}"
+
+
+def _to_the_second(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
+def _short(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second else f"{moment:%Y-%m-%d %H:%M}"
+
+
+CAUSES = {
+    "no_polls": "no poll was made, or none could be written",
+    "key": "there was no key to ask with",
+    "connect": "nobody answered",
+    "timeout": "no whole answer came in time",
+    "protocol": "the connection broke, or what came was not HTTP",
+    "http_status": "the API refused",
+    "too_large": "the answer was larger than the limit",
+    "not_json": "the answer was not JSON that can be relied on",
+    "not_a_listing": "the answer was JSON, but no list of regions",
+    "stale": "a cache answered, perhaps with what it had before",
+    "partial": "the answer was not whole",
+    "held": "many were missing at once, which waits to be confirmed",
+    "not_given": "the answer named them without showing them",
+    "record_without_id": "a record had no usable id",
+    "reference_not_stated": "no record said what it refers to",
+}
+"""Why nothing, or something, could not be seen."""
+
+
+def basis_in_words(row: Mapping[str, Any]) -> str:
+    """Why we think so. Empty where the basis is not on record."""
+    return _BASIS.get(row["basis"] or "", "")
+
+
+def in_order(name: str) -> list[tuple[int, str]]:
+    """Sorts names as people do: 2 before 10."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(len(part.lstrip("0")) if n % 2 else 0, part) for n, part in enumerate(parts)]
+
+
+def certainty(row: Mapping[str, Any]) -> str:
+    """How exactly the time of a change is known: `exact`, `within 20 min`, `or before`.
+
+    `row`: has `not_before` and `observed_at`.
+    """
+    if row["not_before"] is None:
+        return "or before"
+    width = row["observed_at"] - row["not_before"]
+    return "exact" if width <= EXACT else f"within {show_span(width)}"
+
+
+def happening_in_words(row: Mapping[str, Any]) -> str:
+    """What happened, in one sentence without its time. `row`: fields of `reports.happenings.happenings`."""
+    count, kind = row["count"] or 0, row["happening"]
+    if kind in ("state", "keystone"):
+        return (
+            f"{name_in_words(row)} {what_happened({**row, 'from_state': row['old'], 'to_state': row['new']})}"
+        )
+    if kind == "field":
+        return f"{name_in_words(row)}: {row['field']} went from {_said(row['old'])} to {_said(row['new'])}"
+    if kind == "baseline":
+        return f"The first answer of {row['source']} listed {counted(count, 'region')}"
+    if kind == "gap":
+        polls = "no poll was made" if row["cause"] == "no_polls" else f"{counted(count, 'poll')} failed"
+        return f"{row['source']} could not be seen: {polls}"
+    if kind == "unseen":
+        return f"{counted(count, row['entity'])} of {row['source']} not shown, though not gone"
+    said = {
+        "unknown_field": "a field that is not documented",
+        "missing_field": "a documented field is missing",
+        "wrong_type": "a value of another type than documented",
+        "unusable_value": "a value that can't be used",
+        "unknown_value": "a value that is not documented",
+        "copies_differ": "copies of one object that differ",
+    }.get(row["kind"], str(row["kind"]))
+    detail = f" ({brief(str(row['new']))})" if row["new"] else ""
+    return f"The API of {row['source']} shows {said}: {brief(str(row['field']))}{detail}"
+
+
+def counted(number: int, word: str) -> str:
+    """`1 region`, `3 regions`, `2 metrics databases`."""
+    return f"{number:,} {word.replace('_', ' ')}" + ("" if number == 1 else "s")
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return show_time(value)
+    if isinstance(value, tuple | list):
+        return brief(", ".join(map(str, value)) or "none")
+    return brief(str(value))

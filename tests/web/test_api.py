@@ -527,9 +527,10 @@ def test_the_page_of_the_document_names_every_question_and_loads_nothing_from_el
 ) -> None:
     page = api.get("api/v1/docs")
     links = _Links(page.text)
-    assert not {"script", "iframe", "img"} & links.tags
-    assert all(link.startswith("/") and not link.startswith("//") for link in links.found)
-    for link in links.found:
+    assert not {"iframe", "img"} & links.tags
+    ours = [link for link in links.found if not link.startswith("#")]
+    assert all(link.startswith("/") and not link.startswith("//") for link in ours)
+    for link in ours:
         assert api.get(link).status_code == 200, link
     document = get(api, "/openapi.json")
     for path, operation in document["paths"].items():

@@ -12,7 +12,7 @@ import pytest
 from collector.errors import SettingsError
 from collector.settings import Settings
 from collector.web.guard import HEADERS, MAX_TARGET, host_name
-from tests.web.conftest import Serve, serving
+from tests.support.pages import Serve, serving
 
 TOKEN = "a-token-of-twenty-four-c"
 

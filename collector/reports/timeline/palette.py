@@ -59,6 +59,9 @@ RESERVED = (
     Look("other5", "#c3cf8a", "#252b06", "#7d8a3c", "lines", "▝", "g"),
 )
 
+EVERY = tuple({look.key: look for look in (*KNOWN.values(), *RESERVED)}.values())
+"""All that a picture may need."""
+
 ORDER = (
     *("NEW", "ACTIVE", "INITIALIZED", "MAINTENANCE", "INACTIVE"),
     *("DELETING", "DELETION_FAILED", "INITIALIZATION_FAILED", "DELETED"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +13,7 @@ from collector.reports.heads import heads
 from collector.reports.spans import SpanFilter
 from collector.reports.timeline.lanes import Name, first_sight, lanes
 from collector.reports.timeline.pieces import Piece, Scale, pieces
-from collector.reports.words import show_time
+from collector.reports.words import in_order, show_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +67,7 @@ def picture(connection: sa.Connection, wanted: SpanFilter, now: datetime, width:
         Lane(name, tuple(pieces(spans, scale)))
         for name, spans in lanes(connection, replace(wanted, since=since, until=until))
     ]
-    found.sort(key=lambda lane: (lane.name.source, _in_order(lane.name.text), lane.name.entity_id))
+    found.sort(key=lambda lane: (lane.name.source, in_order(lane.name.text), lane.name.entity_id))
     shown = {lane.name.source for lane in found}
     known = [row for row in heads(connection, wanted.source) if row["source"] in shown or not shown]
     return Picture(wanted.entity, scale, tuple(found), tuple(known), now)
-
-
-def _in_order(name: str) -> list[tuple[int, str]]:
-    """Sorts names as people do: 2 before 10."""
-    parts = re.split(r"(\d+)", name.casefold())
-    return [(len(part.lstrip("0")) if n % 2 else 0, part) for n, part in enumerate(parts)]

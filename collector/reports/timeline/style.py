@@ -56,8 +56,50 @@ _MARKS = {
 
 def style_sheet(looks: Iterable[Look], name_size: float, state_size: float) -> str:
     """Of a state s-… fills its bars; f-… and m-… are its pattern's ground and marks, t-… is text, h-… around text."""
-    light = [*_LIGHT, f".name{{font-size:{name_size:g}px}}", f".state{{font-size:{state_size:g}px}}"]
-    dark = list(_DARK)
+    of_states, of_states_in_the_dark = state_rules(looks)
+    return "\n".join(
+        [
+            *_LIGHT,
+            f".name{{font-size:{name_size:g}px}}",
+            f".state{{font-size:{state_size:g}px}}",
+            *of_states,
+            # Only on screens: what is printed is light, whatever the viewer prefers.
+            "@media screen and (prefers-color-scheme:dark){",
+            *_DARK,
+            *of_states_in_the_dark,
+            "}",
+            "@media print{*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}",
+        ]
+    )
+
+
+def page_style(looks: Iterable[Look]) -> str:
+    """The style sheet of a page that holds drawings: those of `strip`, `swatch` and `inline`."""
+    of_states, of_states_in_the_dark = state_rules(looks)
+    texts = [f":where(.timeline) {rule}" for rule in _LIGHT if not rule.startswith(_OF_STATES)]
+    texts += [".timeline .name{font-size:12px}", "text.state{font-size:9px}"]
+    texts_in_the_dark = [f":where(.timeline) {rule}" for rule in _DARK if not rule.startswith(_OF_STATES)]
+    return "\n".join(
+        [
+            *(rule for rule in _LIGHT if rule.startswith(_OF_STATES)),
+            *texts,
+            *of_states,
+            "@media screen and (prefers-color-scheme:dark){",
+            *(rule for rule in _DARK if rule.startswith(_OF_STATES)),
+            *texts_in_the_dark,
+            *of_states_in_the_dark,
+            "}",
+        ]
+    )
+
+
+_OF_STATES = (".absent", ".s-", ".u{", ".v{")
+
+
+def state_rules(looks: Iterable[Look]) -> tuple[list[str], list[str]]:
+    """Rules for states, and those that dark screens change."""
+    light: list[str] = []
+    dark: list[str] = []
     for look in looks:
         key, ground = look.key, "f" if look.mark else "s"
         light += [
@@ -76,16 +118,7 @@ def style_sheet(looks: Iterable[Look], name_size: float, state_size: float) -> s
         dark.append(f".t-{key}{{fill:{ink}}}")
         if look.mark:
             dark.append(f".h-{key}{{fill:{fill};stroke:{fill}}}")
-    return "\n".join(
-        [
-            *light,
-            # Only on screens: what is printed is light, whatever the viewer prefers.
-            "@media screen and (prefers-color-scheme:dark){",
-            *dark,
-            "}",
-            "@media print{*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}",
-        ]
-    )
+    return light, dark
 
 
 def patterns(looks: Iterable[Look]) -> Iterator[str]:

@@ -47,6 +47,12 @@ def draw(picture: Picture) -> str:
     return "\n".join(_Drawing(picture).lines()) + "\n"
 
 
+def inline(picture: Picture, title: str) -> str:
+    """The same for a page, whose style sheet (`style.page_style`) and patterns it needs. The page says itself what
+    stands in title, legend and foot."""
+    return "\n".join(_Drawing(picture).inline(title))
+
+
 class _Drawing:
     def __init__(self, picture: Picture) -> None:
         self.picture = picture
@@ -88,6 +94,20 @@ class _Drawing:
         yield from patterns(used)
         yield "</defs>"
         yield f'<rect class="paper" width="{WIDTH}" height="{height}"/>'
+        yield from self.body
+        yield "</svg>"
+
+    def inline(self, title: str) -> Iterator[str]:
+        self.y = -16
+        self._axis_above()
+        top = self.y
+        grid_at = len(self.body)
+        self._lanes()
+        self.body[grid_at:grid_at] = self._grid(top, self.y)
+        yield (
+            f'<svg class="timeline" viewBox="0 0 {WIDTH} {number(self.y)}" role="img" '
+            f'aria-label="{_text(title)}, {_text(self._when())}">'
+        )
         yield from self.body
         yield "</svg>"
 

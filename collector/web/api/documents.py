@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from collector.clock import utc_now
 from collector.web.api.problems import Problem
+from collector.web.pages.asking import Asked
 from collector.web.pages.rendering import Shown, rendered
 from collector.web.problems import MEDIA_TYPE
 
@@ -55,9 +56,9 @@ def describe(api: FastAPI) -> None:
             "about": _ABOUT,
             "questions": list(_questions(document)),
             "rows": list(_rows(document)),
-            "here": here,
+            "base": here,
         }
-        return rendered(Shown("api.html", facts), root, utc_now())
+        return rendered(Shown("api.html", facts), Asked.plain("/api/v1/docs", root, utc_now()))
 
     @api.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:

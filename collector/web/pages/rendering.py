@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import jinja2
 import sqlalchemy as sa
 from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.types import Receive, Scope, Send
 
-from collector.reports.words import brief, printable, show_span, show_time
+from collector import __version__
+from collector.reports.polls import SEEN
+from collector.reports.timeline.palette import EVERY, KNOWN, Look
+from collector.reports.timeline.palette import looks as looks_of
+from collector.reports.timeline.strip import Strip, swatch
+from collector.reports.timeline.style import page_style, patterns
+from collector.reports.words import (
+    CAUSES,
+    basis_in_words,
+    brief,
+    brief_window,
+    certainty,
+    counted,
+    happening_in_words,
+    in_order,
+    printable,
+    show_span,
+    show_time,
+)
+from collector.web.pages.asking import Asked
 
 if TYPE_CHECKING:
     from collector.web.app import Web
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a page is asked: its query, and the time now."""
-
-    query: Mapping[str, str]
-    path: Mapping[str, Any]
-    now: datetime
 
 
 @dataclass(frozen=True)
@@ -38,38 +51,115 @@ class Shown:
     facts: Mapping[str, Any]
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    states: frozenset[str] = frozenset()
+    """Every state that is drawn."""
 
 
-Question = Callable[[sa.Connection, Asked], Shown]
+class Here:
+    """Where a page stands: makes links, which keep the time as of which pages are shown."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.root, self.path, self.query = asked.root, asked.path, asked.query
+        self.as_of = asked.as_of
+
+    def link(self, *parts: Any, **query: Any) -> str:
+        """A page of ours: `link("regions", source, id, tab="x")`."""
+        path = "/".join(quote(str(part), safe="") for part in parts)
+        if self.as_of and "as_of" not in query:
+            query["as_of"] = self.as_of
+        return f"{self.root}/{path}{_query(query)}"
+
+    def same(self, **changes: Any) -> str:
+        """This page, with other values in its query; None leaves one out. It begins at its first row again."""
+        return (
+            f"{self.root}{quote(self.path)}{_query({**self.query, 'page': None, 'after': None, **changes})}"
+        )
+
+    def go_on(self, **changes: Any) -> str:
+        """This page, further on."""
+        return f"{self.root}{quote(self.path)}{_query({**self.query, **changes})}"
+
+    def is_at(self, *parts: str) -> bool:
+        """Whether this page is one of these, or below one."""
+        return any(self.path == part or self.path.startswith(f"{part}/") for part in parts)
+
+
+def _query(values: Mapping[str, Any]) -> str:
+    text = urlencode({name: value for name, value in values.items() if value not in (None, "")})
+    return f"?{text}" if text else ""
+
+
+class Drawn:
+    """Draws states as this page does."""
+
+    def __init__(self, looks: Mapping[str, Look]) -> None:
+        self._looks = looks
+
+    def swatch(self, state: str | None) -> Markup:
+        """A sample of a state, beside its name."""
+        return Markup(swatch(state or "", self._looks))  # noqa: S704 - our own SVG
+
+    def state(self, state: str | None) -> Markup:
+        """A state: its sample and its word."""
+        word = brief(state or "unknown", 40)
+        return Markup('<span class="state">{}<span>{}</span></span>').format(self.swatch(state), word)
+
+    def strip(self, days: Any, label: str) -> Markup:
+        """A strip of days, which says in words what it shows."""
+        made = Strip(days)
+        return Markup(
+            '<div class="strip" role="img" aria-label="{}" data-label="{}" data-from="{:%Y-%m-%d}" data-count="{}" '
+            'data-days="{}">{}</div>'
+        ).format(
+            f"{label}, {made.summary}",
+            label,
+            days[0].begins,
+            len(days),
+            made.attribute,
+            Markup(made.svg(self._looks)),  # noqa: S704 - our own SVG
+        )
+
+
+DAY = timedelta(days=1)
+_TIME = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d\.\d{6}Z")
+Question = Callable[[sa.Connection, Asked], Shown | Response]
 
 
 class Page:
-    """A page as Starlette calls it."""
+    """A page as Starlette calls it: asks in a thread that reads the database, and fills a template there."""
 
-    def __init__(self, web: Web, question: Question) -> None:
-        self._web, self._question = web, question
+    def __init__(self, web: Web, question: Question, *, even_if_stale: bool = False) -> None:
+        self._web, self._question, self._even_if_stale = web, question, even_if_stale
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        request = Request(scope, receive)
-        response = await self.respond(request)
-        await response(scope, receive, send)
-
-    async def respond(self, request: Request) -> Response:
-        web = self._web
-        asked = Asked(dict(request.query_params), request.path_params, web.clock())
-        root = request.scope.get("root_path", "")
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = Asked.of(Request(scope, receive), self._web)
 
         def work(connection: sa.Connection) -> Response:
             shown = self._question(connection, asked)
-            return rendered(shown, root, asked.now)
+            return shown if isinstance(shown, Response) else rendered(shown, asked)
 
-        return await web.data.ask(work)
+        response = await self._web.data.ask(work, even_if_stale=self._even_if_stale)
+        await response(scope, receive, send)
 
 
-def rendered(shown: Shown, root: str, now: datetime) -> Response:
+def rendered(shown: Shown, asked: Asked) -> Response:
     """The HTML of what a page says."""
     template = environment().get_template(shown.template)
-    text = template.render(shown.facts, root=root, now=now)
+    text = template.render(
+        shown.facts,
+        here=Here(asked),
+        asked=asked,
+        now=asked.now,
+        moment=asked.moment,
+        draw=Drawn(looks_of(shown.states)),
+        drawn_states=list(looks_of(shown.states)),
+        sightings=Drawn({SEEN: KNOWN["ACTIVE"]}),
+        ago=lambda moment: ago(moment, asked.moment),
+        ago_now=lambda moment: ago(moment, asked.now),
+        day_earlier=_day(asked.moment - DAY) if asked.as_of else None,
+        day_later=_day(asked.moment + DAY) if asked.as_of and asked.moment + DAY < asked.now else None,
+        version=__version__,
+    )
     return HTMLResponse(text, shown.status, dict(shown.headers))
 
 
@@ -84,18 +174,123 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    made.filters |= {"brief": brief, "span": show_span, "time": show_time, "lines": lines, "query": urlencode}
+    made.globals |= {"patterns": Markup("".join(patterns(EVERY)))}  # noqa: S704 - our own SVG
+    filters: dict[str, Callable[..., Any]] = {
+        "brief": brief,
+        "span": show_span,
+        "time": show_time,
+        "when": when,
+        "lines": lines,
+        "value": value,
+        "certainty": certainty,
+        "cause": lambda name: CAUSES.get(name, name),
+        "words": lambda name: str(name).replace("_", " "),
+        "number": lambda number: f"{number:,}",
+        "counted": counted,
+        "window": window,
+        "basis": basis_in_words,
+        "happening_words": happening_in_words,
+        "options": options,
+        "pairs": lambda values: [(each, each) for each in values],
+        "path_only": lambda link: link.partition("?")[0],
+        "at": at,
+        "int_or_text": lambda text: int(text) if text.lstrip("-").isdigit() and len(text) < 20 else text,
+        "prose": prose,
+        "cell": cell,
+    }
+    made.filters |= filters
     return made
 
 
-def _finalize(value: Any) -> Any:
-    if value is None:
+@cache
+def states_css() -> str:
+    """How states look, on every page."""
+    return page_style(EVERY)
+
+
+def _finalize(found: Any) -> Any:
+    if found is None:
         return ""
-    if isinstance(value, Markup):
-        return value
-    return printable(value) if isinstance(value, str) else value
+    if isinstance(found, Markup):
+        return found
+    return printable(found) if isinstance(found, str) else found
+
+
+def when(moment: datetime | None, form: str = "minute") -> Markup:
+    """A time in UTC, to the minute; the whole of it is said on hover, and with JavaScript the local time too."""
+    if moment is None:
+        return Markup("")
+    text = moment.astimezone(UTC)
+    forms = {"minute": "%Y-%m-%d %H:%M", "second": "%Y-%m-%d %H:%M:%S", "clock": "%H:%M"}
+    shown = text.strftime(forms[form])
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        text.isoformat().replace("+00:00", "Z"), show_time(moment), shown
+    )
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """`34 s ago`; `in 20 min`."""
+    if moment is None:
+        return "never"
+    seconds = (now - moment).total_seconds()
+    if abs(seconds) < 10:
+        return "just now"
+    return f"{show_span(seconds)} ago" if seconds > 0 else f"in {show_span(-seconds)}"
 
 
 def lines(text: str) -> Markup:
     """Text of several lines, which stay lines."""
     return Markup("\n").join(escape(printable(line.replace("\t", "    "))) for line in text.split("\n"))
+
+
+def value(found: Any) -> str:
+    """A value of a field, for people."""
+    if found is None:
+        return "nothing"
+    if isinstance(found, bool):
+        return "yes" if found else "no"
+    if isinstance(found, datetime):
+        return show_time(found)
+    if isinstance(found, tuple | list):
+        return ", ".join(map(str, found)) if found else "none"
+    return found if isinstance(found, str) and found else json.dumps(found, default=str, ensure_ascii=False)
+
+
+def window(row: Mapping[str, Any]) -> str:
+    """When something happened, at the earliest and the latest: of a transition, or of a row of happenings."""
+    return brief_window({"not_before": row["not_before"], "observed_at": row.get("observed_at") or row["at"]})
+
+
+def cell(found: Any) -> str:
+    """A value of an answer, as it is; None is empty."""
+    if found is None:
+        return ""
+    if isinstance(found, str) and _TIME.fullmatch(found):
+        found = datetime.fromisoformat(found)  # SQLite has no times
+    if isinstance(found, datetime):
+        return show_time(found if found.tzinfo else found.replace(tzinfo=UTC))
+    return str(found)
+
+
+def options(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """What can be chosen, with how many there are of each."""
+    return [(name, f"{brief(name, 40)} ({counts[name]:,})") for name in sorted(counts, key=in_order) if name]
+
+
+def at(link: str, path: str) -> str:
+    """The same question at another address of ours: `changes?x=y` at `changes.csv`."""
+    before, mark, query = link.partition("?")
+    return f"{before.rpartition('/')[0]}/{path}{mark}{query}"
+
+
+def prose(text: str) -> Markup:
+    """A paragraph of our documentation: code and emphasis are kept, of links their words."""
+    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    found = str(escape(plain))
+    found = re.sub(r"`([^`]*)`", r"<code>\1</code>", found)
+    found = re.sub(r"\*([^*]+)\*", r"<em>\1</em>", found)
+    return Markup(found)  # noqa: S704 - escaped above
+
+
+def _day(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").removesuffix("T00:00:00Z")

@@ -1,0 +1,73 @@
+"""How polls went: stretch by stretch, and for which share of each day anything could be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from collector.database.types import UtcTime
+from collector.inventory.spans import UNKNOWN
+from collector.reports.coverage import coverage
+from collector.reports.days import Day
+from collector.reports.filters import Row
+from collector.reports.inventory import first_looks
+from collector.reports.periods import Periods
+from collector.store.tables import observations, sources
+
+SEEN = "seen"
+STRETCH_FIELDS = (
+    *("source", "seq", "outcome", "first_at", "last_at", "polls", "listed", "rejected"),
+    *("cause", "message", "payload", "opening_digest", "digest"),
+)
+
+
+def stretches(
+    connection: sa.Connection,
+    source: str,
+    *,
+    outcome: str | None = None,
+    until: datetime | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Row]:
+    """Observations of a source in the fields of STRETCH_FIELDS, newest first. `until`: those that had begun by then;
+    `before`: those with a lower seq, which is where a page goes on."""
+    o = observations.c
+    query = (
+        sa.select(sources.c.name.label("source"), *(o[name] for name in STRETCH_FIELDS[1:]))
+        .join(sources, sources.c.id == o.source_id)
+        .where(sources.c.name == source)
+        .order_by(o.seq.desc())
+        .limit(limit)
+    )
+    query = query.where(o.outcome == outcome) if outcome else query
+    query = query.where(o.first_at <= sa.literal(until, UtcTime())) if until else query
+    query = query.where(o.seq < before) if before is not None else query
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def sight(
+    connection: sa.Connection, names: Sequence[str], until: datetime, count: int
+) -> dict[str, list[Day]]:
+    """The last days of these sources: for how long of each anything could be seen (SEEN) or nothing (UNKNOWN)."""
+    midnight = until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    periods = Periods(midnight - timedelta(days=count - 1), until, "day")
+    begins = [periods[index] for index in range(len(periods))]
+    first = first_looks(connection)
+    found: dict[str, list[Day]] = {}
+    for name in names:
+        seconds = [
+            max((end - max(begin, first[name])).total_seconds(), 0.0) if name in first else 0.0
+            for begin, end in begins
+        ]
+        blind = [0.0] * len(begins)
+        for gap in coverage(connection, name, since=begins[0][0], until=until):
+            for index, part in periods.parts_of(gap["from_at"], min(gap["until_at"] or until, until)):
+                blind[index] += part
+        found[name] = [
+            Day(*bounds, {SEEN: max(whole - lost, 0.0), UNKNOWN: lost} if whole or lost else {})
+            for bounds, whole, lost in zip(begins, seconds, blind, strict=True)
+        ]
+    return found

@@ -1,0 +1,104 @@
+"""What a page is asked: its address and query, and the time as of which it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+
+from collector.errors import UsageError
+from collector.reports.times import parse_time
+
+if TYPE_CHECKING:
+    from collector.web.app import Web
+
+MAX_PAGE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, as pages need it."""
+
+    path: str
+    query: Mapping[str, str]
+    parts: Mapping[str, Any]
+    """Of the path."""
+    root: str
+    now: datetime
+    as_of: str
+    """As it was typed; empty: now."""
+    moment: datetime
+    """As of which everything is shown."""
+    sources: tuple[str, ...] = ()
+    """Names in the settings."""
+    origin: str = ""
+    """How the request named us: `http://127.0.0.1:8080`."""
+
+    @classmethod
+    def of(cls, request: Request, web: Web) -> Asked:
+        """Raises UsageError where the time is none."""
+        plain = cls.bare(request, web)
+        as_of = plain.query.get("as_of", "").strip()
+        return replace(plain, as_of=as_of, moment=_time(as_of, plain.now) if as_of else plain.now)
+
+    @classmethod
+    def bare(cls, request: Request, web: Web) -> Asked:
+        """Whatever was asked: for pages that say what was wrong with it."""
+        root = request.scope.get("root_path", "")
+        plain = cls.plain(request.scope["path"].removeprefix(root) or "/", root, web.clock())
+        return replace(
+            plain,
+            query={name: value.replace("\0", "") for name, value in request.query_params.items()},
+            parts=request.path_params,
+            sources=tuple(sorted(web.polled())),
+            origin=f"{request.url.scheme}://{request.url.netloc}",
+        )
+
+    @classmethod
+    def plain(cls, path: str, root: str, now: datetime) -> Asked:
+        """A page that is asked nothing."""
+        return cls(path=path, query={}, parts={}, root=root, now=now, as_of="", moment=now)
+
+    @property
+    def known_at(self) -> datetime | None:
+        """For reports that tell no later knowledge of a time; None: now."""
+        return self.moment if self.as_of else None
+
+    @property
+    def is_now(self) -> bool:
+        return not self.as_of
+
+    def text(self, name: str) -> str:
+        """A value of the query; empty where there is none. Raises UsageError for what is no text."""
+        found = self.query.get(name, "").strip()
+        if any("\ud800" <= c <= "\udfff" for c in found):
+            raise UsageError(f"{name} is not text")
+        return found
+
+    def word(self, name: str, known: Mapping[str, Any] | tuple[str, ...], default: str = "") -> str:
+        """A value that is one of those known; any other counts as the default."""
+        found = self.text(name)
+        return found if found in known else default
+
+    def time(self, name: str) -> datetime | None:
+        """A time of the query. Raises UsageError where it is none."""
+        found = self.text(name)
+        return _time(found, self.now) if found else None
+
+    @property
+    def page(self) -> int:
+        """Counts from 1."""
+        found = self.text("page")
+        return (
+            min(max(int(found), 1), MAX_PAGE) if found.isascii() and found.isdigit() and len(found) < 9 else 1
+        )
+
+
+def _time(text: str, now: datetime) -> datetime:
+    try:
+        return parse_time(text, now)
+    except ValueError as error:
+        raise UsageError(str(error)) from None

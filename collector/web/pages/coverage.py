@@ -1,0 +1,60 @@
+"""What could be seen and what could not: sources, gaps, what was not shown, what could not be used."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from collector.errors import UsageError
+from collector.reports.blind import drift, gap_at, rejected, unseen_groups
+from collector.reports.coverage import coverage
+from collector.reports.heads import heads
+from collector.reports.polls import sight
+from collector.reports.status import statuses
+from collector.web.pages.asking import Asked
+from collector.web.pages.rendering import Shown
+
+MOST = 50
+"""Rows of a list."""
+SOURCES = 40
+"""Strips of sources, those first that need a look."""
+DAYS = 90
+_ORDER = ("stale", "degraded", "good", "left")
+
+
+def show(connection: sa.Connection, asked: Asked) -> Shown:
+    """All of it, of one source or of all."""
+    only = asked.text("source") or None
+    listed = statuses(connection, asked.now, only, asked.sources)
+    if only and not listed:
+        raise UsageError(f"there is no source {only!r}")
+    listed.sort(key=lambda each: _ORDER.index(each.verdict))
+    strips = sight(connection, [each.source for each in listed[:SOURCES]], asked.moment, DAYS)
+    gaps = coverage(connection, only, until=asked.moment, limit=MOST + 1)
+    unseen = unseen_groups(connection, source=only, until=asked.moment, limit=MOST + 1)
+    return Shown(
+        "coverage.html",
+        {
+            "listed": listed[:SOURCES],
+            "left_out": max(len(listed) - SOURCES, 0),
+            "strips": strips,
+            "gaps": gaps[:MOST],
+            "unseen": unseen[:MOST],
+            "rejected": rejected(connection, limit=MOST),
+            "drift": drift(connection, until=asked.moment, limit=MOST),
+            "heads": heads(connection, only)[:SOURCES],
+            "more_gaps": len(gaps) > MOST,
+            "more_unseen": len(unseen) > MOST,
+            "only": only,
+        },
+        states=frozenset({"ACTIVE"}),
+    )
+
+
+def gap(connection: sa.Connection, asked: Asked) -> Shown:
+    """One gap, and what may have happened in it."""
+    text = asked.parts["seq"]
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise UsageError(f"there is no gap after observation {text!r}")
+    found, across = gap_at(connection, asked.parts["source"], int(text))
+    states = frozenset(s for row in across for s in (row["from_state"], row["to_state"]) if s)
+    return Shown("gap.html", {"gap": found, "across": across}, states=states)
