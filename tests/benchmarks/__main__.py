@@ -29,6 +29,7 @@ LARGE = (
     "dlt-postgresql",
     "get",
     "get-sha256",
+    "get-update",
     "json-loads",
 )
 GROWING = ("collector-sqlite", "collector-postgresql", "dlt-sqlite", "dlt-postgresql", "json-per-poll")

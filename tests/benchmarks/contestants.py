@@ -42,6 +42,16 @@ class Contestant:
         """Bytes of the database."""
         return 0
 
+    def settle(self) -> None:
+        """What PostgreSQL does by itself within some minutes: space of rows that were replaced is used again."""
+        import sqlalchemy as sa
+
+        if not isinstance(url := getattr(self, "_database", None), sa.URL):
+            return
+        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
+
     def _file(self, suffix: str = "db") -> Path:
         self.number += 1
         return self.folder / f"{self.number}.{suffix}"
@@ -257,6 +267,24 @@ class GetAndHash(Get):
         sha256(self.get()).digest()
 
 
+class GetAndUpdate(GetAndHash):
+    """A limit: the same, and the two rows are updated that say so, durably, by sqlite3 alone."""
+
+    def begin(self) -> None:
+        self._sqlite = sqlite3.connect(self._file(), isolation_level=None)
+        self._sqlite.execute("PRAGMA journal_mode = WAL")
+        self._sqlite.execute("PRAGMA synchronous = FULL")
+        self._sqlite.execute("CREATE TABLE polls (id INTEGER PRIMARY KEY, polls INTEGER)")
+        self._sqlite.execute("INSERT INTO polls VALUES (1, 0), (2, 0)")
+
+    def poll(self) -> None:
+        super().poll()
+        self._sqlite.execute("BEGIN IMMEDIATE")
+        for number in (1, 2):
+            self._sqlite.execute("UPDATE polls SET polls = polls + 1 WHERE id = ?", (number,))
+        self._sqlite.execute("COMMIT")
+
+
 class JsonLoads(Get):
     """A limit: an answer that is there already is parsed by the standard library."""
 
@@ -427,12 +455,21 @@ ALL: dict[str, Callable[..., Contestant]] = {
     "json-per-poll": JsonPerPoll,
     "get": Get,
     "get-sha256": GetAndHash,
+    "get-update": GetAndUpdate,
     "json-loads": JsonLoads,
     "executemany": Rows,
     "copy": RowsOnPostgresql,
 }
 """Contestants by name. One whose name begins with `dlt` needs the extra `benchmark`."""
-QUICK = {"collector-sqlite", "collector-postgresql", "json-per-poll", "get", "get-sha256", "json-loads"} | {
+QUICK = {
+    "collector-sqlite",
+    "collector-postgresql",
+    "json-per-poll",
+    "get",
+    "get-sha256",
+    "get-update",
+    "json-loads",
+} | {
     "executemany",
     "copy",
 }

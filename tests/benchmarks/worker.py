@@ -75,6 +75,8 @@ def main() -> None:
                 wall, cpu = perf_counter(), process_time()
                 contestant.poll()
                 said = {"cpu": process_time() - cpu, "wall": perf_counter() - wall}
+            case "settle":
+                contestant.settle()
             case "size":
                 said = {"bytes": contestant.size()}
             case "memory":
