@@ -231,12 +231,13 @@ def _of_source(connection: sa.Connection, source_id: int, after: Position, limit
     window = _Window(
         source_id, after, min(times), max(times), min(times.values()), max(times.values()), limit
     )
-    found = [
-        event
-        for rank, ask in enumerate(_RANKS)
-        if not (rank < after.rank and after.ordinal is not None and window.last_seq == after.seq)
-        for event in ask(connection, window, rank)
-    ]
+    found: list[_Event] = []
+    for rank, ask in enumerate(_RANKS):
+        if rank < after.rank and after.ordinal is not None and window.last_seq == after.seq:
+            continue
+        found += ask(connection, window, rank)
+        if sum(event[2]["seq"] == window.first_seq for event in found) >= limit:
+            break  # events of later ranks follow all of these
     found.sort(key=lambda event: (event[2]["seq"], event[0], event[1]))
     for _, _, row in found:
         row["observed_at"] = times[row["seq"]]

@@ -11,6 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.pages import Serve, serving
+from tests.support.services import simulator, sqlite_url, start
+
+__all__ = ["serve", "simulator", "sqlite_url", "start"]
 
 
 @pytest.fixture
