@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -16,7 +14,7 @@ from starlette.types import ASGIApp
 
 from collector.clock import Clock, utc_now
 from collector.settings import Settings
-from collector.web import pages
+from collector.web import api, health, metrics, pages
 from collector.web.data import Data
 from collector.web.guard import guarded
 
@@ -44,9 +42,6 @@ class Web:
 
 def make_app(web: Web) -> ASGIApp:
     """Pages, API, metrics and health, behind the guard."""
-    routes = [*pages.routes(web)]
-    for name in ("api", "metrics", "health"):
-        if find_spec(f"collector.web.{name}"):
-            routes += import_module(f"collector.web.{name}").routes(web)
+    routes = [route for each in (pages, api, metrics, health) for route in each.routes(web)]
     app = Starlette(routes=routes, exception_handlers=pages.handlers(web))
     return guarded(app, web.settings)
