@@ -5,7 +5,6 @@ The checker runs in this process, as a module: a subprocess for each of thousand
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import random
@@ -21,17 +20,21 @@ from collector.audit.bounds import broken_bounds
 from collector.clock import time_text
 from collector.database.engine import open_engine
 from collector.database.transactions import reading
-from collector.inventory import chain
 from tests.support import builders
 from tests.support.builders import region
 from tests.support.history import NOON, History, failure
-from tests.support.packs import CHECKER, Files, Json, build, edit, in_pack, repacked, rows, unpacked
-
-_spec = importlib.util.spec_from_file_location("checker", CHECKER)
-assert _spec is not None
-assert _spec.loader is not None
-checker: Any = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(checker)
+from tests.support.packs import (
+    Files,
+    Json,
+    build,
+    checker,
+    cut,
+    edit,
+    in_pack,
+    rows,
+    unpacked,
+    verdict_on,
+)
 
 ODD: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 7, 10**6, 2**63, 10**30, 0.0, 1.5, -5),
@@ -42,29 +45,6 @@ ODD: tuple[Any, ...] = (
 LISTINGS = ("observations", "transitions", "unseen", "gaps", "answers")
 NOT_COVERED = {"collector_version", "made_at", "verification"}
 """What pack.json says beside the claim."""
-
-
-def verdict_on(files: Files, folder: Path) -> str:
-    """The first line that the checker prints."""
-    try:
-        said: list[str] = checker.check(repacked(files, folder / "pack.zip"), [])
-    except Exception as error:  # noqa: BLE001 - what `main` does
-        return f"BROKEN: {error}"
-    return said[0]
-
-
-def made_anew(files: Files) -> None:
-    """All digests computed again, as who writes the database can."""
-    observations = rows(files, "observations")
-    previous = observations[0]["previous_digest"]
-    for row in observations:
-        row["previous_digest"] = previous
-        row["opening_digest"] = chain.opening_digest("gcore", row, row)
-        previous = row["digest"] = chain.closing_digest(row)
-    observations[-1]["digest"] = None
-    edit("observations", lambda content: content.__setitem__(slice(None), observations))(files)
-    head = {"seq": observations[-1]["seq"], "digest": observations[-1]["opening_digest"]}
-    in_pack(head=head)(files)
 
 
 @pytest.fixture(scope="module")
@@ -161,14 +141,6 @@ def test_a_file_that_is_missing_or_has_another_name_is_found(
 
 
 # What begins a pack
-
-
-def cut(files: Files, first: int) -> None:
-    """Only the observations from this number on, and the answers of those."""
-    edit("observations", lambda all_: all_.__delitem__(slice(0, first - all_[0]["seq"])))(files)
-    used = {row["payload"] for row in rows(files, "observations")}
-    stays = [answer for answer in rows(files, "answers") if answer["address"] in used]
-    edit("answers", lambda all_: all_.__setitem__(slice(None), stays))(files)
 
 
 @pytest.mark.parametrize("regions", [None, {2}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 import zipfile
@@ -12,9 +13,17 @@ from typing import Any
 
 from collector.audit import pack
 from collector.database.transactions import reading
+from collector.inventory import chain
 from tests.support.history import History
 
 CHECKER = Path(pack.__file__).with_name("check.py")
+_spec = importlib.util.spec_from_file_location("checker", CHECKER)
+assert _spec is not None
+assert _spec.loader is not None
+checker: Any = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(checker)
+"""As a module: a process for each of thousands of packs takes too long."""
+
 Json = dict[str, Any]
 Files = dict[str, bytes]
 
@@ -61,3 +70,39 @@ def in_pack(**changes: Any) -> Callable[[Files], None]:
         files["pack.json"] = json.dumps(json.loads(files["pack.json"]) | changes).encode()
 
     return forge
+
+
+def said_of(files: Files, folder: Path, *heads: str) -> list[str]:
+    """What the checker prints."""
+    try:
+        said: list[str] = checker.check(repacked(files, folder / "pack.zip"), list(heads))
+    except Exception as error:  # noqa: BLE001 - what `main` does
+        return [f"BROKEN: {error}"]
+    return said
+
+
+def verdict_on(files: Files, folder: Path) -> str:
+    """The first line that the checker prints."""
+    return said_of(files, folder)[0]
+
+
+def made_anew(files: Files) -> None:
+    """All digests computed again, as who writes the database can."""
+    observations = rows(files, "observations")
+    previous = observations[0]["previous_digest"]
+    for row in observations:
+        row["previous_digest"] = previous
+        row["opening_digest"] = chain.opening_digest("gcore", row, row)
+        previous = row["digest"] = chain.closing_digest(row)
+    observations[-1]["digest"] = None
+    edit("observations", lambda content: content.__setitem__(slice(None), observations))(files)
+    head = {"seq": observations[-1]["seq"], "digest": observations[-1]["opening_digest"]}
+    in_pack(head=head)(files)
+
+
+def cut(files: Files, first: int) -> None:
+    """Only the observations from this number on, and the answers of those."""
+    edit("observations", lambda all_: all_.__delitem__(slice(0, first - all_[0]["seq"])))(files)
+    used = {row["payload"] for row in rows(files, "observations")}
+    stays = [answer for answer in rows(files, "answers") if answer["address"] in used]
+    edit("answers", lambda all_: all_.__setitem__(slice(None), stays))(files)

@@ -120,12 +120,14 @@ class _Content:
             "to_at": end,
             "all_kinds": int(regions is None),
         }
+        self._bound["only"] = "".join(f",{region}" for region in regions or ()) + ","
         self._transitions = [t for t in self._ask("transitions") if self._is_about(t)]
+        self._bound["last_seq"] = max((t["seq"] for t in self._transitions), default=1)
         ending = self._ask("ending")[0]["up_to"]
         if ending is None:
             raise UsageError("there is no answer to pack: no poll has succeeded yet")
         self.first_seq: int = self._ask("beginning")[0]["first_seq"]
-        self.up_to: int = max([ending, *(t["seq"] for t in self._transitions)])
+        self.up_to: int = ending
         self._bound |= {"first_seq": self.first_seq, "up_to": self.up_to}
 
     def files(self) -> dict[str, bytes]:
@@ -145,7 +147,10 @@ class _Content:
         gaps = self._ask("gaps")
         newest = [row for row in observations if row["outcome"] != "failed"][-1]
         age = self._bound["to_at"] - datetime.fromisoformat(newest["last_at"])
-        is_open = age > gap_limit(timedelta(milliseconds=newest["expected_interval_ms"]))
+        intervals = [
+            timedelta(milliseconds=row["expected_interval_ms"]) for row in (newest, observations[-1])
+        ]
+        is_open = age > gap_limit(*intervals)
         return [
             gap if gap["until_at"] else gap | {"seconds": None} for gap in gaps if gap["until_at"] or is_open
         ]

@@ -387,6 +387,13 @@ class Shown:
         self.withheld: str | None = None
         """Why the answer proves no absence."""
 
+    def doubt(self, row: Json, only: set[int] | None) -> str | None:
+        """Why this answer of an observation does not say of everything whether it was there; None: it does."""
+        if row["outcome"] != "ok" or self.withheld:
+            return self.withheld or row["outcome"]
+        named = self.named if only is None else self.named & only
+        return f"it names {min(named)} and does not show it" if named else None
+
 
 def shown_regions(records: list[Any]) -> tuple[Shown, int]:
     """What it shows, and how many of its records can't be used."""
@@ -542,13 +549,12 @@ class History:
         self.without: list[Step] = []
         """The complete answers up to now that prove absences."""
         first, begin = steps[0]
+        doubt = begin.doubt(first, only)
         need(
-            is_whole or (first["outcome"] == "ok" and begin.withheld is None),
-            f"it begins with observation {first['seq']}, which proves no absence of a {entity} "
-            f"({begin.withheld or first['outcome']}): what was there before is not known",
+            is_whole or doubt is None,
+            f"it begins with observation {first['seq']}, which proves no absence of a {entity} ({doubt}): what was "
+            "there before is not known",
         )
-        self.perhaps = set() if is_whole else set(begin.named)
-        """Ids that the first answer names and does not show: they may have been there before."""
         for number, (row, shown) in enumerate(steps):
             missing = set(row["missing"] or ())
             if entity == "region" and (number or is_whole):
@@ -565,7 +571,7 @@ class History:
         for entity_id in missing if self.only is None else missing & self.only:
             old = self.known.get(entity_id)
             need(
-                old.present if old else entity_id in self.perhaps,
+                old is not None and old.present,
                 f"observation {row['seq']} counts region {entity_id} as missing, which was not there",
             )
 
@@ -644,6 +650,11 @@ class History:
         return max(asked, default=None)
 
 
+def asked_before(row: Json, end: str) -> bool:
+    """Whether an observation may show what was so before a time."""
+    return bool(min(row["first_asked_at"], row["last_asked_at"]) < end)
+
+
 def is_other(one: Json, other: Json) -> bool:
     return any(one[name] != other[name] for name in EYES)
 
@@ -699,10 +710,8 @@ def check_transitions(listed: dict[Key, Json], histories: list[History], start: 
     need(not strange, f"these transitions do not follow from the answers: {strange[:10]}")
 
 
-def check_unseen(
-    listed: list[Json], histories: list[History], rows: list[Json], up_to: int, start: str, end: str
-) -> None:
-    """The same of times in which something that was present was not shown. `up_to`: the last answer of the pack."""
+def check_unseen(listed: list[Json], histories: list[History], start: str, end: str) -> None:
+    """The same of times in which something that was present was not shown."""
     given = by_key(listed, "missed_seq")
     spans = by_key([span for each in histories for span in each.spans], "missed_seq")
     for key, span in spans.items():
@@ -712,10 +721,6 @@ def check_unseen(
             is_asked_for = span["from_at"] < end and (span["until_at"] is None or span["until_at"] >= start)
             need(not is_asked_for, f"{what}: this is not among the unseen spans")
             continue
-        if span["until_seq"] is None and found["until_seq"] is not None:  # an answer that the pack has not
-            later = [row for row in rows if row["seq"] == found["until_seq"] > up_to and row["payload"]]
-            need(bool(later), f"{what}: it was not shown in observation {found['until_seq']}")
-            span |= {"until_at": later[0]["first_at"], "until_seq": later[0]["seq"]}
         for name in UNSEEN:
             need(
                 same(found[name], span[name]), f"{what}: {name} is {span[name]}, the pack says {found[name]}"
@@ -756,7 +761,7 @@ def check_gaps(listed: list[Json], rows: list[Json], start: str, end: str) -> No
     open_gap = (newest["last_at"], None)
     given = {(gap["from_at"], gap["until_at"]): gap for gap in listed}
     need(len(given) == len(listed), "a gap is listed twice")
-    if time(end) - time(newest["last_at"]) > gap_limit(newest):
+    if time(end) - time(newest["last_at"]) > gap_limit(newest, rows[-1]):
         found[open_gap] = failures(rows, newest["seq"], rows[-1]["seq"] + 1)
     strange = sorted(found.keys() ^ given.keys(), key=str)
     need(not strange, f"gaps are not those of the observations: {strange[:10]}")
@@ -817,14 +822,9 @@ def check(path: Path, heads: list[str]) -> list[str]:
     need(bool(applied), "no poll succeeded")
     is_whole = rows[0]["seq"] == 1
     need(is_whole or applied[0]["first_at"] < start, "it begins later than the time that it is about")
-    after = [row["seq"] for row in applied if row["first_at"] >= end]
-    up_to = pack["answers_up_to"]
-    at_least = min(after, default=applied[-1]["seq"])
-    need(
-        at_least <= up_to <= applied[-1]["seq"],
-        f"answers up to observation {up_to} are too few, or more than there are: {at_least} is the first that shows "
-        "how that time ended",
-    )
+    up_to, newest = pack["answers_up_to"], applied[-1]["seq"]
+    need(up_to in (row["seq"] for row in applied), f"no answer is of observation {up_to}")
+    later = [row for row in applied if row["seq"] >= up_to]
     applied = [row for row in applied if row["seq"] <= up_to]
     shown, count = check_answers(files, applied, only is None)
     transitions = list(lines(files, "transitions.jsonl", TRANSITION))
@@ -834,22 +834,34 @@ def check(path: Path, heads: list[str]) -> list[str]:
     for kind in KINDS if only is None else KINDS[:1]:
         steps = [(row, shown[row["payload"]][kind]) for row in applied]
         histories.append(History(kind, steps, only, is_whole))
+        doubt = (
+            "it was asked for before"
+            if asked_before(applied[-1], end)
+            else steps[-1][1].doubt(applied[-1], only)
+        )
+        need(
+            up_to == newest or doubt is None,
+            f"answers up to observation {up_to} are too few: it does not say of each {kind} whether it was there when "
+            f"that time ended ({doubt})",
+        )
     check_transitions(listed, histories, start, end)
-    check_unseen(unseen, histories, rows, up_to, start, end)
+    check_unseen(unseen, histories, start, end)
     check_gaps(list(lines(files, "gaps.jsonl", GAP)), rows, start, end)
+    regions = [each["region"] for each in shown.values()]
+    seen = {i for each in regions for i in (*each.states, *each.named)}
     said = [
         verdict(pack, rows),
-        *limits(rows, only, transitions, is_whole, end),
+        *limits(rows, later, only, seen, transitions, is_whole, end),
         f"{len(rows)} observations, {count} answers, {len(transitions)} transitions: all hold",
         *(f"head {wanted}: observation {openings[wanted]}" for wanted in heads),
     ]
     covered = max((openings[wanted] for wanted in heads), default=None)
     if covered is None:
         said.append(f"head {head} (observation {rows[-1]['seq']}): compare it with one that was kept outside")
-    elif covered < up_to:
+    elif covered < (rests_on := up_to if later[0]["first_at"] >= end else rows[-1]["seq"]):
         said.append(
-            f"BUT no head was given for what came after observation {covered}, and this pack rests on observations up "
-            f"to {up_to}: only a later head tells whether those were made up"
+            f"BUT no head was given for what came after observation {covered}, nor for how long that one went on, and "
+            f"this pack rests on observations up to {rests_on}: only a later head tells whether those were made up"
         )
     for t in transitions:
         states = " → ".join(t[name] or "not listed" for name in ("from_state", "to_state"))
@@ -866,20 +878,27 @@ def verdict(pack: Json, rows: list[Json]) -> str:
     after the newest one no digest proves anything."""
     regions = pack["regions"]
     which = "all regions and keystones" if regions is None else f"region {', '.join(map(str, regions))}"
-    start, first, newest = pack["from"], rows[0], rows[-1]
+    start, first = pack["from"], rows[0]
     begin = start if first["seq"] > 1 or first["first_at"] < start else first["first_at"]
-    seen = f"as seen up to {newest['first_at']}"
-    if newest["first_at"] >= pack["to"]:
-        seen = "all of it seen"
+    newest = [row for row in rows if row["outcome"] != "failed"][-1]
+    up_to = newest["first_at" if newest is rows[-1] else "last_at"]
+    seen = "all of it seen" if up_to >= pack["to"] else f"as seen up to {up_to}"
     return f"HOLDS: source {pack['source']}, {which}, from {begin} to {pack['to']}, {seen}"
 
 
 def limits(
-    rows: list[Json], only: set[int] | None, transitions: list[Json], is_whole: bool, end: str
+    rows: list[Json],
+    later: list[Json],
+    only: set[int] | None,
+    seen: set[int],
+    transitions: list[Json],
+    is_whole: bool,
+    end: str,
 ) -> list[str]:
-    """What the verdict does not speak of, though one might think so."""
+    """What the verdict does not speak of, though one might think so. `later`: what was applied, from the last answer of
+    the pack on. `seen`: regions that some answer shows or names."""
     newest, said = rows[-1], []
-    if newest["first_at"] < end:
+    if newest["first_at"] < end or newest["outcome"] == "failed":
         said.append(
             f"observation {newest['seq']} is open: that {newest['polls']} polls went on like this until "
             f"{newest['last_at']} stands under no digest yet"
@@ -887,7 +906,16 @@ def limits(
     if only is not None:
         said.append(
             "records of other regions are hashes here: that none of them is of this region is proven only while it "
-            "is present, so it may have been there before it appeared"
+            "is present, so it may have been there before it appeared, and again once it was gone"
+        )
+        said += [
+            f"no record of region {i} is given: it may be any of the hashes" for i in sorted(only - seen)
+        ]
+    others = [row["seq"] for one, row in pairwise(later) if is_other(one, row)]
+    if others:
+        said.append(
+            f"another key or URL looked from observation {others[0]} on, behind the answers of this pack: what it "
+            "shows first may have been there in this time, unseen"
         )
     if not is_whole and any(t["kind"] in ("appeared", "reappeared") for t in transitions):
         said.append(

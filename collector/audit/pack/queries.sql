@@ -1,6 +1,7 @@
 -- What an audit pack holds, as it is asked of the database. :source is the source's number, :from_at and :to_at the time
 -- asked for, :first_seq and :up_to the first and the last observation whose answers are in the pack,
--- :all_kinds 1 for a pack of everything, 0 of some regions.
+-- :last_seq the last transition's observation, :all_kinds 1 for a pack of everything, 0 of some regions, :only the ids of
+-- these, each between commas.
 
 -- name: transitions
 -- Transitions whose window touches the time asked for; one without not_before by when it was observed.
@@ -27,15 +28,21 @@ WHERE s.id = :source AND g.from_at < :to_at AND (g.until_at IS NULL OR g.until_a
 ORDER BY g.from_at;
 
 -- name: beginning
--- The observation at which the pack has to begin: a complete one, which proves what was there and what was not, and the
--- last such up to whatever the pack needs: the last successful one before the time asked for, that of a transition's
--- not_before (the first of all, where nothing was before it), the last one that showed what was unseen.
+-- The observation at which the pack has to begin: a complete one, which shows what was there and proves that all else was
+-- not, and the last such up to whatever the pack needs: the last successful one before the time asked for, that of a
+-- transition's not_before (the first of all, where nothing was before it), the last one that showed what was unseen.
 SELECT COALESCE(MAX(b.seq), 1) AS first_seq FROM observations b
 WHERE b.source_id = :source AND b.outcome = 'ok'
     AND NOT EXISTS (
         SELECT 1 FROM withheld_absences w
-        WHERE w.source_id = b.source_id AND w.seq = b.seq AND w.scope = 'all'
-            AND (w.entity = 'region' OR 1 = :all_kinds)
+        WHERE w.source_id = b.source_id AND w.seq = b.seq AND (1 = :all_kinds OR w.entity = 'region'
+            AND (w.scope = 'all' OR CAST(:only AS TEXT) LIKE '%,' || w.scope || ',%'))
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM unseen u
+        WHERE u.source_id = b.source_id AND u.missed_seq <= b.seq AND (u.until_seq IS NULL OR u.until_seq > b.seq)
+            AND (1 = :all_kinds OR u.entity = 'region'
+                AND CAST(:only AS TEXT) LIKE '%,' || CAST(u.entity_id AS TEXT) || ',%')
     )
     AND b.seq <= (
         SELECT MIN(seq) FROM (
@@ -55,9 +62,28 @@ WHERE b.source_id = :source AND b.outcome = 'ok'
     );
 
 -- name: ending
--- The first successful observation at the end of the time asked for or later, else the newest.
-SELECT COALESCE(MIN(CASE WHEN o.first_at >= :to_at THEN o.seq END), MAX(o.seq)) AS up_to FROM observations o
-WHERE o.source_id = :source AND o.outcome <> 'failed';
+-- The first complete observation that was asked for at the end of that time or later and, as the one at which the pack
+-- begins, leaves nothing in doubt, so that no later transition has a window that touches the time; else the newest.
+SELECT COALESCE(
+    (
+        SELECT MIN(b.seq) FROM observations b
+        WHERE b.source_id = :source AND b.outcome = 'ok' AND b.seq >= :last_seq
+            AND b.first_asked_at >= :to_at AND b.last_asked_at >= :to_at
+            AND NOT EXISTS (
+                SELECT 1 FROM withheld_absences w
+                WHERE w.source_id = b.source_id AND w.seq = b.seq AND (1 = :all_kinds OR w.entity = 'region'
+                    AND (w.scope = 'all' OR CAST(:only AS TEXT) LIKE '%,' || w.scope || ',%'))
+            )
+            AND NOT EXISTS (
+                SELECT 1 FROM unseen u
+                WHERE u.source_id = b.source_id AND u.missed_seq <= b.seq
+                    AND (u.until_seq IS NULL OR u.until_seq > b.seq)
+                    AND (1 = :all_kinds OR u.entity = 'region'
+                        AND CAST(:only AS TEXT) LIKE '%,' || CAST(u.entity_id AS TEXT) || ',%')
+            )
+    ),
+    (SELECT MAX(o.seq) FROM observations o WHERE o.source_id = :source AND o.outcome <> 'failed')
+) AS up_to;
 
 -- name: observations
 -- From the beginning to the newest, so that the head covers them all.
