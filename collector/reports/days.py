@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -14,8 +14,7 @@ from collector.reports.periods import Periods
 from collector.reports.spans import SpanFilter, spans_by_entity
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
+class Day(NamedTuple):
     """One day (UTC), or the part of it up to now."""
 
     begins: datetime
@@ -47,20 +46,29 @@ def days(
     except OverflowError:
         since = datetime.min.replace(tzinfo=UTC)
     periods = Periods(since, until, "day")
-    spent: dict[tuple[str, int], list[dict[str, float]]] = {
-        key: [defaultdict(float) for _ in range(len(periods))] for key in keys
-    }
-    wanted = SpanFilter(since=since, until=until, keys=keys, known_at=known_at)
-    found = spans_by_entity(connection, wanted) if keys else ()
-    for own, span in ((spent[head["source"], head["entity_id"]], span) for head, of in found for span in of):
-        both = (
-            [span.earlier_state or UNKNOWN, span.later_state or UNKNOWN] if span.is_change else [span.state]
-        )
-        for index, seconds in periods.parts_of(span.from_at, min(span.until_at, until)):
-            for state in both:
-                own[index][state] += seconds / len(both)
     bounds = [periods[index] for index in range(len(periods))]
+    lengths = [(ends - begins).total_seconds() for begins, ends in bounds]
+    nothing: dict[str, float] = {}
+    # Most days are spent in one state: such days are one object.
+    whole: dict[tuple[str, float], dict[str, float]] = {}
+    spent = {key: [nothing] * len(bounds) for key in keys}
+    wanted = SpanFilter(since=since, until=until, keys=keys, known_at=known_at)
+    for head, found in spans_by_entity(connection, wanted) if keys else ():
+        own = spent[head["source"], head["entity_id"]]
+        for span in found:
+            states = [span.state]
+            if span.is_change:
+                states = [span.earlier_state or UNKNOWN, span.later_state or UNKNOWN]
+            for index, seconds in periods.parts_of(span.from_at, min(span.until_at, until)):
+                if seconds == lengths[index] and len(states) == 1:
+                    key = states[0], seconds
+                    own[index] = whole.setdefault(key, {states[0]: seconds})
+                    continue
+                if own[index] is nothing:
+                    own[index] = defaultdict(float)
+                for state in states:
+                    own[index][state] += seconds / len(states)
     return {
-        key: [Day(begins, ends, dict(of_day)) for (begins, ends), of_day in zip(bounds, own, strict=True)]
-        for key, own in spent.items()
+        key: [Day(*of_day, seconds) for of_day, seconds in zip(bounds, of_one, strict=True)]
+        for key, of_one in spent.items()
     }

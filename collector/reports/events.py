@@ -58,8 +58,6 @@ CURSOR_PATTERN = (
 )
 _LONG_CURSOR = 500
 """A longer one, of many sources, is packed: an address has its limits."""
-MOST_SOURCES = 50
-"""A page reads of so many sources at most, so that it takes no longer than the time for one question."""
 _CHUNK = 400
 """So many pairs are asked for in one statement."""
 
@@ -139,7 +137,7 @@ class Events:
     cursor: Cursor
     """Where to go on; the same as before where nothing happened since."""
     more: bool
-    """Whether more is known already; then the page may have fewer rows than it could."""
+    """Whether more is known already."""
 
 
 def events(
@@ -155,15 +153,14 @@ def events(
     s = sources.c
     query = sa.select(s.id, s.name, s.newest_seq).where(s.newest_seq > 0).order_by(s.id)
     known = connection.execute(query.where(s.name == source) if source else query).all()
-    positions, rows, more, read = dict(after.positions), list[Row](), False, 0
+    positions, rows, more = dict(after.positions), list[Row](), False
     for source_id, name, newest in known:
         at = positions.get(source_id, Position())
         if at.seq >= newest and at.ordinal is None:
             continue
-        if len(rows) == limit or read == MOST_SOURCES:
+        if len(rows) == limit:
             more = True
             break
-        read += 1
         found = _of_source(connection, source_id, at, limit - len(rows) + 1)
         more = len(found) > limit - len(rows)
         ordinal = at.ordinal or 0
@@ -234,13 +231,12 @@ def _of_source(connection: sa.Connection, source_id: int, after: Position, limit
     window = _Window(
         source_id, after, min(times), max(times), min(times.values()), max(times.values()), limit
     )
-    found: list[_Event] = []
-    for rank, ask in enumerate(_RANKS):
-        if rank < after.rank and after.ordinal is not None and window.last_seq == after.seq:
-            continue
-        found += ask(connection, window, rank)
-        if sum(event[2]["seq"] == window.first_seq for event in found) >= limit:
-            break  # events of later ranks follow all of these
+    found = [
+        event
+        for rank, ask in enumerate(_RANKS)
+        if not (rank < after.rank and after.ordinal is not None and window.last_seq == after.seq)
+        for event in ask(connection, window, rank)
+    ]
     found.sort(key=lambda event: (event[2]["seq"], event[0], event[1]))
     for _, _, row in found:
         row["observed_at"] = times[row["seq"]]

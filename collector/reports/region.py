@@ -52,7 +52,7 @@ class RegionFacts:
         state = brief(self.row["state"])
         if self.is_seen:
             return f"{self.name} is {state}, {when}."
-        last = show_time(self.row["last_seen_at"])
+        last = show_time(self.row["last_seen_at"].replace(microsecond=0))
         return f"{self.name} was {state}, {when}. Unknown since {last}: no answer has shown it after that."
 
 

@@ -42,6 +42,6 @@ class Web:
 
 def make_app(web: Web) -> ASGIApp:
     """Pages, API, metrics and health, behind the guard."""
-    routes = [route for each in (pages, api, metrics, health) for route in each.routes(web)]
+    routes = [route for module in (pages, api, metrics, health) for route in module.routes(web)]
     app = Starlette(routes=routes, exception_handlers=pages.handlers(web))
     return guarded(app, web.settings)

@@ -118,7 +118,7 @@ def crawled(client: httpx.Client, *begin: str) -> dict[str, httpx.Response]:
     shapes: Counter[tuple[Any, ...]] = Counter()
     while waiting:
         url = urldefrag(waiting.pop(0)).url
-        if url in seen or not url.startswith(base):
+        if url in seen or not url.startswith(base) or url.startswith(f"{base}api/"):
             continue
         parts = urlsplit(url)
         kind = tuple(each if not re.search(r"\d|%", each) else "#" for each in parts.path.split("/"))

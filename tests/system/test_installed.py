@@ -128,6 +128,12 @@ def test_the_wheel_holds_the_package_its_migrations_and_views_and_nothing_else(i
     assert "collector/_migrations/env.py" in names
     assert "collector/py.typed" in names
     assert {f"collector/reports/views/{name}.sql" for name in views.NAMES} <= set(names)
+    assert "collector/reports/cookbook.md" in names
+    of_pages = [
+        path for path in (ROOT / "collector" / "web").rglob("*.*") if path.suffix in (".html", ".css", ".js")
+    ]
+    assert {path.relative_to(ROOT).as_posix() for path in of_pages} <= set(names)
+    assert len(of_pages) > 10
     versions = {path.name for path in (ROOT / "migrations" / "versions").glob("*.py")}
     assert {f"collector/_migrations/versions/{name}" for name in versions} <= set(names)
     assert [name for name in names if name.endswith((".pyc", ".db", ".toml"))] == []

@@ -11,9 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.pages import Serve, serving
-from tests.support.services import simulator, sqlite_url, start
-
-__all__ = ["serve", "simulator", "sqlite_url", "start"]
+from tests.support.services import simulator, sqlite_url, start  # noqa: F401 - fixtures
 
 
 @pytest.fixture

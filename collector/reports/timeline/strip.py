@@ -6,7 +6,8 @@ Drawn to stand in a page, whose style sheet has the looks (`style.state_rules`) 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
 from collector.inventory.spans import ABSENT, UNKNOWN
 from collector.reports.days import Day
@@ -26,10 +27,11 @@ class Strip:
 
     def __init__(self, days: Sequence[Day]) -> None:
         self.days = days
+        self._runs = list(_runs(days))
 
     def svg(self, looks: Mapping[str, Look]) -> str:
         """The drawing, without words."""
-        return _drawn(self.days, looks)
+        return _drawn(self._runs, looks)
 
     @property
     def summary(self) -> str:
@@ -48,37 +50,52 @@ class Strip:
     @property
     def attribute(self) -> str:
         """Each day that differs from the one before: `0 ACTIVE|12 MAINTENANCE 3 h 20 min, …`."""
-        return "|".join(f"{n} {text.replace('|', '¦')}" for n, text in in_days(self.days))
+        said: list[tuple[int, str]] = []
+        for n, _, day in self._runs:
+            text = day_in_words(day)
+            if not said or said[-1][1] != text:
+                said.append((n, text))
+        return "|".join(f"{n} {text.replace('|', '¦')}" for n, text in said)
 
 
-def _drawn(days: Sequence[Day], looks: Mapping[str, Look]) -> str:
+def _runs(days: Sequence[Day]) -> Iterator[tuple[int, int, Day]]:
+    """Days that were spent alike, one after the other: the number of the first, that of the next one, and the first."""
+    begin = 0
+    for n in range(1, len(days) + 1):
+        if n == len(days) or (
+            days[n].seconds is not days[begin].seconds and days[n].seconds != days[begin].seconds
+        ):
+            yield begin, n, days[begin]
+            begin = n
+
+
+def _drawn(runs: Sequence[tuple[int, int, Day]], looks: Mapping[str, Look]) -> str:
     paths: defaultdict[str, list[str]] = defaultdict(list)
-    at = 0
-    while at < len(days):
-        end = at + 1
-        while end < len(days) and _shares(days[end]) == _shares(days[at]):
-            end += 1
+    for begin, end, day in runs:
         bottom = HEIGHT
-        for state, share in _shares(days[at]):
+        left, right = number(begin * COLUMN), number(end * COLUMN)
+        for state, share in _shares(day):
             height = HEIGHT * share
-            left, right = number(at * COLUMN), number(end * COLUMN)
             if state == ABSENT:
-                middle = number(bottom - height / 2)
-                paths["absent"].append(f"M{left} {middle}H{right}")
+                paths["absent"].append(f"M{left} {number(bottom - height / 2)}H{right}")
             else:
                 look = looks.get(state)
-                key = "s-unknown" if state == UNKNOWN else f"s-{look.key}" if look else "s-unknown"
-                top = number(bottom - height)
-                paths[key].append(f"M{left} {top}H{right}V{number(bottom)}H{left}z")
+                key = "s-unknown" if state == UNKNOWN or look is None else f"s-{look.key}"
+                paths[key].append(f"M{left} {number(bottom - height)}H{right}V{number(bottom)}H{left}z")
             bottom -= height
-        at = end
-    width = number(len(days) * COLUMN)
+    count = runs[-1][1] if runs else 0
+    width = number(count * COLUMN)
     drawn = "".join(f'<path class="{key}" d="{"".join(ds)}"/>' for key, ds in sorted(paths.items()))
-    seams = "".join(f"M{number(n * COLUMN)} 0V{number(HEIGHT)}" for n in range(1, len(days)))
     return (
         f'<svg viewBox="0 0 {width} {number(HEIGHT)}" preserveAspectRatio="none" aria-hidden="true">'
-        f'{drawn}<path class="seam" d="{seams}"/></svg>'
+        f'{drawn}<path class="seam" d="{_seams(count)}"/></svg>'
     )
+
+
+@cache
+def _seams(count: int) -> str:
+    """Lines between the days."""
+    return "".join(f"M{number(n * COLUMN)} 0V{number(HEIGHT)}" for n in range(1, count))
 
 
 def swatch(state: str, looks: Mapping[str, Look]) -> str:
@@ -100,16 +117,6 @@ def _shares(day: Day) -> tuple[tuple[str, float], ...]:
     shares = {state: max(seconds / whole, least) for state, seconds in day.seconds.items() if seconds > 0}
     total = sum(shares.values())
     return tuple((state, round(shares[state] / total, 3)) for state in sorted(shares, key=rank))
-
-
-def in_days(days: Sequence[Day]) -> list[tuple[int, str]]:
-    """What a strip says: for each day that differs from the one before, its number and its states in words."""
-    said: list[tuple[int, str]] = []
-    for n, day in enumerate(days):
-        text = day_in_words(day)
-        if not said or said[-1][1] != text:
-            said.append((n, text))
-    return said
 
 
 def day_in_words(day: Day) -> str:
