@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import socket
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from collector.database.engine import open_engine
 from collector.errors import SettingsError
 from collector.settings import Settings
+from collector.web.data import WAITING, BusyError, Data
 from collector.web.guard import HEADERS, MAX_TARGET, host_name
 from tests.support.pages import Serve, serving
 
@@ -188,3 +192,38 @@ def test_a_port_in_use_is_refused_in_one_line_that_says_what_to_do(url: str) -> 
 def test_an_address_that_is_none_is_refused(bind: str) -> None:
     with pytest.raises(ValueError, match="write an address and a port"):
         Settings(http_bind=bind)
+
+
+def test_a_connection_that_does_not_ask_is_closed(
+    serve: Serve, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.web.server.HEADER_SECONDS", 0.2)
+    client = serve(url)
+    with closing(socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=20)) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")  # and no more
+        assert slow.recv(100) == b""
+    assert client.get("/static/style.css").status_code == 200
+
+
+def test_what_is_more_than_can_wait_is_refused() -> None:
+    """One is answered, eight wait, and the next one is told to come again."""
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> str:
+        begun.set()
+        over.wait(20)
+        return "done"
+
+    async def ask() -> list[object]:
+        data = Data(lambda: open_engine("sqlite://"), threads=1)
+        asked = [asyncio.create_task(data.run(work)) for _ in range(1 + WAITING)]
+        await asyncio.to_thread(begun.wait, 20)
+        with pytest.raises(BusyError):
+            await data.run(work)
+        over.set()
+        found: list[object] = list(await asyncio.gather(*asked))
+        found.append(await data.run(work))
+        data.close()
+        return found
+
+    assert asyncio.run(ask()) == ["done"] * (2 + WAITING)
