@@ -175,11 +175,11 @@ def _record(
 ) -> tuple[Record, Judged, bool]:
     """A record, read and understood; what it cost to judge, and whether the key stood in it.
 
-    `near`: a record that was read by the same key. What stands in it too is not judged again: of a record that was
-    written by hand or by a change little is left, and even two regions have a third in common.
+    `near`: a record that was read with the same key. What stands in it too is not judged again. Where a region changed
+    that is nearly all of it, and even two regions have a third in common.
     """
     pieces = _pieces(near)
-    known = pieces - near.judged.names if near else pieces
+    known = pieces - near.judged.names if near else pieces  # a name may be harmless only as a name
     try:
         value = jsontext.loads_plain(raw, LEVELS)
     except ValueError:
@@ -200,7 +200,8 @@ def _record(
 
 
 def _pieces(near: _Known | None) -> frozenset[str]:
-    """What stands between the quotes of a record that holds neither key nor secret, but under a secret's name."""
+    """What stands between the quotes of a record; nothing where that may hold a secret, other than under a secret's
+    name, or has escapes."""
     if near is None or near.judged.closely != 0 or "\\" in near.record.text:
         return frozenset()
     return frozenset(near.record.text.split('"'))
