@@ -135,3 +135,29 @@ def _sqlite_time(element: Any, compiler: Any, **kw: Any) -> str:
 def _postgresql_time(element: Any, compiler: Any, **kw: Any) -> str:
     seconds = compiler.process(element.clauses, **kw)
     return f"(clock_timestamp() + make_interval(secs => {seconds}))"
+
+
+class earlier(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801 - reads as an SQL function
+    """A time, so many milliseconds earlier, with its microseconds."""
+
+    type = UtcTime()
+    inherit_cache = True
+    name = "earlier"
+
+    def __init__(self, moment: Any, milliseconds: Any) -> None:
+        super().__init__(moment, milliseconds)
+
+
+@compiles(earlier, "sqlite")
+def _sqlite_earlier(element: Any, compiler: Any, **kw: Any) -> str:
+    moment, milliseconds = (compiler.process(part, **kw) for part in element.clauses)
+    # In microseconds since 1970, since SQLite's own functions of times know milliseconds only.
+    seconds = f"CAST(strftime('%s', substr({moment}, 1, 19)) AS INTEGER)"
+    then = f"({seconds} * 1000000 + CAST(substr({moment}, 21, 6) AS INTEGER) - ({milliseconds}) * 1000)"
+    return f"(strftime('%Y-%m-%dT%H:%M:%S', {then} / 1000000, 'unixepoch') || printf('.%06dZ', {then} % 1000000))"
+
+
+@compiles(earlier, "postgresql")
+def _postgresql_earlier(element: Any, compiler: Any, **kw: Any) -> str:
+    moment, milliseconds = (compiler.process(part, **kw) for part in element.clauses)
+    return f"({moment} - ({milliseconds}) * INTERVAL '1 millisecond')"

@@ -10,18 +10,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.database.types import UtcTime
 from collector.errors import UsageError
 from collector.gcore import jsontext
 from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
 from collector.inventory.entities import Kind
+from collector.reports.asof import as_of, at
 from collector.reports.filters import Row, find_region
 from collector.reports.transitions import TransitionFilter, transitions
 from collector.reports.words import transition_in_words
 from collector.store.payloads import load
 from collector.store.tables import (
-    CURRENT,
     TYPED,
     VERSIONS,
     observations,
@@ -126,36 +125,12 @@ def inventory_diff(
 def _in_force(
     connection: sa.Connection, kind: Kind, moment: datetime, source: str | None
 ) -> dict[tuple[str, int], Mapping[str, Any]]:
-    """The versions in force at a time, by source and id: one index seek per entity."""
-    table, current = VERSIONS[kind], CURRENT[kind]
-    later = table.alias("later")
-    key = f"{kind}_id"
-    at = sa.literal(moment, UtcTime())
-    newest = (
-        sa.select(sa.func.max(later.c.valid_from))
-        .where(
-            later.c.source_id == current.c.source_id, later.c[key] == current.c.id, later.c.valid_from <= at
-        )
-        .scalar_subquery()
-    )
-    query = (
-        sa.select(
-            sources.c.name.label("source"),
-            current.c.id.label("entity_id"),
-            *(table.c[n] for n in TYPED[kind]),
-        )
-        .select_from(current)
-        .join(sources, sources.c.id == current.c.source_id)
-        .join(
-            table,
-            (table.c.source_id == current.c.source_id)
-            & (table.c[key] == current.c.id)
-            & (table.c.valid_from == newest),
-        )
-        .where(table.c.valid_to.is_(None) | (table.c.valid_to > at))
-    )
-    rows = connection.execute(query.where(sources.c.name == source) if source else query).mappings()
-    return {(row["source"], row["entity_id"]): dict(row) for row in rows}
+    """The entities in force at a time, with their fields, by source and id."""
+    query = as_of(kind, at(moment), source)
+    c = query.selected_columns
+    query = query.with_only_columns(c.source, c[f"{kind}_id"], *(c[name] for name in TYPED[kind]))
+    rows = connection.execute(query).mappings()
+    return {(row["source"], row[f"{kind}_id"]): dict(row) for row in rows}
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,8 @@ CURSOR_PATTERN = (
 )
 _LONG_CURSOR = 500
 """A longer one, of many sources, is packed: an address has its limits."""
+MOST_SOURCES = 50
+"""A page reads of so many sources at most, so that it takes no longer than the time for one question."""
 _CHUNK = 400
 """So many pairs are asked for in one statement."""
 
@@ -137,7 +139,7 @@ class Events:
     cursor: Cursor
     """Where to go on; the same as before where nothing happened since."""
     more: bool
-    """Whether more is known already."""
+    """Whether more is known already; then the page may have fewer rows than it could."""
 
 
 def events(
@@ -153,14 +155,15 @@ def events(
     s = sources.c
     query = sa.select(s.id, s.name, s.newest_seq).where(s.newest_seq > 0).order_by(s.id)
     known = connection.execute(query.where(s.name == source) if source else query).all()
-    positions, rows, more = dict(after.positions), list[Row](), False
+    positions, rows, more, read = dict(after.positions), list[Row](), False, 0
     for source_id, name, newest in known:
         at = positions.get(source_id, Position())
         if at.seq >= newest and at.ordinal is None:
             continue
-        if len(rows) == limit:
+        if len(rows) == limit or read == MOST_SOURCES:
             more = True
             break
+        read += 1
         found = _of_source(connection, source_id, at, limit - len(rows) + 1)
         more = len(found) > limit - len(rows)
         ordinal = at.ordinal or 0
@@ -231,12 +234,13 @@ def _of_source(connection: sa.Connection, source_id: int, after: Position, limit
     window = _Window(
         source_id, after, min(times), max(times), min(times.values()), max(times.values()), limit
     )
-    found = [
-        event
-        for rank, ask in enumerate(_RANKS)
-        if not (rank < after.rank and after.ordinal is not None and window.last_seq == after.seq)
-        for event in ask(connection, window, rank)
-    ]
+    found: list[_Event] = []
+    for rank, ask in enumerate(_RANKS):
+        if rank < after.rank and after.ordinal is not None and window.last_seq == after.seq:
+            continue
+        found += ask(connection, window, rank)
+        if sum(event[2]["seq"] == window.first_seq for event in found) >= limit:
+            break  # events of later ranks follow all of these
     found.sort(key=lambda event: (event[2]["seq"], event[0], event[1]))
     for _, _, row in found:
         row["observed_at"] = times[row["seq"]]

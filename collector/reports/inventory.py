@@ -11,16 +11,10 @@ import sqlalchemy as sa
 
 from collector.database.types import UtcTime
 from collector.inventory.observation import gap_limit
+from collector.reports import asof
+from collector.reports.asof import as_of, at
 from collector.reports.filters import Row, find_region, is_region, is_word
-from collector.store.tables import (
-    TYPED,
-    keystone_versions,
-    observations,
-    region_versions,
-    regions,
-    sources,
-    unseen,
-)
+from collector.store.tables import TYPED, observations, sources
 
 REGION_FIELDS = (
     "source",
@@ -57,79 +51,21 @@ def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFil
 
 def each_region_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFilter) -> Iterator[Row]:
     """The same, one after the other, however many there are."""
-    r, v, s, u = regions.c, region_versions.c, sources.c, unseen.c
-    kv = keystone_versions.alias("kv")
-    at = sa.literal(moment, UtcTime())
-    later = region_versions.alias("later")
-    newest = (
-        sa.select(sa.func.max(later.c.valid_from))
-        .where(later.c.source_id == r.source_id, later.c.region_id == r.id, later.c.valid_from <= at)
-        .scalar_subquery()
-    )
-    later_keystone = keystone_versions.alias("later_keystone")
-    newest_keystone = (
-        sa.select(sa.func.max(later_keystone.c.valid_from))
-        .where(
-            later_keystone.c.source_id == v.source_id,
-            later_keystone.c.keystone_id == v.keystone_id,
-            later_keystone.c.valid_from <= at,
-        )
-        .scalar_subquery()
-    )
-    lost = (
-        sa.select(u.from_at)
-        .where(
-            u.source_id == r.source_id,
-            u.entity == "region",
-            u.entity_id == r.id,
-            u.from_at <= at,
-            u.until_at.is_(None) | (u.until_at > at),
-        )
-        .order_by(u.from_at)
-        .limit(1)
-        .scalar_subquery()
-    )
-    in_force = region_versions.c.valid_to
-    query = (
-        sa.select(
-            s.name.label("source"),
-            r.id.label("region_id"),
-            *(v[name] for name in TYPED["region"]),
-            kv.c.state.label("keystone_state"),
-            r.first_seen_at,
-            v.valid_from.label("changed_at"),
-            lost.label("last_seen_at"),
-        )
-        .select_from(regions)
-        .join(sources, s.id == r.source_id)
-        .join(
-            region_versions,
-            (v.source_id == r.source_id) & (v.region_id == r.id) & (v.valid_from == newest),
-        )
-        .outerjoin(
-            kv,
-            (kv.c.source_id == v.source_id)
-            & (kv.c.keystone_id == v.keystone_id)
-            & (kv.c.valid_from == newest_keystone)
-            & (kv.c.valid_to.is_(None) | (kv.c.valid_to > at)),
-        )
-        .where(in_force.is_(None) | (in_force > at))
-        .order_by(s.name, r.id)
-    )
+    query = as_of("region", at(moment), wanted.source)
+    c = query.selected_columns
     if wanted.region:
-        query = query.where(
-            is_region(find_region(connection, wanted.region, wanted.source), r.source_id, r.id)
-        )
-    query = query.where(s.name == wanted.source) if wanted.source else query
-    for column, word in ((v.state, wanted.state), (v.zone, wanted.zone), (v.country, wanted.country)):
+        found = find_region(connection, wanted.region, wanted.source)
+        query = query.where(is_region(found, sources.c.id, c.region_id))
+    for column, word in ((c.state, wanted.state), (c.zone, wanted.zone), (c.country, wanted.country)):
         query = query.where(is_word(column, word)) if word else query
-    query = query.where(v.has_ai_gpu.is_(wanted.gpu)) if wanted.gpu is not None else query
-    looked = last_looks(connection, moment, wanted.source)
+    query = query.where(c.has_ai_gpu.is_(wanted.gpu)) if wanted.gpu is not None else query
+    return each_row(connection, query.order_by(c.source, c.region_id))
+
+
+def each_row(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Row]:
+    """The rows of a query, of which only some are in memory at a time."""
     with connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}) as rows:
-        for found in rows.mappings():
-            row = dict(found)
-            row["last_seen_at"] = row["last_seen_at"] or looked.get(row["source"])
-            yield row
+        yield from map(dict, rows.mappings())
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,42 +79,23 @@ class Look:
     """Whether more than the gap limit lies between it and the moment: what happened meanwhile is unknown."""
 
 
-def last_looks(
-    connection: sa.Connection, moment: datetime, source: str | None = None
-) -> dict[str, datetime | None]:
-    """By source, the time up to a moment for which it is sure that a successful poll was answered no earlier."""
-    return {name: look.at if look else None for name, look in looks(connection, moment, source).items()}
-
-
 def looks(connection: sa.Connection, moment: datetime, source: str | None = None) -> dict[str, Look | None]:
-    """How each source was seen last, up to a moment, in one statement; None: never."""
-    o, a, s = observations.c, observations.alias("a").c, sources.c
-    at = sa.literal(moment, UtcTime())
-    newest = (
-        sa.select(a.seq)
-        .where(a.source_id == s.id, a.outcome != "failed", a.first_at <= at)
-        .order_by(a.seq.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
+    """How each source was seen last, up to a moment, in one statement, by name; None: never."""
+    looked = asof.last_looks(at(moment), source).subquery()
     query = (
-        sa.select(s.name, o.first_at, o.last_at, o.longest_interval_ms, o.expected_interval_ms)
-        .select_from(sources)
-        .outerjoin(observations, (o.source_id == s.id) & (o.seq == newest))
-        .order_by(s.name)
+        sa.select(sources.c.name, looked.c.last_seen_at, looked.c.last_at, looked.c.expected_interval_ms)
+        .outerjoin(looked, looked.c.source_id == sources.c.id)
+        .order_by(sources.c.name)
     )
-    rows = connection.execute(query.where(s.name == source) if source else query)
+    rows = connection.execute(query.where(sources.c.name == source) if source else query)
     return {row.name: _look(row, moment) for row in rows}
 
 
 def _look(row: Any, moment: datetime) -> Look | None:
-    if row.first_at is None:
+    if row.last_seen_at is None:
         return None
-    if row.last_at > moment:
-        sure = moment - timedelta(milliseconds=row.longest_interval_ms + 1)
-        return Look(max(row.first_at, sure), is_blind=False)
     limit = gap_limit(timedelta(milliseconds=row.expected_interval_ms))
-    return Look(row.last_at, is_blind=moment - row.last_at > limit)
+    return Look(row.last_seen_at, is_blind=moment - row.last_at > limit)
 
 
 def first_looks(connection: sa.Connection, source: str | None = None) -> dict[str, datetime]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from collector.errors import SchemaError, UsageError
 from collector.reports.filters import Row
-from collector.reports.inventory import last_looks
+from collector.reports.inventory import looks
 from collector.store.tables import DERIVATION_REVISION, observations, sources
 
 
@@ -101,5 +101,5 @@ def last_confirmed_at(
 
     None: nothing was seen until then.
     """
-    looks = [look for look in last_looks(connection, moment, source).values() if look is not None]
-    return min(looks, default=None)
+    found = looks(connection, moment, source).values()
+    return min((look.at for look in found if look), default=None)

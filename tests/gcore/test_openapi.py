@@ -595,7 +595,7 @@ def test_whatever_stands_in_one_place_costs_that_value_or_that_record(path: tupl
             assert len(lost) <= 1, (name, kind, lost)
             for entity_id in old.keys() & shown[kind].keys():
                 ours, theirs = shown[kind][entity_id], old[entity_id]
-                costs = {n for n in type(ours).__dataclass_fields__ if getattr(ours, n) != getattr(theirs, n)}
+                costs = {n for n in type(ours).__struct_fields__ if getattr(ours, n) != getattr(theirs, n)}
                 is_object = field_at(path).kind == "object"  # all that it holds is one value
                 assert len(costs) <= 1 or (is_object and (kind == path[0] or "ddos_id" in costs)), (
                     name,

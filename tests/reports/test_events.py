@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from collector.database.transactions import reading
 from collector.errors import UsageError
+from collector.reports import events as events_module
 from collector.reports.events import AnotherHistoryError, Cursor, Position, events
 from collector.reports.transitions import Place, TransitionFilter, transitions
 from collector.store.tables import TYPED
@@ -122,6 +123,24 @@ def test_a_reader_that_resumes_misses_nothing_and_gets_nothing_twice(engine: sa.
     everything, _ = read(engine)
     key = lambda row: (row["source"], row["seq"], row["ordinal"])  # noqa: E731 - used here alone
     assert sorted(read_so_far + rest, key=key) == sorted(everything, key=key)
+
+
+def test_a_page_ends_after_so_many_sources(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        History(engine, name=name).poll([region(1)], at=0)
+    everything, end = read(engine)
+    monkeypatch.setattr(events_module, "MOST_SOURCES", 2)
+    rows: list[Row] = []
+    cursor = Cursor()
+    sizes = []
+    for _ in range(3):
+        with reading(engine) as connection:
+            page = events(connection, cursor, limit=1000)
+        cursor = page.cursor
+        sizes.append((len(page.rows) // (len(everything) // 5), page.more))
+        rows += page.rows
+    assert sizes == [(2, True), (2, True), (1, False)]
+    assert (rows, str(cursor)) == (everything, end)
 
 
 def test_nothing_new_gives_an_empty_page_and_the_same_cursor(told: History) -> None:

@@ -506,7 +506,10 @@ def check_plans(engine: sa.Engine, regions: int, transitions: int) -> None:
     if engine.dialect.name == "postgresql":
         question = f"SELECT * FROM regions_as_of('{MOMENT}')"
         plan = plan_of(engine, question, seqscan=True)
-        assert "Index Scan Backward using pk_region_versions on region_versions" in plan, plan
+        assert "Index Only Scan Backward using pk_region_versions on region_versions" in plan, plan
+        assert re.search(
+            r"Index Cond: .*region_id = regions.id\) AND \(valid_from = \(SubPlan \d+\)", plan
+        ), plan
         with reading(engine) as connection:
             assert len(connection.exec_driver_sql(question).all()) == regions
 

@@ -409,7 +409,7 @@ def test_what_was_polled_while_sqlite_was_unusable_is_written_when_all_is_well_a
 @pytest.mark.parametrize(
     ("fault", "at", "says"),
     [
-        (refused, "INSERT INTO region_versions", "server closed the connection unexpectedly"),
+        (refused, "INSERT INTO region_versions", "terminating connection due to administrator command"),
         (refused, "COMMIT", "terminating connection due to administrator command"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -448,6 +449,34 @@ def test_what_nobody_expected_says_nothing_of_the_inside(
     assert said["detail"] == "something is wrong here, and the log says what"
 
 
+# What it costs
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("garbage_is_collected_as_usual")
+def test_an_answer_of_ten_thousand_regions_costs_little_memory(engine: sa.Engine, serve: Serve) -> None:
+    """Ten megabytes of JSON are never in memory at once, neither as rows nor as text."""
+    peaks = {}
+    for number in (1000, 10_000):
+        history = History(engine, name=f"of-{number}")
+        history.poll([region(n) for n in range(number)], at=0)
+        with writing(engine) as connection:
+            connection.exec_driver_sql("ANALYZE")  # PostgreSQL does it by itself, but not here
+        api = serve(engine.url.render_as_string(hide_password=False))
+        api.get("api/v1/regions", params={"source": f"of-{number}", "state": "none"})  # all is imported
+        tracemalloc.start()
+        try:
+            with api.stream("GET", "api/v1/regions", params={"source": f"of-{number}"}) as said:
+                length = sum(len(piece) for piece in said.iter_raw())
+            peaks[number] = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert (said.status_code, length) == (200, int(said.headers["content-length"]))
+        assert length > 1000 * number
+    assert peaks[10_000] < 8 * 1024 * 1024
+    assert peaks[10_000] < 2 * peaks[1000] + 1024 * 1024
+
+
 # Times
 
 
@@ -587,4 +616,4 @@ def test_no_question_breaks_the_api_and_no_answer_the_document(api: httpx.Client
 def test_no_question_of_many_breaks_the_api_and_no_answer_the_document(
     api: httpx.Client, tmp_path: Path
 ) -> None:
-    ask_everything(api, tmp_path, 100)
+    ask_everything(api, tmp_path, 40)

@@ -132,7 +132,7 @@ def _create(connection: sa.Connection) -> None:
     for name in (*NAMES, *FUNCTIONS):
         for statement in statements(name, "postgresql"):
             connection.exec_driver_sql(statement.replace("%", "%%"))
-    said = _REVISION.format(digest("postgresql"))
+    said = _REVISION.format(expected_digest("postgresql"))
     connection.exec_driver_sql(f"COMMENT ON TABLE alembic_version IS {_quoted(said)}")
 
 

@@ -13,8 +13,9 @@ The files are Jinja templates, written once for both dialects. What these spell 
     {{ each_day("a", "b", "t") }}    rows t, one for each day from that of time a to that of time b: `key` counts from 0
     {{ time_text("…") }}             a time as text, as SQLite has it
 
-`typed_columns("region")` are the columns of a kind's versions that the API documents: their name, word and SQL type.
-What views of regions and of keystones share is under `parts/`, with the kind as `entity`.
+`typed_columns("region")` are the columns of a kind's versions that the API documents: their name, and the word for
+their type. `as_of("region")` is the statement of `reports.asof` with its columns. What views of regions and of
+keystones share is under `parts/`, with the kind as `entity`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from collector.database.types import UtcTime
 from collector.inventory.entities import Kind
+from collector.reports.asof import as_of
 from collector.reports.views.types import word_of
 from collector.store.tables import TYPED, VERSIONS
 
@@ -113,12 +117,22 @@ def definition(name: str, dialect: str) -> str:
 class _TypedColumn(NamedTuple):
     name: str
     word: str
-    sql: str
 
 
 def _typed_columns(kind: Kind) -> list[_TypedColumn]:
-    types = {name: VERSIONS[kind].c[name].type for name in TYPED[kind]}
-    return [_TypedColumn(name, word_of(t), t.compile(_DIALECT)) for name, t in types.items()]
+    return [_TypedColumn(name, word_of(VERSIONS[kind].c[name].type)) for name in TYPED[kind]]
+
+
+class _AsOf(NamedTuple):
+    columns: tuple[tuple[str, str], ...]
+    """Names and SQL types."""
+    sql: str
+
+
+def _as_of(kind: Kind) -> _AsOf:
+    query = as_of(kind, sa.literal_column("moment", UtcTime()))
+    columns = tuple((str(c.key), c.type.compile(_DIALECT)) for c in query.selected_columns)
+    return _AsOf(columns, str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True})))
 
 
 @cache
@@ -137,7 +151,7 @@ def templates(dialect: str) -> jinja2.Environment:
     spelled = made.get_template(f"dialects/{dialect}.sql").module
     names = [name for name in dir(spelled) if not name.startswith("_")]
     made.globals |= {name: getattr(spelled, name) for name in names}
-    made.globals["typed_columns"] = _typed_columns
+    made.globals |= {"typed_columns": _typed_columns, "as_of": _as_of}
     return made
 
 

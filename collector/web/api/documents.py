@@ -112,7 +112,7 @@ def _questions(document: Json) -> Iterator[Mapping[str, Any]]:
             {
                 "name": each["name"],
                 "about": each.get("description") or each["schema"].get("description", ""),
-                "kind": _kind(each["schema"]),
+                "kind": _kind(each["schema"]).removesuffix(" or null"),  # null is what nobody asked for
                 "default": each["schema"].get("default"),
             }
             for each in operation.get("parameters", ())

@@ -1,0 +1,25 @@
+"""Joins in a certain order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+
+
+class InOrder(sa.Join):
+    """An inner join whose right side is looked up for each row of the left one.
+
+    PostgreSQL finds that out by itself. SQLite, which knows nothing of how many rows there are, may choose to read a
+    table as a whole instead; it does not reorder a CROSS JOIN.
+    """
+
+    inherit_cache = True
+
+
+@compiles(InOrder, "sqlite")
+def _sqlite_join(join: Any, compiler: Any, **kw: Any) -> str:
+    kw["from_linter"] = None  # it would not see the condition, and warn
+    left, right = (compiler.process(side, **{**kw, "asfrom": True}) for side in (join.left, join.right))
+    return f"{left} CROSS JOIN {right} ON {compiler.process(join.onclause, **{**kw, 'asfrom': False})}"

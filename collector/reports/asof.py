@@ -1,0 +1,140 @@
+"""What was in force at a time: the fold of all applied observations up to then, and nothing that was learned later.
+
+The one place that says it. `collector regions --as-of`, `diff` and the pages ask it, and PostgreSQL's functions are
+made from it. A version is found by one index seek per entity: the newest that began by then, which then has to be in
+force still. To compare `valid_from` and `valid_to` of all versions takes a hundred times as long in a long history.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from collector.database.joins import InOrder
+from collector.database.types import UtcTime, earlier
+from collector.inventory.entities import Kind
+from collector.store.tables import (
+    CURRENT,
+    TYPED,
+    VERSIONS,
+    keystone_versions,
+    observations,
+    region_versions,
+    sources,
+    unseen,
+)
+
+Moment = sa.ColumnElement[Any]
+
+
+def as_of(kind: Kind, moment: Moment, source: str | None = None) -> sa.Select[Any]:
+    """The entities of a kind in force at a time, in no order; of all sources, or of one.
+
+    Columns: of a region source, region_id and its fields; of the others also the region whose copy counted then, and
+    their own id. Then of all first_seen_at, changed_at (seen first like this), and last_seen_at: when it was last
+    confirmed, as far as that is sure.
+    """
+    current, versions = CURRENT[kind].c, VERSIONS[kind].alias("v")
+    looked = last_looks(moment, source).cte("looked").prefix_with("MATERIALIZED")
+    before, after, joined = _place(kind, versions, moment)
+    query = sa.select(
+        sources.c.name.label("source"),
+        *before,
+        *(versions.c[name] for name in TYPED[kind]),
+        *after,
+        current.first_seen_at,
+        versions.c.valid_from.label("changed_at"),
+        sa.func.coalesce(_lost_at(kind, current, moment), looked.c.last_seen_at, type_=UtcTime()).label(
+            "last_seen_at"
+        ),
+    ).select_from(
+        InOrder(
+            looked.join(sources, sources.c.id == looked.c.source_id).join(
+                CURRENT[kind], current.source_id == sources.c.id
+            ),
+            versions,
+            _in_force(versions, kind, current.source_id, current.id, moment),
+        )
+    )
+    return query.outerjoin(*joined)
+
+
+def last_looks(moment: Moment, source: str | None = None) -> sa.Select[Any]:
+    """Each source that was seen by a moment, with its newest successful poll then: it is sure that this was answered no
+    earlier than `last_seen_at`.
+
+    Of a stretch that goes on beyond the moment only its ends and its longest interval are on record. `last_at` and
+    `expected_interval_ms` are those of the stretch.
+    """
+    o, a = observations.c, observations.alias("a").c
+    newest = (
+        sa.select(a.seq)
+        .where(a.source_id == sources.c.id, a.outcome != "failed", a.first_at <= moment)
+        .order_by(a.seq.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    sure = earlier(moment, o.longest_interval_ms + 1)
+    seen_at = sa.case((o.last_at <= moment, o.last_at), (o.first_at > sure, o.first_at), else_=sure)
+    query = sa.select(
+        sources.c.id.label("source_id"),
+        sa.type_coerce(seen_at, UtcTime()).label("last_seen_at"),
+        o.last_at,
+        o.expected_interval_ms,
+    ).select_from(InOrder(sources, observations, (o.source_id == sources.c.id) & (o.seq == newest)))
+    return query.where(sources.c.name == source) if source else query
+
+
+def _in_force(
+    versions: sa.FromClause, kind: Kind, source_id: Any, entity_id: Any, moment: Moment
+) -> sa.ColumnElement[bool]:
+    """Whether a version of an entity is the one in force."""
+    key, began = f"{kind}_id", VERSIONS[kind].alias("began").c
+    newest = (
+        sa.select(sa.func.max(began.valid_from))
+        .where(began.source_id == source_id, began[key] == entity_id, began.valid_from <= moment)
+        .scalar_subquery()
+    )
+    return sa.and_(
+        versions.c.source_id == source_id,
+        versions.c[key] == entity_id,
+        versions.c.valid_from == newest,
+        versions.c.valid_to.is_(None) | (versions.c.valid_to > moment),
+    )
+
+
+def _lost_at(kind: Kind, current: Any, moment: Moment) -> sa.ScalarSelect[Any]:
+    """Since when an entity was not shown that was not shown at a time; NULL where it was."""
+    u = unseen.c
+    return (
+        sa.select(sa.func.min(u.from_at))
+        .where(
+            u.source_id == current.source_id,
+            u.entity == kind,
+            u.entity_id == current.id,
+            u.from_at <= moment,
+            u.until_at.is_(None) | (u.until_at > moment),
+        )
+        .scalar_subquery()
+    )
+
+
+def _place(
+    kind: Kind, versions: sa.FromClause, moment: Moment
+) -> tuple[list[Any], list[Any], tuple[sa.FromClause, sa.ColumnElement[bool]]]:
+    """The columns before and after an entity's fields, and from which version of another entity they are."""
+    v = versions.c
+    if kind == "region":
+        other = keystone_versions.alias("k")
+        joined = other, _in_force(other, "keystone", v.source_id, v.keystone_id, moment)
+        return [v.region_id], [other.c.state.label("keystone_state")], joined
+    other = region_versions.alias("r")
+    joined = other, _in_force(other, "region", v.source_id, v.witness_region_id, moment)
+    head = [v.witness_region_id.label("region_id"), other.c.slug, other.c.display_name, v[f"{kind}_id"]]
+    return head, [], joined
+
+
+def at(moment: Any) -> Moment:
+    """A time as statements take it."""
+    return cast("Moment", sa.literal(moment, UtcTime()))

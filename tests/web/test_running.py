@@ -1,0 +1,76 @@
+"""`collector run` as a process: what it did is what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as families
+
+from collector.simulator.server import Simulator
+from collector.web.metrics import PREFIX
+from tests.support.loopback import Server, reply
+from tests.support.services import Running, until
+
+Start = Callable[..., Running]
+
+
+def sample(text: str, name: str, **labels: str) -> float | None:
+    found = [
+        each.value
+        for family in families(text)
+        for each in family.samples
+        if each.name == PREFIX + name and each.labels == labels
+    ]
+    return found[0] if found else None
+
+
+@pytest.mark.long
+def test_a_process_that_polls_says_what_it_did(start: Start, sqlite_url: str, simulator: Simulator) -> None:
+    with Server(reply()) as heart:
+        running = start(
+            sqlite_url,
+            base_url=simulator.base_url,
+            http_bind="127.0.0.1:0",
+            heartbeat_url=f"{heart.url}/beat",
+        )
+        (line,) = running.until("serving")
+        running.until("poll", 3)
+        with httpx.Client(base_url=line["url"], trust_env=False, timeout=30) as client:
+            assert client.get("healthz").json()["status"] == "alive"
+            assert client.get("readyz").status_code == 200
+            text = client.get("metrics").text
+            polls = sample(text, "polls_total", source="gcore", outcome="ok") or 0
+            assert 3 <= polls <= len(running.lines("poll")) + 1
+            assert sample(text, "polls_total", source="gcore", outcome="failed") == 0
+            assert sample(text, "lease_held", source="gcore") == 1
+            assert sample(text, "source_leased", source="gcore") == 1
+            assert sample(text, "kept_answers", source="gcore") == 0
+            assert sample(text, "source_condition", source="gcore", condition="written") == 1
+            assert (sample(text, "poll_phase_seconds_count", phase="fetch") or 0) >= 3
+            said = client.get("api/v1/sources").json()["sources"]
+            assert [(row["source"], row["verdict"]) for row in said] == [("gcore", "good")]
+        until(lambda: len(heart.requests) >= 3)
+        assert {each.target for each in heart.requests} == {"/beat"}
+
+
+@pytest.mark.long
+def test_polls_go_on_while_questions_take_all_threads(
+    start: Start, sqlite_url: str, simulator: Simulator
+) -> None:
+    """While four ask the API without pause, polls go on."""
+    running = start(sqlite_url, base_url=simulator.base_url, http_bind="127.0.0.1:0")
+    (line,) = running.until("serving")
+    running.until("poll", 2)
+
+    def ask(_: int) -> set[int]:
+        with httpx.Client(base_url=line["url"], trust_env=False, timeout=60) as client:
+            return {client.get("api/v1/availability?by=day").status_code for _ in range(25)}
+
+    before = len(running.lines("poll"))
+    with ThreadPoolExecutor(4) as askers:
+        statuses = set().union(*askers.map(ask, range(4)))
+    assert statuses == {200}
+    running.until("poll", before + 3)
