@@ -56,12 +56,12 @@ def head(context: click.Context, source: str | None, format_: str) -> None:
       collector audit head >> /safe/place/heads
     """
     from collector.clock import time_text
-    from collector.reports.heads import HEAD_FIELDS, heads
+    from collector.reports.heads import HEADS, heads
 
     with open_for_questions(context, source, even_if_stale=True) as connection:
         rows = heads(connection, source)
     if format_ != "table":
-        print_rows(rows, format_, HEAD_FIELDS, {}, "")
+        print_rows(rows, format_, HEADS)
     for row in rows if format_ == "table" else ():
         say(f"{row['source']}\t{row['seq']}\t{row['head']}\t{time_text(row['first_at'])}")
     if not rows:

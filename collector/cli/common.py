@@ -24,6 +24,7 @@ from collector.reports.words import printable, show_time
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+    from collector.reports.columns import Report
     from collector.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -237,11 +238,13 @@ def as_json(value: Any) -> Any:
 def print_rows(
     rows: Sequence[Mapping[str, Any]],
     format_: str,
-    fields: Sequence[str],
-    columns: Mapping[str, str],
-    empty: str,
+    report: Report,
+    empty: str = "",
+    *,
+    shown: Mapping[str, str] | None = None,
 ) -> None:
-    """Print rows. `fields`: those of json and csv, in order. `columns`: of the table, field → heading."""
+    """Print rows. `shown`: headings by names, where a terminal shows others than those of the report."""
+    fields, columns = report.fields, report.table if shown is None else shown
     if format_ == "json":
         say(json.dumps([{k: as_json(row[k]) for k in fields} for row in rows], indent=2))
     elif format_ == "csv":

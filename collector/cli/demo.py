@@ -258,12 +258,11 @@ def _schedule(start: datetime, end: datetime) -> Iterator[datetime]:
 
 def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
     from collector.cli.common import print_rows
-    from collector.cli.questions import REGION_COLUMNS
     from collector.clock import utc_now
     from collector.database.transactions import reading
     from collector.database.url import sqlite_path
     from collector.reports.coverage import coverage
-    from collector.reports.inventory import REGION_FIELDS, RegionFilter, regions_as_of
+    from collector.reports.inventory import REGIONS, RegionFilter, regions_as_of
     from collector.reports.transitions import TransitionFilter, transitions
     from collector.reports.words import show_span, show_time, transition_in_words
 
@@ -274,8 +273,8 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
     file = sqlite_path(engine) or path
     size = sum(f.stat().st_size for s in FILES if (f := file.with_name(file.name + s)).exists())
     say(f"{polls} polls, {len(changes)} transitions, {size / 1e6:.1f} MB in {path}\n")
-    columns = {k: v for k, v in REGION_COLUMNS.items() if k != "source"}
-    print_rows(regions, "table", REGION_FIELDS, columns, "no regions")
+    shown = {name: heading for name, heading in REGIONS.table.items() if name != "source"}
+    print_rows(regions, "table", REGIONS, "no regions", shown=shown)
     say("\nThe newest changes:")
     for row in changes[:6]:
         say(f"  {transition_in_words(row)}")

@@ -78,7 +78,7 @@ def availability(
       collector availability --from 2026-05-01 --by month
       collector availability --region luxembourg-2 --by day --tz Europe/Luxembourg
     """
-    from collector.reports.availability import AVAILABILITY_FIELDS
+    from collector.reports.availability import AVAILABILITY
     from collector.reports.availability import availability as measure
     from collector.reports.periods import time_zone
     from collector.reports.spans import ASSUMPTION
@@ -107,17 +107,8 @@ def availability(
     say(f"assumed: {ASSUMPTION}", err=True)
     if format_ == "table":
         rows = [row | _availability_in_words(row, place) for row in rows]
-    columns = {
-        "of": "of",
-        "source": "source",
-        "name": "name",
-        "period": by or "from",
-        "at_least": "at least",
-        "at_most": "at most",
-        "unknown": "unknown",
-        "on_record": "on record",
-    }
-    print_rows(rows, format_, AVAILABILITY_FIELDS, columns, "nothing is on record of that time")
+    shown = {**AVAILABILITY.table, "period": by or "from"}
+    print_rows(rows, format_, AVAILABILITY, "nothing is on record of that time", shown=shown)
 
 
 def _availability_in_words(row: dict[str, Any], zone: Any) -> dict[str, str]:
@@ -181,7 +172,7 @@ def lead_time(
       collector lead-time
       collector lead-time --entity keystone --to-state INITIALIZED --summary
     """
-    from collector.reports.lead_time import LEAD_TIME_FIELDS, SUMMARY_FIELDS, lead_times
+    from collector.reports.lead_time import LEAD_TIME_SUMMARY, LEAD_TIMES, lead_times
     from collector.reports.lead_time import summary as quantiles
     from collector.reports.spans import ASSUMPTION
 
@@ -200,27 +191,15 @@ def lead_time(
         )
     say(f"assumed: {ASSUMPTION}", err=True)
     in_all = quantiles(journeys)
-    summary_columns = {"quantile": "quantile", "journeys": "of", "at_least": "at least", "at_most": "at most"}
     if format_ == "table":
         journeys = [row | _duration_in_words(row) for row in journeys]
         in_all = [row | _duration_in_words(row) for row in in_all]
     if not summary:
-        columns = {
-            "source": "source",
-            "entity": "entity",
-            "entity_id": "id",
-            "display_name": "region",
-            "began_at": "began",
-            "ended_at": "ended",
-            "at_least": "at least",
-            "at_most": "at most",
-            "unseen": "unseen",
-        }
-        print_rows(journeys, format_, LEAD_TIME_FIELDS, columns, "nothing went that way")
+        print_rows(journeys, format_, LEAD_TIMES, "nothing went that way")
     if summary or (format_ == "table" and in_all):
         if not summary:
             say()
-        print_rows(in_all, format_, SUMMARY_FIELDS, summary_columns, "nothing went that way to its end")
+        print_rows(in_all, format_, LEAD_TIME_SUMMARY, "nothing went that way to its end")
 
 
 def _duration_in_words(row: dict[str, Any]) -> dict[str, str]:

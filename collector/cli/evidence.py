@@ -55,7 +55,7 @@ def transitions(
     Example:
       collector transitions --to-state ACTIVE --from 2026-05-01
     """
-    from collector.reports.transitions import TRANSITION_FIELDS, TransitionFilter
+    from collector.reports.transitions import TRANSITIONS, TransitionFilter
     from collector.reports.transitions import transitions as find
 
     check_order(since, until)
@@ -72,19 +72,7 @@ def transitions(
     with open_for_questions(context, source) as connection:
         rows = find(connection, wanted)
     echo_times(since, until)
-    columns = {
-        "source": "source",
-        "entity": "entity",
-        "entity_id": "id",
-        "display_name": "region",
-        "from_state": "from",
-        "to_state": "to",
-        "not_before": "not before",
-        "observed_at": "observed",
-        "basis": "basis",
-        "transition": "transition",
-    }
-    print_rows(rows, format_, TRANSITION_FIELDS, columns, "no transitions")
+    print_rows(rows, format_, TRANSITIONS, "no transitions")
 
 
 @click.command()
@@ -116,29 +104,20 @@ def coverage(
       collector coverage --from "7 days ago"
       collector coverage --unseen
     """
-    from collector.reports.coverage import COVERAGE_FIELDS
+    from collector.reports.coverage import COVERAGE
     from collector.reports.coverage import coverage as find
 
     check_order(since, until)
     with open_for_questions(context, source) as connection:
         rows = find(connection, source, since=since, until=until, unseen_too=unseen, limit=limit)
     echo_times(since, until)
-    columns = {
-        "source": "source",
-        "from_at": "from",
-        "until_at": "until",
-        "lasting": "lasting",
-        "cause": "cause",
-        "failed_polls": "failed polls",
-        "transitions": "transitions across it",
-    }
-    columns |= {"entity": "entity", "entity_id": "id", "display_name": "name"} if unseen else {}
-    columns |= {"error": "error"}
+    of_entities = () if unseen else ("entity", "entity_id", "display_name")
+    shown = {name: heading for name, heading in COVERAGE.table.items() if name not in of_entities}
     if format_ == "table":
         rows = [
             row | {"lasting": show_span(row["seconds"]), "until_at": row["until_at"] or "now"} for row in rows
         ]
-    print_rows(rows, format_, COVERAGE_FIELDS, columns, "no gaps" + (", and all was shown" if unseen else ""))
+    print_rows(rows, format_, COVERAGE, "no gaps" + (", and all was shown" if unseen else ""), shown=shown)
 
 
 @click.command()

@@ -23,19 +23,6 @@ from collector.clock import utc_now
 from collector.errors import UsageError
 from collector.reports.words import show_span, show_time
 
-REGION_COLUMNS = {
-    "source": "source",
-    "region_id": "id",
-    "display_name": "region",
-    "state": "state",
-    "country": "country",
-    "zone": "zone",
-    "has_ai_gpu": "GPU",
-    "keystone_state": "keystone",
-    "changed_at": "changed",
-    "last_seen_at": "last seen",
-}
-
 
 @click.command()
 @source_option
@@ -59,9 +46,9 @@ def status(context: click.Context, source: str | None, format_: str, max_bad: in
     Example:
       collector status --format json
     """
-    from dataclasses import asdict, fields
+    from dataclasses import asdict
 
-    from collector.reports.status import SourceStatus, exit_code, statuses
+    from collector.reports.status import STATUS, exit_code, statuses
 
     names = {each.name for each in settings_of(context).sources}
     with open_for_questions(context, source, even_if_stale=True) as connection:
@@ -72,22 +59,7 @@ def status(context: click.Context, source: str | None, format_: str, max_bad: in
         for row in rows:
             seen = row["last_seen_at"]
             row["age"] = show_span(max((now - seen).total_seconds(), 0.0)) if seen else "never"
-    columns = {
-        "source": "source",
-        "verdict": "verdict",
-        "age": "last seen",
-        "last_outcome": "outcome",
-        "regions": "regions",
-        "unseen": "unseen",
-        "held": "held",
-        "gaps_last_day": "gaps (24 h)",
-        "rejected": "rejected",
-        "drift": "drift",
-        "next_poll_at": "next poll",
-        "lease_owner": "polled by",
-        "why": "why",
-    }
-    print_rows(rows, format_, [f.name for f in fields(SourceStatus)], columns, "no source was ever polled")
+    print_rows(rows, format_, STATUS, "no source was ever polled")
     sys.exit(exit_code(found, max_bad))
 
 
@@ -121,7 +93,7 @@ def regions(
       collector regions --as-of 2026-05-01 --state ACTIVE
       collector regions --gpu
     """
-    from collector.reports.inventory import REGION_FIELDS, RegionFilter, first_looks, regions_as_of
+    from collector.reports.inventory import REGIONS, RegionFilter, first_looks, regions_as_of
 
     wanted = RegionFilter(source=source, region=region, state=state, country=country, zone=zone, gpu=gpu)
     with open_for_questions(context, source) as connection:
@@ -130,7 +102,7 @@ def regions(
     if as_of:
         say(f"as of {show_time(as_of)}", err=True)
         _say_what_was_not_watched(looks, as_of)
-    print_rows(rows, format_, REGION_FIELDS, REGION_COLUMNS, "no regions")
+    print_rows(rows, format_, REGIONS, "no regions")
 
 
 def _say_what_was_not_watched(looks: Mapping[str, datetime], moment: datetime) -> None:
@@ -152,24 +124,13 @@ def history(context: click.Context, region: str, source: str | None, format_: st
     Example:
       collector history luxembourg-2
     """
-    from collector.reports.changes import HISTORY_FIELDS, region_history
+    from collector.reports.changes import HISTORY, region_history
 
     with open_for_questions(context, source) as connection:
         rows = region_history(connection, region, source)
-    columns = {
-        "source": "source",
-        "region_id": "id",
-        "not_before": "not before",
-        "valid_from": "since",
-        "valid_to": "until",
-        "field": "field",
-        "old": "old",
-        "new": "new",
-        "seq": "observation",
-    }
     if format_ == "table":
         rows = [row | {"field": row["field"] or "(listed)"} for row in rows]
-    print_rows(rows, format_, HISTORY_FIELDS, columns, "no versions")
+    print_rows(rows, format_, HISTORY, "no versions")
 
 
 @click.command()
@@ -187,7 +148,7 @@ def diff(
     Example:
       collector diff 2026-05-01 yesterday
     """
-    from collector.reports.changes import DIFF_FIELDS, inventory_diff
+    from collector.reports.changes import DIFF, inventory_diff
     from collector.reports.inventory import first_looks
 
     if earlier >= later:
@@ -197,14 +158,4 @@ def diff(
         looks = first_looks(connection, source)
     say(f"from {show_time(earlier)} to {show_time(later)}", err=True)
     _say_what_was_not_watched(looks, earlier)
-    columns = {
-        "source": "source",
-        "entity": "entity",
-        "entity_id": "id",
-        "name": "name",
-        "change": "change",
-        "field": "field",
-        "old": "old",
-        "new": "new",
-    }
-    print_rows(rows, format_, DIFF_FIELDS, columns, "nothing differs")
+    print_rows(rows, format_, DIFF, "nothing differs")

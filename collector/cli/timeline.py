@@ -79,7 +79,7 @@ def timeline(
       collector timeline --from "7 days ago"
       collector timeline luxembourg-2 sines-3 -o timeline.svg
     """
-    from collector.reports.spans import SPAN_FIELDS, SpanFilter, spans
+    from collector.reports.spans import SPANS, SpanFilter, spans
 
     now = utc_now()
     if path and format_ != "table":
@@ -90,7 +90,7 @@ def timeline(
     wanted = SpanFilter(entity, regions, source, since, until, without_absent)
     with open_for_questions(context, source) as connection:
         if format_ != "table":
-            print_rows(list(spans(connection, wanted)), format_, SPAN_FIELDS, {}, "")
+            print_rows(list(spans(connection, wanted)), format_, SPANS)
         elif path:
             _write_svg(connection, wanted, now, path)
         else:

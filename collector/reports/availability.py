@@ -16,28 +16,41 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.reports.columns import Column, Report
 from collector.reports.filters import Row, places
 from collector.reports.inventory import first_looks
 from collector.reports.periods import Periods, Unit, midnight, next_start, start_of
 from collector.reports.spans import SpanFilter, spans_by_entity
 
-AVAILABILITY_FIELDS = (
-    "of",
-    "source",
-    "region_id",
-    "slug",
-    "display_name",
-    "zone",
-    "country",
-    "from_at",
-    "until_at",
-    "regions",
-    "seconds",
-    "seconds_at_least",
-    "seconds_at_most",
-    "seconds_unknown",
-    "share_at_least",
-    "share_at_most",
+AVAILABILITY = Report(
+    columns=(
+        Column("of", "text", "what the row is of: `region`, `zone`, `country`, or `source`, the whole"),
+        Column("source", "text", "name of the source"),
+        Column("region_id", "integer or null", "id of the region; null in totals"),
+        Column("slug", "text or null", "its short name"),
+        Column("display_name", "text or null", "its name"),
+        Column("zone", "text or null", "its zone, or the one that the total is of"),
+        Column("country", "text or null", "its country, or the one that the total is of"),
+        Column("from_at", "time", "beginning of the period"),
+        Column("until_at", "time", "its end"),
+        Column("regions", "integer", "how many regions are on record in it"),
+        Column("seconds", "number", "for how long they are, in all"),
+        Column("seconds_at_least", "number", "known to have been in the state"),
+        Column("seconds_at_most", "number", "can have been in the state"),
+        Column("seconds_unknown", "number", "unknown time"),
+        Column("share_at_least", "number", "`seconds_at_least` of `seconds`, 0 to 1"),
+        Column("share_at_most", "number", "`seconds_at_most` of `seconds`, 0 to 1"),
+    ),
+    table={
+        "of": "of",
+        "source": "source",
+        "name": "name",
+        "period": "from",
+        "at_least": "at least",
+        "at_most": "at most",
+        "unknown": "unknown",
+        "on_record": "on record",
+    },
 )
 
 

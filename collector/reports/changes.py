@@ -16,6 +16,7 @@ from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
 from collector.inventory.entities import Kind
 from collector.reports.asof import as_of, at
+from collector.reports.columns import SOURCE, Column, Report
 from collector.reports.filters import Row, find_region
 from collector.reports.transitions import TransitionFilter, transitions
 from collector.reports.words import transition_in_words
@@ -28,20 +29,70 @@ from collector.store.tables import (
     sources,
 )
 
-HISTORY_FIELDS = (
-    "source",
-    "region_id",
-    "slug",
-    "display_name",
-    "not_before",
-    "valid_from",
-    "valid_to",
-    "seq",
-    "field",
-    "old",
-    "new",
+HISTORY = Report(
+    columns=(
+        SOURCE,
+        Column("region_id", "integer", "id of the region"),
+        Column("slug", "text or null", "short name in this version"),
+        Column("display_name", "text or null", "name in this version"),
+        Column(
+            "not_before",
+            "time or null",
+            "when the last poll asked that confirmed what was before; null: nothing is known before",
+        ),
+        Column("valid_from", "time", "when this version was first seen"),
+        Column("valid_to", "time or null", "when it was first seen otherwise or absent; null: still so"),
+        Column("seq", "integer", "observation that first saw this version"),
+        Column(
+            "field",
+            "text or null",
+            "what changed: a field of `regions`; null: the region was listed (again)",
+        ),
+        Column("old", "any or null", "value before"),
+        Column("new", "any or null", "value after; where `field` is null: the state"),
+    ),
+    table={
+        "source": "source",
+        "region_id": "id",
+        "not_before": "not before",
+        "valid_from": "since",
+        "valid_to": "until",
+        "field": "field",
+        "old": "old",
+        "new": "new",
+        "seq": "observation",
+    },
 )
-DIFF_FIELDS = ("source", "entity", "entity_id", "name", "change", "field", "old", "new")
+DIFF = Report(
+    columns=(
+        SOURCE,
+        Column("entity", "text", "`region`, `keystone` or `metrics_database`"),
+        Column("entity_id", "integer", "its id"),
+        Column(
+            "name",
+            "text or null",
+            "display name of a region, URL of a keystone, host of a metrics database; at the later time",
+        ),
+        Column("change", "text", "`appeared`, `disappeared`, `changed`"),
+        Column(
+            "field",
+            "text or null",
+            "what differs; of an appearance or disappearance `state`, or null where there is no state",
+        ),
+        Column("old", "any or null", "value at the first time"),
+        Column("new", "any or null", "value at the second time"),
+    ),
+    table={
+        "source": "source",
+        "entity": "entity",
+        "entity_id": "id",
+        "name": "name",
+        "change": "change",
+        "field": "field",
+        "old": "old",
+        "new": "new",
+    },
+)
 
 
 def region_history(connection: sa.Connection, region: str, source: str | None = None) -> list[Row]:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime, database_time
+from collector.reports.columns import SOURCE, Column, Report
 from collector.reports.filters import Row
 from collector.store.tables import (
     keystones,
@@ -17,19 +18,47 @@ from collector.store.tables import (
     unseen,
 )
 
-COVERAGE_FIELDS = (
-    "source",
-    "from_at",
-    "until_at",
-    "seconds",
-    "cause",
-    "error",
-    "failed_polls",
-    "transitions",
-    "seq",
-    "entity",
-    "entity_id",
-    "display_name",
+COVERAGE = Report(
+    columns=(
+        SOURCE,
+        Column("from_at", "time", "last successful poll before"),
+        Column("until_at", "time or null", "first successful poll after; null: the gap is open"),
+        Column("seconds", "number", "how long; of an open gap: until now"),
+        Column(
+            "cause",
+            "text",
+            "why most polls failed; `no_polls`: none was made, or none could be written; of a single "
+            "entity: `partial`, `held`, `not_given`, `record_without_id`, `reference_not_stated`",
+        ),
+        Column("error", "text or null", "what the failed polls said"),
+        Column("failed_polls", "integer", "number of failed polls"),
+        Column(
+            "transitions",
+            "integer",
+            "transitions that happened somewhere within or around the gap; of a single entity: its own",
+        ),
+        Column("seq", "integer", "observation before the gap"),
+        Column(
+            "entity",
+            "text or null",
+            "`region`, `keystone` or `metrics_database` that was not shown; null: the whole source",
+        ),
+        Column("entity_id", "integer or null", "its id"),
+        Column("display_name", "text or null", "name of the region, or of the one whose keystone it is"),
+    ),
+    table={
+        "source": "source",
+        "from_at": "from",
+        "until_at": "until",
+        "lasting": "lasting",
+        "cause": "cause",
+        "failed_polls": "failed polls",
+        "transitions": "transitions across it",
+        "entity": "entity",
+        "entity_id": "id",
+        "display_name": "name",
+        "error": "error",
+    },
 )
 
 
@@ -53,7 +82,7 @@ def coverage(
         sa.column("source"),
         sa.column("from_at", UtcTime()),
         sa.column("until_at", UtcTime()),
-        *(sa.column(name) for name in COVERAGE_FIELDS[3:-3]),
+        *(sa.column(name) for name in COVERAGE.fields[3:-3]),
     )
     rows: list[Row] = []
     queries = [(sa.select(view), view.c.source, view.c.from_at, view.c.until_at)]
@@ -64,7 +93,7 @@ def coverage(
         query = query.where(name == source) if source else query
         query = query.where(until_at.is_(None) | (until_at > since)) if since else query
         query = query.where(from_at < until) if until else query
-        rows += [dict.fromkeys(COVERAGE_FIELDS) | dict(row) for row in connection.execute(query).mappings()]
+        rows += [dict.fromkeys(COVERAGE.fields) | dict(row) for row in connection.execute(query).mappings()]
     for row in rows:
         if row["entity"]:
             now_at = row.pop("now_at")

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from collector.reports.columns import SOURCE, Column, Report, of
 from collector.reports.filters import Row
 from collector.store.tables import observations, sources
 
-HEAD_FIELDS = ("source", "seq", "head", "first_at")
+HEADS = Report(
+    (
+        SOURCE,
+        of(observations.c.seq),
+        Column("head", "text", "its opening digest"),
+        of(observations.c.first_at),
+    )
+)
 
 
 def heads(connection: sa.Connection, source: str | None = None) -> list[Row]:

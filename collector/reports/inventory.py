@@ -13,17 +13,46 @@ from collector.database.types import UtcTime
 from collector.inventory.observation import gap_limit
 from collector.reports import asof
 from collector.reports.asof import as_of, at
+from collector.reports.columns import SOURCE, Column, Report, of
 from collector.reports.filters import Row, find_region, is_region, is_word
-from collector.store.tables import TYPED, observations, sources
+from collector.store.tables import TYPED, observations, region_versions, sources
 
-REGION_FIELDS = (
-    "source",
-    "region_id",
-    *TYPED["region"],
-    "keystone_state",
-    "first_seen_at",
-    "changed_at",
-    "last_seen_at",
+SEEN = (
+    Column("first_seen_at", "time", "when it was first seen at all"),
+    Column("changed_at", "time", "when it was first seen as it is in this row"),
+    Column(
+        "last_seen_at",
+        "time",
+        "when it was last confirmed, as far as that is sure: of a time inside a stretch of equal "
+        "polls, no later than its longest interval before that time",
+    ),
+)
+"""With these ends what is of an entity in force at a time."""
+
+REGIONS = Report(
+    columns=(
+        SOURCE,
+        Column("region_id", "integer", "id of the region"),
+        *(of(region_versions.c[name]) for name in TYPED["region"]),
+        Column(
+            "keystone_state",
+            "text or null",
+            "state of the region's keystone at that time; null: none is known",
+        ),
+        *SEEN,
+    ),
+    table={
+        "source": "source",
+        "region_id": "id",
+        "display_name": "region",
+        "state": "state",
+        "country": "country",
+        "zone": "zone",
+        "has_ai_gpu": "GPU",
+        "keystone_state": "keystone",
+        "changed_at": "changed",
+        "last_seen_at": "last seen",
+    },
 )
 _ROWS_AT_ONCE = 500
 

@@ -23,31 +23,68 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime
+from collector.reports.columns import PLACE, Column, Report
 from collector.reports.filters import Row
 from collector.reports.transitions import TransitionFilter, selected
 from collector.store.tables import gaps, keystones, observations, regions, sources, state_transitions, unseen
 
-LEAD_TIME_FIELDS = (
-    "source",
-    "region_id",
-    "slug",
-    "display_name",
-    "entity",
-    "entity_id",
-    "from_state",
-    "to_state",
-    "began_not_before",
-    "began_at",
-    "ended_not_before",
-    "ended_at",
-    "seconds_at_least",
-    "seconds_at_most",
-    "open",
-    "from_seq",
-    "to_seq",
-    "seconds_unseen",
+LEAD_TIMES = Report(
+    columns=(
+        *PLACE,
+        Column("entity", "text", "`region` or `keystone`"),
+        Column("entity_id", "integer", "its id"),
+        Column("from_state", "text", "where it began, as the API spells it"),
+        Column("to_state", "text or null", "where it ended; null: it has not"),
+        Column("began_not_before", "time or null", "it began after this; null: nothing is known before"),
+        Column("began_at", "time", "it was first seen to have begun"),
+        Column("ended_not_before", "time or null", "it was last seen not to have ended"),
+        Column("ended_at", "time or null", "it was first seen to have ended; null: it has not"),
+        Column(
+            "seconds_at_least",
+            "number",
+            "it took so long at least: up to the first time in which it was not seen, or to "
+            "`ended_not_before`; where it has not ended, so far",
+        ),
+        Column(
+            "seconds_at_most",
+            "number or null",
+            "it took so long at most; null: not known, also where it may have begun unseen before",
+        ),
+        Column("open", "boolean", "whether it has not ended"),
+        Column("from_seq", "integer", "observation that first showed the first state"),
+        Column("to_seq", "integer or null", "observation that first showed the second one"),
+        Column(
+            "seconds_unseen",
+            "number",
+            "so long nobody looked, or it was not shown, before it was last seen not to have ended",
+        ),
+    ),
+    table={
+        "source": "source",
+        "entity": "entity",
+        "entity_id": "id",
+        "display_name": "region",
+        "began_at": "began",
+        "ended_at": "ended",
+        "at_least": "at least",
+        "at_most": "at most",
+        "unseen": "unseen",
+    },
 )
-SUMMARY_FIELDS = ("quantile", "journeys", "seconds_at_least", "seconds_at_most")
+LEAD_TIME_SUMMARY = Report(
+    columns=(
+        Column("quantile", "text", "`shortest`, `median`, `90 %`, `longest`"),
+        Column("journeys", "integer", "how many ended"),
+        Column("seconds_at_least", "number", "the quantile of the lower bounds"),
+        Column("seconds_at_most", "number or null", "the quantile of the upper bounds; null: not known"),
+    ),
+    table={
+        "quantile": "quantile",
+        "journeys": "of",
+        "at_least": "at least",
+        "at_most": "at most",
+    },
+)
 Blind = tuple[datetime, datetime]
 _OTHER_EYES = ("observer_change", "other_copy")
 QUANTILES = (("shortest", 0.0), ("median", 0.5), ("90 %", 0.9), ("longest", 1.0))

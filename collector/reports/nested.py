@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
 import sqlalchemy as sa
 
 from collector.reports.asof import as_of, at
+from collector.reports.columns import SOURCE, Column, Report, of
 from collector.reports.filters import Row, find_region, is_region, is_word
-from collector.reports.inventory import each_row
-from collector.store.tables import TYPED, sources
+from collector.reports.inventory import SEEN, each_row
+from collector.store.tables import TYPED, VERSIONS, region_versions, sources
 
 Nested = Literal["keystone", "metrics_database"]
 
 
-def nested_fields(kind: Nested) -> tuple[str, ...]:
-    """The fields of each row, as in current_keystones and current_metrics_databases."""
-    head = ("source", "region_id", "slug", "display_name", f"{kind}_id")
-    return (*head, *TYPED[kind], "first_seen_at", "changed_at", "last_seen_at")
+def nested_report(kind: Nested) -> Report:
+    """The columns of each row, as in current_keystones and current_metrics_databases."""
+    versions, region = VERSIONS[kind].c, region_versions.c
+    return Report(
+        (
+            SOURCE,
+            Column("region_id", "integer or null", "the region whose copy counted then"),
+            replace(of(region.slug), type="text or null"),
+            replace(of(region.display_name), type="text or null"),
+            of(versions[f"{kind}_id"]),
+            *(of(versions[name]) for name in TYPED[kind]),
+            *SEEN,
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""What is known of each region or keystone over time: the rows of the views of spans, in a tenth of their time."""
+"""What is known of each region or keystone over time: the rows of the views of spans, in a tenth of their time.
+
+This reads; the rule is `inventory.spans`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import sqlalchemy as sa
 
 from collector.inventory.spans import Change, Span, spans_of
 from collector.reports.blindness import blind_times, watched
+from collector.reports.columns import PLACE, Column, Report
 from collector.reports.filters import Row, find_region
 from collector.store.tables import (
     keystones,
@@ -23,21 +27,29 @@ from collector.store.tables import (
 ASSUMPTION = "a state that came and went between two polls, with no gap between them, can't be seen"
 """What all that is said of known time rests on."""
 
-SPAN_FIELDS = (
-    "source",
-    "region_id",
-    "slug",
-    "display_name",
-    "entity",
-    "entity_id",
-    "state",
-    "from_at",
-    "until_at",
-    "seconds",
-    "earlier_state",
-    "later_state",
-    "cause",
-    "seq",
+SPANS = Report(
+    columns=(
+        *PLACE,
+        Column("entity", "text", "`region` or `keystone`"),
+        Column("entity_id", "integer", "id of the region or of the keystone"),
+        Column(
+            "state",
+            "text",
+            "the state; `ABSENT`: not listed; `UNKNOWN`; a state of the cloud that is called so, in "
+            "quotation marks",
+        ),
+        Column("from_at", "time", "when the span begins"),
+        Column("until_at", "time", "when it ends: where the next one begins"),
+        Column("seconds", "number", "how long it is"),
+        Column("earlier_state", "text or null", "of `UNKNOWN`: the state known before; else null"),
+        Column("later_state", "text or null", "of `UNKNOWN`: the state known after; null: none yet"),
+        Column(
+            "cause",
+            "text or null",
+            "of `UNKNOWN`: `change`, only the moment of a change is unknown; `unseen`, no answer showed it",
+        ),
+        Column("seq", "integer", "observation that first showed the state; of `UNKNOWN`, the state before"),
+    ),
 )
 
 
@@ -59,7 +71,7 @@ class SpanFilter:
 
 
 def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
-    """Spans in the fields of SPAN_FIELDS, by source, id and time: whole, not cut to the times asked for.
+    """Spans in the columns of SPANS, by source, id and time: whole, not cut to the times asked for.
 
     Raises UsageError for a region that does not exist, naming the closest.
     """
@@ -67,11 +79,11 @@ def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
         for span in found:
             row = head | span._asdict()
             row["seconds"] = (span.until_at - span.from_at).total_seconds()
-            yield {name: row[name] for name in SPAN_FIELDS}
+            yield {name: row[name] for name in SPANS.fields}
 
 
 def spans_by_entity(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Row, Sequence[Span]]]:
-    """Who has spans that are wanted (SPAN_FIELDS up to `entity_id`), and these."""
+    """Who has spans that are wanted (SPANS up to `entity_id`), and these."""
     keys = keys_of(connection, wanted)
     gone = _absent(connection, wanted.entity) if wanted.without_absent else {}
     asked = None if keys is None else {name for name, _ in keys}

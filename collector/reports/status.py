@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from collector.database.timeouts import LEASE_SECONDS
 from collector.database.types import UtcTime, database_time
 from collector.inventory.observation import gap_limit
+from collector.reports.columns import SOURCE, Column, Report
 from collector.store.tables import (
     observations,
     regions,
@@ -22,6 +23,61 @@ from collector.store.tables import (
 )
 
 Verdict = Literal["good", "degraded", "stale", "left"]
+
+STATUS = Report(
+    columns=(
+        SOURCE,
+        Column(
+            "verdict",
+            "text",
+            "`good`; `degraded`: something needs a look; `stale`: no successful poll for 2.5 "
+            "intervals; `left`: no longer in the settings",
+        ),
+        Column("why", "text", "what makes it less than good, in words; empty when good"),
+        Column(
+            "last_outcome",
+            "text or null",
+            "outcome of the newest poll: `ok`, `partial`, `held`, `failed`; null: never polled",
+        ),
+        Column("cause", "text or null", "why the newest poll failed"),
+        Column(
+            "message",
+            "text or null",
+            "what was said when the newest poll, or the first of several equal ones, failed",
+        ),
+        Column("last_poll_at", "time or null", "when the newest poll was answered, or failed"),
+        Column("last_seen_at", "time or null", "when the newest successful poll was answered"),
+        Column("next_poll_at", "time or null", "when the next poll is expected"),
+        Column("interval_seconds", "number or null", "expected time between polls"),
+        Column(
+            "lease_owner",
+            "text or null",
+            "process that polls the source now: host, process id, random part",
+        ),
+        Column("regions", "integer", "regions that are present"),
+        Column("unseen", "integer", "of these, regions that the newest answers did not show"),
+        Column("held", "integer", "regions whose absence waits to be confirmed"),
+        Column("gaps_last_day", "integer", "gaps that ended within 24 hours, or are open"),
+        Column("rejected", "integer", "records of the newest answer that could not be used"),
+        Column("drift", "integer", "things on record that the documented schema does not say"),
+        Column("newest_observation", "integer", "`seq` of the newest observation; 0: none"),
+    ),
+    table={
+        "source": "source",
+        "verdict": "verdict",
+        "age": "last seen",
+        "last_outcome": "outcome",
+        "regions": "regions",
+        "unseen": "unseen",
+        "held": "held",
+        "gaps_last_day": "gaps (24 h)",
+        "rejected": "rejected",
+        "drift": "drift",
+        "next_poll_at": "next poll",
+        "lease_owner": "polled by",
+        "why": "why",
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from collector.reports.columns import PLACE, Column, Report
 from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.store.tables import (
     keystones,
@@ -16,22 +17,41 @@ from collector.store.tables import (
     state_transitions,
 )
 
-TRANSITION_FIELDS = (
-    "source",
-    "region_id",
-    "slug",
-    "display_name",
-    "entity",
-    "entity_id",
-    "kind",
-    "from_state",
-    "to_state",
-    "not_before",
-    "observed_at",
-    "basis",
-    "first_missing_at",
-    "seq",
-    "transition",
+TRANSITIONS = Report(
+    columns=(
+        *PLACE,
+        Column("entity", "text", "`region` or `keystone`"),
+        Column("entity_id", "integer", "id of the region or of the keystone"),
+        Column("kind", "text", "`appeared`, `changed`, `disappeared`, `reappeared`"),
+        Column("from_state", "text or null", "state before; null: not listed"),
+        Column("to_state", "text or null", "state after; null: not listed"),
+        Column(
+            "not_before",
+            "time or null",
+            "when the last poll that confirmed the old state asked; null: nothing is known before",
+        ),
+        Column("observed_at", "time", "when the first poll that showed the new state was answered"),
+        Column(
+            "basis",
+            "text",
+            "`baseline`, `direct`, `across_gap`, `absence`, `observer_change`, `other_copy`",
+        ),
+        Column("first_missing_at", "time or null", "of a disappearance: when it was first not shown"),
+        Column("seq", "integer", "observation that first showed the new state"),
+        Column("transition", "text", "reference for `collector explain`"),
+    ),
+    table={
+        "source": "source",
+        "entity": "entity",
+        "entity_id": "id",
+        "display_name": "region",
+        "from_state": "from",
+        "to_state": "to",
+        "not_before": "not before",
+        "observed_at": "observed",
+        "basis": "basis",
+        "transition": "transition",
+    },
 )
 
 

@@ -7,7 +7,7 @@ import math
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,9 +21,10 @@ from collector.database.engine import open_engine
 from collector.database.transactions import reading, writing
 from collector.reports.changes import explain
 from collector.reports.inventory import RegionFilter, regions_as_of
-from collector.reports.status import SourceStatus, statuses
+from collector.reports.status import STATUS, SourceStatus, statuses
 from collector.store import lease
 from collector.store.tables import metadata, sources
+from tests.support import questions_page
 from tests.support.builders import answer, keystone, region
 from tests.support.command import Said, collector
 from tests.support.databases import new_database
@@ -199,6 +200,16 @@ def test_times_are_echoed_as_they_were_understood(told: Told) -> None:
 
 
 # The documented fields
+
+
+def test_the_page_says_of_fields_what_the_reports_declare() -> None:
+    current = questions_page.PAGE.read_text(encoding="utf-8") == questions_page.page()
+    assert current, "run `python -m tests.support.questions_page --write`"
+    assert set(questions_page.REPORTS) <= set(re.findall(r"(?m)^##+ ([\w-]+)$", DOCS))
+
+
+def test_a_status_has_the_declared_columns() -> None:
+    assert tuple(field.name for field in fields(SourceStatus)) == STATUS.fields
 
 
 def documented(heading: str) -> dict[str, str]:

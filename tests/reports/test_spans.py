@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from collector.database import migrate
 from collector.database.engine import open_engine
 from collector.database.transactions import reading
-from collector.reports.inventory import REGION_FIELDS, RegionFilter, regions_as_of
+from collector.reports.inventory import REGIONS, RegionFilter, regions_as_of
 from collector.store.tables import TYPED
 from tests.support import large
 from tests.support.builders import MISSING, answer, keystone, region
@@ -415,7 +415,7 @@ def test_the_functions_say_what_the_command_says_of_any_time(told: History) -> N
             ours = regions_as_of(connection, moment, RegionFilter())
             query = sa.text("SELECT * FROM regions_as_of(:moment) ORDER BY source, region_id")
             theirs = [dict(row) for row in connection.execute(query, {"moment": moment}).mappings()]
-            assert [list(row) for row in theirs[:1]] == [list(REGION_FIELDS)] * len(theirs[:1])
+            assert [list(row) for row in theirs[:1]] == [list(REGIONS.fields)] * len(theirs[:1])
             lists = ("available_volume_types", "ddos_client_ids")
             for row in theirs:
                 assert row["source"]

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from collector.database.transactions import reading
 from collector.database.types import JsonList
 from collector.reports import views
+from collector.reports.types import word_of
 from collector.reports.views import declared, text
-from collector.reports.views.types import word_of
 from tests.support import view_digests
 from tests.support.history import History
 from tests.support.views import columns

@@ -25,8 +25,8 @@ from collector.reports.changes import region_history
 from collector.reports.coverage import coverage
 from collector.reports.events import events
 from collector.reports.heads import heads
-from collector.reports.inventory import REGION_FIELDS, RegionFilter, regions_as_of
-from collector.reports.nested import NestedFilter, nested_as_of, nested_fields
+from collector.reports.inventory import REGIONS, RegionFilter, regions_as_of
+from collector.reports.nested import NestedFilter, nested_as_of, nested_report
 from collector.reports.spans import SpanFilter, spans
 from collector.reports.status import statuses
 from collector.reports.transitions import TransitionFilter, transitions
@@ -78,7 +78,7 @@ def test_regions_are_those_of_the_report(told: History, api: httpx.Client) -> No
     assert get(api, "/regions", state="active", zone="emea", gpu="false")["regions"] == plain(up)
     assert len(now) > len(up) > 0
     assert len(then) == 5
-    assert tuple(get(api, "/regions")["regions"][0]) == REGION_FIELDS
+    assert tuple(get(api, "/regions")["regions"][0]) == REGIONS.fields
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_nested_entities_are_those_that_the_views_and_functions_say(
     at = told.time(seconds)
     said = get(api, f"/{kind.replace('_', '-')}s", as_of=time_text(at))
     rows = said[f"{kind}s"]
-    assert all(tuple(row) == nested_fields(kind) for row in rows)
+    assert all(tuple(row) == nested_report(kind).fields for row in rows)
     if told.engine.dialect.name == "postgresql" and kind == "keystone":
         query = "SELECT * FROM keystones_as_of(:at) ORDER BY source, keystone_id"
         assert rows == plain(told.query(query, at=at))
@@ -156,7 +156,9 @@ def test_nested_entities_are_those_that_the_views_and_functions_say(
 
 def test_nested_entities_of_now_are_those_of_the_views(told: History, api: httpx.Client) -> None:
     names = ", ".join(
-        name for name in nested_fields("keystone") if not name.startswith(("has_", "created_", "last_"))
+        name
+        for name in nested_report("keystone").fields
+        if not name.startswith(("has_", "created_", "last_"))
     )
     query = f"SELECT {names} FROM current_keystones ORDER BY source, keystone_id"
     times = ("first_seen_at", "changed_at")

@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any
 
 import sqlalchemy as sa
 
 from collector.database.types import JsonList, UtcTime
 from collector.errors import IntegrityError
-from collector.inventory.entities import ENTITIES
 from collector.reports import views
-from collector.reports.views.types import word_of
+from collector.reports.types import LISTS_OF_NUMBERS, word_of
 from collector.store.payloads import Reader
 from collector.store.tables import metadata, observations, payloads, sources, webhook_deliveries
 
@@ -58,7 +57,7 @@ class Column:
     @property
     def items(self) -> str:
         """Of a list: what its items are, `text` or `bigint`."""
-        return "bigint" if self.name in _LISTS_OF_NUMBERS else "text"
+        return "bigint" if self.name in LISTS_OF_NUMBERS else "text"
 
     @property
     def word(self) -> str:
@@ -66,14 +65,6 @@ class Column:
         if isinstance(self.type, JsonList):
             return f"list of {self.items}"
         return word_of(self.type)
-
-
-_LISTS_OF_NUMBERS = {"missing"} | {
-    name
-    for entity in ENTITIES.values()
-    for name, hint in get_type_hints(entity).items()
-    if "int, ..." in str(hint)
-}
 
 
 @dataclass(frozen=True, slots=True)

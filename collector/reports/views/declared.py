@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from collector.reports.types import TYPES, Type
 from collector.reports.views.text import NAMES, head
-from collector.reports.views.types import TYPES, Type
 from collector.store.tables import metadata
 
 

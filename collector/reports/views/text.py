@@ -30,7 +30,7 @@ from sqlalchemy.dialects import postgresql
 from collector.database.types import UtcTime
 from collector.inventory.entities import Kind
 from collector.reports.asof import as_of
-from collector.reports.views.types import word_of
+from collector.reports.types import word_of
 from collector.store.tables import TYPED, VERSIONS
 
 if TYPE_CHECKING:

@@ -15,24 +15,23 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from collector.database.types import JsonList, UtcTime
-from collector.inventory.entities import Kind
-from collector.reports.availability import AVAILABILITY_FIELDS
-from collector.reports.changes import HISTORY_FIELDS
-from collector.reports.coverage import COVERAGE_FIELDS
+from collector.reports.availability import AVAILABILITY
+from collector.reports.changes import HISTORY
+from collector.reports.columns import Report
+from collector.reports.coverage import COVERAGE
 from collector.reports.events import OBSERVATION_FIELDS
-from collector.reports.inventory import REGION_FIELDS
-from collector.reports.nested import Nested, nested_fields
-from collector.reports.spans import SPAN_FIELDS
-from collector.reports.transitions import TRANSITION_FIELDS
+from collector.reports.inventory import REGIONS
+from collector.reports.nested import nested_report
+from collector.reports.spans import SPANS
+from collector.reports.status import STATUS, Verdict
+from collector.reports.transitions import TRANSITIONS
 from collector.store.tables import (
-    CURRENT,
     VERSIONS,
     gaps,
     observations,
     rejected_records,
     schema_drift,
     sources,
-    state_transitions,
     unseen,
 )
 
@@ -76,17 +75,10 @@ def _time(description: str, *, null: bool = False) -> _Field:
 
 
 _SOURCE = _column(sources.c.name)
-_PLACE: dict[str, _Field] = {
-    "source": _SOURCE,
-    "region_id": _whole("The region; of a keystone the one whose copy counts", null=True),
-    "slug": _column(CURRENT["region"].c.slug),
-    "display_name": _column(CURRENT["region"].c.display_name),
-}
 _ENTITY: dict[str, _Field] = {
     "entity": _text("Kind of entity: region, keystone, metrics_database"),
     "entity_id": _whole("Its id"),
 }
-_LAST_SEEN = {"last_seen_at": _time("When it was last confirmed, as far as that is sure", null=True)}
 
 
 def _row(name: str, fields: Iterable[str], *known: dict[str, _Field], doc: str) -> Model:
@@ -105,136 +97,64 @@ def _of(table: sa.Table, **null: bool) -> dict[str, _Field]:
     return {column.name: _column(column, null=null.get(column.name)) for column in table.columns}
 
 
-def _version(kind: Kind) -> dict[str, _Field]:
-    typed = _of(VERSIONS[kind])
-    return typed | {
-        "first_seen_at": _column(CURRENT[kind].c.first_seen_at),
-        "changed_at": _time("When it was first seen like this"),
-    }
+def _report(name: str, report: Report, doc: str, **types: Any) -> Model:
+    return _model(name, _fields(report, **types), doc)
 
 
-Region = _row(
-    "Region",
-    REGION_FIELDS,
-    _LAST_SEEN,
-    {"source": _SOURCE, "keystone_state": _text("State of its keystone; null: not known then", null=True)},
-    _version("region"),
-    doc="A region in force at a time",
-)
+def _fields(report: Report, **types: Any) -> dict[str, _Field]:
+    """The fields of a report's rows; `types`: of those that are more than text."""
+    fields: dict[str, _Field] = {}
+    for column in report.columns:
+        word, null = column.type.removesuffix(" or null"), column.type.endswith(" or null")
+        kind = types.get(column.name, _KINDS[word])
+        fields[column.name] = (kind | None if null else kind), Field(description=column.meaning)
+    return fields
 
 
-def _nested(kind: Nested, name: str, doc: str) -> Model:
-    place = _PLACE | {"region_id": _whole("The region whose copy counts", null=True)}
-    return _row(name, nested_fields(kind), _LAST_SEEN, place, _version(kind), doc=doc)
-
-
-Keystone = _nested("keystone", "Keystone", "A keystone in force at a time")
-MetricsDatabase = _nested("metrics_database", "MetricsDatabase", "A metrics database in force at a time")
-
-_VALUE: dict[str, _Field] = {
-    "old": (Any, Field(description="Value before; null: none, or not listed")),
-    "new": (Any, Field(description="Value from then on")),
+_KINDS: dict[str, Any] = {
+    "text": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "time": datetime,
+    "list of text": list[str],
+    "list of integers": list[int],
+    "any": Any,
 }
-Version = _row(
-    "Version",
-    HISTORY_FIELDS,
-    _VALUE,
-    {"field": _text("What changed; null: it was listed for the first time, or again", null=True)},
-    _PLACE | {"region_id": _whole("The region")},
-    _of(VERSIONS["region"]),
-    doc="One field that changed, or the beginning of a region's history",
+
+Region = _report("Region", REGIONS, "A region in force at a time")
+Keystone = _report("Keystone", nested_report("keystone"), "A keystone in force at a time")
+MetricsDatabase = _report(
+    "MetricsDatabase", nested_report("metrics_database"), "A metrics database in force at a time"
 )
-_TRANSITION = {"transition": _text("By this reference `collector explain` finds it")}
-Transition = _row(
+Version = _report("Version", HISTORY, "One field that changed, or the beginning of a region's history")
+Transition = _report(
     "Transition",
-    TRANSITION_FIELDS,
-    _TRANSITION,
-    _PLACE,
-    _of(state_transitions),
-    doc="A change of state or of presence; its true time lies in [not_before, observed_at]",
+    TRANSITIONS,
+    "A change of state or of presence; its true time lies in [not_before, observed_at]",
 )
-Span = _row(
-    "Span",
-    SPAN_FIELDS,
-    _PLACE,
-    _ENTITY,
-    {
-        "state": _text("The state, ABSENT, or UNKNOWN"),
-        "from_at": _time("Its beginning"),
-        "until_at": _time("Its end, or up to where it is known"),
-        "seconds": _number("Its length"),
-        "earlier_state": _text("Of an unknown time: the state before", null=True),
-        "later_state": _text("Of an unknown time: the state after", null=True),
-        "cause": _text("Why it is unknown; null: it is known", null=True),
-        "seq": _whole("Observation that showed the state, or the last one before"),
-    },
-    doc="A time in one state, or a time whose state is not known",
-)
-Share = _row(
+Span = _report("Span", SPANS, "A time in one state, or a time whose state is not known")
+Share = _report(
     "Share",
-    AVAILABILITY_FIELDS,
-    {
-        "of": (
-            Literal["region", "zone", "country", "source"],
-            Field(description="Of what this is the share"),
-        ),
-        "from_at": _time("Beginning of the period"),
-        "until_at": _time("End of the period"),
-        "regions": _whole("Number of regions that count"),
-        "seconds": _number("Time on record, of all of them"),
-        "seconds_at_least": _number("Surely in the state"),
-        "seconds_at_most": _number("Perhaps in the state"),
-        "seconds_unknown": _number("Time whose state is not known"),
-        "share_at_least": _number("seconds_at_least of seconds"),
-        "share_at_most": _number("seconds_at_most of seconds"),
-    },
-    _PLACE | {"zone": _text("Zone", null=True), "country": _text("Country", null=True)},
-    doc="For which share of a time a region, or several, were in a state",
+    AVAILABILITY,
+    "For which share of a time a region, or several, were in a state",
+    of=Literal["region", "zone", "country", "source"],
 )
-Gap = _row(
-    "Gap",
-    COVERAGE_FIELDS,
-    _PLACE,
-    {
-        "from_at": _time("The newest successful poll before, or that showed the entity"),
-        "until_at": _time("When it was seen again; null: not yet", null=True),
-        "seconds": _number("Length, until now while it is open"),
-        "cause": _text("Why nothing was seen"),
-        "error": _text("Message of the longest stretch of failed polls", null=True),
-        "failed_polls": _whole("Failed polls in it"),
-        "transitions": _whole("Changes of state or presence whose window spans it"),
-        "seq": _whole("Observation before it; 0: none"),
-        "entity": _text("Kind of the entity that alone was not shown; null: the whole source", null=True),
-        "entity_id": _whole("Its id", null=True),
-    },
-    doc="A time that no successful poll covers",
-)
+Gap = _report("Gap", COVERAGE, "A time that no successful poll covers")
 Source = _model(
     "Source",
-    {
-        "source": _SOURCE,
-        "verdict": (Literal["good", "degraded", "stale", "left"], Field(description="How it is")),
-        "why": _text("What makes it less than good"),
-        "last_outcome": _text("Outcome of the newest poll", null=True),
-        "cause": _text("Why it failed", null=True),
-        "message": _text("What was said then", null=True),
-        "last_poll_at": _time("When the newest poll was answered", null=True),
-        "last_seen_at": _time("When the newest successful poll was answered", null=True),
-        "next_poll_at": _time("When the next poll is expected", null=True),
-        "interval_seconds": _number("Polls are expected so far apart", null=True),
-        "lease_owner": _text("The process that polls it", null=True),
-        "regions": _whole("Regions that are present"),
-        "unseen": _whole("Regions that are present and not shown"),
-        "held": _whole("Regions whose absence waits to be confirmed"),
-        "gaps_last_day": _whole("Gaps of the last 24 hours"),
-        "rejected": _whole("Records of the newest answer that could not be used"),
-        "drift": _whole("Things on record that the documented schema does not say"),
-        "newest_observation": _whole("Its number; 0: none"),
-        "head": _text("Opening digest of the newest observation", null=True),
-    },
+    _fields(STATUS, verdict=Verdict) | {"head": _text("Opening digest of the newest observation", null=True)},
     "How a source is now",
 )
-Change: Any = _model("Change", {"field": _text("Its name"), **_VALUE}, "A field that changed")
+Change: Any = _model(
+    "Change",
+    {
+        "field": _text("Its name"),
+        "old": (Any, Field(description="Value before; null: none, or not listed")),
+        "new": (Any, Field(description="Value from then on")),
+    },
+    "A field that changed",
+)
 
 _EVENT: dict[str, _Field] = {
     "source": _SOURCE,
@@ -268,10 +188,8 @@ EVENTS: tuple[Model, ...] = (
     ),
     _event(
         "transition",
-        TRANSITION_FIELDS,
-        _TRANSITION,
-        _PLACE,
-        _of(state_transitions),
+        TRANSITIONS.fields,
+        _fields(TRANSITIONS),
         doc="Another state or presence",
     ),
     _event(

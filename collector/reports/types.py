@@ -1,12 +1,13 @@
-"""Words for the types of columns, as the heads of views' files and manifests of exports use them."""
+"""Words for the types of columns, as the heads of views' files, reports and manifests of exports use them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import sqlalchemy as sa
 
 from collector.database.types import JsonList, UtcTime
+from collector.inventory.entities import ENTITIES
 
 Type = sa.types.TypeEngine[Any]
 
@@ -21,6 +22,15 @@ TYPES: dict[str, Type] = {
     "text": sa.Text(),
 }
 """A kind of another type stands before it: a bigint is an integer, too."""
+
+
+LISTS_OF_NUMBERS = {"missing"} | {
+    name
+    for entity in ENTITIES.values()
+    for name, hint in get_type_hints(entity).items()
+    if "int, ..." in str(hint)
+}
+"""Columns that are lists, but not of text."""
 
 
 def word_of(found: Type) -> str:

@@ -1,0 +1,57 @@
+"""The columns of reports, each declared once: for the terminal, json and csv, the JSON API, and docs/questions.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from collector.reports.types import LISTS_OF_NUMBERS, word_of
+
+_WORDS = {"bigint": "integer", "double": "number", "list": "list of text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A field of a report's rows."""
+
+    name: str
+    type: str
+    """text, integer, number, boolean, time, list of text, list of integers, or any; and `or null`."""
+    meaning: str
+    """For people, in Markdown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the rows of a report are made of."""
+
+    columns: tuple[Column, ...]
+    table: Mapping[str, str] = field(default_factory=dict)
+    """What a terminal shows: headings by names, in order. A name of no column is that of words made of some."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(column.name for column in self.columns)
+
+
+def of(column: sa.Column[object], name: str = "") -> Column:
+    """A column of a table, passed on with its meaning."""
+    word = "list of integers" if column.name in LISTS_OF_NUMBERS else word_of(column.type)
+    word = _WORDS.get(word, word)
+    comment = str(column.comment).replace("NULL", "null")
+    if comment.split()[0][1:].islower():  # no name, like OpenStack
+        comment = comment[0].lower() + comment[1:]
+    return Column(name or column.name, word + (" or null" if column.nullable else ""), comment)
+
+
+SOURCE = Column("source", "text", "name of the source")
+PLACE = (
+    SOURCE,
+    Column("region_id", "integer or null", "the region; of a keystone, the region whose copy counts now"),
+    Column("slug", "text or null", "the region's short name, as last seen"),
+    Column("display_name", "text or null", "the region's name, as last seen"),
+)
+"""With these begins what may be of a region or of a keystone."""
