@@ -93,24 +93,14 @@ def loads(body: bytes, levels: int = MAX_DEPTH) -> Any:
 
 
 def loads_plain(raw: bytes, levels: int = MAX_DEPTH) -> Any:
-    """Parse as strictly, if every number is a usual integer: these become `int`. Takes a quarter of the time.
+    """Parse as strictly, if every number is a usual integer: these become `int`.
 
-    Raises ValueError where `loads` has to be asked: the text is refused, or has other numbers.
+    For texts without a byte order mark. Raises ValueError where `loads` has to be asked: the text is refused, or has
+    other numbers. Takes half of its time, and `dumps_plain` a fifth of that of `dumps`.
     """
     if raw.count(b"[") + raw.count(b"{") > levels:  # perhaps nested as deep
         raise ValueError
-    if b"\\" in raw:
-        return _PLAIN.decode(raw.decode())
-    try:
-        value = _LENIENT.decode(raw)
-        again = msgspec.json.encode(value)
-    except (msgspec.DecodeError, OverflowError) as error:
-        raise ValueError from error
-    # Without escapes and fractions nothing becomes longer by that. What is lost is a key that stands twice, or a sign
-    # of zero.
-    if len(again.translate(None, _BLANKS)) != len(raw.translate(None, _BLANKS)):
-        raise ValueError
-    return value
+    return _PLAIN.decode(raw.decode())
 
 
 def dumps_plain(value: Any) -> str:
@@ -170,7 +160,7 @@ def integer(value: Any) -> int | None:
     """The integer that a parsed value is, if it is a number and fits 64 bits with sign, else None."""
     if isinstance(value, Number):
         return value.as_int()
-    return value if type(value) is int and -(2**63) <= value < 2**63 else None
+    return value if type(value) is int else None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -201,9 +191,6 @@ def _unusual(_literal: str) -> NoReturn:
 _PLAIN = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_usual, parse_float=_unusual, parse_constant=_unusual
 )
-_LENIENT = msgspec.json.Decoder(float_hook=_unusual)
-"""Takes the last one of keys that stand twice."""
-_BLANKS = b" \t\r\n"
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False)
 
 

@@ -176,24 +176,19 @@ def _shown_nested(
     )
 
 
-def _sighting(entity: Entity, witness: int | None = None, near: Sighting | None = None) -> Sighting:
-    if (
-        near is not None and near.entity == entity and near.witness == witness
-    ):  # to compare takes less than to hash
-        return near
+def _sighting(entity: Entity, witness: int | None = None) -> Sighting:
     return Sighting(entity, content_hash(entity), witness)
 
 
-def understand(record: Record, value: Any = None, near: Record | None = None) -> _Parsed:
+def understand(record: Record, value: Any = None) -> _Parsed:
     """What one record says; it is kept with the record.
 
-    `value`: the value of the record with integers as `int`, where it is at hand. `near`: a record that may say much of
-    the same.
+    `value`: the value of the record with integers as `int`, where it is at hand.
     """
     if value is None and len(record.text) <= CACHED_TEXT:
         record.meaning = _remembered(record)
     else:
-        record.meaning = _at_once(record, value, near.meaning if near else None) or _by_field(record)
+        record.meaning = _at_once(record, value) or _by_field(record)
     parsed: _Parsed = record.meaning
     return parsed
 
@@ -220,7 +215,7 @@ def _common(drift: frozenset[Drift]) -> frozenset[Drift]:
     return drift
 
 
-def _at_once(record: Record, value: Any, near: _Parsed | None = None) -> _Parsed | None:
+def _at_once(record: Record, value: Any) -> _Parsed | None:
     """A record that is as documented, but for unknown fields: equal to `_by_field`, in a quarter of the time."""
     read = documented.read_whole(record.text, value) if isinstance(value, dict) else None
     if read is None:
@@ -228,8 +223,8 @@ def _at_once(record: Record, value: Any, near: _Parsed | None = None) -> _Parsed
     try:
         fields = documented.fields_of(wire.RegionSerializerAi, read)
         nested: dict[Kind, _Nested] = {
-            "keystone": _keystone_at_once(read, value["keystone"], near),
-            "metrics_database": _metrics_database_at_once(read, value["metrics_database"], near),
+            "keystone": _keystone_at_once(read, value["keystone"]),
+            "metrics_database": _metrics_database_at_once(read, value["metrics_database"]),
         }
         if read.ddos_endpoint is not None:
             ddos = documented.fields_of(wire.ServiceEndpointSerializer, read.ddos_endpoint)
@@ -246,14 +241,13 @@ def _at_once(record: Record, value: Any, near: _Parsed | None = None) -> _Parsed
     return _Parsed(read.id, None, _sighting(Region(**fields)), nested, _one_of_equals(frozenset(drift)))
 
 
-def _keystone_at_once(region: Any, raw: Mapping[str, Any], near: _Parsed | None) -> _Nested:
+def _keystone_at_once(region: Any, raw: Mapping[str, Any]) -> _Nested:
     fields = documented.fields_of(wire.KeystoneSerializerAi, region.keystone)
     common = {"id": region.keystone_id, "own_id": fields.pop("id"), "has_password": _has_password(raw)}
-    before = near.nested["keystone"].sighting if near else None
-    return _Nested(region.keystone_id, True, _sighting(Keystone(**fields, **common), region.id, before))
+    return _Nested(region.keystone_id, True, _sighting(Keystone(**fields, **common), region.id))
 
 
-def _metrics_database_at_once(region: Any, raw: Mapping[str, Any], near: _Parsed | None) -> _Nested:
+def _metrics_database_at_once(region: Any, raw: Mapping[str, Any]) -> _Nested:
     reference, read = region.metrics_database_id, region.metrics_database
     if read is None:
         return _Nested(reference, True, None)
@@ -261,8 +255,7 @@ def _metrics_database_at_once(region: Any, raw: Mapping[str, Any], near: _Parsed
     own_id = fields.pop("id")
     reference = own_id if reference is None else reference
     common = {"id": reference, "own_id": own_id, "has_password": _has_password(raw)}
-    before = near.nested["metrics_database"].sighting if near else None
-    return _Nested(reference, True, _sighting(MetricsDatabase(**fields, **common), region.id, before))
+    return _Nested(reference, True, _sighting(MetricsDatabase(**fields, **common), region.id))
 
 
 def _by_field(record: Record) -> _Parsed:

@@ -195,7 +195,7 @@ def _record(
         understand(record)
         return record, judged, True
     record = Record(text, id_of(value))
-    understand(record, value, near.record if near else None)
+    understand(record, value)
     return record, judged, False
 
 
