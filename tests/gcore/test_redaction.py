@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from collector.gcore.document import Document, document_of
 from collector.gcore.exchange import Answer, Exchange, Failure
 from collector.gcore.listing import listing_of
+from collector.gcore.reader import Reader
 from collector.gcore.redaction import (
     MARKER,
     contains_part,
@@ -756,7 +757,7 @@ def answer_of(said: bytes) -> Answer:
     ],
 )
 def test_the_key_does_not_stand_in_why_an_answer_of_status_200_is_not_usable(said: bytes) -> None:
-    failure = read(answer_of(said), KEY)
+    failure = read(answer_of(said), KEY, Reader())
     assert isinstance(failure, Failure)
     assert failure.http_status == 200
     assert not [part for part in parts(KEY, 4) if part in repr(failure)]

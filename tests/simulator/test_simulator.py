@@ -38,6 +38,7 @@ from collector.database.engine import open_engine
 from collector.database.transactions import reading
 from collector.gcore.client import PATH, Client
 from collector.gcore.exchange import Answer, Failure, Request
+from collector.gcore.reader import Reader
 from collector.poll import open_writer, poll, read
 from collector.settings import Source
 from collector.simulator import scenario
@@ -399,7 +400,7 @@ def test_a_fault_is_seen_by_the_client_as_what_it_is_until_it_ends(
 
     def looked() -> Any:
         said = client.fetch(request)
-        return read(said, KEY) if isinstance(said, Answer) else said
+        return read(said, KEY, Reader()) if isinstance(said, Answer) else said
 
     assert not isinstance(looked(), Failure)
     status, confirmed = ask(control, method="PUT", body=fault)
