@@ -69,7 +69,7 @@ from tests.support.services import (
     write_settings,
 )
 
-ELSEWHERE = "another-host-0a1b2c3d:4194305:abcdef"
+ELSEWHERE = "another-host-9f8e7d6c:4194305:abcdef"
 """A holder of leases on a host that is not this one; here no process can have its number."""
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
