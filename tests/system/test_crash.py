@@ -294,7 +294,8 @@ MAY_DIFFER = {
 def without_repeats(rows: Contents) -> Contents:
     """What a repeated poll must not change: all that is derived, and the observations but for their counters.
 
-    `from_at` of unseen spans and gaps is such a counter: when the newest poll before was answered.
+    Unseen spans and gaps have such counters too: `from_at`, when the newest poll before was answered, and how many
+    polls failed.
     """
 
     def but(table: sa.Table, names: Collection[str]) -> list[tuple[Any, ...]]:
@@ -305,7 +306,7 @@ def without_repeats(rows: Contents) -> Contents:
     return found | {
         "observations": but(observations, MAY_DIFFER),
         "unseen": but(unseen, ("from_at",)),
-        "gaps": but(gaps, ("from_at",)),
+        "gaps": but(gaps, ("from_at", "failed_polls")),
     }
 
 
