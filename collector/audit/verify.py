@@ -24,6 +24,7 @@ from collector.database.health import integrity_errors, shape_errors
 from collector.database.transactions import reading
 from collector.errors import IntegrityError
 from collector.inventory import chain
+from collector.reports import views
 from collector.store.comparison import Comparison, compare, scratch_database
 from collector.store.rederive import Progress, replay
 from collector.store.sources import source_id_of
@@ -99,9 +100,10 @@ def verify_source(
     )
 
 
-def verify_database(engine: sa.Engine, views: Collection[str] = ()) -> list[Break]:
+def verify_database(engine: sa.Engine, names: Collection[str] = ()) -> list[Break]:
     """What is wrong with the database as a whole: damage, a schema that the migrations do not make, and rows of
-    sources that do not exist. `views`: ours, on which nothing may hang either."""
+    sources that do not exist. `names`: our views, on which nothing may hang either, and which say what ours say if they
+    are said to be of this version."""
     found = Findings(())
     with reading(engine) as connection:
         for text in integrity_errors(connection, metadata, thorough=True):
@@ -117,7 +119,12 @@ def verify_database(engine: sa.Engine, views: Collection[str] = ()) -> list[Brea
                 strange = sa.select(table.c.source_id).where(~is_known).distinct()
                 for source_id in connection.scalars(strange):
                     found.add(table.name, {"source_id": source_id}, "rows of a source that does not exist")
-        for text in (*shape_errors(connection, metadata), *catalog_errors(connection, metadata, views)):
+        is_current = bool(names) and views.are_current(connection)
+        for text in (
+            *shape_errors(connection, metadata),
+            *catalog_errors(connection, metadata, names, views.FUNCTIONS if is_current else ()),
+            *(views.altered(connection) if is_current else ()),
+        ):
             found.add("(database)", {}, text)
     return found.breaks
 

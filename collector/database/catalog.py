@@ -25,9 +25,12 @@ _PACKAGE = resources.files(__package__)
 
 
 def catalog_errors(
-    connection: sa.Connection, metadata: sa.MetaData, views: Collection[str] = ()
+    connection: sa.Connection,
+    metadata: sa.MetaData,
+    views: Collection[str] = (),
+    functions: Collection[str] = (),
 ) -> list[str]:
-    """What is missing, different, or should not be there. `views`: ours."""
+    """What is missing, different, or should not be there. `views`, `functions`: ours."""
     tables = _tables(metadata)
     if is_sqlite(connection):
         engine = open_engine("sqlite://")
@@ -39,7 +42,9 @@ def catalog_errors(
             engine.dispose()
         found = _sqlite(connection, (*tables, *views))
     else:
-        expected, found = snapshot(), postgresql(connection, metadata, views)
+        expected, found = snapshot(), postgresql(connection, metadata, views, functions)
+        if not functions:
+            expected = {name: how for name, how in expected.items() if not name.startswith("function ")}
     errors = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
     errors += [
         f"{name} is not ours: {_short(found[name])}" for name in sorted(found.keys() - expected.keys())
@@ -62,13 +67,18 @@ def snapshot() -> Catalog:
     return found
 
 
-def postgresql(connection: sa.Connection, metadata: sa.MetaData, views: Collection[str] = ()) -> Catalog:
-    """What the catalog holds of our tables and views in the current schema."""
+def postgresql(
+    connection: sa.Connection,
+    metadata: sa.MetaData,
+    views: Collection[str] = (),
+    functions: Collection[str] = (),
+) -> Catalog:
+    """What the catalog holds of our tables, views and functions in the current schema."""
     query = _PACKAGE.joinpath("catalog.sql").read_text(encoding="utf-8")
     # Written with quotes or without, an expression is the same.
     connection.exec_driver_sql("SET LOCAL quote_all_identifiers = off")
     tables = _tables(metadata)
-    bound = {"tables": tables, "relations": [*tables, *views]}
+    bound = {"tables": tables, "relations": [*tables, *views], "functions": list(functions)}
     text = sa.text(re.sub(r"::(?=\w)", "\\\\:\\\\:", query))
     types = [sa.bindparam(name, type_=sa.ARRAY(sa.Text)) for name in bound]
     return {

@@ -1,5 +1,5 @@
 -- What PostgreSQL's catalog holds of our tables and of whatever hangs on them: one row an object, what it is, and how.
--- `tables` are ours, `relations` these and our views. Names of schemas do not appear, since every database chooses its own;
+-- `tables` are ours, `relations` these and our views, `functions` ours. Names of schemas do not appear, since every database chooses its own;
 -- nor does what only changes speed or looks: comments, owners, grants, storage, statistics, fill factors.
 WITH ours AS (
     SELECT c.oid, c.relname, c.relkind, c.relname = ANY(:tables) AS is_table, c.relpersistence, c.relrowsecurity,
@@ -65,6 +65,55 @@ UNION ALL
 SELECT 'rule ' || o.relname || '.' || r.rulename, concat_ws(' ', r.ev_type, r.ev_enabled)
 FROM ours o JOIN pg_rewrite r ON r.ev_class = o.oid
 WHERE o.is_table OR r.rulename <> '_RETURN' OR r.ev_enabled <> 'O'
+UNION ALL
+SELECT 'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')'
+        || CASE WHEN p.pronamespace <> quote_ident(CURRENT_SCHEMA())::regnamespace THEN ' of another schema' ELSE '' END,
+    concat_ws(' ', p.prokind, l.lanname, p.provolatile, CASE WHEN p.prosecdef THEN 'as its owner' END,
+        CASE WHEN p.proisstrict THEN 'strict' END, CASE WHEN p.prosqlbody IS NULL THEN 'bound when it is called' END,
+        array_to_string(p.proconfig, ','), 'gives', pg_get_function_result(p.oid))
+FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+WHERE p.proname = ANY(:functions) AND p.pronamespace::regnamespace::text IN (SELECT quote_ident(x) FROM unnest(current_schemas(TRUE)) x)
+UNION ALL
+-- What is worked out with another's function, operator or type may say anything, and what reads another's table, too.
+SELECT concat_ws(' ', u.object, 'uses', pg_describe_object(d.refclassid, d.refobjid, 0)), 'another''s'
+FROM (
+    SELECT 'view ' || o.relname AS object, 'pg_rewrite'::regclass AS classid, r.oid AS objid
+    FROM ours o JOIN pg_rewrite r ON r.ev_class = o.oid
+    UNION ALL
+    SELECT 'function ' || p.proname, 'pg_proc'::regclass, p.oid FROM pg_proc p
+    WHERE p.proname = ANY(:functions) AND p.pronamespace = quote_ident(CURRENT_SCHEMA())::regnamespace
+    UNION ALL
+    SELECT 'constraint ' || n.conname, 'pg_constraint'::regclass, n.oid FROM ours o JOIN pg_constraint n ON n.conrelid = o.oid
+    UNION ALL
+    SELECT 'default of ' || o.relname, 'pg_attrdef'::regclass, a.oid FROM ours o JOIN pg_attrdef a ON a.adrelid = o.oid
+    UNION ALL
+    SELECT 'index of ' || o.relname, 'pg_class'::regclass, i.indexrelid FROM ours o JOIN pg_index i ON i.indrelid = o.oid
+    UNION ALL
+    SELECT 'table ' || o.relname, 'pg_class'::regclass, o.oid FROM ours o WHERE o.is_table
+) u
+JOIN pg_depend d ON d.classid = u.classid AND d.objid = u.objid
+WHERE d.deptype = 'n' AND d.refclassid <> 'pg_namespace'::regclass
+    AND NOT (d.refclassid = 'pg_class'::regclass AND (
+        d.refobjid IN (SELECT oid FROM ours)
+        OR d.refobjid IN (SELECT q.objid FROM pg_depend q JOIN ours o ON o.oid = q.refobjid
+                          WHERE q.classid = 'pg_class'::regclass AND q.refclassid = 'pg_class'::regclass
+                              AND q.deptype IN ('a', 'i'))))
+    AND NOT (u.classid = 'pg_constraint'::regclass AND d.refclassid IN ('pg_class'::regclass, 'pg_constraint'::regclass))
+UNION ALL
+SELECT 'function ' || p.oid::regprocedure::text, 'of the name of one of PostgreSQL''s own' FROM pg_proc p
+WHERE p.pronamespace = quote_ident(CURRENT_SCHEMA())::regnamespace
+    AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM extensions)
+    AND EXISTS (SELECT FROM pg_proc q WHERE q.proname = p.proname AND q.pronamespace = 'pg_catalog'::regnamespace)
+UNION ALL
+SELECT 'type ' || t.typname, 'of the name of one of PostgreSQL''s own' FROM pg_type t
+WHERE t.typnamespace = quote_ident(CURRENT_SCHEMA())::regnamespace
+    AND ('pg_type'::regclass, t.oid) NOT IN (SELECT classid, objid FROM extensions)
+    AND EXISTS (SELECT FROM pg_type q WHERE q.typname = t.typname AND q.typnamespace = 'pg_catalog'::regnamespace)
+UNION ALL
+SELECT concat_ws(' ', 'cast', a.castsource::regtype, 'to', a.casttarget::regtype), 'of another' FROM pg_cast a
+JOIN pg_type s ON s.oid = a.castsource JOIN pg_type t ON t.oid = a.casttarget
+WHERE a.oid >= 16384 AND ('pg_cast'::regclass, a.oid) NOT IN (SELECT classid, objid FROM extensions)
+    AND 'pg_catalog'::regnamespace IN (s.typnamespace, t.typnamespace) AND s.typnamespace = t.typnamespace
 UNION ALL
 SELECT 'policy ' || o.relname || '.' || y.polname, y.polcmd::text FROM ours o JOIN pg_policy y ON y.polrelid = o.oid
 UNION ALL

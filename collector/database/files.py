@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from collector.database import wal
 from collector.errors import DatabaseError
 
 
-def watch(engine: sa.Engine, path: Path) -> None:
+def watch(engine: sa.Engine, path: Path, *, read_only: bool) -> None:
     """A connection is as good as the files behind it: SQLite goes on writing into those that were deleted or replaced,
     and what it opened read-only, or read damaged, stays so after the file was mended.
 
     A connection whose files are gone is closed, and all others with it, before a new one is opened: within a process
     they share what they know of the write-ahead log. Closing the last one still saves what only the lost log held.
+    A file that was cut is noticed by its size, since SQLite goes on with the pages that it remembers.
     """
-    was_there = False
+    was_there, size = False, 0
 
     @event.listens_for(engine, "do_connect")
     def do_connect(*_: Any) -> None:
@@ -44,9 +46,22 @@ def watch(engine: sa.Engine, path: Path) -> None:
 
     @event.listens_for(engine, "checkout")
     def checkout(_raw: Any, record: Any, _proxy: Any) -> None:
+        nonlocal size
         is_same = record.info.get("file") == _identity(path)
-        if is_same and "file" in record.info and not _has_lost(record.info.get("log", ()), path):
-            return
+        has_lost = is_same and _has_lost(record.info.get("log", ()), path)
+        if is_same and not has_lost and not read_only and not wal.is_sound(path):
+            wal.forget(path)
+            has_lost = True
+        if is_same and "file" in record.info and not has_lost:
+            before, size = size, path.stat().st_size
+            if size >= before or (size and _is_whole(path)):
+                return
+            now, size = size, before
+            engine.pool.dispose()
+            record.invalidate()
+            raise DatabaseError(
+                f"the database {path} was cut from {before:,} to {now:,} bytes while in use; restore it from a backup"
+            )
         engine.pool.dispose()  # all that lie idle; this one is closed by what follows
         if is_same and "file" in record.info:
             record.invalidate()
@@ -117,6 +132,16 @@ def _is_gone(path: Path) -> bool:
     except OSError as error:
         return isinstance(error, FileNotFoundError)
     return False
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether all of a database can be read: one that was vacuumed is smaller, too."""
+    try:
+        # Not by opening the file itself: closing it would give up the locks that SQLite holds in this process.
+        with closing(sqlite3.connect(path)) as fresh:
+            return bool(fresh.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.Error:
+        return False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

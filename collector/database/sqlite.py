@@ -48,5 +48,5 @@ def open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     if path is not None:
-        watch(engine, path)
+        watch(engine, path, read_only=read_only)
     return engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -15,12 +16,25 @@ from collector.errors import DatabaseError
 
 def checkpoint(engine: sa.Engine) -> None:
     """Bring all that was committed from SQLite's write-ahead log into the database file, as far as nobody reads what
-    was before; on PostgreSQL there is nothing to do. Who removes the log then takes little with it."""
+    was before; on PostgreSQL there is nothing to do. Who removes the log then takes little with it.
+
+    Where the file can't be written now, the log keeps it. Raises DatabaseError where the file is damaged.
+    """
     if sqlite_path(engine) is None:
         return
+    damage: Exception | None = None
     with suppress(DatabaseError), friendly(engine), engine.connect() as connection:
         raw: Any = connection.connection.dbapi_connection
-        raw.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+        try:
+            raw.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+        except sqlite3.Error as error:
+            connection.info.pop("file", None)  # not used again: see `files.watch`
+            damage = error if error.sqlite_errorcode & 0xFF in _DAMAGED else None
+    if damage is not None:
+        raise DatabaseError(f"the database {place(engine.url)} is damaged: {damage}")
+
+
+_DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 
 
 def waiting_at_most(engine: sa.Engine, seconds: float) -> sa.Engine:

@@ -114,8 +114,10 @@ def open_next(
         collector_version=__version__,
     )
     if before is not None:
-        closed = (source_id, before.seq, now.previous_digest)
-        bulk.write(connection, "update", observations, ("source_id", "seq", "digest"), [closed])
+        # Its counters as well: a log that was lost may have taken some of them with it.
+        closed = {name: getattr(before, name) for name in COUNTERS} | {"digest": now.previous_digest}
+        row = (source_id, before.seq, *closed.values())
+        bulk.write(connection, "update", observations, ("source_id", "seq", *closed), [row])
     opened = now.columns()
     row = (source_id, *opened.values())
     bulk.write(connection, "insert", observations, ("source_id", *opened), [row])

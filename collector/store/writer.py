@@ -233,17 +233,23 @@ class Writer:
     def _transaction(self, poll: Poll) -> Iterator[tuple[sa.Connection, _Memory]]:
         """A write transaction behind the fence, with what is remembered if that is still true.
 
-        Only a commit lets anything be remembered: after an error it is not known what the database holds.
+        Only a commit lets anything be remembered: after an error it is not known what the database holds. Where no
+        transaction began, it holds what it held, or less: what a lost log had.
         """
         memory, self._memory, self._after = self._memory, None, None
-        with self._noticing_loss(poll), writing(self.engine) as connection:
-            seq = fence(connection, self.lease)
-            if memory is None or memory.row is None or memory.row.seq != seq:
-                memory = _Memory(observations.newest(connection, self.lease.source_id) if seq else None)
-            yield connection, memory
+        with self._noticing_loss(poll):
+            self._memory = memory
+            with writing(self.engine) as connection:
+                self._memory = None
+                seq = fence(connection, self.lease)
+                if memory is None or memory.row is None or memory.row.seq != seq:
+                    memory = _Memory(observations.newest(connection, self.lease.source_id) if seq else None)
+                yield connection, memory
+            if self._after is not None and self._after.row is not None and self._after.row.polls == 1:
+                checkpoint(
+                    self.engine
+                )  # an unchanged poll can be made good from memory, an observation can't
         self._memory, self._doubt = self._after, None
-        if self._after is not None and self._after.row is not None and self._after.row.polls == 1:
-            checkpoint(self.engine)  # an unchanged poll can be made good from memory, an observation can't
 
     @contextmanager
     def _noticing_loss(self, poll: Poll) -> Iterator[None]:

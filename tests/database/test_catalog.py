@@ -29,7 +29,7 @@ def snapshot_of(url: sa.URL) -> str:
     engine = open_engine(url)
     migrate.upgrade(engine)
     with reading(engine) as connection:
-        found = catalog.postgresql(connection, metadata, views.NAMES)
+        found = catalog.postgresql(connection, metadata, views.NAMES, views.FUNCTIONS)
     engine.dispose()
     return json.dumps(found, indent=1, sort_keys=True) + "\n"
 
@@ -43,8 +43,9 @@ def errors_after(engine: sa.Engine, *statements: str) -> list[str]:
     """What is found after these statements, which are undone."""
     with engine.connect() as connection, connection.begin() as transaction:
         for statement in statements:
-            connection.exec_driver_sql(statement)
-        found = catalog.catalog_errors(connection, metadata, views.NAMES)
+            connection.exec_driver_sql(statement.replace("%", "%%"))
+        found = catalog.catalog_errors(connection, metadata, views.NAMES, views.FUNCTIONS)
+        found += views.altered(connection)
         transaction.rollback()
     return found
 
@@ -105,8 +106,132 @@ STRANGE = {
     "damaged pages read as empty": ("ALTER DATABASE CURRENT_NAME SET zero_damaged_pages = on",),
     "constraints that are not checked": ("ALTER ROLE CURRENT_USER SET session_replication_role = replica",),
 }
+
+
+def view_of(name: str, where: str) -> str:
+    """Our view, but not all of it."""
+    return f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM ({views.definition(name, 'postgresql')}) x WHERE {where}"
+
+
+AS_OF = views.definition("regions_as_of", "postgresql")
+STRANGE |= {
+    "a view that hides a row": (view_of("current_regions", "region_id <> 3"),),
+    "a view that hides a row from some": (view_of("region_state_spans", "CURRENT_USER <> 'analyst'"),),
+    "a view that says another time": (
+        "CREATE OR REPLACE VIEW coverage_gaps AS "
+        + views.definition("coverage_gaps", "postgresql").replace("2.5", "25"),
+    ),
+    "a view that asks a function that is worked out before": (
+        "CREATE FUNCTION allowed() RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT TRUE'",
+        view_of("current_regions", "allowed()"),
+    ),
+    "a view of another table": (
+        "CREATE TABLE mine AS SELECT * FROM schema_drift",
+        view_of("current_regions", "NOT EXISTS (SELECT FROM mine)"),
+    ),
+    "a view that is kept": (
+        "DROP VIEW poll_health",
+        "CREATE MATERIALIZED VIEW poll_health AS " + views.definition("poll_health", "postgresql"),
+    ),
+    "a view that asks as who asks": ("ALTER VIEW current_regions SET (security_invoker = on)",),
+    "a view that is off": (
+        "UPDATE pg_rewrite SET ev_enabled = 'D' WHERE ev_class = 'current_regions'::regclass",
+    ),
+    "a trigger on a view": (
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER away INSTEAD OF INSERT ON current_regions FOR EACH ROW EXECUTE FUNCTION nothing()",
+    ),
+    "a function that says less": (AS_OF.replace("<= moment", "< moment", 1),),
+    "a function that says nothing": (AS_OF.rpartition(";\nEND")[0] + " LIMIT 0;\nEND",),
+    "a function as its owner": ("ALTER FUNCTION regions_as_of SECURITY DEFINER",),
+    "a function that looks elsewhere": ("ALTER FUNCTION regions_as_of SET search_path = elsewhere",),
+    "a function that changes its mind": ("ALTER FUNCTION regions_as_of VOLATILE",),
+    "a function for text, too": (
+        "CREATE FUNCTION regions_as_of(moment text) RETURNS bigint LANGUAGE sql AS 'SELECT 1'",
+    ),
+    "a function of one of PostgreSQL's names": (
+        "CREATE FUNCTION lower(bigint) RETURNS text LANGUAGE sql AS 'SELECT NULL'",
+    ),
+    "a type of one of PostgreSQL's names": ("CREATE DOMAIN timestamptz AS text",),
+    "a cast": (
+        "CREATE FUNCTION nothing(text) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT 3'",
+        "CREATE CAST (text AS bigint) WITH FUNCTION nothing(text) AS IMPLICIT",
+    ),
+    "a view in a table's place": (
+        "ALTER TABLE schema_drift RENAME TO hidden",
+        "CREATE VIEW schema_drift AS SELECT * FROM hidden WHERE kind <> 'unknown_field'",
+    ),
+    "a partitioned table in a table's place": (
+        "ALTER TABLE schema_drift RENAME TO hidden",
+        "CREATE TABLE schema_drift (LIKE hidden INCLUDING ALL) PARTITION BY RANGE (source_id)",
+    ),
+    "a column that is worked out": (
+        "ALTER TABLE schema_drift DROP COLUMN kind CASCADE",
+        "ALTER TABLE schema_drift ADD COLUMN kind text NOT NULL GENERATED ALWAYS AS ('type') STORED",
+    ),
+    "a column of another's type": (
+        "CREATE DOMAIN word AS text",
+        "ALTER TABLE payloads ALTER COLUMN address TYPE word",
+    ),
+    "columns that swapped their names": (
+        "ALTER TABLE regions RENAME slug TO x",
+        "ALTER TABLE regions RENAME display_name TO slug",
+        "ALTER TABLE regions RENAME x TO display_name",
+    ),
+    "a column that sorts otherwise": (
+        'ALTER TABLE webhook_deliveries ALTER COLUMN receiver TYPE text COLLATE "C"',
+    ),
+    "a number that is always given": (
+        "ALTER TABLE sources ALTER COLUMN id DROP DEFAULT",
+        "ALTER TABLE sources ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY",
+    ),
+    "an index of some rows": (
+        "DROP INDEX ix_state_transitions_observed_at",
+        "CREATE INDEX ix_state_transitions_observed_at ON state_transitions (source_id, observed_at)"
+        " WHERE entity = 'region'",
+    ),
+    "an index by another's order": (
+        "CREATE FUNCTION turned(bigint, bigint) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT btint8cmp($2, $1)'",
+        "CREATE OPERATOR CLASS turned FOR TYPE bigint USING btree AS OPERATOR 1 >, OPERATOR 2 >=, OPERATOR 3 =,"
+        " OPERATOR 4 <=, OPERATOR 5 <, FUNCTION 1 turned(bigint, bigint)",
+        "UPDATE pg_index SET indclass = array_to_string(ARRAY(SELECT CASE x WHEN o.old THEN o.new ELSE x END"
+        " FROM unnest(indclass) x), ' ')::oidvector"
+        " FROM (SELECT (SELECT oid FROM pg_opclass WHERE opcname = 'turned') AS new,"
+        " (SELECT oid FROM pg_opclass WHERE opcname = 'int8_ops' AND opcmethod = 403) AS old) o"
+        " WHERE indexrelid = 'pk_regions'::regclass",
+    ),
+    "a reference that is not checked": (
+        "UPDATE pg_constraint SET convalidated = FALSE WHERE conname = 'fk_observers_source_id'",
+    ),
+    "a reference that waits": (
+        "ALTER TABLE observers ALTER CONSTRAINT fk_observers_source_id DEFERRABLE INITIALLY DEFERRED",
+    ),
+    "a constraint that is a trigger": (
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE CONSTRAINT TRIGGER away AFTER INSERT ON regions FOR EACH ROW EXECUTE FUNCTION nothing()",
+    ),
+    "an event trigger on what is dropped": (
+        "CREATE FUNCTION nothing() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+        "CREATE EVENT TRIGGER away ON sql_drop EXECUTE FUNCTION nothing()",
+        "ALTER EVENT TRIGGER away ENABLE REPLICA",
+    ),
+    "row security that holds for the owner": ("ALTER TABLE regions FORCE ROW LEVEL SECURITY",),
+}
 HARMLESS = {
     "nothing": (),
+    "functions, types and casts of others": (
+        "CREATE FUNCTION mine(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT TRUE'",
+        "CREATE DOMAIN word AS text",
+        "CREATE TYPE pair AS (one bigint, other bigint)",
+        "CREATE FUNCTION of_pair(pair) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT NULL'",
+        "CREATE CAST (pair AS text) WITH FUNCTION of_pair(pair)",
+    ),
+    "what others see of our views and functions": (
+        "CREATE FUNCTION mine(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT TRUE'",
+        "CREATE VIEW mine AS SELECT r.* FROM current_regions r JOIN regions_as_of('2026-05-01') USING (region_id)"
+        " WHERE mine(region_id)",
+    ),
+    "numbers of questions": ("SET compute_query_id = on",),
     "names in quotes": (
         "ALTER DATABASE CURRENT_NAME SET quote_all_identifiers = on",
         "SET quote_all_identifiers = on",

@@ -702,10 +702,48 @@ def log_is_emptied_and_replaced(path: Path) -> None:
     path.with_name(f"{path.name}-wal").touch()
 
 
+def log_is_cut(path: Path) -> None:
+    os.truncate(path.with_name(f"{path.name}-wal"), 0)
+
+
+def log_is_cut_short(path: Path) -> None:
+    os.truncate(path.with_name(f"{path.name}-wal"), 5000)
+
+
+def log_is_overwritten(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    size = log.stat().st_size
+    with log.open("r+b") as file:
+        file.write(os.urandom(size))
+
+
+def log_of_another_is_copied_over(path: Path) -> None:
+    """In place, as `cp` does; it is a sound one."""
+    other = path.with_name("other.db")
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE IF NOT EXISTS other AS SELECT randomblob(500000)")
+        connection.commit()
+        content = other.with_name("other.db-wal").read_bytes()
+    with path.with_name(f"{path.name}-wal").open("wb") as file:
+        file.write(content)
+    other.unlink()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "happens",
-    [log_is_removed, both_are_removed, index_is_removed, log_is_replaced, log_is_emptied_and_replaced],
+    [
+        log_is_removed,
+        both_are_removed,
+        index_is_removed,
+        log_is_replaced,
+        log_is_emptied_and_replaced,
+        log_is_cut,
+        log_is_cut_short,
+        log_is_overwritten,
+        log_of_another_is_copied_over,
+    ],
 )
 def test_a_log_that_is_lost_while_polling_is_noticed_and_loses_nothing(
     sqlite_engine: sa.Engine, happens: Callable[[Path], None]
@@ -724,6 +762,68 @@ def test_a_log_that_is_lost_while_polling_is_noticed_and_loses_nothing(
     assert len(away) == 2
     assert all("was removed or replaced while in use" in line["error"] for line in away)
     assert len(events(lines, "recovered")) == 2
+    is_as_if_nothing_had_been(sqlite_engine)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_file_that_was_cut_is_noticed_and_what_was_polled_meanwhile_is_kept(
+    sqlite_engine: sa.Engine, share: float
+) -> None:
+    """SQLite remembers pages, and would go on for a while."""
+    polled, path = Polled(sqlite_engine), file_of(sqlite_engine)
+    with capture_logs() as lines:
+        for said in BEFORE:
+            polled.turn(said)
+        copy, size = path.with_name("copy.db"), path.stat().st_size
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        os.truncate(path, int(size * share))
+        for said in AWAY:
+            polled.turn(said)
+        assert (polled.runner.condition, polled.runner.kept) == ("database", len(AWAY))
+        copy.replace(path)
+        for said in AFTER:
+            polled.turn(said)
+    is_well_said(lines, f"was cut from {size:,} to {int(size * share):,} bytes while in use")
+    is_as_if_nothing_had_been(sqlite_engine)
+
+
+def test_a_file_that_was_vacuumed_is_smaller_and_whole(sqlite_engine: sa.Engine) -> None:
+    polled, path = Polled(sqlite_engine), file_of(sqlite_engine)
+    with capture_logs() as lines:
+        for said in BEFORE:
+            polled.turn(said)
+        size = path.stat().st_size
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("CREATE TABLE large AS SELECT randomblob(2000000)")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            polled.turn(AWAY[0])
+            assert path.stat().st_size > size + 2_000_000
+            connection.execute("DROP TABLE large")
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            assert path.stat().st_size < size + 2_000_000
+            for said in (*AWAY[1:], *AFTER):
+                polled.turn(said)
+    assert events(lines, "not_written") == []
+    is_as_if_nothing_had_been(sqlite_engine)
+
+
+def test_a_file_that_is_put_back_as_it_was_some_polls_ago_gets_their_counters_again(
+    sqlite_engine: sa.Engine,
+) -> None:
+    """Of the same observation: it is closed with the counters that it is known to have."""
+    polled, path = Polled(sqlite_engine), file_of(sqlite_engine)
+    polled.turn(BEFORE[0])
+    copy = path.with_name("copy.db")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    polled.turn(BEFORE[1])
+    for each in files_of(path):
+        each.unlink()
+    copy.replace(path)
+    for said in (*AWAY, *AFTER):
+        polled.turn(said)
     is_as_if_nothing_had_been(sqlite_engine)
 
 

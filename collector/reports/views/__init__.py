@@ -10,6 +10,7 @@ from importlib import resources
 import sqlalchemy as sa
 
 from collector.errors import SchemaError
+from collector.reports.views.bodies import altered
 from collector.reports.views.declared import Column, columns
 from collector.reports.views.text import FUNCTIONS, NAMES, definition, head, source_text, what_a_row_is
 
@@ -17,6 +18,7 @@ __all__ = [
     "FUNCTIONS",
     "NAMES",
     "Column",
+    "altered",
     "are_current",
     "columns",
     "definition",

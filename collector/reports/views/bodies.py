@@ -1,0 +1,57 @@
+"""Do views and functions say what this version says? PostgreSQL keeps no text of theirs, but plans both alike.
+
+A view that is asked for all it has is planned as what it was made of. So the plan of `SELECT * FROM view` is, line by
+line, that of the same question to our SELECT in brackets, if the view's body is ours. Nothing is written or run: who
+may only read can compare, and on a standby too. What a plan does not show, a function that is worked out before, the
+catalog names as something that the view uses (`database/catalog.sql`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from collector.reports.views.text import FUNCTIONS, NAMES, definition
+
+_MOMENT = "TIMESTAMP WITH TIME ZONE '2026-05-01 00:00:00Z'"
+
+
+def altered(connection: sa.Connection) -> list[str]:
+    """What is not as this version makes it; of SQLite nothing, since there the texts themselves are compared."""
+    if connection.dialect.name == "sqlite":
+        return []
+    errors = []
+    for name in (*NAMES, *FUNCTIONS):
+        asked, ours = _questions(name)
+        try:
+            with connection.begin_nested():
+                is_ours = _plan(connection, asked) == _plan(connection, ours)
+        except sa.exc.DBAPIError as error:
+            errors.append(
+                f"{_kind(name)} {name} can't be compared: {' '.join(str(error.orig).split())[:200]}"
+            )
+        else:
+            errors += [] if is_ours else [f"{_kind(name)} {name} does not say what this version says"]
+    return errors
+
+
+def _kind(name: str) -> str:
+    return "function" if name in FUNCTIONS else "view"
+
+
+def _questions(name: str) -> tuple[str, str]:
+    """All that a view or function has, and the same of our text."""
+    text = definition(name, "postgresql")
+    if name not in FUNCTIONS:
+        return name, f"(\n{text}\n) AS {name}"
+    body = text.partition("BEGIN ATOMIC\n")[2].rpartition(";\nEND")[0]
+    body = re.sub(r"\bmoment\b", _MOMENT, body)
+    return f"{name}({_MOMENT})", f"(\n{body}\n) AS {name}"
+
+
+def _plan(connection: sa.Connection, asked: str) -> Sequence[str]:
+    query = f"EXPLAIN (VERBOSE, COSTS OFF) SELECT * FROM {asked}"  # noqa: S608 - our own text
+    lines = connection.exec_driver_sql(query.replace("%", "%%")).scalars()
+    return [line for line in lines if not line.startswith("Query Identifier:")]
