@@ -34,6 +34,25 @@ def scratch(statements: Iterable[str]) -> Iterator[sa.Connection]:
 
     Raises DatabaseError where there is no folder for it, or no room.
     """
+    with (
+        _engine("scratch.db", "foreign_keys = OFF", "synchronous = OFF") as engine,
+        engine.connect().execution_options(writes=True) as connection,
+        connection.begin(),
+    ):
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        yield connection
+
+
+@contextmanager
+def trial_engine() -> Iterator[sa.Engine]:
+    """An engine on an empty database that need not outlast a crash. Raises DatabaseError as `scratch` does."""
+    with _engine("trial.db", "synchronous = OFF") as engine:
+        yield engine
+
+
+@contextmanager
+def _engine(name: str, *pragmas: str) -> Iterator[sa.Engine]:
     try:
         folder = tempfile.mkdtemp(prefix="collector-")
     except OSError as error:
@@ -41,11 +60,11 @@ def scratch(statements: Iterable[str]) -> Iterator[sa.Connection]:
             f"there is no folder for a scratch database: {error.strerror}; set TMPDIR to one with room for a copy of "
             "the history"
         ) from None
-    engine = open_engine(sqlite_url(Path(folder) / "scratch.db"))
+    engine = open_engine(sqlite_url(Path(folder) / name))
 
     @sa.event.listens_for(engine, "connect")
     def connect(raw: Any, _: Any) -> None:
-        for pragma in ("foreign_keys = OFF", "synchronous = OFF"):
+        for pragma in pragmas:
             raw.execute(f"PRAGMA {pragma}").close()
 
     @sa.event.listens_for(engine, "handle_error")
@@ -58,26 +77,7 @@ def scratch(statements: Iterable[str]) -> Iterator[sa.Connection]:
             ) from None
 
     try:
-        with engine.connect().execution_options(writes=True) as connection, connection.begin():
-            for statement in statements:
-                connection.exec_driver_sql(statement)
-            yield connection
+        yield engine
     finally:
         engine.dispose()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def trial_engine() -> Iterator[sa.Engine]:
-    """An engine on an empty database that need not outlast a crash."""
-    with tempfile.TemporaryDirectory(prefix="collector-") as folder:
-        engine = open_engine(sqlite_url(Path(folder) / "trial.db"))
-
-        @sa.event.listens_for(engine, "connect")
-        def connect(raw: Any, _: Any) -> None:
-            raw.execute("PRAGMA synchronous = OFF").close()
-
-        try:
-            yield engine
-        finally:
-            engine.dispose()

@@ -240,6 +240,15 @@ def test_a_dry_run_makes_nothing(empty_database_url: str, tmp_path: Path) -> Non
         engine.dispose()
 
 
+def test_a_dry_run_without_room_is_told_in_one_line(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_hourly(tmp_path / "saved", [region(1, "NEW")], [region(1)])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    said = collector("import", "--dry-run", str(tmp_path / "saved"), database_url=empty_database_url)
+    said.refused(1, "no folder for a scratch database", "set TMPDIR")
+
+
 def test_a_dry_run_says_what_the_real_run_then_does(database_url: str, tmp_path: Path) -> None:
     save_hourly(tmp_path, *([[region(1, "NEW")]] * 3), [region(1)], b"<html>")
     assert collector("import", str(tmp_path), database_url=database_url).code == 3
