@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -61,19 +62,36 @@ class Told:
         self.ledger.apply(look)
 
 
-def tell(history: History, random: Random, polls: int) -> Told:
-    """Poll at random, so that the newest poll is answered at 0 s."""
-    told = Told(history)
-    plan: list[tuple[float, float, float]] = []
-    at = 0.0
-    interval = 60.0
+Turn = tuple[float, float, float]
+"""When a poll was answered, how long it took, and the interval that is expected then, in seconds."""
+
+
+def polled(random: Random, polls: int) -> Iterator[Turn]:
+    """Each poll asks after the answer to the one before."""
+    at, interval = 0.0, 60.0
     for _ in range(polls):
         pause = random.choice((20, 30, 30, 59, 60, 60, 110, 151, 400))
         took = random.choice((0, 0.5, 0.5, 5, 40, 100)) if pause > 20 else 0.5
         if random.random() < 0.06:
             interval = random.choice((20.0, 60.0, 300.0))
         at += pause + took
-        plan.append((at, took, interval))
+        yield at, took, interval
+
+
+def saved(random: Random, polls: int) -> Iterator[Turn]:
+    """As answers that were saved: when each was given is not known to the minute, so that many windows overlap."""
+    at, margin = 0.0, random.choice((20, 60, 100, 300))
+    pauses = random.choice(((20, 30, 60, 110), (60,), (60, 400), (5, 20, 60)))
+    for _ in range(polls):
+        at += random.choice(pauses)
+        yield at, 2 * margin if random.random() < 0.9 else random.choice((0, 1, 50, 200)), 60.0
+
+
+def tell(history: History, random: Random, turns: Iterable[Turn]) -> Told:
+    """Poll at random, so that the newest poll is answered at 0 s."""
+    told = Told(history)
+    plan = list(turns)
+    at = plan[-1][0]
     states: dict[int, str | None] = dict.fromkeys(IDS, "ACTIVE")
     for when, took, interval in plan:
         if random.random() < 0.05:
@@ -245,30 +263,38 @@ def test_the_truth_of_a_journey_is_the_one_that_was_under_way_when_first_seen() 
 
 
 def explore(
-    engine: sa.Engine, end: str, monkeypatch: pytest.MonkeyPatch, seeds: range, truths: int = 2
+    engine: sa.Engine,
+    end: str,
+    monkeypatch: pytest.MonkeyPatch,
+    seeds: range,
+    truths: int = 2,
+    how: Callable[[Random, int], Iterator[Turn]] = polled,
 ) -> None:
     checked = 0
     for seed in seeds:
         now = datetime.now(UTC) if end == "now" else datetime(2026, 5, 1, 12, tzinfo=UTC)
         monkeypatch.setattr("tests.support.history.NOON", now)
         random = Random(seed)
-        told = tell(History(engine, f"{end}-{seed}"), random, random.choice((3, 8, 25)))
+        name = f"{how.__name__}-{end}-{seed}"
+        told = tell(History(engine, name), random, how(random, random.choice((3, 8, 25))))
         check_spans(told.history, told.ledger, ("region", "keystone"))
         for _ in range(truths):
             checked += check_bounds(told, now + timedelta(hours=1 if end == "past" else 0), random)
     assert checked > len(seeds)
 
 
+@pytest.mark.parametrize("how", [polled, saved])
 @pytest.mark.parametrize("end", ["now", "past"])
 def test_reports_say_what_single_polls_said_and_hold_the_truth(
-    shared_engine: sa.Engine, end: str, monkeypatch: pytest.MonkeyPatch
+    shared_engine: sa.Engine, end: str, how: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    explore(shared_engine, end, monkeypatch, range(3), truths=1)
+    explore(shared_engine, end, monkeypatch, range(3), truths=1, how=how)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", [polled, saved])
 @pytest.mark.parametrize("end", ["now", "past"])
 def test_reports_of_hundreds_of_worlds_hold_the_truth(
-    shared_engine: sa.Engine, end: str, monkeypatch: pytest.MonkeyPatch
+    shared_engine: sa.Engine, end: str, how: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    explore(shared_engine, end, monkeypatch, range(1000, 1300), truths=5)
+    explore(shared_engine, end, monkeypatch, range(1000, 1300), truths=5, how=how)
