@@ -237,8 +237,7 @@ class _Kind:
         What another key was not shown may have existed. So where another key looked last, the window begins with the
         last complete answer without the entity to the eyes that see it now, and not before somebody saw it last.
         """
-        doubt = self.known.doubts.get((self.kind, sighting.entity.id))
-        proof = doubt.proof if doubt else self.known.proofs[self.kind]
+        proof = self.known.proof_of(self.kind, sighting.entity.id)
         last = proof.last
         not_before = last.last_asked_at if last else None
         if last is not None and last.observer.eyes != self.now.observer.eyes:
@@ -273,9 +272,9 @@ class _Kind:
                 yield entity_id, "not_given"
 
     def _doubted(self, withheld: Iterable[tuple[int | None, str]]) -> Iterator[tuple[int, Doubt]]:
-        proof = self.known.proofs[self.kind]
         for entity_id, _ in withheld:
             if entity_id is not None and (self.kind, entity_id) not in self.known.doubts:
+                proof = self.known.proof_of(self.kind, entity_id)
                 yield entity_id, Doubt(proof, proof.last.seq + 1 if proof.last else 1)
 
     def _proven(self) -> Iterator[tuple[int, Doubt]]:

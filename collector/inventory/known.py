@@ -92,6 +92,8 @@ class Known:
     proofs: Mapping[Kind, Proof] = field(default_factory=lambda: {kind: Proof() for kind in ENTITIES})
     doubts: Mapping[tuple[Kind, int], Doubt] = field(default_factory=dict)
     """Entities that are not present, and named by an answer since their absence was last proven."""
+    named: Mapping[tuple[Kind, int], Observation | None] = field(default_factory=dict)
+    """Entities that the answer in `to_same_eyes` named: the last one of the same eyes that proves their absence."""
     drift: frozenset[Drift] = frozenset()
     """What is on record of drift."""
     shown: Mapping[Kind, Mapping[int, Sighting]] = field(default_factory=dict, compare=False)
@@ -107,6 +109,14 @@ class Known:
             return Proof(last, own)
 
         return replace(self, applied=row, proofs={kind: final(each) for kind, each in self.proofs.items()})
+
+    def proof_of(self, kind: Kind, entity_id: int) -> Proof:
+        """The complete answers that last proved the absence of one entity."""
+        key = (kind, entity_id)
+        if key in self.doubts:
+            return self.doubts[key].proof
+        proof = self.proofs[kind]
+        return Proof(proof.last, self.named[key]) if key in self.named else proof
 
     def news(self, kind: Kind, sightings: Mapping[int, Sighting]) -> list[int]:
         """The entities that are shown, but for those of which the very same was shown last: nothing changes there."""
@@ -125,12 +135,13 @@ class Known:
 
 def known_after(known: Known, now: Observation, listing: Listing, decided: Changes) -> Known:
     """What is known once an observation has been applied: what the store would say if it were asked."""
-    proofs, doubts = dict(known.proofs), dict(known.doubts)
+    proofs, doubts, named = dict(known.proofs), dict(known.doubts), known.named
     entities = {}
     for kind, shown in listing.shown.items():
         changed = decided.kinds[kind]
         if now.outcome == "ok" and shown.withheld is None:
             proofs[kind] = Proof(now, now)
+            named = {key: own for key, own in named.items() if key[0] != kind}
         for entity_id, _ in changed.proven:
             del doubts[kind, entity_id]
         doubts.update({(kind, entity_id): doubt for entity_id, doubt in changed.doubted})
@@ -140,6 +151,7 @@ def known_after(known: Known, now: Observation, listing: Listing, decided: Chang
         entities=entities,
         proofs=proofs,
         doubts=doubts,
+        named=named,
         drift=known.drift.union(decided.drift),
         shown={kind: shown.sightings for kind, shown in listing.shown.items()},
     )

@@ -59,11 +59,13 @@ def _read(connection: sa.Connection, source_id: int, seq: int, observer: Observe
     finder = _Finder(connection, source_id, seq, observer)
     d = schema_drift.c
     drift = connection.execute(sa.select(d.path, d.kind, d.detail).where(d.source_id == source_id))
+    proofs = finder.proofs(applied)
     return Known(
         applied=applied,
         entities=finder.entities(),
-        proofs=finder.proofs(applied),
+        proofs=proofs,
         doubts=finder.doubts(),
+        named=finder.named(proofs),
         drift=frozenset(Drift(*row) for row in drift),
     )
 
@@ -128,6 +130,23 @@ class _Finder:
         ).all()
         known = {kind: None if kind in withheld else complete for kind in ENTITIES}
         return {kind: self._proof(kind, known=last) for kind, last in known.items()}
+
+    def named(self, proofs: Mapping[Kind, Proof]) -> Mapping[tuple[Kind, int], Observation | None]:
+        """What the last complete answer of the same eyes named, where others looked since."""
+        w = withheld_absences.c
+        found: dict[tuple[Kind, int], Observation | None] = {}
+        for kind, proof in proofs.items():
+            own = proof.to_same_eyes
+            if own is None or own is proof.last:
+                continue
+            scopes = self._connection.scalars(
+                sa.select(w.scope).where(
+                    w.source_id == self._source_id, w.seq == own.seq, w.entity == kind, w.scope != "all"
+                )
+            )
+            more = [_o.observer_id.in_(self._own())]
+            found |= {(kind, int(i)): self._last_proof(kind, int(i), own.seq, more) for i in scopes}
+        return found
 
     def _proof(
         self,

@@ -310,6 +310,21 @@ def test_a_key_that_shows_fewer_regions_is_not_taken_for_a_disappearance_like_an
     assert len(history.rows("observers")) == 2
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_a_key_that_comes_back_has_proven_no_absence_of_what_it_named(history: History, before: bool) -> None:
+    """Its last complete answer named the region in a record without a state; only the other key's has none of it."""
+    if before:
+        history.poll([region(2)], at=-60)
+    history.poll([region(1, ""), region(2)], at=0)
+    history.change(api_key="key-two")
+    history.poll([region(2)], at=60)
+    history.change(api_key="key-one")
+    history.poll([region(1), region(2)], at=120)
+    found = history.transitions(entity_id=1)[-1]
+    assert (found["kind"], found["basis"]) == ("appeared", "observer_change")
+    assert found["not_before"] == (history.row("observations", seq=1)["last_asked_at"] if before else None)
+
+
 def test_a_state_first_seen_with_another_key_has_basis_observer_change(history: History) -> None:
     history.poll([region(1, "NEW")])
     history.change(api_key="key-two")
