@@ -84,6 +84,7 @@ def test_events_are_in_the_order_of_their_numbers(told: History) -> None:
             assert mine[places.index((seq, 1))]["event"] == "observation"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
 def test_pages_of_any_length_say_the_same(told: History, limit: int) -> None:
     assert read(told.engine, limit) == read(told.engine)

@@ -40,6 +40,7 @@ def test_everything_of_every_kind_is_there_newest_first(told: History) -> None:
     assert sum(row["count"] for row in rows if row["happening"] == "unseen") == len(told.rows("unseen"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_pages_of_any_size_make_the_whole(told: History, size: int) -> None:
     whole = [row["reference"] for row in stream(told)]

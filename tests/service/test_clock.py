@@ -634,6 +634,7 @@ def test_a_service_whose_clock_jumps_back_and_forth_by_years_refuses_meanwhile_a
         check(history)
 
 
+@pytest.mark.long
 def test_a_service_whose_clock_is_set_back_without_a_date_asks_on_at_its_interval(clocked: Clocked) -> None:
     with Server(dated(None)) as server:
         service = clocked.run(server.url)
@@ -649,6 +650,7 @@ def test_a_service_whose_clock_is_set_back_without_a_date_asks_on_at_its_interva
         assert service.stop() == 0
 
 
+@pytest.mark.long
 def test_a_service_that_was_stopped_like_a_machine_asleep_makes_one_poll_for_all_that_it_missed(
     clocked: Clocked,
     sqlite_url: str,

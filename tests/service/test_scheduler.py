@@ -113,6 +113,7 @@ def test_a_cloud_that_is_slower_than_the_interval_costs_each_poll_and_delays_non
         assert sum(row["polls"] for row in rows) == len(service.lines("poll"))
 
 
+@pytest.mark.long
 def test_polls_that_come_due_while_one_still_waits_to_be_written_are_skipped_and_logged(
     start: Start, sqlite_url: str, simulator: Simulator
 ) -> None:

@@ -217,6 +217,7 @@ def test_the_lease_is_given_back_even_if_the_poll_under_way_is_abandoned(
     assert owners(database_url) == {"gcore": None}
 
 
+@pytest.mark.long
 def test_stopping_does_not_wait_for_a_database_that_is_away(
     start: Start, database_url: str, simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -352,6 +353,7 @@ def test_another_platform_under_a_known_name_at_sighup_is_refused_and_said_once(
         assert len(history.rows("observers")) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["while sources are exchanged", "after sources were exchanged"])
 def test_sources_that_hang_keep_neither_a_new_one_nor_the_end_waiting(
     start: Start, sqlite_url: str, simulator: Simulator, tmp_path: Path, moment: str
@@ -683,6 +685,7 @@ def test_an_answer_that_comes_after_its_source_was_stopped_and_cannot_be_written
     assert [line["polls"] for line in events(lines, "given_up")] == [1]
 
 
+@pytest.mark.long
 def test_one_line_is_logged_when_the_database_goes_and_one_when_it_comes_back(
     start: Start, postgresql_url: str, simulator: Simulator
 ) -> None:
@@ -716,6 +719,7 @@ def locked(url: str) -> Iterator[None]:
     engine.dispose()
 
 
+@pytest.mark.long
 def test_polls_go_on_at_their_interval_while_another_program_locks_the_database(
     start: Start, database_url: str, simulator: Simulator
 ) -> None:
@@ -1010,6 +1014,7 @@ def test_a_source_whose_holder_is_gone_is_polled_at_once(leases: Leases) -> None
     assert leases.polled_now == ["gcore"] * 3, "it is ours"
 
 
+@pytest.mark.long
 def test_of_two_services_one_takes_over_from_the_other_long_before_the_next_poll(
     start: Start, postgresql_url: str, simulator: Simulator
 ) -> None:
@@ -1147,6 +1152,7 @@ Client.fetch = fetch
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("situation", [SCHEDULER_DIES, ALL_HANG], ids=["scheduler dies", "all polls hang"])
 def test_the_watchdog_ends_a_process_that_attempts_no_poll_any_more(
     watched: Callable[[str], Running], situation: str
@@ -1159,6 +1165,7 @@ def test_the_watchdog_ends_a_process_that_attempts_no_poll_any_more(
         assert service.lines("poll"), "it had polled before"
 
 
+@pytest.mark.long
 def test_the_watchdog_lets_one_hanging_source_be_while_others_are_polled(
     watched: Callable[[str], Running],
 ) -> None:
@@ -1168,6 +1175,7 @@ def test_the_watchdog_lets_one_hanging_source_be_while_others_are_polled(
     assert service.lines("stopped")[0]["unfinished"] == ["hanging"]
 
 
+@pytest.mark.long
 def test_a_process_that_was_stopped_for_longer_than_the_patience_goes_on(
     watched: Callable[[str], Running],
 ) -> None:
@@ -1260,6 +1268,7 @@ def test_systemd_is_told_what_goes_on(
     assert service.ends() == 0
 
 
+@pytest.mark.long
 def test_systemd_shows_that_nothing_is_written_while_the_database_is_away(
     start: Start, sqlite_url: str, simulator: Simulator, supervisor: tuple[str, socket.socket]
 ) -> None:

@@ -248,6 +248,7 @@ def test_worlds_of_many_sources_are_bounded_and_one_that_was_dropped_comes_again
     assert world_of("0").document(at(7)) == first != world_of("1").document(at(7))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("garbage_is_collected_as_usual")
 def test_a_world_takes_no_more_memory_for_a_long_history() -> None:
     def taken_by(hours: float) -> int:

@@ -733,6 +733,7 @@ def live(database: Database, examples: int, steps: int) -> None:
     )
 
 
+@pytest.mark.long
 def test_whatever_happens_to_replicas_no_poll_is_lost_silently_or_counted_twice(database: Database) -> None:
     live(database, 4 if database.is_postgresql else 8, 30)
 

@@ -757,6 +757,7 @@ def test_the_traceback_of_a_bug_shows_no_secret(engine: sa.Engine, monkeypatch: 
     assert found_in(said.out + said.err) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "proxy",
     [

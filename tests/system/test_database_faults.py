@@ -564,6 +564,7 @@ def test_a_server_that_goes_and_comes_back_costs_the_service_two_lines_and_no_po
         is_trusted(history)
 
 
+@pytest.mark.long
 def test_a_service_that_may_write_no_more_bytes_goes_on_and_writes_late(
     start: Start, sqlite_engine: sa.Engine, simulator: Simulator
 ) -> None:

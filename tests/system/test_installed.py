@@ -86,6 +86,7 @@ def test_nothing_comes_from_the_checkout(installed: Installed) -> None:
     assert Path(migrations) == installed.folder / "collector" / "_migrations"
 
 
+@pytest.mark.long
 def test_it_makes_the_same_schema_and_views_as_alembic_in_the_checkout(
     installed: Installed, empty_database_url: str, tmp_path: Path
 ) -> None:

@@ -356,6 +356,7 @@ def test_a_replica_that_is_cut_off_notices_and_is_replaced_and_stands_by_when_it
     hold_against_each_other(database, cloud, [*first.values(), successor], unsaid={"commit-unanswered": 1})
 
 
+@pytest.mark.long
 def test_a_poll_whose_commit_was_not_answered_is_not_written_twice_when_the_network_is_back(
     start: Start, database: sa.URL, cloud: Cloud
 ) -> None:
@@ -443,6 +444,7 @@ def test_a_replica_whose_network_is_down_is_replaced_and_stands_by_when_it_is_up
 # A pooler
 
 
+@pytest.mark.long
 def test_every_command_works_through_pgbouncer_and_leaves_nothing_behind_in_its_sessions(
     postgresql_server: sa.URL, cloud: Cloud
 ) -> None:

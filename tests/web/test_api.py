@@ -608,6 +608,7 @@ def ask_everything(api: httpx.Client, folder: Path, examples: int) -> str:
     return said
 
 
+@pytest.mark.long
 def test_no_question_breaks_the_api_and_no_answer_the_document(api: httpx.Client, tmp_path: Path) -> None:
     said = ask_everything(api, tmp_path, 5)
     assert "Selected: 11/11" in said

@@ -42,6 +42,7 @@ def at(moment: datetime) -> Any:
     return lambda: moment
 
 
+@pytest.mark.long
 def test_every_page_that_a_link_leads_to_is_good(told: History, serve: Serve) -> None:
     client = serve(told.engine.url, clock=at(SOON))
     begin = [
