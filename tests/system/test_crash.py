@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from collector.database.engine import open_engine
 from collector.store import lease
-from collector.store.tables import DERIVED, gaps, observations, unseen
+from collector.store.tables import DERIVED, gaps, metadata, observations, sources, unseen
 from tests.support import forks
 from tests.support.contents import Contents, contents, is_trusted
 from tests.support.databases import new_database
@@ -310,6 +310,13 @@ def without_repeats(rows: Contents) -> Contents:
     }
 
 
+def with_first_number(rows: Contents) -> Contents:
+    """The same, the only source being number 1: PostgreSQL gives no number twice, also if who got it was killed."""
+    first = {table.name: next(iter(table.columns)).name for table in metadata.sorted_tables}
+    ours = {name for name, column in first.items() if column == "source_id"} | {sources.name}
+    return {name: [(1, *row[1:]) for row in all_] if name in ours else all_ for name, all_ in rows.items()}
+
+
 def shoot(warm: Warm, url: str, undisturbed: Undisturbed, boundary: Boundary) -> None:
     """One shot: a child dies at this boundary, its state is held against the undisturbed run, another takes over."""
     life = warm.live(url, die_at=boundary.number)
@@ -333,7 +340,7 @@ def shoot(warm: Warm, url: str, undisturbed: Undisturbed, boundary: Boundary) ->
     rest = warm.live(url, first=stored - polls_again)
     assert rest.ended == 0
     is_trusted(history, {poll["opening_digest"] for poll in life.polled + rest.polled})
-    ours, theirs = contents(engine), undisturbed.states[-1]
+    ours, theirs = with_first_number(contents(engine)), undisturbed.states[-1]
     if polls_again:
         ours, theirs = without_repeats(ours), without_repeats(theirs)
     assert ours == theirs
