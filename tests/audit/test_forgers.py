@@ -13,11 +13,25 @@ from typing import Any
 
 import pytest
 
+from collector.clock import time_text
 from collector.database.engine import open_engine
 from collector.inventory import chain
 from tests.support.builders import answer, region
 from tests.support.history import History, failure
-from tests.support.packs import Files, Json, build, edit, in_pack, made_anew, rows, said_of
+from tests.support.packs import (
+    Files,
+    Json,
+    build,
+    cut,
+    edit,
+    first,
+    hide,
+    in_pack,
+    made_anew,
+    only,
+    rows,
+    said_of,
+)
 
 Forger = Callable[[Files], object]
 ONE, TWO, THREE = region(1), region(2), region(3)
@@ -71,27 +85,16 @@ def heads(files: Files) -> dict[int, str]:
 
 
 def at(seconds: float) -> str:
-    return f"{History.time(seconds):%Y-%m-%dT%H:%M:%S.%fZ}"
-
-
-def only(name: str, is_kept: Callable[[Json], bool]) -> Forger:
-    return edit(name, lambda all_: all_.__setitem__(slice(None), [row for row in all_ if is_kept(row)]))
+    return time_text(History.time(seconds))
 
 
 def all_of(*forgers: Forger) -> Forger:
     return lambda files: [forge(files) for forge in forgers]
 
 
-def answers_of(first: int, last: int) -> Forger:
-    """Only the answers of these observations, and no observation before the first."""
-
-    def forge(files: Files) -> None:
-        edit("observations", lambda all_: all_.__delitem__(slice(0, first - all_[0]["seq"])))(files)
-        used = {row["payload"] for row in rows(files, "observations") if row["seq"] <= last}
-        only("answers", lambda row: row["address"] in used)(files)
-        in_pack(answers_up_to=last)(files)
-
-    return forge
+def answers_of(begin: int, end: int) -> Forger:
+    """Only the answers of these observations, and no observation before them."""
+    return lambda files: cut(files, begin, end)
 
 
 def claim(start: float, end: float) -> Forger:
@@ -106,33 +109,24 @@ def change(name: str, number: int, **values: Any) -> Forger:
     return edit(name, lambda all_: all_[number].update(values))
 
 
-def hide(text: str) -> Forger:
-    """Of records that hold this text only the hash is left."""
-    import hashlib
-
-    def forge(all_: list[Json]) -> None:
-        for one in all_:
-            one["records"] = [
-                {"hash": hashlib.sha256(r["text"].encode()).hexdigest()} if text in r.get("text", "") else r
-                for r in one["records"]
-            ]
-
-    return edit("answers", forge)
+def transition(kind: str, **values: Any) -> Forger:
+    """Of the first transition of this kind."""
+    return edit("transitions", lambda all_: first(all_, kind=kind).update(values))
 
 
-def merge(first: int) -> Forger:
+def merge(number: int) -> Forger:
     """Two stretches become one, whose digest is right."""
 
     def forge(all_: list[Json]) -> None:
-        one, other = all_[first - 1], all_.pop(first)
+        one, other = all_[number - 1], all_.pop(number)
         one |= {n: other[n] for n in ("last_at", "last_asked_at")} | {"polls": one["polls"] + other["polls"]}
         one |= {"longest_interval_ms": 60_000, "digest": chain.closing_digest(one)}
 
     return edit("observations", forge)
 
 
-def swap(first: int) -> Forger:
-    return edit("observations", lambda all_: all_.insert(first - 1, all_.pop(first)))
+def swap(number: int) -> Forger:
+    return edit("observations", lambda all_: all_.insert(number - 1, all_.pop(number)))
 
 
 FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
@@ -257,37 +251,34 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
     "a gap that lasted no time": ({}, change("gaps", 0, seconds=True), "is no number of seconds"),
     "a window that begins later": (
         {},
-        edit("transitions", lambda all_: find(all_, kind="reappeared").update(not_before=at(300))),
+        transition("reappeared", not_before=at(300)),
         "not_before is",
     ),
     "a change that is as sure as can be": (
         {},
-        edit("transitions", lambda all_: find(all_, kind="reappeared").update(basis="direct")),
+        transition("reappeared", basis="direct"),
         "basis is across_gap",
     ),
     "missing since later": (
         {},
-        edit("transitions", lambda all_: find(all_, kind="disappeared").update(first_missing_at=at(180))),
+        transition("disappeared", first_missing_at=at(180)),
         "first_missing_at is",
     ),
     "a number that is a text": (
         {},
-        edit("transitions", lambda all_: find(all_, kind="disappeared").update(seq="4")),
+        transition("disappeared", seq="4"),
         "not among the transitions",
     ),
     "a time in another zone": (
         {},
-        edit(
-            "transitions",
-            lambda all_: find(all_, kind="disappeared").update(observed_at="2026-05-01T14:03:00+02:00"),
-        ),
+        transition("disappeared", observed_at="2026-05-01T14:03:00+02:00"),
         "observed_at is",
     ),
     "a region as a keystone": (
         {},
         edit(
             "transitions",
-            lambda all_: find(all_, kind="disappeared", entity="region").update(entity="keystone"),
+            lambda all_: first(all_, kind="disappeared", entity="region").update(entity="keystone"),
         ),
         "this is not among the transitions",
     ),
@@ -338,10 +329,6 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
     ),
     "a begin before the first answer of the pack": ({"start": 481}, claim(100, END), "it begins later"),
 }
-
-
-def find(all_: list[Json], **where: Any) -> Json:
-    return next(row for row in all_ if all(row[key] == value for key, value in where.items()))
 
 
 @pytest.mark.parametrize("name", FOUND)

@@ -19,13 +19,25 @@ import sqlalchemy as sa
 from collector.audit import pack
 from collector.database.engine import open_engine
 from collector.database.transactions import reading, writing
-from collector.inventory import chain
 from collector.store.tables import state_transitions
 from tests.support import builders
 from tests.support.builders import region
 from tests.support.command import collector
 from tests.support.history import NOON, History, failure
-from tests.support.packs import CHECKER, Files, Json, build, edit, in_pack, repacked, rows
+from tests.support.packs import (
+    CHECKER,
+    Files,
+    Json,
+    build,
+    edit,
+    first,
+    hide,
+    in_pack,
+    made_anew,
+    only,
+    repacked,
+    rows,
+)
 
 
 def check(path: Path, *heads: str) -> tuple[int, str]:
@@ -125,29 +137,24 @@ def swap_states(answers: list[Json]) -> None:
             record["text"] = record["text"].replace('"MAINTENANCE"', '"ACTIVE"')
 
 
-def make_anew(files: Files) -> None:
-    """All digests and addresses computed again over other answers: right in itself."""
-    answers, observations = rows(files, "answers"), rows(files, "observations")
+def tell_otherwise(files: Files) -> None:
+    """Other answers, and all addresses and digests computed again over them: right in itself."""
     moved = {}
-    for answer in answers:
-        for record in answer["records"]:
-            record["text"] = record["text"].replace('"display_name":"Region 4"', '"display_name":"Forged"')
-        digest = hashlib.sha256(hashlib.sha256(answer["envelope"].encode()).digest())
-        for record in answer["records"]:
-            digest.update(hashlib.sha256(record["text"].encode()).digest())
-        moved[answer["address"]] = answer["address"] = digest.hexdigest()
-    previous = observations[0]["previous_digest"]
-    for row in observations:
-        row["previous_digest"], row["payload"] = previous, moved.get(row["payload"])
-        row["opening_digest"] = chain.opening_digest("gcore", row, row)
-        is_last = row is observations[-1]
-        row["digest"] = None if is_last else chain.closing_digest(row)
-        previous = row["digest"]
-    facts = json.loads(files["pack.json"])
-    facts["head"]["digest"] = observations[-1]["opening_digest"]
-    files["pack.json"] = json.dumps(facts).encode()
-    edit("answers", lambda content: content.__setitem__(slice(None), answers))(files)
-    edit("observations", lambda content: content.__setitem__(slice(None), observations))(files)
+
+    def forge(answers: list[Json]) -> None:
+        for answer in answers:
+            for record in answer["records"]:
+                record["text"] = record["text"].replace(
+                    '"display_name":"Region 4"', '"display_name":"Forged"'
+                )
+            digest = hashlib.sha256(hashlib.sha256(answer["envelope"].encode()).digest())
+            for record in answer["records"]:
+                digest.update(hashlib.sha256(record["text"].encode()).digest())
+            moved[answer["address"]] = answer["address"] = digest.hexdigest()
+
+    edit("answers", forge)(files)
+    edit("observations", lambda rows: [row.update(payload=moved.get(row["payload"])) for row in rows])(files)
+    made_anew(files)
 
 
 def say_nothing(**changes: Any) -> Callable[[Files], None]:
@@ -167,10 +174,6 @@ def say_twice(files: Files) -> None:
     files["observations.jsonl"] = files["observations.jsonl"].replace(
         b'"outcome": "failed"', b'"outcome": "ok", "outcome": "failed"'
     )
-
-
-def first(rows: list[Json], **where: Any) -> Json:
-    return next(r for r in rows if all(r[name] == value for name, value in where.items()))
 
 
 FORGERIES: dict[str, Callable[[Files], None]] = {
@@ -224,12 +227,8 @@ FORGERIES: dict[str, Callable[[Files], None]] = {
     "a narrower window": edit(
         "transitions", lambda rows: rows[-1].update(not_before="2026-05-01T12:25:58.500000Z")
     ),
-    "a surer basis": edit(
-        "transitions", lambda rows: next(r for r in rows if r["basis"] == "across_gap").update(basis="direct")
-    ),
-    "another kind": edit(
-        "transitions", lambda rows: next(r for r in rows if r["kind"] == "changed").update(kind="appeared")
-    ),
+    "a surer basis": edit("transitions", lambda rows: first(rows, basis="across_gap").update(basis="direct")),
+    "another kind": edit("transitions", lambda rows: first(rows, kind="changed").update(kind="appeared")),
     "a gap left out": edit("gaps", lambda rows: rows.pop()),
     "a shorter gap": edit("gaps", lambda rows: rows[0].update(until_at="2026-05-01T12:04:00.000000Z")),
     "a gap that never was": edit(
@@ -297,7 +296,7 @@ def test_a_pack_made_anew_as_a_whole_needs_a_head_from_outside(true_pack: Files,
     files = dict(true_pack)
     head = json.loads(files["pack.json"])["head"]["digest"]
     assert checked(files, tmp_path, head)[0] == 0
-    make_anew(files)
+    tell_otherwise(files)
     assert checked(files, tmp_path)[0] == 0
     code, said = checked(files, tmp_path, head)
     assert code == 1
@@ -418,14 +417,8 @@ def test_an_answer_in_which_a_region_is_neither_shown_nor_missing_needs_its_reco
     history.poll([region(1), region(2)], at=120)
     files = build(history, regions=regions)
     assert checked(files, tmp_path)[0] == 0
-    content = rows(files, "answers")
-    for answer in content:
-        for number, record in enumerate(answer["records"]):
-            if "MAINTENANCE" in record.get("text", ""):
-                answer["records"][number] = {"hash": hashlib.sha256(record["text"].encode()).hexdigest()}
-    edit("answers", lambda rows: rows.__setitem__(slice(None), content))(files)
-    stays = [t for t in rows(files, "transitions") if t["kind"] == "appeared"]
-    edit("transitions", lambda rows: rows.__setitem__(slice(None), stays))(files)
+    hide("MAINTENANCE")(files)
+    only("transitions", lambda row: row["kind"] == "appeared")(files)
     code, said = checked(files, tmp_path)
     assert (code, why in said) == (1, True), said
 

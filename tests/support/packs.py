@@ -34,10 +34,6 @@ def build(history: History, start: float = 0, end: float = 3600, **more: Any) ->
         packed, _ = pack.build(
             connection, "gcore", history.time(start), history.time(end), made_at=history.time(end), **more
         )
-    return unpacked(packed)
-
-
-def unpacked(packed: bytes) -> Files:
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -63,6 +59,29 @@ def edit(name: str, change: Callable[[list[Json]], object]) -> Callable[[Files],
         files[f"{name}.jsonl"] = "".join(json.dumps(row) + "\n" for row in content).encode()
 
     return forge
+
+
+def only(name: str, is_kept: Callable[[Json], bool]) -> Callable[[Files], None]:
+    """Of a listing only these rows."""
+    return edit(name, lambda all_: all_.__setitem__(slice(None), [row for row in all_ if is_kept(row)]))
+
+
+def hide(text: str) -> Callable[[Files], None]:
+    """Of records that hold this text only the hash is left."""
+
+    def forge(all_: list[Json]) -> None:
+        for one in all_:
+            one["records"] = [
+                {"hash": hashlib.sha256(r["text"].encode()).hexdigest()} if text in r.get("text", "") else r
+                for r in one["records"]
+            ]
+
+    return edit("answers", forge)
+
+
+def first(all_: list[Json], **where: Any) -> Json:
+    """The first row in which these are so."""
+    return next(row for row in all_ if all(row[name] == value for name, value in where.items()))
 
 
 def in_pack(**changes: Any) -> Callable[[Files], None]:
@@ -100,9 +119,10 @@ def made_anew(files: Files) -> None:
     in_pack(head=head)(files)
 
 
-def cut(files: Files, first: int) -> None:
-    """Only the observations from this number on, and the answers of those."""
-    edit("observations", lambda all_: all_.__delitem__(slice(0, first - all_[0]["seq"])))(files)
-    used = {row["payload"] for row in rows(files, "observations")}
-    stays = [answer for answer in rows(files, "answers") if answer["address"] in used]
-    edit("answers", lambda all_: all_.__setitem__(slice(None), stays))(files)
+def cut(files: Files, begin: int, end: int | None = None) -> None:
+    """Only the observations from this number on, and the answers of those, up to that of `end`."""
+    only("observations", lambda row: row["seq"] >= begin)(files)
+    used = {row["payload"] for row in rows(files, "observations") if end is None or row["seq"] <= end}
+    only("answers", lambda row: row["address"] in used)(files)
+    if end is not None:
+        in_pack(answers_up_to=end)(files)
