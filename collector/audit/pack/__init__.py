@@ -119,16 +119,16 @@ class _Content:
             "from_at": start,
             "to_at": end,
             "all_kinds": int(regions is None),
+            "only": "".join(f",{region}" for region in regions or ()) + ",",
         }
-        self._bound["only"] = "".join(f",{region}" for region in regions or ()) + ","
         self._transitions = [t for t in self._ask("transitions") if self._is_about(t)]
         self._bound["last_seq"] = max((t["seq"] for t in self._transitions), default=1)
-        ending = self._ask("ending")[0]["up_to"]
-        if ending is None:
+        extent = self._ask("extent")[0]
+        if extent["up_to"] is None:
             raise UsageError("there is no answer to pack: no poll has succeeded yet")
-        self.first_seq: int = self._ask("beginning")[0]["first_seq"]
-        self.up_to: int = ending
-        self._bound |= {"first_seq": self.first_seq, "up_to": self.up_to}
+        self.first_seq: int = extent["first_seq"]
+        self.up_to: int = extent["up_to"]
+        self._bound |= extent
 
     def files(self) -> dict[str, bytes]:
         observations = self._ask("observations")

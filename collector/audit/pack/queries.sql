@@ -27,63 +27,49 @@ FROM coverage_gaps g JOIN sources s ON s.name = g.source
 WHERE s.id = :source AND g.from_at < :to_at AND (g.until_at IS NULL OR g.until_at > :from_at)
 ORDER BY g.from_at;
 
--- name: beginning
--- The observation at which the pack has to begin: a complete one, which shows what was there and proves that all else was
--- not, and the last such up to whatever the pack needs: the last successful one before the time asked for, that of a
--- transition's not_before (the first of all, where nothing was before it), the last one that showed what was unseen.
-SELECT COALESCE(MAX(b.seq), 1) AS first_seq FROM observations b
-WHERE b.source_id = :source AND b.outcome = 'ok'
-    AND NOT EXISTS (
-        SELECT 1 FROM withheld_absences w
-        WHERE w.source_id = b.source_id AND w.seq = b.seq AND (1 = :all_kinds OR w.entity = 'region'
-            AND (w.scope = 'all' OR CAST(:only AS TEXT) LIKE '%,' || w.scope || ',%'))
-    )
-    AND NOT EXISTS (
-        SELECT 1 FROM unseen u
-        WHERE u.source_id = b.source_id AND u.missed_seq <= b.seq AND (u.until_seq IS NULL OR u.until_seq > b.seq)
-            AND (1 = :all_kinds OR u.entity = 'region'
-                AND CAST(:only AS TEXT) LIKE '%,' || CAST(u.entity_id AS TEXT) || ',%')
-    )
-    AND b.seq <= (
-        SELECT MIN(seq) FROM (
-            SELECT COALESCE(MAX(o.seq), 1) AS seq FROM observations o
-            WHERE o.source_id = :source AND o.outcome <> 'failed' AND o.first_at < :from_at
-            UNION ALL
-            SELECT MIN(o.seq) FROM observations o JOIN state_transitions t ON t.source_id = o.source_id
-                AND o.last_asked_at = t.not_before AND o.seq < t.seq
-            WHERE o.source_id = :source AND t.observed_at >= :from_at AND t.not_before < :to_at
-            UNION ALL
-            SELECT MIN(1) FROM state_transitions t
-            WHERE t.source_id = :source AND t.observed_at >= :from_at AND t.observed_at < :to_at AND t.not_before IS NULL
-            UNION ALL
-            SELECT MIN(u.shown_seq) FROM unseen u
-            WHERE u.source_id = :source AND u.from_at < :to_at AND (u.until_at IS NULL OR u.until_at >= :from_at)
-        ) AS candidates
-    );
-
--- name: ending
--- The first complete observation that was asked for at the end of that time or later and, as the one at which the pack
--- begins, leaves nothing in doubt, so that no later transition has a window that touches the time; else the newest.
-SELECT COALESCE(
-    (
-        SELECT MIN(b.seq) FROM observations b
-        WHERE b.source_id = :source AND b.outcome = 'ok' AND b.seq >= :last_seq
-            AND b.first_asked_at >= :to_at AND b.last_asked_at >= :to_at
-            AND NOT EXISTS (
-                SELECT 1 FROM withheld_absences w
-                WHERE w.source_id = b.source_id AND w.seq = b.seq AND (1 = :all_kinds OR w.entity = 'region'
-                    AND (w.scope = 'all' OR CAST(:only AS TEXT) LIKE '%,' || w.scope || ',%'))
-            )
-            AND NOT EXISTS (
-                SELECT 1 FROM unseen u
-                WHERE u.source_id = b.source_id AND u.missed_seq <= b.seq
-                    AND (u.until_seq IS NULL OR u.until_seq > b.seq)
-                    AND (1 = :all_kinds OR u.entity = 'region'
-                        AND CAST(:only AS TEXT) LIKE '%,' || CAST(u.entity_id AS TEXT) || ',%')
-            )
-    ),
-    (SELECT MAX(o.seq) FROM observations o WHERE o.source_id = :source AND o.outcome <> 'failed')
-) AS up_to;
+-- name: extent
+-- The observations at which the answers of the pack begin and end: complete ones, which show what was there and prove that
+-- all else was not. It begins with the last such up to whatever the pack needs: the last successful one before the time
+-- asked for, that of a transition's not_before (the first of all, where nothing was before it), the last one that showed
+-- what was unseen. It ends with the first such that was asked for at the end of that time or later, so that no later
+-- transition has a window that touches the time; else with the newest.
+WITH sure AS NOT MATERIALIZED (
+    SELECT b.seq, b.first_asked_at, b.last_asked_at FROM observations b
+    WHERE b.source_id = :source AND b.outcome = 'ok'
+        AND NOT EXISTS (
+            SELECT 1 FROM withheld_absences w
+            WHERE w.source_id = b.source_id AND w.seq = b.seq AND (1 = :all_kinds OR w.entity = 'region'
+                AND (w.scope = 'all' OR CAST(:only AS TEXT) LIKE '%,' || w.scope || ',%'))
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM unseen u
+            WHERE u.source_id = b.source_id AND u.missed_seq <= b.seq AND (u.until_seq IS NULL OR u.until_seq > b.seq)
+                AND (1 = :all_kinds OR u.entity = 'region'
+                    AND CAST(:only AS TEXT) LIKE '%,' || CAST(u.entity_id AS TEXT) || ',%')
+        )
+)
+SELECT COALESCE((
+        SELECT MAX(seq) FROM sure WHERE seq <= (
+            SELECT MIN(seq) FROM (
+                SELECT COALESCE(MAX(o.seq), 1) AS seq FROM observations o
+                WHERE o.source_id = :source AND o.outcome <> 'failed' AND o.first_at < :from_at
+                UNION ALL
+                SELECT MIN(o.seq) FROM observations o JOIN state_transitions t ON t.source_id = o.source_id
+                    AND o.last_asked_at = t.not_before AND o.seq < t.seq
+                WHERE o.source_id = :source AND t.observed_at >= :from_at AND t.not_before < :to_at
+                UNION ALL
+                SELECT MIN(1) FROM state_transitions t
+                WHERE t.source_id = :source AND t.observed_at >= :from_at AND t.observed_at < :to_at AND t.not_before IS NULL
+                UNION ALL
+                SELECT MIN(u.shown_seq) FROM unseen u
+                WHERE u.source_id = :source AND u.from_at < :to_at AND (u.until_at IS NULL OR u.until_at >= :from_at)
+            ) AS candidates
+        )
+    ), 1) AS first_seq,
+    COALESCE(
+        (SELECT MIN(seq) FROM sure WHERE seq >= :last_seq AND first_asked_at >= :to_at AND last_asked_at >= :to_at),
+        (SELECT MAX(o.seq) FROM observations o WHERE o.source_id = :source AND o.outcome <> 'failed')
+    ) AS up_to;
 
 -- name: observations
 -- From the beginning to the newest, so that the head covers them all.
