@@ -74,8 +74,12 @@ def is_service_link(prefix: str, name: str, environment: Mapping[str, str]) -> b
 
 
 def parse_most(value: Any) -> Any:
-    """So many (5), or so many in a hundred (`10%`)."""
-    text = str(value).strip()
+    """`5` or `10%`, whatever blanks are around it."""
+    return most_of(str(value).strip())
+
+
+def most_of(text: str) -> int | str:
+    """So many (5), or so many in a hundred (`10%`). Raises ValueError."""
     if re.fullmatch(r"[0-9]{1,6}", text):
         return int(text)
     if not (re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?%", text) and float(text[:-1]) <= 100):

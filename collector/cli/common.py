@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -76,12 +75,12 @@ class Share(click.ParamType):  # type: ignore[type-arg] # generic only for its s
     name = "share"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        text = str(value)
-        if re.fullmatch(r"\d{1,6}", text, re.ASCII):
-            return int(text)
-        if not (re.fullmatch(r"\d{1,3}(\.\d{1,3})?%", text, re.ASCII) and float(text[:-1]) <= 100):
+        from collector.spelling import most_of
+
+        try:
+            return most_of(str(value))
+        except ValueError:
             self.fail(f"{value!r} is neither a number like 5 nor a share like 10%", param, ctx)
-        return text
 
 
 LIMIT = click.IntRange(1, 2**63 - 1)
