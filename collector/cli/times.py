@@ -10,7 +10,6 @@ import click
 from collector.cli.printing import say
 from collector.clock import utc_now
 from collector.errors import UsageError
-from collector.reports.times import EXAMPLES as EXAMPLES
 from collector.reports.times import parse_time
 from collector.reports.words import show_time
 

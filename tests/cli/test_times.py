@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from collector.cli.times import Time, parse_time
+from collector.cli.times import Time
+from collector.reports.times import parse_time
 
 NOW = datetime(2026, 11, 23, 12, 34, 56, tzinfo=UTC)  # a Monday
 HELP = "write it like 2026-05-01, 2026-05-01T12:30:00Z, yesterday, 2 days ago"
