@@ -28,7 +28,6 @@ from time import perf_counter
 import sqlalchemy as sa
 
 from collector.clock import Clock, utc_now
-from collector.database.timeouts import LEASE_SECONDS
 from collector.database.transactions import reading
 from collector.errors import ObserverChangedError, SchemaError, SettingsError
 from collector.gcore.body import error_fields
@@ -129,7 +128,8 @@ def open_writer(
                 f"{taken.derivation_revision}, this one has {DERIVATION_REVISION}); update this collector"
             )
         if taken.derivation_revision < DERIVATION_REVISION:
-            rebuild(engine, source.name, progress=_staying_alive(engine, taken, alive))
+            with lease.kept(engine, taken):
+                rebuild(engine, source.name, progress=lambda _done, _all: alive())
     except BaseException:
         lease.release(engine, taken)
         raise
@@ -144,22 +144,6 @@ def limits_of(source: Source) -> Limits:
 def guard_of(source: Source) -> Guard:
     """What absences of a source have to wait for, by its settings."""
     return Guard(**{field.name: getattr(source, field.name) for field in fields(Guard)})
-
-
-def _staying_alive(
-    engine: sa.Engine, taken: lease.Lease, alive: Callable[[], None]
-) -> Callable[[int, int], None]:
-    """Keep the lease while a long history is derived again."""
-    renewed = perf_counter()
-
-    def progress(_done: int, _all: int) -> None:
-        nonlocal renewed
-        if perf_counter() - renewed > LEASE_SECONDS / 4:
-            lease.resume(engine, taken)
-            alive()
-            renewed = perf_counter()
-
-    return progress
 
 
 def poll(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -> PollResult:

@@ -238,7 +238,7 @@ def renew(engine: sa.Engine, owner: str, leases: Sequence[Lease]) -> None:
 
 @contextmanager
 def kept(engine: sa.Engine, lease: Lease) -> Iterator[None]:
-    """Keep a lease, however long answers take to be fetched and read.
+    """Keep a lease, however long answers take to be fetched and read, or a history to be derived again.
 
     Whether it is still ours the fence says, before anything is written.
     """

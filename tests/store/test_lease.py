@@ -23,6 +23,7 @@ from collector.errors import LeaseHeldError, LeaseLostError, ObserverChangedErro
 from collector.poll import open_writer
 from collector.settings import Source
 from collector.store import lease
+from collector.store.rederive import rebuild
 from collector.store.tables import DERIVATION_REVISION, metadata, regions, sources, state_transitions
 from tests.support.builders import answer, body, region
 from tests.support.command import collector
@@ -423,6 +424,27 @@ def test_a_history_that_older_rules_derived_is_derived_again_before_the_first_po
     assert after["sources"][0]["lease_owner"] == "one"
     del good["sources"], after["sources"]
     assert after == good
+
+
+def test_the_lease_is_kept_while_a_long_history_is_derived_again(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "KEEP_SECONDS", 0.01)
+    history.poll([region(1)])
+    history.restart()
+    set_source(history.engine, derivation_revision=DERIVATION_REVISION - 1)
+    signs_of_life: list[str] = []
+
+    def rebuild_for_long(*given: Any, **named: Any) -> None:
+        expire(history.engine)
+        wait_until(lambda: left(history.engine) > timedelta(0))
+        rebuild(*given, **named)
+
+    monkeypatch.setattr("collector.poll.rebuild", rebuild_for_long)
+    open_writer(history.engine, history.source, "one", alive=lambda: signs_of_life.append("one"))
+    row = history.row("sources")
+    assert (row["lease_owner"], row["derivation_revision"]) == ("one", DERIVATION_REVISION)
+    assert signs_of_life == ["one"]
 
 
 def test_a_rebuild_that_fails_gives_the_lease_back(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
