@@ -20,7 +20,8 @@ the value that comes back (metrics, logs) or the rows (webhooks, reports).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from time import perf_counter
@@ -134,6 +135,27 @@ def open_writer(
         lease.release(engine, taken)
         raise
     return Writer(engine, taken, guard_of(source), limits_of(source))
+
+
+@contextmanager
+def writer_for_once(
+    engine: sa.Engine,
+    source: Source,
+    owner: str,
+    *,
+    wait_seconds: float = 0.0,
+    accept_base_url: bool = False,
+) -> Iterator[Writer]:
+    """The writer of a source, for one piece of work: its lease is kept, and given back at the end.
+
+    Raises as `open_writer` does.
+    """
+    writer = open_writer(engine, source, owner, wait_seconds=wait_seconds, accept_base_url=accept_base_url)
+    try:
+        with lease.kept(engine, writer.lease):
+            yield writer
+    finally:
+        lease.release(engine, writer.lease)
 
 
 def limits_of(source: Source) -> Limits:

@@ -140,7 +140,7 @@ def import_(
     from collector.archive.importing import bring_in
     from collector.archive.planning import plan as planned
     from collector.clock import utc_now
-    from collector.poll import open_writer
+    from collector.poll import writer_for_once
     from collector.reports.periods import time_zone
     from collector.store import lease
 
@@ -156,15 +156,9 @@ def import_(
         with (
             _trial(context, source) if dry_run or not plan.units else _real(context, migrate) as engine,
             progress_bar(source.name) as progress,
+            writer_for_once(engine, source, lease.process_name(), wait_seconds=wait) as writer,
         ):
-            writer = open_writer(engine, source, lease.process_name(), wait_seconds=wait)
-            try:
-                with lease.kept(engine, writer.lease):
-                    report = bring_in(
-                        plan, archive, source, writer, whole_lists=whole_lists, progress=progress
-                    )
-            finally:
-                lease.release(engine, writer.lease)
+            report = bring_in(plan, archive, source, writer, whole_lists=whole_lists, progress=progress)
     _tell(report, source, zone, margin, whole_lists=whole_lists, dry_run=dry_run, show_all=show_all)
     done = report.imported + report.known
     sys.exit(3 if report.skipped and done else 0 if done else 1)

@@ -47,8 +47,8 @@ def poll(
       * * * * *  COLLECTOR_API_KEY_FILE=/etc/gcore.key collector poll --quiet
     """
     from collector.gcore.client import Client
-    from collector.poll import open_writer
     from collector.poll import poll as poll_once
+    from collector.poll import writer_for_once
     from collector.store import lease
 
     settings = settings_of(context)
@@ -65,12 +65,10 @@ def poll(
     for each in sources:
         try:
             left = max(give_up - monotonic(), 0.0)
-            writer = open_writer(engine, each, owner, wait_seconds=left, accept_base_url=accept_base_url)
-            try:
-                with lease.kept(engine, writer.lease):
-                    result = poll_once(each, client.fetch, writer)
-            finally:
-                lease.release(engine, writer.lease)
+            with writer_for_once(
+                engine, each, owner, wait_seconds=left, accept_base_url=accept_base_url
+            ) as writer:
+                result = poll_once(each, client.fetch, writer)
         except CollectorError as error:
             say(f"{each.name}: {error}", err=True)
             worst = _worse(worst, error.exit_code)
