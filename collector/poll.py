@@ -30,7 +30,7 @@ import sqlalchemy as sa
 
 from collector.clock import Clock, utc_now
 from collector.database.transactions import reading
-from collector.errors import ObserverChangedError, SchemaError, SettingsError
+from collector.errors import ObserverChangedError, SettingsError
 from collector.gcore.body import error_fields
 from collector.gcore.document import Document, Limits, NotAListingError
 from collector.gcore.exchange import Answer, Exchange, Failure, Request
@@ -42,6 +42,7 @@ from collector.inventory.observation import Failed, Observer, Outcome, Poll
 from collector.settings import Source
 from collector.store import lease, observations
 from collector.store.rederive import rebuild
+from collector.store.sources import check_rules
 from collector.store.tables import DERIVATION_REVISION
 from collector.store.writer import Recorded, Writer
 
@@ -123,11 +124,7 @@ def open_writer(
                 "of its own (COLLECTOR_SOURCE), or, if it is the same platform at a new address, poll once with "
                 "--accept-base-url"
             )
-        if taken.derivation_revision > DERIVATION_REVISION:
-            raise SchemaError(
-                f"the history of source {source.name!r} was derived by a newer version (revision "
-                f"{taken.derivation_revision}, this one has {DERIVATION_REVISION}); update this collector"
-            )
+        check_rules(source.name, taken.derivation_revision)
         if taken.derivation_revision < DERIVATION_REVISION:
             with lease.kept(engine, taken):
                 rebuild(engine, source.name, progress=lambda _done, _all: alive())

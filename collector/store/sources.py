@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from collector.errors import SchemaError, UsageError
@@ -32,10 +34,14 @@ def source_id_of(connection: sa.Connection, source: str) -> int:
     query = sa.select(sources.c.id, sources.c.derivation_revision).where(sources.c.name == source)
     found = connection.execute(query).first()
     assert found is not None  # noqa: S101 - its name was just found
-    revision = found.derivation_revision
+    check_rules(source, found.derivation_revision)
+    return int(found.id)
+
+
+def check_rules(source: str, revision: Any) -> None:
+    """Raises SchemaError where a newer version derived a source's history, by rules of this `revision`."""
     if isinstance(revision, int) and revision > DERIVATION_REVISION:
         raise SchemaError(
-            f"the history of source {source!r} was derived by a newer version (revision {found.derivation_revision}, "
+            f"the history of source {source!r} was derived by a newer version (revision {revision}, "
             f"this one has {DERIVATION_REVISION}); update this collector"
         )
-    return int(found.id)
