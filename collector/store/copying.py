@@ -44,14 +44,7 @@ def copy(origin: sa.Engine, target: sa.Engine, progress: Progress | None = None)
         if _count(sink, sources):
             raise UsageError("the target database is not empty; nothing was copied")
         for table in metadata.sorted_tables:
-            rows = source.execute(sa.select(table), execution_options={"yield_per": BATCH})
-            for batch in rows.mappings().partitions(BATCH):
-                values = [dict(row) for row in batch]
-                if table is sources:
-                    values = [row | {"lease_owner": None, "lease_expires_at": None} for row in values]
-                sink.execute(sa.insert(table), values)
-                if progress:
-                    progress(table.name, len(values))
+            _copy_rows(source, sink, table, progress=progress)
         number_on(sink, sources)
         theirs, ours = _summary(sink), _summary(source)
         if theirs != ours:
@@ -67,14 +60,25 @@ def copy_source(origin: sa.Connection, target: sa.Connection, source: str) -> No
     source_id = origin.scalar(sa.select(sources.c.id).where(sources.c.name == source))
     for table in metadata.sorted_tables:
         column = table.c.id if table is sources else table.c.source_id
-        rows = origin.execute(
-            sa.select(table).where(column == source_id), execution_options={"yield_per": BATCH}
-        )
-        for batch in rows.mappings().partitions(BATCH):
-            values = [dict(row) for row in batch]
-            if table is sources:
-                values = [row | {"lease_owner": None, "lease_expires_at": None} for row in values]
-            target.execute(sa.insert(table), values)
+        _copy_rows(origin, target, table, column == source_id)
+
+
+def _copy_rows(
+    origin: sa.Connection,
+    target: sa.Connection,
+    table: sa.Table,
+    *where: sa.ColumnElement[bool],
+    progress: Progress | None = None,
+) -> None:
+    """Copy rows of a table in batches, without leases."""
+    rows = origin.execute(sa.select(table).where(*where), execution_options={"yield_per": BATCH})
+    for batch in rows.mappings().partitions(BATCH):
+        values = [dict(row) for row in batch]
+        if table is sources:
+            values = [row | {"lease_owner": None, "lease_expires_at": None} for row in values]
+        target.execute(sa.insert(table), values)
+        if progress:
+            progress(table.name, len(values))
 
 
 def _summary(connection: sa.Connection) -> Copied:
