@@ -7,8 +7,9 @@ error.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -144,8 +145,9 @@ class _Finder:
                     w.source_id == self._source_id, w.seq == own.seq, w.entity == kind, w.scope != "all"
                 )
             )
-            more = [_o.observer_id.in_(self._own())]
-            found |= {(kind, int(i)): self._last_proof(kind, int(i), own.seq, more) for i in scopes}
+            found |= {
+                (kind, int(i)): self._last_proof(kind, int(i), own.seq, to_same_eyes=True) for i in scopes
+            }
         return found
 
     def _proof(
@@ -157,21 +159,23 @@ class _Finder:
     ) -> Proof:
         """The last complete answers that prove the absence of this entity, or of whatever they do not list."""
         until = self._seq - 1 if until_seq is None else until_seq
-        last = known or self._last_proof(kind, entity_id, until, [])
+        last = known or self._last_proof(kind, entity_id, until)
         if last is None or last.observer.eyes == self._observer.eyes:
             return Proof(last, last)
-        return Proof(last, self._last_proof(kind, entity_id, until, [_o.observer_id.in_(self._own())]))
+        return Proof(last, self._last_proof(kind, entity_id, until, to_same_eyes=True))
 
     def _last_proof(
-        self, kind: Kind, entity_id: int | None, until_seq: int, more: Collection[sa.ColumnElement[bool]]
+        self, kind: Kind, entity_id: int | None, until_seq: int, *, to_same_eyes: bool = False
     ) -> Observation | None:
         w = withheld_absences.c
         scopes = ["all"] if entity_id is None else ["all", str(entity_id)]
         withheld = sa.exists().where(
             w.source_id == _o.source_id, w.seq == _o.seq, w.entity == kind, w.scope.in_(scopes)
         )
-        return stored.newest(self._connection, self._source_id, "ok", ~withheld, *more, before=until_seq + 1)
+        conditions = [~withheld, *([_o.observer_id.in_(self._own)] if to_same_eyes else [])]
+        return stored.newest(self._connection, self._source_id, "ok", *conditions, before=until_seq + 1)
 
+    @cached_property
     def _own(self) -> list[int]:
         """Ids of the observers with the same key and URL, whatever their scheme."""
         who = observers.c
