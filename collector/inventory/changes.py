@@ -190,7 +190,7 @@ class _Kind:
         news = self.known.news(self.kind, sightings)
         equal = {i for i in news if self.known.is_as_known(self.kind, sightings[i])}
         versions = [self._version(sightings[i], known.get(i)) for i in news if i not in equal]
-        moved = [sightings[i] for i in equal if sightings[i].witness != known[i].witness]
+        moved = [sightings[i] for i in equal if self._moved(sightings[i], known[i])]
         again = [known[i] for i in (*news, *gone) if i in known and known[i].unseen]
         withheld = tuple(self._withheld(known))
         return KindChanges(
