@@ -223,22 +223,7 @@ class Settings(BaseModel):
 _OF_SOURCE = tuple(name for name in Source.model_fields if name != "name")
 _FILES = ("api_key_file", "http_token_file", "http_users_file")
 _ENVIRONMENT = {
-    "DATABASE_URL": "database_url",
-    "HTTP_BIND": "http_bind",
-    "HTTP_TOKEN_FILE": "http_token_file",
-    "HTTP_USERS_FILE": "http_users_file",
-    "HTTP_UNPROTECTED": "http_unprotected",
-    "HTTP_HEALTH": "http_health",
-    "HTTP_METRICS": "http_metrics",
-    "HTTP_HOSTS": "http_hosts",
-    "HTTP_TRUSTED_PROXIES": "http_trusted_proxies",
-    "HTTP_ROOT_PATH": "http_root_path",
-    "HTTP_TIME_LIMIT": "http_time_limit",
-    "HTTP_READY_MAX_BAD": "http_ready_max_bad",
-    "HTTP_MAX_REQUESTS": "http_max_requests",
-    "HEARTBEAT_URL": "heartbeat_url",
-    "LOG_LEVEL": "log_level",
-    "LOG_FORMAT": "log_format",
+    **{name.upper(): name for name in Settings.model_fields if name != "sources"},
     "SOURCE": "name",
     **{name.upper(): name for name in _OF_SOURCE},
 }
