@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql
 
 from collector.clock import time_text
 from collector.database.types import JsonList, UtcTime, list_text
+from collector.database.url import is_sqlite
 
 Act = Literal["delete", "update", "insert"]
 Rows = Sequence[tuple[Any, ...]]
@@ -38,15 +39,15 @@ _POSTGRESQL: dict[Act, str] = {
 
 def write(connection: sa.Connection, act: Act, table: sa.Table, names: tuple[str, ...], rows: Rows) -> None:
     """Insert rows, update them or delete them. `names`: their columns; those of the primary key are among them."""
-    is_sqlite = connection.dialect.name == "sqlite"
-    statement = _statement(act, table, names, is_sqlite)
-    converters = _converters(table, names, is_sqlite)
+    on_sqlite = is_sqlite(connection)
+    statement = _statement(act, table, names, on_sqlite)
+    converters = _converters(table, names, on_sqlite)
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         columns: list[Any] = list(zip(*rows[start : start + _ROWS_AT_ONCE], strict=True))
         for place, convert in converters:
             columns[place] = [None if value is None else convert(value) for value in columns[place]]
         some = list(zip(*columns, strict=True))
-        if is_sqlite:
+        if on_sqlite:
             connection.exec_driver_sql(statement, some)
         else:
             objects = [dict(zip(names, row, strict=True)) for row in some]
@@ -54,11 +55,11 @@ def write(connection: sa.Connection, act: Act, table: sa.Table, names: tuple[str
 
 
 @lru_cache(maxsize=200)
-def _statement(act: Act, table: sa.Table, names: tuple[str, ...], is_sqlite: bool) -> str:
-    value = {name: f"?{n}" if is_sqlite else f"new.{name}" for n, name in enumerate(names, 1)}
+def _statement(act: Act, table: sa.Table, names: tuple[str, ...], on_sqlite: bool) -> str:
+    value = {name: f"?{n}" if on_sqlite else f"new.{name}" for n, name in enumerate(names, 1)}
     key = [c.name for c in table.primary_key.columns]
     types = (f"{name} {table.c[name].type.compile(_DIALECT)}" for name in names)
-    return (_SQLITE if is_sqlite else _POSTGRESQL)[act].format(
+    return (_SQLITE if on_sqlite else _POSTGRESQL)[act].format(
         table=table.name,
         names=", ".join(names),
         values=", ".join(value.values()),
@@ -70,13 +71,13 @@ def _statement(act: Act, table: sa.Table, names: tuple[str, ...], is_sqlite: boo
 
 @lru_cache(maxsize=200)
 def _converters(
-    table: sa.Table, names: tuple[str, ...], is_sqlite: bool
+    table: sa.Table, names: tuple[str, ...], on_sqlite: bool
 ) -> Sequence[tuple[int, Callable[[Any], Any]]]:
     """The places of columns whose values are not taken as they are."""
     kinds = [(place, table.c[name].type) for place, name in enumerate(names)]
     lists = [(place, _list_text) for place, kind in kinds if isinstance(kind, JsonList)]
     times = [(place, _time_text) for place, kind in kinds if isinstance(kind, UtcTime)]
-    return [*lists, *times] if is_sqlite else lists
+    return [*lists, *times] if on_sqlite else lists
 
 
 _time_text, _list_text = lru_cache(1024)(time_text), lru_cache(1024)(list_text)

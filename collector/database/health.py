@@ -6,17 +6,19 @@ import re
 
 import sqlalchemy as sa
 
+from collector.database.url import is_sqlite
+
 
 def server_version(connection: sa.Connection) -> str:
     """The database and its version, for people."""
-    if connection.dialect.name == "sqlite":
+    if is_sqlite(connection):
         return f"SQLite {connection.scalar(sa.text('SELECT sqlite_version()'))}"
     return f"PostgreSQL {connection.scalar(sa.text('SHOW server_version'))}"
 
 
 def size_bytes(connection: sa.Connection) -> int:
     """How large the database is: of SQLite its file, without the write-ahead log."""
-    if connection.dialect.name == "sqlite":
+    if is_sqlite(connection):
         pages, size = (connection.scalar(sa.text(f"PRAGMA {name}")) for name in ("page_count", "page_size"))
         return int(pages or 0) * int(size or 0)
     return int(connection.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0)
@@ -37,7 +39,7 @@ def integrity_errors(
     """
     missing = set(metadata.tables) - set(sa.inspect(connection).get_table_names())
     errors = [f"table {name} is missing" for name in sorted(missing)]
-    if connection.dialect.name == "sqlite":
+    if is_sqlite(connection):
         pragma = "integrity_check" if thorough else "quick_check"
         for (text,) in connection.exec_driver_sql(f"PRAGMA {pragma}"):
             errors += [] if text == "ok" else [text]
@@ -58,7 +60,7 @@ def shape_errors(connection: sa.Connection, metadata: sa.MetaData) -> list[str]:
     """Tables whose columns are not of the type that they should be, so that equal values are not found to be equal, or
     of which not everybody sees every row."""
     errors = []
-    look = _sqlite_shape if connection.dialect.name == "sqlite" else _postgresql_shape
+    look = _sqlite_shape if is_sqlite(connection) else _postgresql_shape
     for table in metadata.sorted_tables:
         expected = {c.name: str(c.type.compile(connection.dialect)).lower() for c in table.columns}
         columns, remarks = look(connection, table.name)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from collector.database.url import is_sqlite
+
 if TYPE_CHECKING:
     import psycopg  # SQLite does without it
 
@@ -69,7 +71,7 @@ def lossy_encoding(raw: psycopg.Connection[Any]) -> str | None:
 
 def hindrance(connection: sa.Connection) -> str | None:
     """Why a poll could write nothing to this database, and what to do; None where no reason is known."""
-    if connection.dialect.name != "postgresql":
+    if is_sqlite(connection):
         return None
     raw: Any = connection.connection.dbapi_connection
     if lossy := lossy_encoding(raw):
@@ -89,7 +91,7 @@ def hindrance(connection: sa.Connection) -> str | None:
 
 def missing_privileges(connection: sa.Connection, tables: list[str]) -> list[str]:
     """What polling does with our tables, and this role may not: `INSERT on observations`."""
-    if connection.dialect.name != "postgresql":
+    if is_sqlite(connection):
         return []
     query = """
         SELECT privilege || ' on ' || relname
@@ -102,7 +104,7 @@ def missing_privileges(connection: sa.Connection, tables: list[str]) -> list[str
 
 def tables_of_extensions(connection: sa.Connection) -> set[str]:
     """Tables in our schema that extensions brought along, and that are none of anybody's."""
-    if connection.dialect.name != "postgresql":
+    if is_sqlite(connection):
         return set()
     query = """
         SELECT relname FROM pg_class c JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid

@@ -62,7 +62,7 @@ def sqlite_url(path: Path) -> sa.URL:
 def sqlite_path(url: sa.URL | sa.Engine) -> Path | None:
     """The file behind a SQLite URL; None for PostgreSQL and for a database in memory."""
     url = url.url if isinstance(url, sa.Engine) else url
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+    if not is_sqlite(url) or not url.database or url.database == ":memory:":
         return None
     return Path(url.database)
 
@@ -77,6 +77,6 @@ def is_nowhere(path: Path) -> bool:
 
 def place(url: sa.URL) -> str:
     """A database for people: no user, no password, no options."""
-    if url.get_backend_name() == "sqlite":
+    if is_sqlite(url):
         return str(url.database or "in memory")
     return f"{url.database or ''} at {url.host or url.query.get('host') or 'the local socket'}"
