@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
@@ -24,8 +22,8 @@ from collector.database.types import UtcTime
 from collector.errors import DatabaseError
 from collector.reports import views
 from collector.store.tables import metadata, sources
-from tests.support import forks
 from tests.support.builders import MISSING, answer, metrics_database, region
+from tests.support.command import process
 from tests.support.databases import new_database
 from tests.support.history import History, failure
 from tests.support.paths import ROOT
@@ -87,17 +85,6 @@ def fill(history: History) -> None:
     assert all(history.rows(table) for table in metadata.tables), "a table has no row"
 
 
-def collector(url: str, *arguments: str) -> None:
-    done = forks.run(
-        [sys.executable, "-m", "collector", *arguments],
-        cwd=ROOT,
-        env=dict(os.environ, COLLECTOR_DATABASE_URL=url),
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 # Models and migrations
 
 
@@ -145,7 +132,8 @@ def test_plain_alembic_makes_the_very_same_schema_as_the_command_and_goes_back_w
 ) -> None:
     by_alembic, by_command = empty_database_url, another_database(empty_database_url, tmp_path)
     alembic(by_alembic, "upgrade", "head")
-    collector(by_command, "db", "upgrade")
+    done = process("db", "upgrade", database_url=by_command)
+    assert done.code == 0, done.err
     one, other = open_engine(by_alembic), open_engine(by_command)
     assert described(one) == described(other)
     assert described_views(one) == described_views(other)

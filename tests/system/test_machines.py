@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from collector.audit.verify import verify
-from collector.cli import main
 from collector.database import migrate
 from collector.database.engine import open_engine
 from collector.database.health import integrity_errors, shape_errors
@@ -22,6 +18,8 @@ from collector.reports.inventory import RegionFilter, regions_as_of
 from collector.store.rederive import rebuild
 from collector.store.tables import metadata
 from tests.support.builders import answer, body, region
+from tests.support.command import Said
+from tests.support.command import collector as in_this_process
 from tests.support.databases import execute
 from tests.support.history import History
 from tests.support.loopback import Server, reply
@@ -58,33 +56,10 @@ HOSTILE = {
 }
 
 
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-
 def collector(*arguments: str, **settings: str) -> Said:
-    out, err = StringIO(), StringIO()
-    engines: list[sa.Engine] = []
-
-    def open_and_remember(*args: Any, **kwargs: Any) -> sa.Engine:
-        engines.append(open_engine(*args, **kwargs))
-        return engines[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("collector.database.engine.open_engine", open_and_remember)
-        patch.setattr("sys.argv", ["collector", *arguments])
-        for name, value in settings.items():
-            patch.setenv(f"COLLECTOR_{name.upper()}", value)
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-            main()
-    for engine in engines:
-        engine.dispose()
-    assert isinstance(end.value.code, int)
-    assert "Traceback" not in err.getvalue()
-    return Said(end.value.code, out.getvalue(), err.getvalue())
+    said = in_this_process(*arguments, **settings)
+    assert "Traceback" not in said.err
+    return said
 
 
 def text(url: sa.URL) -> str:
