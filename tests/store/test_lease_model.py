@@ -23,15 +23,8 @@ from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from structlog.testing import capture_logs
 
 from collector.audit.verify import verify
@@ -52,6 +45,7 @@ from collector.store.writer import Writer
 from tests.support.builders import answer, body, region
 from tests.support.databases import new_database, outage
 from tests.support.history import NOON, History, failure
+from tests.support.state_machines import explore
 
 PATIENCE = 60.0
 SOURCES = ("one", "two")
@@ -719,18 +713,7 @@ def live(database: Database, examples: int, steps: int) -> None:
     for engine in database.engines:
         database.prepare(engine)
         engine.connect().close()  # the first connection is made under a lock: nobody may pause there
-    run_state_machine_as_test(
-        partial(Model, database),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=False,
-            print_blob=True,
-            # An example is dozens of transactions in a real database: slow is what it is.
-            suppress_health_check=[HealthCheck.too_slow],
-        ),
-    )
+    explore(partial(Model, database), examples, steps)
 
 
 @pytest.mark.long

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from collector.database import migrate
 from collector.database.engine import open_engine
 from collector.gcore.exchange import Failure
 from tests.support.claims import check_claims
 from tests.support.history import failure
+from tests.support.state_machines import explore
 from tests.support.worlds import (
     DATABASE_IDS,
     KEYS,
@@ -259,21 +259,6 @@ class Worlds(RuleBasedStateMachine):
         self.world.set_interval(seconds)
 
 
-def explore(engine: sa.Engine, examples: int, steps: int = 40) -> None:
-    run_state_machine_as_test(
-        partial(Worlds, engine),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            derandomize=False,
-            print_blob=True,
-            # An example is a history of dozens of polls in a real database: slow is what it is.
-            suppress_health_check=[HealthCheck.too_slow],
-        ),
-    )
-
-
 @pytest.fixture
 def memory() -> Iterator[sa.Engine]:
     engine = open_engine("sqlite://")
@@ -283,19 +268,19 @@ def memory() -> Iterator[sa.Engine]:
 
 
 def test_worlds_in_memory(memory: sa.Engine) -> None:
-    explore(memory, examples=10)
+    explore(partial(Worlds, memory), examples=10, steps=40)
 
 
 @pytest.mark.long
 def test_worlds_in_a_database(engine: sa.Engine) -> None:
-    explore(engine, examples=8)
+    explore(partial(Worlds, engine), examples=8, steps=40)
 
 
 @pytest.mark.slow
 def test_thousands_of_worlds_in_memory(memory: sa.Engine) -> None:
-    explore(memory, examples=3000, steps=50)
+    explore(partial(Worlds, memory), examples=3000, steps=50)
 
 
 @pytest.mark.slow
 def test_hundreds_of_worlds_in_a_database(engine: sa.Engine) -> None:
-    explore(engine, examples=300, steps=50)
+    explore(partial(Worlds, engine), examples=300, steps=50)
