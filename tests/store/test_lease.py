@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from collector.database.engine import open_engine
 from collector.database.timeouts import LEASE_SECONDS
 from collector.database.transactions import writing
 from collector.errors import LeaseHeldError, LeaseLostError, ObserverChangedError, SchemaError
@@ -27,9 +26,10 @@ from collector.store.rederive import rebuild
 from collector.store.tables import DERIVATION_REVISION, metadata, regions, sources, state_transitions
 from tests.support.builders import answer, body, region
 from tests.support.command import collector
-from tests.support.databases import new_database
+from tests.support.databases import copy_of
 from tests.support.history import History
 from tests.support.loopback import Peer, Server, reply
+from tests.support.services import until
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -55,15 +55,8 @@ def everything(engine: sa.Engine) -> dict[str, list[dict[str, Any]]]:
 @pytest.fixture
 def other_database(engine: sa.Engine, tmp_path: Path) -> Iterator[sa.Engine]:
     """Another database with our schema, of the same kind."""
-    if engine.dialect.name == "sqlite":
-        path = tmp_path / "other.db"
-        path.write_bytes(Path(str(engine.url.database)).read_bytes())
-        other = open_engine(f"sqlite:///{path}")
-    else:
-        engine.dispose()
-        other = open_engine(new_database(engine.url, engine.url.database))
-    yield other
-    other.dispose()
+    with copy_of(engine, tmp_path / "other.db") as other:
+        yield other
 
 
 # Who may write
@@ -86,9 +79,9 @@ def test_a_lease_is_kept_while_a_large_answer_is_read_unless_another_took_it(
     ours = lease.acquire(engine, "gcore", "one")
     with lease.kept(engine, ours):
         set_source(engine, lease_expires_at=datetime.now(UTC) + timedelta(seconds=5))
-        wait_until(lambda: left(engine) > timedelta(seconds=LEASE_SECONDS - 10))
+        until(lambda: left(engine) > timedelta(seconds=LEASE_SECONDS - 10), 30)
         expire(engine)
-        wait_until(lambda: left(engine) > timedelta(seconds=LEASE_SECONDS - 10))
+        until(lambda: left(engine) > timedelta(seconds=LEASE_SECONDS - 10), 30)
         set_source(engine, lease_owner="two", lease_epoch=ours.epoch + 1, lease_expires_at=LONG_AGO)
         sleep(0.2)
         assert source_row(engine)["lease_expires_at"] == LONG_AGO
@@ -101,7 +94,7 @@ def test_polling_once_keeps_its_lease_while_it_waits_and_reads(
 
     def answer_late(peer: Peer) -> None:
         expire(engine)
-        wait_until(lambda: left(engine) > timedelta(0))
+        until(lambda: left(engine) > timedelta(0), 30)
         reply(body=body(answer([region(1)])))(peer)
 
     url = engine.url.render_as_string(hide_password=False)
@@ -114,13 +107,6 @@ def left(engine: sa.Engine) -> timedelta:
     ends = source_row(engine)["lease_expires_at"]
     assert isinstance(ends, datetime)
     return ends - datetime.now(UTC)
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    give_up = monotonic() + 30
-    while not is_so():
-        assert monotonic() < give_up
-        sleep(0.01)
 
 
 def test_a_lease_lasts_as_long_as_it_says_by_the_databases_clock(engine: sa.Engine) -> None:
@@ -437,7 +423,7 @@ def test_the_lease_is_kept_while_a_long_history_is_derived_again(
 
     def rebuild_for_long(*given: Any, **named: Any) -> None:
         expire(history.engine)
-        wait_until(lambda: left(history.engine) > timedelta(0))
+        until(lambda: left(history.engine) > timedelta(0), 30)
         rebuild(*given, **named)
 
     monkeypatch.setattr("collector.poll.rebuild", rebuild_for_long)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from collector.database.engine import open_engine
 from collector.database.transactions import writing
 from collector.errors import ClockError, LeaseLostError
 from collector.gcore import jsontext, listing
@@ -20,7 +19,7 @@ from collector.store import lease, writer
 from collector.store.tables import sources
 from tests.support.builders import MISSING, answer, body, keystone, metrics_database, region
 from tests.support.contents import contents
-from tests.support.databases import new_database
+from tests.support.databases import copy_of
 from tests.support.history import History, failure
 
 _SET_UP = ("BEGIN", "SET LOCAL", "SET TRANSACTION")
@@ -212,15 +211,8 @@ class _Crash:
 def twin(engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
     """A database in which nothing ever goes wrong. Both have the same salt."""
     monkeypatch.setattr(lease.secrets, "token_hex", lambda size: "ab" * size)
-    if engine.dialect.name == "sqlite":
-        path = tmp_path / "twin.db"
-        path.write_bytes(Path(str(engine.url.database)).read_bytes())
-        other = open_engine(f"sqlite:///{path}")
-    else:
-        engine.dispose()
-        other = open_engine(new_database(engine.url, engine.url.database))
-    yield other
-    other.dispose()
+    with copy_of(engine, tmp_path / "twin.db") as other:
+        yield other
 
 
 Said = Any

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from collector.database.url import sqlite_path
+from collector.database.engine import open_engine
+from collector.database.url import sqlite_path, sqlite_url
 
 _numbers = itertools.count(1)
 
@@ -38,6 +39,19 @@ def new_database(server: sa.URL, template: str | None = None) -> sa.URL:
         f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""),
     )
     return server.set(database=name)
+
+
+@contextmanager
+def copy_of(engine: sa.Engine, path: Path) -> Iterator[sa.Engine]:
+    """Another database of the same kind that holds the same; `path`: where it is, if that is a file."""
+    if (origin := sqlite_path(engine)) is not None:
+        path.write_bytes(origin.read_bytes())
+        other = open_engine(sqlite_url(path))
+    else:
+        engine.dispose()
+        other = open_engine(new_database(engine.url, engine.url.database))
+    yield other
+    other.dispose()
 
 
 def execute(url: sa.URL, *statements: str) -> None:
