@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -19,24 +20,25 @@ from typing import Any
 PATH = "/cloud/v1/ai/regions"
 
 
-class Contestant:
+class Contestant(ABC):
     def __init__(self, url: str, folder: Path, postgresql: str) -> None:
         """`postgresql`: the address of a server where databases can be made, or nothing."""
         self.url, self.folder, self.postgresql = url, folder, postgresql
         self.number = 0
         self.start()
 
-    def start(self) -> None:
+    def start(self) -> None:  # noqa: B027 - many do without
         """Once, before the memory is looked at."""
 
-    def begin(self) -> None:
+    def begin(self) -> None:  # noqa: B027 - many do without
         """From now on the database is another, empty one."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - many do without
         """What is not measured, before each poll."""
 
+    @abstractmethod
     def poll(self) -> None:
-        raise NotImplementedError
+        """What is measured."""
 
     def size(self) -> int:
         """Bytes of the database."""
