@@ -6,11 +6,9 @@ error.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -238,13 +236,10 @@ def _values(connection: sa.Connection, source_id: int, kind: Kind, ids: list[int
     table, make = CURRENT[kind], ENTITIES[kind]
     columns = [table.c.id, *(table.c[name] for name in TYPED[kind])]
     found: dict[int, Entity] = {}
-    by_id: defaultdict[int, dict[str, Any]] = defaultdict(dict)
     for start in range(0, len(ids), 500):
         query = sa.select(*columns).where(
             table.c.source_id == source_id, table.c.id.in_(ids[start : start + 500])
         )
         for row in connection.execute(query).mappings():
-            by_id[row["id"]] = dict(row)
-    for entity_id, values in by_id.items():
-        found[entity_id] = make(**values)
+            found[row["id"]] = make(**row)
     return found
