@@ -99,13 +99,15 @@ def _sqlite_seconds(element: Any, compiler: Any, **kw: Any) -> str:
     """Whole seconds and microseconds apart: of days SQLite counts milliseconds only."""
     begin, end = (compiler.process(each, **kw) for each in element.clauses)
 
-    def whole(text: str) -> str:
-        return f"CAST(strftime('%s', substr({text}, 1, 19)) AS INTEGER)"
-
     def rest(text: str) -> str:
         return f"CAST(substr({text}, 21, 6) AS REAL)"
 
-    return f"({whole(end)} - {whole(begin)} + ({rest(end)} - {rest(begin)}) / 1000000)"
+    return f"({_whole_seconds(end)} - {_whole_seconds(begin)} + ({rest(end)} - {rest(begin)}) / 1000000)"
+
+
+def _whole_seconds(moment: str) -> str:
+    """Of a time on SQLite, since 1970."""
+    return f"CAST(strftime('%s', substr({moment}, 1, 19)) AS INTEGER)"
 
 
 @compiles(seconds_between, "postgresql")
@@ -152,8 +154,7 @@ class earlier(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801 - reads
 def _sqlite_earlier(element: Any, compiler: Any, **kw: Any) -> str:
     moment, milliseconds = (compiler.process(part, **kw) for part in element.clauses)
     # In microseconds since 1970, since SQLite's own functions of times know milliseconds only.
-    seconds = f"CAST(strftime('%s', substr({moment}, 1, 19)) AS INTEGER)"
-    then = f"({seconds} * 1000000 + CAST(substr({moment}, 21, 6) AS INTEGER) - ({milliseconds}) * 1000)"
+    then = f"({_whole_seconds(moment)} * 1000000 + CAST(substr({moment}, 21, 6) AS INTEGER) - ({milliseconds}) * 1000)"
     return f"(strftime('%Y-%m-%dT%H:%M:%S', {then} / 1000000, 'unixepoch') || printf('.%06dZ', {then} % 1000000))"
 
 
