@@ -287,13 +287,6 @@ def test_a_view_that_is_gone_is_found_by_check_and_put_back_by_upgrade(database_
 # How a poll ends
 
 
-@pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    path = tmp_path / "collector.db"
-    path.write_bytes(sqlite_template.read_bytes())
-    return f"sqlite:///{path}"
-
-
 THREE = [region(1), region(2), region(3)]
 
 

@@ -79,13 +79,6 @@ def visit(*arguments: str, **settings: str) -> Visit:
     return found
 
 
-@pytest.fixture
-def file_url(sqlite_template: Path, tmp_path: Path) -> str:
-    path = tmp_path / "collector.db"
-    path.write_bytes(sqlite_template.read_bytes())
-    return f"sqlite:///{path}"
-
-
 def api(step: Step, database_url: str, **settings: str) -> Visit:
     with Server(step) as server:
         found = visit(**{"database_url": database_url, "base_url": server.url, "api_key": SECRET, **settings})
@@ -127,33 +120,33 @@ def test_all_is_good(engine: sa.Engine, database_url: str) -> None:
     assert newest_revision() in found.finding("schema")[1]
 
 
-def test_the_simulated_cloud_is_good_too(file_url: str) -> None:
+def test_the_simulated_cloud_is_good_too(sqlite_url: str) -> None:
     start = utc_now()
     world = random_world(1, start, regions=7, mean_hold=timedelta(days=1), until=start)
     with Simulator(world) as simulator:
-        found = visit(database_url=file_url, base_url=simulator.base_url, api_key=KEY)
+        found = visit(database_url=sqlite_url, base_url=simulator.base_url, api_key=KEY)
         assert "answers with 7 regions" in found.finding("source gcore")[1]
         assert KEY not in found.said.out
-        wrong = visit(database_url=file_url, base_url=simulator.base_url, api_key=SECRET)
+        wrong = visit(database_url=sqlite_url, base_url=simulator.base_url, api_key=SECRET)
     verdict, what, todo = wrong.finding("source gcore")
     assert (verdict, "status 401" in what, "$" in todo) == ("bad", True, True)
     assert SECRET[:6] not in wrong.said.out, "the API's message repeats the beginning of the key"
 
 
-def test_offline_nobody_is_asked(file_url: str) -> None:
+def test_offline_nobody_is_asked(sqlite_url: str) -> None:
     with Server(reply()) as server:
-        found = visit("--offline", database_url=file_url, base_url=server.url, api_key=SECRET)
+        found = visit("--offline", database_url=sqlite_url, base_url=server.url, api_key=SECRET)
         assert server.requests == []
     assert found.finding("source gcore") == ("note", "source gcore: the API was not asked", "")
 
 
-def test_it_writes_nothing(file_url: str, tmp_path: Path) -> None:
-    history = History(open_engine(file_url))
+def test_it_writes_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    history = History(open_engine(sqlite_url))
     history.poll(THREE)
     history.restart()
     history.engine.dispose()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    api(reply(body=body(answer(THREE))), file_url)
+    api(reply(body=body(answer(THREE))), sqlite_url)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if not p.name.endswith("-shm")} == before
 
 
@@ -178,9 +171,9 @@ def test_it_writes_nothing(file_url: str, tmp_path: Path) -> None:
     ],
 )
 def test_an_answer_that_is_no_use_is_told_with_what_to_do(
-    file_url: str, step: Step, what: str, todo: str
+    sqlite_url: str, step: Step, what: str, todo: str
 ) -> None:
-    found = api(step, file_url)
+    found = api(step, sqlite_url)
     verdict, said, advice = found.finding("source gcore")
     assert verdict == "bad"
     assert what in said
@@ -197,28 +190,28 @@ def test_an_answer_that_is_no_use_is_told_with_what_to_do(
     ],
 )
 def test_an_answer_is_read_within_the_limits_that_polls_have(
-    file_url: str, setting: dict[str, str], why: str
+    sqlite_url: str, setting: dict[str, str], why: str
 ) -> None:
     large = reply(body=body(answer([region(i) for i in range(100)])))
-    verdict, what, _ = api(large, file_url, **setting).finding("source gcore")
+    verdict, what, _ = api(large, sqlite_url, **setting).finding("source gcore")
     assert verdict == "bad"
     assert why in what
 
 
-def test_an_answer_beyond_the_usual_limits_is_good_where_the_settings_admit_it(file_url: str) -> None:
+def test_an_answer_beyond_the_usual_limits_is_good_where_the_settings_admit_it(sqlite_url: str) -> None:
     many = reply(body=body(answer([{"id": i, "state": "A"} for i in range(10_001)])))
-    assert api(many, file_url).finding("source gcore")[0] == "bad"
-    assert api(many, file_url, max_regions="20000").finding("source gcore")[0] == "good"
+    assert api(many, sqlite_url).finding("source gcore")[0] == "bad"
+    assert api(many, sqlite_url, max_regions="20000").finding("source gcore")[0] == "good"
 
 
-def test_html_is_named_as_such(file_url: str) -> None:
-    found = api(reply(body=b"<html>"), file_url)
+def test_html_is_named_as_such(sqlite_url: str) -> None:
+    found = api(reply(body=b"<html>"), sqlite_url)
     assert "it looks like an HTML page" in found.finding("source gcore")[1]
 
 
-def test_nobody_listens(file_url: str) -> None:
+def test_nobody_listens(sqlite_url: str) -> None:
     url = f"http://127.0.0.1:{unused_port()}"
-    found = visit(database_url=file_url, base_url=url, api_key=SECRET)
+    found = visit(database_url=sqlite_url, base_url=url, api_key=SECRET)
     verdict, what, todo = found.finding("source gcore")
     assert (verdict, "connect" in what, url in todo) == ("bad", True, True)
     assert not any(f[1].startswith("clock") for f in found.findings)
@@ -233,8 +226,8 @@ def test_nobody_listens(file_url: str) -> None:
         (timedelta(seconds=-2), "good"),
     ],
 )
-def test_a_clock_that_is_off_is_told(file_url: str, offset: timedelta, verdict: str) -> None:
-    found = api(dated(offset), file_url)
+def test_a_clock_that_is_off_is_told(sqlite_url: str, offset: timedelta, verdict: str) -> None:
+    found = api(dated(offset), sqlite_url)
     said, what, todo = found.finding("clock")
     assert said == verdict
     seconds = int(what.split()[3])
@@ -242,43 +235,43 @@ def test_a_clock_that_is_off_is_told(file_url: str, offset: timedelta, verdict: 
     assert ("NTP" in todo) == (verdict == "bad")
 
 
-def test_the_clock_is_judged_even_where_the_answer_is_no_use(file_url: str) -> None:
+def test_the_clock_is_judged_even_where_the_answer_is_no_use(sqlite_url: str) -> None:
     date = format_datetime(datetime.now(UTC) - timedelta(hours=2), usegmt=True)
-    found = api(reply(401, b'{"message": "no"}', Date=date), file_url)
+    found = api(reply(401, b'{"message": "no"}', Date=date), sqlite_url)
     assert (found.finding("source gcore")[0], found.finding("clock")[0]) == ("bad", "bad")
 
 
 # The key
 
 
-def test_without_a_key_the_demo_is_named(file_url: str) -> None:
-    verdict, what, todo = visit(database_url=file_url).finding("source gcore")
+def test_without_a_key_the_demo_is_named(sqlite_url: str) -> None:
+    verdict, what, todo = visit(database_url=sqlite_url).finding("source gcore")
     assert (verdict, todo) == ("bad", "`collector demo` needs no key")
     assert "COLLECTOR_API_KEY" in what
     assert "COLLECTOR_API_KEY_FILE" in what
 
 
-def test_a_key_file_that_is_missing_empty_or_no_text_is_named(file_url: str, tmp_path: Path) -> None:
+def test_a_key_file_that_is_missing_empty_or_no_text_is_named(sqlite_url: str, tmp_path: Path) -> None:
     path = tmp_path / "key"
     for content, why in ((None, "No such file"), (b"", "is empty"), (b"\xff\xfe", "not text")):
         if content is not None:
             path.write_bytes(content)
-        verdict, what, _ = visit(database_url=file_url, api_key_file=str(path)).finding("source gcore")
+        verdict, what, _ = visit(database_url=sqlite_url, api_key_file=str(path)).finding("source gcore")
         assert verdict == "bad"
         assert str(path) in what
         assert why in what
 
 
-def test_a_key_file_that_is_missing_gets_advice_of_its_own(file_url: str, tmp_path: Path) -> None:
-    found = visit(database_url=file_url, api_key_file=str(tmp_path / "key"))
+def test_a_key_file_that_is_missing_gets_advice_of_its_own(sqlite_url: str, tmp_path: Path) -> None:
+    found = visit(database_url=sqlite_url, api_key_file=str(tmp_path / "key"))
     assert "demo" not in found.finding("source gcore")[2]
 
 
-def test_the_key_in_a_file_is_used_and_never_shown(file_url: str, tmp_path: Path) -> None:
+def test_the_key_in_a_file_is_used_and_never_shown(sqlite_url: str, tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(f"{SECRET}\n")
     with Server(reply(body=body(answer(THREE)))) as server:
-        found = visit(database_url=file_url, base_url=server.url, api_key_file=str(path))
+        found = visit(database_url=sqlite_url, base_url=server.url, api_key_file=str(path))
         assert server.requests[0].headers["authorization"] == f"apikey {SECRET}"
     assert found.settings["COLLECTOR_API_KEY_FILE"] == (str(path), "environment")
 
@@ -371,17 +364,17 @@ def test_a_source_that_is_stale_is_bad_and_one_that_is_degraded_is_noted(
 # Settings
 
 
-def test_every_setting_is_told_with_its_origin(file_url: str, tmp_path: Path) -> None:
+def test_every_setting_is_told_with_its_origin(sqlite_url: str, tmp_path: Path) -> None:
     config = tmp_path / "collector.toml"
     config.write_text(f'interval = "5m"\napi_key = "{SECRET}"\nname = "mine"\nauth_scheme = "Bearer"\n')
-    found = visit("--config", str(config), "--offline", database_url=file_url, auth_scheme="apikey")
+    found = visit("--config", str(config), "--offline", database_url=sqlite_url, auth_scheme="apikey")
     expected = {
         "COLLECTOR_API_KEY": ("(not shown)", str(config)),
         "COLLECTOR_API_KEY_FILE": ("-", "default"),
         "COLLECTOR_AUTH_SCHEME": ("apikey", "environment"),
         "COLLECTOR_BASE_URL": ("https://api.gcore.com", "default"),
         "COLLECTOR_CONFIRMATIONS": ("3", "default"),
-        "COLLECTOR_DATABASE_URL": (file_url, "environment"),
+        "COLLECTOR_DATABASE_URL": (sqlite_url, "environment"),
         "COLLECTOR_INTERVAL": ("5m", str(config)),
         "COLLECTOR_SOURCE": ("mine", str(config)),
     }
@@ -390,7 +383,7 @@ def test_every_setting_is_told_with_its_origin(file_url: str, tmp_path: Path) ->
     assert "  source mine: " in found.said.out
 
 
-def test_each_of_several_sources_is_looked_at(file_url: str, tmp_path: Path) -> None:
+def test_each_of_several_sources_is_looked_at(sqlite_url: str, tmp_path: Path) -> None:
     config = tmp_path / "collector.toml"
     with Server(reply(body=body(answer(THREE)))) as good, Server(error(404)) as bad:
         config.write_text(
@@ -398,7 +391,7 @@ def test_each_of_several_sources_is_looked_at(file_url: str, tmp_path: Path) -> 
             f'[[sources]]\nname = "two"\nbase_url = "{bad.url}"\n[[sources]]\nname = "three"\n'
             f'api_key_file = "{tmp_path}/none"\n'
         )
-        found = visit("--config", str(config), database_url=file_url)
+        found = visit("--config", str(config), database_url=sqlite_url)
     assert [f"  source {n}: " in found.said.out for n in ("one", "two", "three")] == [True] * 3
     verdicts = {what.split(":")[0]: verdict for verdict, what, _ in found.findings if "source " in what}
     assert verdicts == {"source one": "good", "source two": "bad", "source three": "bad"}
@@ -441,11 +434,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def test_many_sources_are_asked_once_each_by_a_few_threads_and_told_in_order(
-    file_url: str, tmp_path: Path, made: Counter[str]
+    sqlite_url: str, tmp_path: Path, made: Counter[str]
 ) -> None:
     start = utc_now()
     with Simulator(random_world(1, start, regions=2, mean_hold=timedelta(days=1), until=start)) as simulator:
-        found = visit("--config", many(tmp_path, 50, simulator.base_url), database_url=file_url)
+        found = visit("--config", many(tmp_path, 50, simulator.base_url), database_url=sqlite_url)
         assert simulator.requests == 50
     names = [what for _, what, _ in found.findings if "the API answers" in what]
     assert names == [f"source s{n}: the API answers with 2 regions" for n in range(50)]
@@ -455,16 +448,18 @@ def test_many_sources_are_asked_once_each_by_a_few_threads_and_told_in_order(
 
 
 def test_a_host_where_nobody_answers_is_not_tried_for_each_source(
-    file_url: str, tmp_path: Path, made: Counter[str]
+    sqlite_url: str, tmp_path: Path, made: Counter[str]
 ) -> None:
-    found = visit("--config", many(tmp_path, 50, f"http://127.0.0.1:{unused_port()}"), database_url=file_url)
+    found = visit(
+        "--config", many(tmp_path, 50, f"http://127.0.0.1:{unused_port()}"), database_url=sqlite_url
+    )
     bad = [what.split(":")[0] for verdict, what, _ in found.findings if verdict == "bad"]
     assert bad == [f"source s{n}" for n in range(50)]
     assert made["asked"] <= MAX_AT_ONCE
 
 
-def test_a_wrong_setting_ends_it_before_anything_is_looked_at(file_url: str) -> None:
-    collector("doctor", database_url=file_url, interval="soon").refused(2, "COLLECTOR_INTERVAL", "'soon'")
+def test_a_wrong_setting_ends_it_before_anything_is_looked_at(sqlite_url: str) -> None:
+    collector("doctor", database_url=sqlite_url, interval="soon").refused(2, "COLLECTOR_INTERVAL", "'soon'")
 
 
 def test_a_database_url_that_is_none_ends_it(tmp_path: Path) -> None:
@@ -495,12 +490,12 @@ def test_the_password_of_the_database_is_not_shown(url: str) -> None:
     assert SECRET not in said.out + said.err
 
 
-def test_settings_that_no_source_has_are_not_told(file_url: str, tmp_path: Path) -> None:
+def test_settings_that_no_source_has_are_not_told(sqlite_url: str, tmp_path: Path) -> None:
     config = tmp_path / "collector.toml"
     config.write_text(
         f'[[sources]]\nname = "one"\nbase_url = "http://127.0.0.1:1"\napi_key = "{SECRET}"\ninterval = "5m"\n'
     )
-    found = visit("--config", str(config), "--offline", database_url=file_url)
+    found = visit("--config", str(config), "--offline", database_url=sqlite_url)
     assert "https://api.gcore.com" not in found.said.out
 
 
@@ -509,17 +504,17 @@ def test_settings_that_no_source_has_are_not_told(file_url: str, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY", "https_proxy"])
 def test_a_proxy_is_told_without_its_password(
-    file_url: str, monkeypatch: pytest.MonkeyPatch, name: str
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, f"http://somebody:{SECRET}@proxy.example:3128")
-    found = visit("--offline", database_url=file_url, api_key="other")
+    found = visit("--offline", database_url=sqlite_url, api_key="other")
     verdict, what, _ = found.finding(name.upper())
     assert (verdict, "proxy.example:3128" in what) == ("note", True)
 
 
-def test_certificates_that_do_not_exist_are_bad(file_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_certificates_that_do_not_exist_are_bad(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/none/ca.pem")
-    found = visit("--offline", database_url=file_url, api_key=SECRET)
+    found = visit("--offline", database_url=sqlite_url, api_key=SECRET)
     assert found.finding("SSL_CERT_FILE") == (
         "bad",
         "SSL_CERT_FILE: /none/ca.pem does not exist",

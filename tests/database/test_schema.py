@@ -54,15 +54,6 @@ def postgresql_engine(postgresql_template: sa.URL) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-@pytest.fixture
-def sqlite_engine(sqlite_template: Path, tmp_path: Path) -> Iterator[sa.Engine]:
-    path = tmp_path / "collector.db"
-    path.write_bytes(sqlite_template.read_bytes())
-    engine = open_engine(f"sqlite:///{path}")
-    yield engine
-    engine.dispose()
-
-
 def fill(history: History) -> None:
     """Leave rows in every table that a poller fills."""
     history.poll([region(1, "NEW", metrics_database_id=1, metrics_database=metrics_database()), region(2)])

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.support.services import schedule, simulator, sqlite_url, start, watched  # noqa: F401
+from tests.support.services import schedule, simulator, start, watched  # noqa: F401

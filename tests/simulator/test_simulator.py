@@ -442,14 +442,6 @@ def test_wrong_counts_are_partial_and_empty_answers_are_held(
     assert outcomes == ["ok", "partial", "held", "ok"]
 
 
-@pytest.fixture
-def sqlite_engine(sqlite_template: Path, tmp_path: Path) -> Iterator[sa.Engine]:
-    shutil.copy(sqlite_template, tmp_path / "collector.db")
-    engine = open_engine(f"sqlite:///{tmp_path / 'collector.db'}")
-    yield engine
-    engine.dispose()
-
-
 def test_every_fault_is_tested() -> None:
     assert {fault["kind"] for fault, _ in CAUSES.values()} | {"wrong_count", "empty"} == set(FAULTS)
 

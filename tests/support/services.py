@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -164,13 +163,6 @@ def simulator() -> Iterator[Simulator]:
     keys = {KEY: False, OTHER_KEY: False}
     with Simulator(story(utc_now() - timedelta(days=30)), keys=keys) as running:
         yield running
-
-
-@pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    path = tmp_path / "collector.db"
-    shutil.copy(sqlite_template, path)
-    return f"sqlite:///{path}"
 
 
 @contextmanager

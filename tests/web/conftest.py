@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.pages import Serve, serving
-from tests.support.services import simulator, sqlite_url, start  # noqa: F401 - fixtures
+from tests.support.services import simulator, start  # noqa: F401 - fixtures
 
 
 @pytest.fixture
