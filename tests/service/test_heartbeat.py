@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -136,7 +135,7 @@ def test_nobody_waits_for_a_url_that_hangs(history: History, good: PollResult) -
         assert not beat._thread.is_alive()
 
 
-def test_the_url_is_a_secret(tmp_path: Path) -> None:
+def test_the_url_is_a_secret() -> None:
     given = {"COLLECTOR_HEARTBEAT_URL": f"https://checks.example/{SECRET}"}
     settings = load(given)
     assert settings.heartbeat_url is not None

@@ -214,7 +214,7 @@ def test_polls_and_readers_go_on_while_it_derives(history: History, monkeypatch:
     assert verify(history.engine, "gcore").verdict == "good"
 
 
-def test_a_rebuild_that_breaks_changes_nothing(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuild_that_breaks_changes_nothing(history: History) -> None:
     for number in range(4):
         history.poll([region(1, "NEW" if number % 2 else "ACTIVE"), region(2)])
     with writing(history.engine) as connection:

@@ -541,7 +541,7 @@ def by_proxy(server: Server) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def harmed(shared_engine: sa.Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harmed]:
+def harmed(shared_engine: sa.Engine) -> Iterator[Harmed]:
     url = shared_engine.url
     if url.get_backend_name() == "postgresql":  # which lets everybody in, whatever the password
         url = url.set(password=DATABASE_PASSWORD)
