@@ -55,11 +55,7 @@ def show_span(seconds: float | timedelta) -> str:
 def transition_in_words(row: Mapping[str, Any]) -> str:
     """What happened, when at the earliest and the latest, and why we think so.
 
-    <<<<<<< HEAD
-        `row`: fields of `reports.transitions`.
-    =======
-        `row`: fields of `reports.transitions.transitions`.
-    >>>>>>> 637fc45 (wip)
+    `row`: fields of `reports.transitions.transitions`.
     """
     return f"{name_in_words(row)} {what_happened(row)}, {window_in_words(row)}: {basis_in_words(row)}."
 
