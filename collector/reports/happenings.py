@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from collector.database.types import UtcTime
 from collector.errors import UsageError
 from collector.reports.coverage import coverage
-from collector.reports.filters import Row, find_region, is_word
+from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.store.tables import (
     keystones,
     region_versions,
@@ -192,9 +192,7 @@ class _Search:
         if self.only is None:
             query = query.where(t.basis != "baseline")
         else:
-            query = query.where(
-                sa.or_(*((t.source_id == s) & (region_id == i) for s, i in self.only), sa.false())
-            )
+            query = query.where(is_region(self.only, t.source_id, region_id))
         if self.wanted.to_state:
             query = query.where(is_word(t.to_state, self.wanted.to_state))
         for row in self._newest(query, t.source_id, t.observed_at, (t.entity_id,), limit):
@@ -229,9 +227,7 @@ class _Search:
             v.changed_fields.is_not(None), sa.cast(v.changed_fields, sa.Text) != '["state"]'
         )
         if self.only is not None:
-            query = query.where(
-                sa.or_(*((v.source_id == s) & (v.region_id == i) for s, i in self.only), sa.false())
-            )
+            query = query.where(is_region(self.only, v.source_id, v.region_id))
         for row in self._newest(query, v.source_id, v.valid_from, (v.region_id,), limit):
             before = (
                 self.connection.execute(
@@ -292,10 +288,7 @@ class _Search:
             sa.func.min(u.entity_id).label("entity_id"),
         ).group_by(u.source_id, u.entity, u.missed_at, u.cause, u.missed_seq)
         if self.only is not None:
-            query = query.where(
-                u.entity == "region",
-                sa.or_(*((u.source_id == s) & (u.entity_id == i) for s, i in self.only), sa.false()),
-            )
+            query = query.where(u.entity == "region", is_region(self.only, u.source_id, u.entity_id))
         for row in self._newest(query, u.source_id, u.missed_at, (u.missed_seq, u.entity), limit):
             yield self._row(row, row["missed_at"], happening="unseen")
 
