@@ -61,3 +61,12 @@ def nested_as_of(
     query = query.where(c[f"{kind}_id"] == wanted.id) if wanted.id is not None else query
     query = query.where(is_word(c.state, wanted.state)) if wanted.state else query
     return each_row(connection, query.order_by(c.source, c[f"{kind}_id"]))
+
+
+def referred_as_of(connection: sa.Connection, kind: Nested, moment: datetime, region: Row) -> Row | None:
+    """The one that a region in force at a time refers to; None: to none, or to one that was not in force."""
+    number = region[f"{kind}_id"]
+    if number is None:
+        return None
+    found = list(nested_as_of(connection, kind, moment, NestedFilter(source=region["source"], id=number)))
+    return found[0] if found else None

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
-from collector.database.types import UtcTime
 from collector.errors import UsageError
 from collector.inventory.entities import Kind
 from collector.reports.filters import Row
 from collector.reports.inventory import Look, RegionFilter, looks, regions_as_of
+from collector.reports.nested import referred_as_of
 from collector.reports.overview import state_since
 from collector.reports.words import brief, brief_window, certainty, show_time
-from collector.store.tables import TYPED, VERSIONS, regions, sources
+from collector.store.tables import TYPED, regions, sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def region_facts(connection: sa.Connection, source: str, region_id: int, moment:
     """A region at a time. Raises UsageError where the database never knew it."""
     r = regions.c
     query = (
-        sa.select(sources.c.id, r.display_name, r.slug)
+        sa.select(r.display_name, r.slug)
         .select_from(regions)
         .join(sources, sources.c.id == r.source_id)
         .where(sources.c.name == source, r.id == region_id)
@@ -72,10 +71,6 @@ def region_facts(connection: sa.Connection, source: str, region_id: int, moment:
     row = next((each for each in rows if each["region_id"] == region_id), None)
     look = looks(connection, moment, source).get(source)
     is_seen = look is not None and not look.is_blind and (row is None or row["last_seen_at"] >= look.at)
-    nested = {
-        kind: in_force(connection, kind, known.id, row[f"{kind}_id"], moment) if row else None
-        for kind in ("keystone", "metrics_database")
-    }
     return RegionFacts(
         source=source,
         region_id=region_id,
@@ -86,37 +81,9 @@ def region_facts(connection: sa.Connection, source: str, region_id: int, moment:
         since=state_since(connection, moment, (source, region_id)).get((source, region_id)),
         look=look,
         is_seen=is_seen,
-        keystone=nested["keystone"],
-        metrics_database=nested["metrics_database"],
+        keystone=row and referred_as_of(connection, "keystone", moment, row),
+        metrics_database=row and referred_as_of(connection, "metrics_database", moment, row),
     )
-
-
-def in_force(
-    connection: sa.Connection, kind: Any, source_id: int, entity_id: int | None, moment: datetime
-) -> Row | None:
-    """The version of an entity that was in force at a time, or None."""
-    if entity_id is None:
-        return None
-    table = VERSIONS[kind]
-    at = sa.literal(moment, UtcTime())
-    row = (
-        connection.execute(
-            sa.select(table)
-            .where(
-                table.c.source_id == source_id, table.c[f"{kind}_id"] == entity_id, table.c.valid_from <= at
-            )
-            .order_by(table.c.valid_from.desc())
-            .limit(1)
-        )
-        .mappings()
-        .one_or_none()
-    )
-    if row is None or (row["valid_to"] is not None and row["valid_to"] <= moment):
-        return None
-    return dict(row)
-
-
-COMPARISON_FIELDS = ("entity", "entity_id", "field", "earlier", "later")
 
 
 def compared(

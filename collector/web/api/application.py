@@ -23,7 +23,7 @@ from collector.reports.coverage import coverage
 from collector.reports.events import events
 from collector.reports.filters import Row
 from collector.reports.inventory import RegionFilter, each_region_as_of, regions_as_of
-from collector.reports.nested import Nested, NestedFilter, nested_as_of
+from collector.reports.nested import NestedFilter, nested_as_of, referred_as_of
 from collector.reports.periods import time_zone
 from collector.reports.spans import ASSUMPTION, SpanFilter, spans
 from collector.reports.standing import Standing
@@ -113,16 +113,10 @@ def _inventory(api: FastAPI, answers: Answers) -> None:
                 raise ConflictError(_which(name, found))
             row = found[0]
 
-            def nested(kind: Nested) -> Row | None:
-                if (number := row[f"{kind}_id"]) is None:
-                    return None
-                rows = nested_as_of(connection, kind, moment, NestedFilter(source=row["source"], id=number))
-                return next(iter(list(rows)), None)
-
             return {
                 "region": row,
-                "keystone": nested("keystone"),
-                "metrics_database": nested("metrics_database"),
+                "keystone": referred_as_of(connection, "keystone", moment, row),
+                "metrics_database": referred_as_of(connection, "metrics_database", moment, row),
             }
 
         return await answers.give(request, question, source=asked.source, as_of=asked.as_of)
