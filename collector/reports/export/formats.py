@@ -14,7 +14,6 @@ from collector.errors import UsageError
 from collector.reports.export.relations import Column
 
 Row = Sequence[Any]
-FORMATS = ("parquet", "csv", "jsonl")
 
 
 class Writer(Protocol):
