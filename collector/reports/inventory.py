@@ -127,6 +127,11 @@ def _look(row: Any, moment: datetime) -> Look | None:
     return Look(row.last_seen_at, is_blind=moment - row.last_at > limit)
 
 
+def is_seen(look: Look | None, row: Row | None) -> bool:
+    """Whether the newest successful poll showed an entity (None: did not list it), and no gap is open since."""
+    return look is not None and not look.is_blind and (row is None or row["last_seen_at"] >= look.at)
+
+
 def first_looks(connection: sa.Connection, source: str | None = None) -> dict[str, datetime]:
     """When each source, or this one, was first seen, by its name."""
     first = sa.type_coerce(sa.func.min(observations.c.first_at), UtcTime())

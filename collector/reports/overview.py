@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from collector.database.types import UtcTime
 from collector.reports.filters import Row, folded
-from collector.reports.inventory import Look, RegionFilter, looks, regions_as_of
+from collector.reports.inventory import Look, RegionFilter, is_seen, looks, regions_as_of
 from collector.reports.words import in_order
 from collector.store.tables import regions, sources, state_transitions
 
@@ -65,10 +65,8 @@ def overview(
         if not (_matches(row, wanted, keystone_state) and _holds(row, text)):
             continue
         look = seen[row["source"]]
-        is_seen = look is not None and not look.is_blind and row["last_seen_at"] >= look.at
-        rows.append(
-            row | {"since": since.get((row["source"], row["region_id"])), "look": look, "is_seen": is_seen}
-        )
+        newest = since.get((row["source"], row["region_id"]))
+        rows.append(row | {"since": newest, "look": look, "is_seen": is_seen(look, row)})
     rows.sort(key=lambda row: (row["source"], row["region_id"]))
     rows.sort(key=ORDERS[order.lstrip("-")], reverse=order.startswith("-"))
     if group:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from collector.errors import UsageError
 from collector.inventory.entities import Kind
 from collector.reports.filters import Row
-from collector.reports.inventory import Look, RegionFilter, looks, regions_as_of
+from collector.reports.inventory import Look, RegionFilter, is_seen, looks, regions_as_of
 from collector.reports.nested import referred_as_of
 from collector.reports.overview import state_since
 from collector.reports.words import brief, brief_window, certainty, show_time
@@ -70,7 +70,6 @@ def region_facts(connection: sa.Connection, source: str, region_id: int, moment:
     rows = regions_as_of(connection, moment, RegionFilter(source=source, region=str(region_id)))
     row = next((each for each in rows if each["region_id"] == region_id), None)
     look = looks(connection, moment, source).get(source)
-    is_seen = look is not None and not look.is_blind and (row is None or row["last_seen_at"] >= look.at)
     return RegionFacts(
         source=source,
         region_id=region_id,
@@ -80,7 +79,7 @@ def region_facts(connection: sa.Connection, source: str, region_id: int, moment:
         row=row,
         since=state_since(connection, moment, (source, region_id)).get((source, region_id)),
         look=look,
-        is_seen=is_seen,
+        is_seen=is_seen(look, row),
         keystone=row and referred_as_of(connection, "keystone", moment, row),
         metrics_database=row and referred_as_of(connection, "metrics_database", moment, row),
     )
