@@ -67,14 +67,7 @@ def last_looks(moment: Moment, source: str | None = None) -> sa.Select[Any]:
     Of a stretch that goes on beyond the moment only its ends and its longest interval are on record. `last_at` and
     `expected_interval_ms` are those of the stretch.
     """
-    o, a = observations.c, observations.alias("a").c
-    newest = (
-        sa.select(a.seq)
-        .where(a.source_id == sources.c.id, a.outcome != "failed", a.first_at <= moment)
-        .order_by(a.seq.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
+    o, newest = observations.c, newest_applied(sources.c.id, moment)
     sure = earlier(moment, o.longest_interval_ms + 1)
     seen_at = sa.case((o.last_at <= moment, o.last_at), (o.first_at > sure, o.first_at), else_=sure)
     query = sa.select(
@@ -84,6 +77,14 @@ def last_looks(moment: Moment, source: str | None = None) -> sa.Select[Any]:
         o.expected_interval_ms,
     ).select_from(InOrder(sources, observations, (o.source_id == sources.c.id) & (o.seq == newest)))
     return query.where(sources.c.name == source) if source else query
+
+
+def newest_applied(source_id: Any, known_at: Any = None, column: str = "seq") -> sa.ScalarSelect[Any]:
+    """The newest observation of a source with an answer that was applied; of those known at a time, or of all."""
+    a = observations.alias("a").c
+    query = sa.select(a[column]).where(a.source_id == source_id, a.outcome != "failed")
+    query = query.where(a.first_at <= known_at) if known_at is not None else query
+    return query.order_by(a.seq.desc()).limit(1).scalar_subquery()
 
 
 def _in_force(

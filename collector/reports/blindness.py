@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from collector.database.types import UtcTime, database_time
 from collector.inventory.observation import gap_limit
 from collector.inventory.spans import Edge, blind_edges
+from collector.reports.asof import newest_applied
 from collector.store.tables import (
     gaps,
     observations,
@@ -39,13 +40,11 @@ def watched(
 ) -> Iterator[Watched]:
     """Sources that had an answer, by name."""
     o, f = observations.alias("o").c, observations.alias("f").c
-    a, n = observations.alias("a").c, observations.alias("n").c
-
-    def newest(of: Any, *conditions: sa.ColumnElement[bool]) -> Any:
-        query = sa.select(of.seq).where(of.source_id == sources.c.id, *conditions)
-        query = query.where(of.first_at <= known_at) if known_at else query
-        return query.order_by(of.seq.desc()).limit(1).scalar_subquery()
-
+    n = observations.alias("n").c
+    newest: Any = sources.c.newest_seq
+    if known_at:
+        begun = sa.select(n.seq).where(n.source_id == sources.c.id, n.first_at <= known_at)
+        newest = begun.order_by(n.seq.desc()).limit(1).scalar_subquery()
     now: Any = sa.literal(known_at, UtcTime()) if known_at else database_time()
     query = (
         sa.select(
@@ -62,9 +61,9 @@ def watched(
         )
         .where(
             o.source_id == sources.c.id,
-            o.seq == newest(a, a.outcome != "failed"),
+            o.seq == newest_applied(sources.c.id, known_at),
             f.source_id == sources.c.id,
-            f.seq == (newest(n) if known_at else sources.c.newest_seq),
+            f.seq == newest,
         )
         .order_by(sources.c.name)
     )

@@ -23,6 +23,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime
+from collector.reports.asof import newest_applied
 from collector.reports.columns import PLACE, Column, Report
 from collector.reports.filters import Row
 from collector.reports.transitions import TransitionFilter, selected
@@ -248,14 +249,6 @@ def _last_confirmed(connection: sa.Connection, entity: str) -> dict[tuple[str, i
     """When the last poll that showed each present entity asked."""
     o, u = observations.c, unseen.c
     current = {"region": regions, "keystone": keystones}[entity].c
-    newest = observations.alias("newest").c
-    applied = (
-        sa.select(newest.seq)
-        .where(newest.source_id == current.source_id, newest.outcome != "failed")
-        .order_by(newest.seq.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
     is_unseen = (
         (u.source_id == current.source_id)
         & (u.entity == entity)
@@ -267,7 +260,10 @@ def _last_confirmed(connection: sa.Connection, entity: str) -> dict[tuple[str, i
             sources.c.name, current.id, sa.func.coalesce(u.last_asked_at, o.last_asked_at, type_=UtcTime())
         )
         .join(sources, sources.c.id == current.source_id)
-        .join(observations, (o.source_id == current.source_id) & (o.seq == applied))
+        .join(
+            observations,
+            (o.source_id == current.source_id) & (o.seq == newest_applied(current.source_id)),
+        )
         .outerjoin(unseen, is_unseen)
         .where(current.absent_since.is_(None))
     )

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.errors import SchemaError, UsageError
+from collector.reports.asof import newest_applied
 from collector.reports.filters import Row
 from collector.reports.inventory import looks
 from collector.store.tables import DERIVATION_REVISION, observations, sources
@@ -39,14 +40,7 @@ def standing(connection: sa.Connection, source: str | None = None) -> Standing:
     Raises UsageError where the database knows no such source, and SchemaError where an older version derived the
     history: readers would miss what newer rules write.
     """
-    o, a, s = observations.c, observations.alias("a").c, sources.c
-    seen = (
-        sa.select(a.last_at)
-        .where(a.source_id == s.id, a.outcome != "failed")
-        .order_by(a.seq.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
+    o, s = observations.c, sources.c
     query = (
         sa.select(
             s.name,
@@ -55,7 +49,7 @@ def standing(connection: sa.Connection, source: str | None = None) -> Standing:
             o.opening_digest,
             o.first_at,
             o.last_at,
-            seen.label("seen_at"),
+            newest_applied(s.id, column="last_at").label("seen_at"),
         )
         .select_from(sources)
         .outerjoin(observations, (o.source_id == s.id) & (o.seq == s.newest_seq))
