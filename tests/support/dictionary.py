@@ -6,7 +6,6 @@ python -m tests.support.dictionary --write      after a change of a table or a v
 from __future__ import annotations
 
 import re
-import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 from collector.database.types import JsonList, UtcTime
 from collector.reports import views
 from collector.store.tables import DERIVED, metadata, webhook_deliveries
+from tests.support.generated import write_if_asked
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "data-dictionary.md"
@@ -197,11 +197,5 @@ def _head(name: str) -> tuple[str, str]:
     return prose, f"{question}\n\n```sql\n{head.example}\n```"
 
 
-def main() -> None:
-    if sys.argv[1:] != ["--write"]:
-        sys.exit(__doc__)
-    PAGE.write_text(page(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write_if_asked(PAGE, page, __doc__)

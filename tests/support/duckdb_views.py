@@ -5,14 +5,13 @@ python -m tests.support.duckdb_views --write      after a change of a table or a
 
 from __future__ import annotations
 
-import sys
-
 import sqlalchemy as sa
 
 from collector.database.types import JsonList, UtcTime
 from collector.reports import views
 from collector.store.tables import metadata
 from tests.support.dictionary import PAGE
+from tests.support.generated import write_if_asked
 
 FILE = PAGE.parent / "duckdb.sql"
 
@@ -66,11 +65,5 @@ def _type(column: views.Column) -> str:
     return next(said for of_type, said in _TYPES.items() if isinstance(column.type, of_type))
 
 
-def main() -> None:
-    if sys.argv[1:] != ["--write"]:
-        sys.exit(__doc__)
-    FILE.write_text(text(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write_if_asked(FILE, text, __doc__)

@@ -6,10 +6,10 @@ python -m tests.support.metrics_tables --write
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 
 from collector.web.metrics import OF_DATABASE, OF_PROCESS, PREFIX, Spec
+from tests.support.generated import write_if_asked
 from tests.support.paths import ROOT
 
 FILE = ROOT / "docs" / "metrics.md"
@@ -35,5 +35,5 @@ def with_tables(text: str) -> str:
     return text
 
 
-if __name__ == "__main__" and "--write" in sys.argv:
-    FILE.write_text(with_tables(FILE.read_text(encoding="utf-8")), encoding="utf-8")
+if __name__ == "__main__":
+    write_if_asked(FILE, lambda: with_tables(FILE.read_text(encoding="utf-8")), __doc__)

@@ -6,7 +6,6 @@ python -m tests.support.questions_page --write      after a change of a report's
 from __future__ import annotations
 
 import re
-import sys
 
 from collector.reports.availability import AVAILABILITY
 from collector.reports.changes import DIFF, HISTORY
@@ -17,6 +16,7 @@ from collector.reports.lead_time import LEAD_TIME_SUMMARY, LEAD_TIMES
 from collector.reports.spans import SPANS
 from collector.reports.status import STATUS
 from collector.reports.transitions import TRANSITIONS
+from tests.support.generated import write_if_asked
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "questions.md"
@@ -48,11 +48,5 @@ def _rows(report: Report) -> str:
     return "".join(f"| `{c.name}` | {c.type} | {c.meaning} |\n" for c in report.columns)
 
 
-def main() -> None:
-    if sys.argv[1:] != ["--write"]:
-        sys.exit(__doc__)
-    PAGE.write_text(page(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write_if_asked(PAGE, page, __doc__)

@@ -6,9 +6,9 @@ python -m tests.support.view_digests --write      after a change of a view
 from __future__ import annotations
 
 import json
-import sys
 
 from collector.reports import views
+from tests.support.generated import write_if_asked
 from tests.support.paths import ROOT
 
 FILE = ROOT / "collector" / "reports" / "views" / "digests.json"
@@ -21,11 +21,5 @@ def text() -> str:
     )
 
 
-def main() -> None:
-    if sys.argv[1:] != ["--write"]:
-        sys.exit(__doc__)
-    FILE.write_text(text(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write_if_asked(FILE, text, __doc__)
