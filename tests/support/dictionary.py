@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.database.types import JsonList, UtcTime
 from collector.reports import views
+from collector.reports.types import word_of
 from collector.store.tables import DERIVED, metadata, webhook_deliveries
 from tests.support.generated import write_if_asked
 from tests.support.paths import ROOT
@@ -114,19 +114,14 @@ def _columns(rows: list[tuple[str, str, bool, str, bool]]) -> Iterator[str]:
     yield ""
 
 
+_WORDS = {"list": "JSON list", "date": "DATE; on SQLite text, `2026-05-01`"}
+
+
 def _word(found: sa.types.TypeEngine[Any]) -> str:
-    names: tuple[tuple[type, str], ...] = (
-        (UtcTime, "time"),
-        (JsonList, "JSON list"),
-        (sa.Boolean, "boolean"),
-        (sa.Date, "DATE; on SQLite text, `2026-05-01`"),
-        (sa.Double, "double"),
-        (sa.BigInteger, "bigint"),
-        (sa.Integer, "integer"),
-        (sa.LargeBinary, "bytes"),
-        (sa.Text, "text"),
-    )
-    return next(name for of_type, name in names if isinstance(found, of_type))
+    if isinstance(found, sa.LargeBinary):
+        return "bytes"
+    word = word_of(found)
+    return _WORDS.get(word, word)
 
 
 # Views
@@ -134,29 +129,17 @@ def _word(found: sa.types.TypeEngine[Any]) -> str:
 
 def _views() -> Iterator[str]:
     for name in views.NAMES:
-        said, example = _head(name)
-        yield f"### `{name}`"
-        yield ""
-        yield said
-        yield ""
-        yield example
-        yield ""
+        yield from _said(name)
         yield from _columns([(c.name, _word(c.type), False, c.comment, False) for c in views.columns(name)])
 
 
 def _functions() -> Iterator[str]:
     for name in views.FUNCTIONS:
-        said, example = _head(name)
         columns = re.findall(
             r"(?m)(\w+) (TEXT|BIGINT|BOOLEAN|TIMESTAMP)\b", _returned(views.definition(name, "postgresql"))
         )
         described = _TABLES_OF_FUNCTIONS[name]
-        yield f"### `{name}`"
-        yield ""
-        yield said
-        yield ""
-        yield example
-        yield ""
+        yield from _said(name)
         yield from _columns([(c, _spelled(t), False, _comment_of(described, c), False) for c, t in columns])
 
 
@@ -189,12 +172,17 @@ def _comment_of(tables: tuple[str, ...], name: str) -> str:
     return own.get(name) or str(columns[0].comment)
 
 
-def _head(name: str) -> tuple[str, str]:
+def _said(name: str) -> Iterator[str]:
     """What the file of a view or function says before the SQL: in prose, and the example with its question."""
     head = views.head(name)
-    prose = textwrap.fill(head.prose, 118, break_long_words=False, break_on_hyphens=False)
-    question = head.question[0].upper() + head.question[1:]
-    return prose, f"{question}\n\n```sql\n{head.example}\n```"
+    yield f"### `{name}`"
+    yield ""
+    yield textwrap.fill(head.prose, 118, break_long_words=False, break_on_hyphens=False)
+    yield ""
+    yield head.question[0].upper() + head.question[1:]
+    yield ""
+    yield f"```sql\n{head.example}\n```"
+    yield ""
 
 
 if __name__ == "__main__":

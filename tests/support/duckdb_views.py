@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from collector.database.types import JsonList, UtcTime
 from collector.reports import views
+from collector.reports.types import word_of
 from collector.store.tables import metadata
 from tests.support.dictionary import PAGE
 from tests.support.generated import write_if_asked
@@ -28,14 +28,15 @@ _HEAD = """-- The tables and views of the collector, with types, for DuckDB on a
 _BEFORE_VIEWS = """
 -- Views: SQLite answers each as a whole, and its columns get their types here.
 """
-_TYPES: dict[type, str] = {
-    UtcTime: "TIMESTAMP",
-    sa.Date: "DATE",
-    sa.Double: "DOUBLE",
-    sa.Boolean: "BOOLEAN",
-    sa.Integer: "BIGINT",
-    sa.Text: "VARCHAR",
-    JsonList: "VARCHAR",
+_TYPES = {
+    "time": "TIMESTAMP",
+    "date": "DATE",
+    "double": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "bigint": "BIGINT",
+    "integer": "BIGINT",
+    "text": "VARCHAR",
+    "list": "VARCHAR",
 }
 
 
@@ -53,16 +54,12 @@ def _table(table: sa.Table) -> str:
 
 
 def _view(name: str) -> str:
-    typed = ",\n".join(f"    {c.name}::{_type(c)} AS {c.name}" for c in views.columns(name))
+    typed = ",\n".join(f"    {c.name}::{_TYPES[word_of(c.type)]} AS {c.name}" for c in views.columns(name))
     return (
         f"-- {views.what_a_row_is(name)}\n"
         f"CREATE OR REPLACE VIEW {name} AS\nSELECT\n{typed}\n"
         f"FROM sqlite_query('c', 'SELECT * FROM {name}');\n"
     )
-
-
-def _type(column: views.Column) -> str:
-    return next(said for of_type, said in _TYPES.items() if isinstance(column.type, of_type))
 
 
 if __name__ == "__main__":
