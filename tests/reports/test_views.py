@@ -24,6 +24,11 @@ from tests.support.history import History, Row, failure
 from tests.support.views import TIMES, Change, add_a_column, ask, columns, plan_of, remove_a_column
 
 _numbers = itertools.count(1)
+INTERVAL = (
+    *("state", "from_earliest", "from_latest", "to_earliest", "to_latest"),
+    *("min_seconds", "max_seconds"),
+)
+"""Columns of an interval of a state."""
 
 
 # What they say
@@ -171,16 +176,7 @@ def test_state_intervals_count_blind_time_once_where_a_gap_and_an_unseen_span_ov
 
     rows = ask(history, "region_state_intervals", "from_latest", "region_id = 1 AND state <> 'UNKNOWN'")
     t = history.time
-    names = (
-        "state",
-        "from_earliest",
-        "from_latest",
-        "to_earliest",
-        "to_latest",
-        "min_seconds",
-        "max_seconds",
-    )
-    assert [(*(r[name] for name in names), bool(r["open"])) for r in rows] == [
+    assert [(*(r[name] for name in INTERVAL), bool(r["open"])) for r in rows] == [
         # 1019.5 s less 59.5…420 and 599.5…960
         ("ACTIVE", None, t(0), t(1019.5), t(1080), pytest.approx(298.5), None, False),
         ("MAINTENANCE", t(1019.5), t(1080), t(1139.5), t(1500), pytest.approx(59.5), approx(480.5), False),
@@ -495,16 +491,7 @@ def test_keystone_state_intervals_leave_out_gaps_and_unseen_time_and_know_absenc
     history.poll([sharing("NEW"), region(2)], at=1020)
     rows = ask(history, "keystone_state_intervals", "from_latest", "keystone_id = 7 AND state <> 'UNKNOWN'")
     t = history.time
-    names = (
-        "state",
-        "from_earliest",
-        "from_latest",
-        "to_earliest",
-        "to_latest",
-        "min_seconds",
-        "max_seconds",
-    )
-    assert [tuple(r[name] for name in names) for r in rows] == [
+    assert [tuple(r[name] for name in INTERVAL) for r in rows] == [
         (
             "NEW",
             None,
