@@ -7,7 +7,7 @@ from now as there: by whole months where a month begins, else by whole days. A n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -57,8 +57,7 @@ def _page() -> str:
 
 
 def _recipes(page: str, database: str) -> Iterator[Recipe]:
-    chapter = question = ""
-    said: list[str] = []
+    chapter = ""
     counts: dict[str, int] = {}
     for section in re.split(r"(?m)^(?=##)", page):
         heading, _, body = section.partition("\n")
@@ -68,7 +67,7 @@ def _recipes(page: str, database: str) -> Iterator[Recipe]:
         if not heading.startswith("### "):
             continue
         question = heading.removeprefix("### ")
-        said = []
+        said: list[str] = []
         for part in re.split(r"(?ms)^(```\w*\n.*?^```)$", body):
             if not part.startswith("```"):
                 said += [" ".join(text.split()) for text in part.split("\n\n") if text.strip()]
@@ -134,12 +133,10 @@ class Answer:
     """Whether there were more rows than are shown."""
 
 
-def answer(connection: sa.Connection, sql: str, parameters: Mapping[str, str] | None = None) -> Answer:
-    """Run a statement of the cookbook, and fetch its first rows. `'luxembourg-2'` stands for the parameter `region`."""
-    text = sql.replace(":", "\\:").replace(f"'{REGION}'", ":region")
-    given = (
-        {"region": (parameters or {}).get("region", REGION)} if ":region" in text.replace("\\:", "") else {}
-    )
-    found = connection.execute(sa.text(text), given)
+def answer(connection: sa.Connection, sql: str, region: str) -> Answer:
+    """Run a statement of the cookbook, and fetch its first rows. `'luxembourg-2'` stands for the region."""
+    named = f"'{REGION}'"
+    text = sql.replace(":", "\\:").replace(named, ":region")
+    found = connection.execute(sa.text(text), {"region": region} if named in sql else {})
     rows = found.fetchmany(MOST + 1)
     return Answer(list(found.keys()), [tuple(row) for row in rows[:MOST]], len(rows) > MOST)

@@ -39,7 +39,7 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
     region = asked.text("region")
     if region not in slugs:
         region = REGION if REGION in slugs or not slugs else slugs[0]
-    said = answer(connection, sql, {"region": region})
+    said = answer(connection, sql, region)
     return Shown(
         "question.html",
         {
