@@ -133,6 +133,7 @@ def test_every_page_is_as_of_a_time_and_says_so(history: History, serve: Serve) 
     [
         ("soon", "'soon' is no time"),
         ("2030-01-01", "lies in the future"),
+        ("0001-01-05", "lies before 1900"),
         ("2026-13-01", "is no time"),
         ("x" * 99, "is no time"),
     ],

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
 from collector.errors import UsageError
 from collector.reports.times import parse_time
+from collector.reports.words import show_time
 
 if TYPE_CHECKING:
     from collector.web.app import Web
 
 MAX_PAGE = 1_000_000
+FIRST = datetime(1900, 1, 1, tzinfo=UTC)
+"""The first time that pages are asked of: from there, too, they can look months and years back."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,9 @@ class Asked:
 
 def _time(text: str, now: datetime) -> datetime:
     try:
-        return parse_time(text, now)
+        moment = parse_time(text, now)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if moment < FIRST:
+        raise UsageError(f"{show_time(moment)} lies before {FIRST.year}; nothing is known of it")
+    return moment
