@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from collector.inventory.spans import UNKNOWN
-from collector.reports.periods import Periods
+from collector.reports.periods import last_days
 from collector.reports.spans import SpanFilter, spans_by_entity
 
 
@@ -40,19 +40,14 @@ def days(
     While only the moment of a change is unknown, half of that time counts for the state before and half for the state
     after, which is as near as can be said in one number; UNKNOWN is the time in which the state may have been any.
     """
-    midnight = until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    try:
-        since = midnight - timedelta(days=count - 1)
-    except OverflowError:
-        since = datetime.min.replace(tzinfo=UTC)
-    periods = Periods(since, until, "day")
+    periods = last_days(until, count)
     bounds = [periods[index] for index in range(len(periods))]
     lengths = [(ends - begins).total_seconds() for begins, ends in bounds]
     nothing: dict[str, float] = {}
     # Most days are spent in one state: such days are one object.
     whole: dict[tuple[str, float], dict[str, float]] = {}
     spent = {key: [nothing] * len(bounds) for key in keys}
-    wanted = SpanFilter(since=since, until=until, keys=keys, known_at=known_at)
+    wanted = SpanFilter(since=bounds[0][0], until=until, keys=keys, known_at=known_at)
     for head, found in spans_by_entity(connection, wanted) if keys else ():
         own = spent[head["source"], head["entity_id"]]
         for span in found:

@@ -76,6 +76,12 @@ class Periods:
             index += 1
 
 
+def last_days(until: datetime, count: int) -> Periods:
+    """So many days (UTC), of which the newest ends with `until`."""
+    newest = until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Periods(newest - timedelta(days=count - 1), until, "day")
+
+
 def midnight(day: date, zone: tzinfo) -> datetime:
     """The first moment of a day, in UTC. Where the clock leaps over midnight, the moment of the leap."""
     local = datetime(day.year, day.month, day.day, tzinfo=zone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -13,7 +13,7 @@ from collector.reports.coverage import coverage
 from collector.reports.days import Day
 from collector.reports.filters import Row
 from collector.reports.inventory import first_looks
-from collector.reports.periods import Periods
+from collector.reports.periods import last_days
 from collector.store.tables import observations, sources
 
 SEEN = "seen"
@@ -52,8 +52,7 @@ def sight(
     connection: sa.Connection, names: Sequence[str], until: datetime, count: int
 ) -> dict[str, list[Day]]:
     """The last days of these sources: for how long of each anything could be seen (SEEN) or nothing (UNKNOWN)."""
-    midnight = until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    periods = Periods(midnight - timedelta(days=count - 1), until, "day")
+    periods = last_days(until, count)
     begins = [periods[index] for index in range(len(periods))]
     first = first_looks(connection)
     found: dict[str, list[Day]] = {}
