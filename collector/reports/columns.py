@@ -37,14 +37,14 @@ class Report:
         return tuple(column.name for column in self.columns)
 
 
-def of(column: sa.Column[object], name: str = "") -> Column:
+def of(column: sa.Column[object]) -> Column:
     """A column of a table, passed on with its meaning."""
     word = "list of integers" if column.name in LISTS_OF_NUMBERS else word_of(column.type)
     word = _WORDS.get(word, word)
     comment = str(column.comment).replace("NULL", "null")
     if comment.split()[0][1:].islower():  # no name, like OpenStack
         comment = comment[0].lower() + comment[1:]
-    return Column(name or column.name, word + (" or null" if column.nullable else ""), comment)
+    return Column(column.name, word + (" or null" if column.nullable else ""), comment)
 
 
 SOURCE = Column("source", "text", "name of the source")
