@@ -105,6 +105,18 @@ def _in_force(
     )
 
 
+def version_before(kind: Kind) -> tuple[sa.FromClause, sa.ColumnElement[bool]]:
+    """The version of the same entity before each version of a kind, however long before: what to join, and on what."""
+    v, before, e = VERSIONS[kind].c, VERSIONS[kind].alias("b"), VERSIONS[kind].alias("e").c
+    b, key = before.c, f"{kind}_id"
+    newest = sa.select(sa.func.max(e.valid_from)).where(
+        e.source_id == v.source_id, e[key] == v[key], e.valid_from < v.valid_from
+    )
+    return before, (b.source_id == v.source_id) & (b[key] == v[key]) & (
+        b.valid_from == newest.scalar_subquery()
+    )
+
+
 def _lost_at(kind: Kind, current: Any, moment: Moment) -> sa.ScalarSelect[Any]:
     """Since when an entity was not shown that was not shown at a time; NULL where it was."""
     u = unseen.c

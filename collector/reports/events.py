@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from collector.errors import CollectorError, UsageError
 from collector.inventory.entities import Kind
+from collector.reports.asof import version_before
 from collector.reports.filters import Row
 from collector.reports.transitions import TransitionFilter, selected, with_reference
 from collector.store.tables import (
@@ -289,14 +290,11 @@ def _transitions(entity: str) -> Any:
 
 def _versions(kind: Kind) -> Any:
     """What an entity is from now on, and which fields differ from before."""
-    table, before, earlier = VERSIONS[kind], VERSIONS[kind].alias("b"), VERSIONS[kind].alias("e")
+    table = VERSIONS[kind]
     own = table.c[f"{kind}_id"]
 
     def ask(connection: sa.Connection, window: _Window, rank: int) -> Iterator[_Event]:
-        v, b, e = table.c, before.c, earlier.c
-        newest = sa.select(sa.func.max(e.valid_from)).where(
-            e.source_id == v.source_id, e[own.name] == own, e.valid_from < v.valid_from
-        )
+        v, (before, is_before) = table.c, version_before(kind)
         query = (
             sa.select(
                 v.seq,
@@ -308,15 +306,10 @@ def _versions(kind: Kind) -> Any:
                 v.basis,
                 v.changed_fields,
                 *(v[name].label(f"new_{name}") for name in TYPED[kind]),
-                *(b[name].label(f"old_{name}") for name in TYPED[kind]),
+                *(before.c[name].label(f"old_{name}") for name in TYPED[kind]),
             )
             .select_from(table)
-            .outerjoin(
-                before,
-                (b.source_id == v.source_id)
-                & (b[own.name] == own)
-                & (b.valid_from == newest.scalar_subquery()),
-            )
+            .outerjoin(before, is_before)
             .where(v.source_id == window.source_id, v.valid_from.between(window.first_at, window.last_at))
         )
         for rank_, key, row in window.rows(connection, rank, query, v.seq, own):

@@ -23,9 +23,11 @@ import sqlalchemy as sa
 
 from collector.database.types import UtcTime
 from collector.errors import UsageError
+from collector.reports.asof import version_before
 from collector.reports.coverage import coverage
 from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.store.tables import (
+    TYPED,
     keystones,
     region_versions,
     regions,
@@ -223,26 +225,16 @@ class _Search:
         v = region_versions.c
         if self.wanted.to_state:
             return
-        query = sa.select(region_versions).where(
-            v.changed_fields.is_not(None), sa.cast(v.changed_fields, sa.Text) != '["state"]'
+        before, is_before = version_before("region")
+        query = (
+            sa.select(region_versions, *(before.c[name].label(f"old_{name}") for name in TYPED["region"]))
+            .select_from(region_versions)
+            .outerjoin(before, is_before)
+            .where(v.changed_fields.is_not(None), sa.cast(v.changed_fields, sa.Text) != '["state"]')
         )
         if self.only is not None:
             query = query.where(is_region(self.only, v.source_id, v.region_id))
         for row in self._newest(query, v.source_id, v.valid_from, (v.region_id,), limit):
-            before = (
-                self.connection.execute(
-                    sa.select(region_versions)
-                    .where(
-                        v.source_id == row["source_id"],
-                        v.region_id == row["region_id"],
-                        v.valid_from < row["valid_from"],
-                    )
-                    .order_by(v.valid_from.desc())
-                    .limit(1)
-                )
-                .mappings()
-                .one()
-            )
             for name in sorted(set(row["changed_fields"]) - {"state"}):
                 yield self._row(
                     row,
@@ -252,7 +244,7 @@ class _Search:
                     entity_id=row["region_id"],
                     kind="changed",
                     field=name,
-                    old=before[name],
+                    old=row[f"old_{name}"],
                     new=row[name],
                 )
 
