@@ -100,6 +100,21 @@ def wait_option(text: str) -> Callable[[F], F]:
     return click.option("--wait", default=5.0, show_default=True, type=Number(0, 3600), help=text)
 
 
+def log_options(function: F) -> F:
+    """`--log-level` and `--log-format`, for commands that run until they are stopped."""
+    level = click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+        help="Log only what is at least so grave; also COLLECTOR_LOG_LEVEL.",
+    )
+    form = click.option(
+        "--log-format",
+        type=click.Choice(["auto", "console", "json"], case_sensitive=False),
+        help="For people or as lines of JSON; auto: as stderr is a terminal or not. Also COLLECTOR_LOG_FORMAT.",
+    )
+    return level(form(function))
+
+
 def settings_of(context: click.Context) -> Settings:
     """The settings, from --config and the environment."""
     from collector.settings import load

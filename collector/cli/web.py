@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.cli.common import settings_of
+from collector.cli.common import log_options, settings_of
 from collector.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -19,16 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--bind", metavar="ADDRESS:PORT", help="Serve here; also COLLECTOR_HTTP_BIND.")
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    help="Log only what is at least so grave; also COLLECTOR_LOG_LEVEL.",
-)
-@click.option(
-    "--log-format",
-    type=click.Choice(["auto", "console", "json"], case_sensitive=False),
-    help="For people or as lines of JSON; auto: as stderr is a terminal or not. Also COLLECTOR_LOG_FORMAT.",
-)
+@log_options
 @click.pass_context
 def web(context: click.Context, bind: str | None, log_level: Any, log_format: Any) -> None:
     """Serve the pages without polling, until SIGTERM or SIGINT: on a reporting database, or on somebody's file.

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.cli.common import Number, Word, migrate_option, open_for_writing, settings_of, wait_option
+from collector.cli.common import (
+    Number,
+    Word,
+    log_options,
+    migrate_option,
+    open_for_writing,
+    settings_of,
+    wait_option,
+)
 from collector.cli.printing import say
 from collector.cli.web import server_of
 from collector.errors import CollectorError, SettingsError, UsageError
@@ -136,16 +144,7 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
     type=Number(0, 3600),
     help="Seconds that polls under way get when the service stops.",
 )
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    help="Log only what is at least so grave; also COLLECTOR_LOG_LEVEL.",
-)
-@click.option(
-    "--log-format",
-    type=click.Choice(["auto", "console", "json"], case_sensitive=False),
-    help="For people or as lines of JSON; auto: as stderr is a terminal or not. Also COLLECTOR_LOG_FORMAT.",
-)
+@log_options
 @click.pass_context
 def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log_format: Any) -> None:
     """Poll every source at its interval, until SIGTERM or SIGINT. SIGHUP reads the settings again.
