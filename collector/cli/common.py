@@ -142,17 +142,13 @@ def open_for_questions(
     readers would miss what newer rules write.
     """
     from collector.database.transactions import reading
-    from collector.store.sources import derived_by_older_rules, source_names
+    from collector.store.sources import derived_by_older_rules, refuse_older_rules, source_names
 
     engine = open_existing(context)
     with reading(engine) as connection:
         source_names(connection, source)
-        stale = [] if even_if_stale else derived_by_older_rules(connection, source)
-        if stale:
-            raise SchemaError(
-                f"an older version derived the history of {', '.join(stale)}: run `collector db rebuild`, or let "
-                "`collector run` do so before its next poll"
-            )
+        if not even_if_stale:
+            refuse_older_rules(derived_by_older_rules(connection, source))
         yield connection
     engine.dispose()
 

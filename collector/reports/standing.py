@@ -10,10 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.errors import SchemaError, UsageError
+from collector.errors import UsageError
 from collector.reports.asof import newest_applied
 from collector.reports.filters import Row
 from collector.reports.inventory import looks
+from collector.store.sources import refuse_older_rules
 from collector.store.tables import DERIVATION_REVISION, observations, sources
 
 
@@ -58,7 +59,7 @@ def standing(connection: sa.Connection, source: str | None = None) -> Standing:
     if source and not known:
         raise UsageError(f"there is no source {source!r}")
     rows = sorted((row for row in known if row.newest_seq), key=lambda row: row.name)
-    _refuse_older_rules(rows)
+    refuse_older_rules([row.name for row in rows if row.derivation_revision < DERIVATION_REVISION])
     tag = [[row.name, row.newest_seq, row.derivation_revision, row.opening_digest] for row in rows]
     return Standing(
         heads=[
@@ -70,15 +71,6 @@ def standing(connection: sa.Connection, source: str | None = None) -> Standing:
         newest_at=max((row.last_at for row in rows), default=None),
         confirmed_at=min((row.seen_at for row in rows if row.seen_at), default=None),
     )
-
-
-def _refuse_older_rules(rows: Sequence[Any]) -> None:
-    stale = [row.name for row in rows if row.derivation_revision < DERIVATION_REVISION]
-    if stale:
-        raise SchemaError(
-            f"an older version derived the history of {', '.join(stale)}: run `collector db rebuild`, or let "
-            "`collector run` do so before its next poll"
-        )
 
 
 def _head(rows: Sequence[Any]) -> str | None:

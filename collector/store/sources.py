@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,6 +28,16 @@ def derived_by_older_rules(connection: sa.Connection, only: str | None = None) -
     query = sa.select(s.name).where(s.derivation_revision < DERIVATION_REVISION, s.newest_seq > 0)
     query = query.where(s.name == only) if only is not None else query
     return list(connection.scalars(query.order_by(s.id)))
+
+
+def refuse_older_rules(stale: Sequence[str]) -> None:
+    """Raises SchemaError where an older version derived the history of these sources, if there are any: readers would
+    miss what newer rules write."""
+    if stale:
+        raise SchemaError(
+            f"an older version derived the history of {', '.join(stale)}: run `collector db rebuild`, or let "
+            "`collector run` do so before its next poll"
+        )
 
 
 def source_id_of(connection: sa.Connection, source: str) -> int:

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from collector.database import migrate
 from collector.database.limited import reading_at_most
-from collector.errors import CollectorError, SchemaError
-from collector.store.sources import derived_by_older_rules
+from collector.errors import CollectorError
+from collector.store.sources import derived_by_older_rules, refuse_older_rules
 
 T = TypeVar("T")
 WAITING = 8
@@ -69,11 +69,8 @@ class Data:
         engine = self.engine()
         self._check_schema(engine)
         with reading_at_most(engine, self.seconds) as connection:
-            if not even_if_stale and (stale := derived_by_older_rules(connection, None)):
-                raise SchemaError(
-                    f"an older version derived the history of {', '.join(stale)}: run `collector db rebuild`, or let "
-                    "`collector run` do so before its next poll"
-                )
+            if not even_if_stale:
+                refuse_older_rules(derived_by_older_rules(connection))
             return question(connection)
 
     def engine(self) -> sa.Engine:
