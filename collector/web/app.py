@@ -16,7 +16,7 @@ from collector.clock import Clock, utc_now
 from collector.settings import Settings
 from collector.web import api, health, metrics, pages
 from collector.web.data import Data
-from collector.web.guard import guarded
+from collector.web.guard import Guard
 
 if TYPE_CHECKING:
     from collector.service.view import View
@@ -44,4 +44,4 @@ def make_app(web: Web) -> ASGIApp:
     """Pages, API, metrics and health, behind the guard."""
     routes = [route for module in (pages, api, metrics, health) for route in module.routes(web)]
     app = Starlette(routes=routes, exception_handlers=pages.handlers(web))
-    return guarded(app, web.settings)
+    return Guard(app, web.settings)

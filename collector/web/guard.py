@@ -46,24 +46,23 @@ HEADERS = {
     "cache-control": "private, no-cache",
 }
 """Where an answer says nothing else."""
-_HEALTH, _METRICS = ("/healthz", "/readyz"), ("/metrics",)
 
 log = logger(__name__)
 
 
-def guarded(app: ASGIApp, settings: Settings) -> ASGIApp:
-    """The application behind all that guards it."""
-    return Guard(app, settings)
-
-
 class Guard:
-    """See the docstring of the module."""
+    """The application behind all that guards it."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._is_ours = known_hosts(settings)
         self._access = Access(settings)
-        self._settings = settings
+        self._rules = {
+            "/healthz": settings.http_health,
+            "/readyz": settings.http_health,
+            "/metrics": settings.http_metrics,
+        }
+        """Whether these are open, ask for a token as all others do, or are off."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -113,12 +112,7 @@ class Guard:
                 "This is not served under the name that you used. Use the address or localhost, "
                 "or add the name to COLLECTOR_HTTP_HOSTS.",
             )
-        kind = "pages"
-        for words, of in ((_HEALTH, "health"), (_METRICS, "metrics")):
-            kind = of if path in words else kind
-        rule = {"health": self._settings.http_health, "metrics": self._settings.http_metrics}.get(
-            kind, "token"
-        )
+        rule = self._rules.get(path, "token")
         if rule == "off":
             return _said(path, 404, "This is switched off.")
         if rule == "token" and not self._access.admits(headers.getlist("authorization")):
