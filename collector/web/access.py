@@ -38,11 +38,6 @@ class Access:
             self._stamps[kind] = _stamp(path)
 
     @property
-    def is_limited(self) -> bool:
-        """Whether anybody is kept out."""
-        return bool(self._files)
-
-    @property
     def challenge(self) -> str:
         """How a browser, or a program, is asked. A browser asks its user for a name and a password."""
         return 'Basic realm="collector", charset="UTF-8", Bearer realm="collector"'

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
@@ -173,6 +172,6 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def is_loopback(addresses: Iterable[Any]) -> bool:
-    """Whether nobody but this machine reaches any of these addresses."""
-    return all(ipaddress.ip_address(str(each).partition("%")[0]).is_loopback for each in addresses)
+def is_loopback(address: str) -> bool:
+    """Whether nobody but this machine reaches an address."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

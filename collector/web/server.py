@@ -16,7 +16,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from collector.errors import SettingsError
 from collector.logs import logger
 from collector.settings import Settings
-from collector.web.access import Access
 from collector.web.app import Web, make_app
 from collector.web.guard import is_loopback
 
@@ -101,7 +100,8 @@ class Server:
 
 def _is_unsafe(settings: Settings, listening: socket.socket) -> str | None:
     """Why anybody on the network could look unasked, and what to do; None: nobody could, or that is meant."""
-    if is_loopback([listening.getsockname()[0]]) or settings.http_unprotected or Access(settings).is_limited:
+    is_limited = settings.http_token_file is not None or settings.http_users_file is not None
+    if is_loopback(listening.getsockname()[0]) or settings.http_unprotected or is_limited:
         return None
     return (
         f"COLLECTOR_HTTP_BIND is {settings.http_bind}, which others can reach: set COLLECTOR_HTTP_TOKEN_FILE or "
