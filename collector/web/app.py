@@ -31,13 +31,16 @@ class Web:
     settings: Settings
     clock: Clock = utc_now
     running: Callable[[], View] | None = None
-    """How the service in this process is at this moment; None: this process does not poll."""
+    """Says how the service in this process is; None: this process does not poll."""
+
+    def view(self) -> View | None:
+        """How the service in this process is at this moment, if it polls."""
+        return self.running() if self.running else None
 
     def polled(self) -> frozenset[str]:
         """Names of the sources that are to be polled."""
-        return frozenset(
-            each.name for each in (self.running().sources if self.running else self.settings.sources)
-        )
+        view = self.view()
+        return frozenset(each.name for each in (view.sources if view else self.settings.sources))
 
 
 def make_app(web: Web) -> ASGIApp:

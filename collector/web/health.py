@@ -71,16 +71,13 @@ def routes(web: Web) -> list[BaseRoute]:
     """Both, the second asked in a thread of its own, so that pages do not make it fail."""
     data = web.data.apart()
 
-    def view() -> View | None:
-        return web.running() if web.running else None
-
     async def healthz(_: Request) -> Response:
-        return _answer(liveness(view()))
+        return _answer(liveness(web.view()))
 
     async def readyz(_: Request) -> Response:
         def ask(connection: sa.Connection) -> Said:
             found = statuses(connection, web.clock(), of_settings=web.polled())
-            return readiness(found, view(), web.settings.http_ready_max_bad)
+            return readiness(found, web.view(), web.settings.http_ready_max_bad)
 
         try:
             return _answer(await data.ask(ask))

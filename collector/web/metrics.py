@@ -110,7 +110,6 @@ class Sheet:
     """Metrics with their values, in the order of their specifications."""
 
     def __init__(self, specs: Mapping[str, Spec]) -> None:
-        self._specs = specs
         self._families: dict[str, Any] = {name: _family(name, spec) for name, spec in specs.items()}
         self._values: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in specs}
 
@@ -226,7 +225,7 @@ def routes(web: Web) -> list[BaseRoute]:
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
 
         def text(found: Figures | None) -> Response:
-            process = of_process(web.running() if web.running else None)
+            process = of_process(web.view())
             scrape: Any = _Scrape(usual, process, of_database(found))
             return Response(encode(scrape), headers={"content-type": media_type, "cache-control": "no-store"})
 
