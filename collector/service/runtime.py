@@ -114,12 +114,10 @@ class Service:
             sources=tuple(
                 SourceView(
                     name=name,
-                    interval_seconds=runner.source.interval.total_seconds(),
                     condition=runner.condition,
                     seconds_since_attempt=now - runner.last_attempt,
                     holds_lease=runner.held is not None,
                     kept=runner.kept,
-                    last_result=runner.last_result,
                     tally=self._tallies.of(name),
                 )
                 for name, runner in sorted(self._runners.copy().items())

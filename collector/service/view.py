@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from collector.poll import PollResult
 from collector.service.tally import Durations, Tally
 
 
@@ -14,7 +13,6 @@ class SourceView:
     """One source that this process polls, or stands by for."""
 
     name: str
-    interval_seconds: float
     condition: str | None
     """Why polls can't be written now: `standby` (another replica polls, as it should be), `lost`, `database` or
     `refused`; None: they are written."""
@@ -22,8 +20,6 @@ class SourceView:
     holds_lease: bool
     kept: int
     """Answers that wait for the database."""
-    last_result: PollResult | None
-    """Of the newest poll that was written by this process."""
     tally: Tally
     """What all polls came to that were written by this process."""
 

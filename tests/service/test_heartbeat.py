@@ -13,25 +13,20 @@ from structlog.testing import capture_logs
 from collector.errors import SettingsError
 from collector.poll import PollResult
 from collector.service.heartbeat import Heartbeat
-from collector.service.tally import Tally
-from collector.service.view import SourceView, View
+from collector.service.view import View
 from collector.settings import load, origins
 from tests.support.builders import region
 from tests.support.history import NOON, History, failure
 from tests.support.loopback import Server, hang, reply, reset
+from tests.support.service_views import source_view, view_of
 from tests.support.services import PATIENCE, until
 
 SECRET = "canary-of-the-heartbeat"
 
 
 def view(*names: str, standby: tuple[str, ...] = ()) -> View:
-    sources = tuple(
-        SourceView(
-            name, 60.0, "standby" if name in standby else None, 1.0, name not in standby, 0, None, Tally()
-        )
-        for name in (*names, *standby)
-    )
-    return View(sources, 90.0, is_stopping=False, phases={}, missed=0, broken=0)
+    elsewhere = [source_view(name, condition="standby", holds_lease=False) for name in standby]
+    return view_of(*map(source_view, names), *elsewhere)
 
 
 @contextmanager

@@ -14,12 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from collector.database.transactions import writing
-from collector.service.tally import Tally
-from collector.service.view import SourceView, View
 from collector.settings import Settings, Source
 from collector.web.health import MOST_REASONS
 from tests.support.builders import region
 from tests.support.history import NOON, History, failure
+from tests.support.service_views import source_view, view_of
 from tests.web.conftest import Serve
 
 Clock = Callable[[], datetime]
@@ -27,14 +26,6 @@ Clock = Callable[[], datetime]
 
 def url_of(engine: sa.Engine) -> str:
     return engine.url.render_as_string(hide_password=False)
-
-
-def view(*sources: SourceView, is_stopping: bool = False) -> View:
-    return View(sources, 90.0, is_stopping, phases={}, missed=0, broken=0)
-
-
-def polled(name: str = "gcore", seconds: float = 1.0, condition: str | None = None) -> SourceView:
-    return SourceView(name, 60.0, condition, seconds, True, 0, None, Tally())
 
 
 def named(*names: str) -> dict[str, Any]:
@@ -55,24 +46,29 @@ def test_a_process_that_polls_is_alive_whatever_the_database_and_the_cloud_do(
     serve: Serve, tmp_path: Path
 ) -> None:
     """One source hangs, the others do not; the database is not there."""
-    sources = [polled("hangs", 500.0), polled("away", 5.0, "database"), polled("elsewhere", 5.0, "standby")]
-    client = serve(f"sqlite:///{tmp_path / 'none.db'}", running=lambda: view(*sources))
+    sources = [
+        source_view("hangs", seconds_since_attempt=500.0),
+        source_view("away", seconds_since_attempt=5.0, condition="database"),
+        source_view("elsewhere", seconds_since_attempt=5.0, condition="standby"),
+    ]
+    client = serve(f"sqlite:///{tmp_path / 'none.db'}", running=lambda: view_of(*sources))
     assert ask(client, "healthz") == (200, {"status": "alive", "role": "collector", "reasons": []})
 
 
 def test_a_process_that_attempts_nothing_is_stuck(serve: Serve, tmp_path: Path) -> None:
-    client = serve(
-        f"sqlite:///{tmp_path / 'none.db'}", running=lambda: view(polled("a", 91.0), polled("b", 500.0))
-    )
+    sources = [
+        source_view("a", seconds_since_attempt=91.0),
+        source_view("b", seconds_since_attempt=500.0),
+    ]
+    client = serve(f"sqlite:///{tmp_path / 'none.db'}", running=lambda: view_of(*sources))
     status, said = ask(client, "healthz")
     assert (status, said["status"]) == (503, "stuck")
     assert said["reasons"] == ["no poll was attempted for 91 s"]
 
 
 def test_a_process_that_stops_is_not_stuck(serve: Serve, tmp_path: Path) -> None:
-    client = serve(
-        f"sqlite:///{tmp_path / 'none.db'}", running=lambda: view(polled("a", 500.0), is_stopping=True)
-    )
+    stopping = view_of(source_view("a", seconds_since_attempt=500.0), is_stopping=True)
+    client = serve(f"sqlite:///{tmp_path / 'none.db'}", running=lambda: stopping)
     assert ask(client, "healthz")[0] == 200
 
 
@@ -143,17 +139,15 @@ def test_what_this_process_cannot_write_counts(history: History, serve: Serve) -
         ("lost", 200),
         (None, 200),
     ):
-        client = serve(
-            url_of(history.engine), clock=lambda: NOON, running=lambda c=condition: view(polled(condition=c))
-        )
+        view = view_of(source_view(condition=condition))
+        client = serve(url_of(history.engine), clock=lambda: NOON, running=lambda v=view: v)
         assert ask(client, "readyz")[0] == status, condition
 
 
 def test_a_process_that_stops_is_not_ready(history: History, serve: Serve) -> None:
     history.poll([region(1)], at=0)
-    client = serve(
-        url_of(history.engine), clock=lambda: NOON, running=lambda: view(polled(), is_stopping=True)
-    )
+    stopping = view_of(source_view(), is_stopping=True)
+    client = serve(url_of(history.engine), clock=lambda: NOON, running=lambda: stopping)
     status, said = ask(client, "readyz")
     assert (status, said["reasons"]) == (503, ["this process is stopping"])
 

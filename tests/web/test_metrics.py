@@ -30,7 +30,7 @@ from collector.service.tally import BOUNDS, Durations, Tallies
 from collector.service.view import SourceView, View
 from collector.settings import Source
 from collector.web.metrics import OF_DATABASE, OF_PROCESS, PREFIX
-from tests.support import metrics_tables
+from tests.support import metrics_tables, service_views
 from tests.support.builders import keystone, region
 from tests.support.history import History, failure
 from tests.web.conftest import Serve, serving
@@ -60,14 +60,11 @@ def value(text: str, name: str, **labels: str) -> float | None:
 
 def view_of(*sources: SourceView, tallies: Tallies | None = None) -> View:
     tallies = tallies or Tallies()
-    return View(sources, 90.0, is_stopping=False, phases=tallies.phases(), missed=3, broken=1)
+    return service_views.view_of(*sources, phases=tallies.phases(), missed=3, broken=1)
 
 
 def source_view(name: str, tallies: Tallies, **other: Any) -> SourceView:
-    plain = SourceView(
-        name, 60.0, None, 1.0, holds_lease=True, kept=0, last_result=None, tally=tallies.of(name)
-    )
-    return replace(plain, **other)
+    return service_views.source_view(name, tally=tallies.of(name), **other)
 
 
 @pytest.fixture
