@@ -98,7 +98,6 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
             "states": sorted(found.counts["state"].items(), key=lambda pair: rank(pair[0])),
             "sources": _worth_showing(listed),
             "good_sources": sum(each.verdict == "good" for each in listed),
-            "worst": _worst(listed),
             "newest": newest,
             "drawn": sorted(drawn, key=rank),
             "gaps": coverage(connection, since=asked.moment - timedelta(days=7), until=asked.moment, limit=3),
@@ -136,8 +135,3 @@ def _worth_showing(listed: Sequence[SourceStatus]) -> Sequence[SourceStatus]:
     if len(listed) <= SOURCES:
         return listed
     return [each for each in listed if each.verdict not in ("good", "left")][:SOURCES]
-
-
-def _worst(listed: Sequence[SourceStatus]) -> str:
-    found = {each.verdict for each in listed}
-    return next((verdict for verdict in ("stale", "degraded") if verdict in found), "good")
