@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 
 from collector.errors import UsageError
+from collector.inventory.observation import TICK
 from collector.reports.times import parse_time
 from collector.reports.words import show_time
 
@@ -64,6 +65,11 @@ class Asked:
     def plain(cls, path: str, root: str, now: datetime) -> Asked:
         """A page that is asked nothing."""
         return cls(path=path, query={}, parts={}, root=root, now=now, as_of="", moment=now)
+
+    @property
+    def end(self) -> datetime:
+        """For reports of what happened before a time: all up to the moment, and what happened at it."""
+        return self.moment + TICK
 
     @property
     def known_at(self) -> datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from xml.sax.saxutils import escape, quoteattr
 
@@ -49,14 +49,13 @@ def wanted_of(asked: Asked, limit: int) -> HappeningFilter:
     since, until = asked.time("from"), asked.time("to")
     if since and until and since >= until:
         raise UsageError("the first of the two times must be the earlier one")
-    end = asked.moment + timedelta(microseconds=1)
     return HappeningFilter(
         source=asked.text("source") or None,
         region=asked.text("region") or None,
         kinds=WHAT[asked.word("what", tuple(WHAT))],
         to_state=asked.text("to_state") or None,
         since=since,
-        until=min(until, end) if until else end,
+        until=min(until, asked.end) if until else asked.end,
         after=asked.text("after") or None,
         limit=limit,
     )

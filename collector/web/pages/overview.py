@@ -28,7 +28,6 @@ DAYS = 90
 NEWEST = 10
 SOURCES = 6
 """So many sources are shown one by one; of more, those that need a look."""
-TICK = timedelta(microseconds=1)
 LABELS = {
     "has_ai_gpu": ("GPU", "GPU clusters"),
     "has_ai": ("AI", "AI clusters"),
@@ -78,7 +77,7 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
     keys = [(row["source"], row["region_id"]) for row in rows]
     spent = days(connection, keys, asked.moment, DAYS, asked.known_at)
     listed = statuses(connection, asked.now, of_settings=asked.sources) if asked.is_now else []
-    newest = happenings(connection, HappeningFilter(until=asked.moment + TICK, limit=NEWEST))
+    newest = happenings(connection, HappeningFilter(until=asked.end, limit=NEWEST))
     drawn = set(found.counts["state"]) | _states(spent.values())
     return Shown(
         "overview.html",

@@ -36,7 +36,7 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
     own = TransitionFilter(
         source=facts.source,
         region=str(facts.region_id),
-        until=asked.moment + timedelta(microseconds=1),
+        until=asked.end,
         limit=MOST + 1,
     )
     happened = transitions(connection, own)
