@@ -106,6 +106,13 @@ class Asked:
         )
 
 
+def seq_of(text: str, what: str = "observation") -> int:
+    """The number of an observation in an address. Raises UsageError where it is none: then there is no such `what`."""
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise UsageError(f"there is no {what} {text!r}")
+    return int(text)
+
+
 def _time(text: str, now: datetime) -> datetime:
     try:
         moment = parse_time(text, now)

@@ -10,7 +10,7 @@ from collector.reports.coverage import coverage
 from collector.reports.heads import heads
 from collector.reports.polls import sight
 from collector.reports.status import statuses
-from collector.web.pages.asking import Asked
+from collector.web.pages.asking import Asked, seq_of
 from collector.web.pages.rendering import Shown
 
 MOST = 50
@@ -52,9 +52,7 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
 
 def gap(connection: sa.Connection, asked: Asked) -> Shown:
     """One gap, and what may have happened in it."""
-    text = asked.parts["seq"]
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise UsageError(f"there is no gap after observation {text!r}")
-    found, across = gap_at(connection, asked.parts["source"], int(text))
+    seq = seq_of(asked.parts["seq"], "gap after observation")
+    found, across = gap_at(connection, asked.parts["source"], seq)
     states = frozenset(s for row in across for s in (row["from_state"], row["to_state"]) if s)
     return Shown("gap.html", {"gap": found, "across": across}, states=states)

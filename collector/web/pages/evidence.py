@@ -15,7 +15,7 @@ from collector.reports.filters import find_region
 from collector.reports.heads import heads
 from collector.reports.polls import stretches
 from collector.store.payloads import load
-from collector.web.pages.asking import Asked
+from collector.web.pages.asking import Asked, seq_of
 from collector.web.pages.rendering import Shown
 
 ROWS = 60
@@ -31,7 +31,7 @@ def index(connection: sa.Connection, asked: Asked) -> Shown:
     if source and source not in names:
         raise UsageError(f"there is no source {source!r}")
     outcome = asked.word("outcome", OUTCOMES)
-    before = _number(asked.text("after")) if asked.text("after") else None
+    before = seq_of(asked.text("after")) if asked.text("after") else None
     until = None if asked.is_now else asked.moment
     found = stretches(connection, source, outcome=outcome or None, until=until, before=before, limit=ROWS + 1)
     return Shown(
@@ -46,15 +46,9 @@ def index(connection: sa.Connection, asked: Asked) -> Shown:
     )
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise UsageError(f"there is no observation {text!r}")
-    return int(text)
-
-
 def show(connection: sa.Connection, asked: Asked) -> Shown:
     """One observation and the records of its answer; of one region, if it is asked for."""
-    source, seq = asked.parts["source"], _number(asked.parts["seq"])
+    source, seq = asked.parts["source"], seq_of(asked.parts["seq"])
     found = observation(connection, seq, source)
     document = load(connection, found.source_id, found.address) if found.address else None
     records = list(_records(document)) if document else []
@@ -81,7 +75,7 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
 
 def answer(connection: sa.Connection, asked: Asked) -> Response:
     """The whole answer, as it was stored."""
-    source, seq = asked.parts["source"], _number(asked.parts["seq"])
+    source, seq = asked.parts["source"], seq_of(asked.parts["seq"])
     found = observation(connection, seq, source)
     if found.address is None:
         raise UsageError(f"there is no answer: the poll failed ({found.facts['cause']})")
