@@ -200,6 +200,19 @@ def test_what_is_unknown_is_a_page_that_says_so(history: History, serve: Serve) 
         document(said)
 
 
+def test_digits_that_make_no_number_break_no_page(history: History, serve: Serve) -> None:
+    history.poll([region(1)], at=0)
+    client = serve(history.engine.url, clock=at(SOON))
+    for path, status in (
+        ("/regions/gcore/²", 404),
+        ("/regions/gcore/--1", 404),
+        ("/evidence/gcore/1?region=¹", 200),  # a name that is found as 1
+    ):
+        said = client.get(path)
+        assert said.status_code == status, path
+        document(said)
+
+
 # Nothing to show
 
 

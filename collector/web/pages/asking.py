@@ -113,6 +113,13 @@ def seq_of(text: str, what: str = "observation") -> int:
     return int(text)
 
 
+def id_of(text: str) -> int | None:
+    """The id that a text is; None: it is none, or none that a database can hold."""
+    if not text.removeprefix("-").isdecimal() or len(text) > 20 or abs(int(text)) >= 2**63:
+        return None
+    return int(text)
+
+
 def _time(text: str, now: datetime) -> datetime:
     try:
         moment = parse_time(text, now)

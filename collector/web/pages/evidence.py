@@ -15,7 +15,7 @@ from collector.reports.filters import find_region
 from collector.reports.heads import heads
 from collector.reports.polls import stretches
 from collector.store.payloads import load
-from collector.web.pages.asking import Asked, seq_of
+from collector.web.pages.asking import Asked, id_of, seq_of
 from collector.web.pages.rendering import Shown
 
 ROWS = 60
@@ -68,6 +68,7 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
             "choice": [(number, _name(record)) for number, record in records if number is not None],
             "count": len(records),
             "region": region,
+            "id": id_of(region),
             "newest": next((row["seq"] for row in heads(connection, source)), seq),
         },
     )

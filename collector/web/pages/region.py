@@ -21,7 +21,7 @@ from collector.reports.timeline.picture import Lane, Picture, picture
 from collector.reports.timeline.svg import CHART, inline
 from collector.reports.transitions import TransitionFilter, transitions
 from collector.store.tables import TYPED
-from collector.web.pages.asking import Asked
+from collector.web.pages.asking import Asked, id_of
 from collector.web.pages.rendering import Here, Shown
 
 MOST = 200
@@ -31,7 +31,10 @@ ZOOMS = {"1 day": 1, "7 days": 7, "30 days": 30, "90 days": 90, "1 year": 365}
 
 def show(connection: sa.Connection, asked: Asked) -> Shown:
     """All that is known of a region as of a time."""
-    facts = region_facts(connection, asked.parts["source"], _number(asked.parts["region_id"]), asked.moment)
+    region_id = id_of(asked.parts["region_id"])
+    if region_id is None:
+        raise UsageError(f"there is no region {asked.parts['region_id']!r}")
+    facts = region_facts(connection, asked.parts["source"], region_id, asked.moment)
     drawing, since, until = _timeline(connection, facts, asked)
     own = TransitionFilter(
         source=facts.source,
@@ -71,12 +74,6 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
         },
         states=frozenset(_states(facts, happened)),
     )
-
-
-def _number(text: str) -> int:
-    if not text.lstrip("-").isdigit() or len(text) > 20 or abs(int(text)) >= 2**63:
-        raise UsageError(f"there is no region {text!r}")
-    return int(text)
 
 
 def _states(facts: RegionFacts, happened: Sequence[Row]) -> set[str]:

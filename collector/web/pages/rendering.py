@@ -194,7 +194,6 @@ def environment() -> jinja2.Environment:
         "pairs": lambda values: [(each, each) for each in values],
         "path_only": lambda link: link.partition("?")[0],
         "at": at,
-        "int_or_text": lambda text: int(text) if text.lstrip("-").isdigit() and len(text) < 20 else text,
         "prose": prose,
         "cell": cell,
     }
