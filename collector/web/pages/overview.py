@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -111,9 +112,13 @@ def _groups(rows: Sequence[Row], all_: Sequence[Row], group: str) -> Iterator[Gr
     if not group:
         yield Group("", len(all_), rows)
         return
-    for heading, own in groupby(rows, key=lambda row: str(row[group] or "none")):
-        count = sum(str(row[group] or "none") == heading for row in all_)
-        yield Group(heading, count, list(own))
+
+    def heading_of(row: Row) -> str:
+        return str(row[group] or "none")
+
+    counts = Counter(map(heading_of, all_))
+    for heading, own in groupby(rows, key=heading_of):
+        yield Group(heading, counts[heading], list(own))
 
 
 def _states(strips: Iterable[list[Day]]) -> set[str]:

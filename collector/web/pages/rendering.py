@@ -145,14 +145,15 @@ class Page:
 def rendered(shown: Shown, asked: Asked) -> Response:
     """The HTML of what a page says."""
     template = environment().get_template(shown.template)
+    looks = looks_of(shown.states)
     text = template.render(
         shown.facts,
         here=Here(asked),
         asked=asked,
         now=asked.now,
         moment=asked.moment,
-        draw=Drawn(looks_of(shown.states)),
-        drawn_states=list(looks_of(shown.states)),
+        draw=Drawn(looks),
+        drawn_states=list(looks),
         sightings=Drawn({SEEN: KNOWN["ACTIVE"]}),
         ago=lambda moment: ago(moment, asked.moment),
         ago_now=lambda moment: ago(moment, asked.now),
