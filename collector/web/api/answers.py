@@ -8,6 +8,7 @@ goes wrong in the middle is a problem rather than half an answer.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
@@ -27,6 +28,7 @@ from collector.web.data import Data
 IN_MEMORY = 1024 * 1024
 """Bytes of an answer; what is longer goes through a file."""
 _PIECE = 64 * 1024
+_VERSION = re.sub(r"[^0-9A-Za-z.]", "", __version__)
 _encode = msgspec.json.Encoder().encode_into
 
 Content = Mapping[str, Any]
@@ -85,17 +87,7 @@ class Answers:
 
 def _tag(stand: Standing, target: str) -> str:
     """Weak: the time up to which an unchanged answer was confirmed is not in it, but in a header of its own."""
-    return f'W/"{stand.tag}-{_version}-{abs(hash_of(target)):x}"'
-
-
-_version = re.sub(r"[^0-9A-Za-z.]", "", __version__)
-
-
-def hash_of(text: str) -> int:
-    """The same in every process."""
-    import zlib
-
-    return zlib.crc32(text.encode("utf-8", "replace"))
+    return f'W/"{stand.tag}-{_VERSION}-{zlib.crc32(target.encode("utf-8", "replace")):x}"'
 
 
 def _matches(wanted: str, tag: str) -> bool:
