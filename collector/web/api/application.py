@@ -20,7 +20,7 @@ from collector.errors import UsageError
 from collector.reports.availability import availability
 from collector.reports.changes import region_history
 from collector.reports.coverage import coverage
-from collector.reports.events import events
+from collector.reports.events import Cursor, events
 from collector.reports.filters import Row
 from collector.reports.inventory import RegionFilter, each_region_as_of, regions_as_of
 from collector.reports.nested import NestedFilter, nested_as_of, referred_as_of
@@ -294,7 +294,7 @@ def _watching(api: FastAPI, answers: Answers, of_settings: Callable[[], Collecti
         """Everything that happened, by source, observation and ordinal; safe to resume from `next`."""
 
         def question(connection: sa.Connection, _: datetime, __: Standing) -> Content:
-            after = parameters.cursor_of(asked.after) if asked.after else None
+            after = Cursor.parse(asked.after) if asked.after else None
             page = events(connection, after, source=asked.source, limit=asked.limit)
             return {"events": page.rows, "next": str(page.cursor), "more": page.more}
 

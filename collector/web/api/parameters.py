@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from collector.reports.events import CURSOR_PATTERN, Cursor
+from collector.reports.events import CURSOR_PATTERN
 from collector.reports.transitions import Place
 
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:(Z)|([+\- ])(\d\d):(\d\d))", re.ASCII | re.IGNORECASE
 )
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_NO_CURSOR = "that is no cursor: take it from `next` of the answer before, as it stands there"
 MOST_ROWS = 10_000
 """On one page."""
 
@@ -66,7 +67,7 @@ def parse_whole(value: Any) -> Any:
 def parse_cursor(value: Any) -> Any:
     """The cursor itself, so that it is refused beside the other parameters."""
     if not re.fullmatch(CURSOR_PATTERN, value, re.ASCII):
-        raise ValueError("that is no cursor: take it from `next` of the answer before, as it stands there")
+        raise ValueError(_NO_CURSOR)
     return value
 
 
@@ -79,7 +80,7 @@ def parse_place(value: Any) -> Any:
     """Where a page of transitions ended."""
     found = _PLACE.fullmatch(value)
     if found is None:
-        raise ValueError("that is no cursor: take it from `next` of the answer before, as it stands there")
+        raise ValueError(_NO_CURSOR)
     return value
 
 
@@ -93,11 +94,6 @@ def place_of(text: str) -> Place:
         moment = _FIRST
     entity_id = max(min(int(found[4]), 2**63 - 1), -(2**63))  # no database counts further
     return Place(moment, found[2], found[3], entity_id)
-
-
-def cursor_of(text: str) -> Cursor:
-    """The cursor of events that a text is."""
-    return Cursor.parse(text)
 
 
 _MOMENT = WithJsonSchema(
@@ -125,6 +121,9 @@ _REGION = Field(default=None, description="Only this region: id, slug or display
 _AS_OF = Field(default=None, description="What was in force at this time; else what is in force now")
 _FROM = Field(default=None, alias="from", description="From this time on")
 _TO = Field(default=None, alias="to", description="Up to before this time")
+_WITHOUT_ABSENT = Field(
+    default=False, description="Leave out who is absent now, from its last disappearance on"
+)
 
 
 class Query(BaseModel):
@@ -193,9 +192,7 @@ class Spans(Interval):
     region: list[Text] = Field(
         default=[], max_length=20, description="Only these regions: id, slug or display name"
     )
-    without_absent: Switch = Field(
-        default=False, description="Leave out who is absent now, from its last disappearance on"
-    )
+    without_absent: Switch = _WITHOUT_ABSENT
 
 
 class Availability(Interval):
@@ -207,9 +204,7 @@ class Availability(Interval):
     time_zone: Text = Field(
         default="UTC", description="Whose days, weeks and months are meant, like Europe/Luxembourg"
     )
-    without_absent: Switch = Field(
-        default=False, description="Leave out who is absent now, from its last disappearance on"
-    )
+    without_absent: Switch = _WITHOUT_ABSENT
 
 
 class Coverage(Interval):
