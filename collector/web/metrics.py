@@ -28,6 +28,7 @@ from starlette.routing import BaseRoute, Route
 from collector import __version__
 from collector.errors import CollectorError
 from collector.gcore.wire import RegionState
+from collector.inventory.observation import Outcome
 from collector.logs import logger
 from collector.reports.figures import Figures, figures
 from collector.reports.status import Verdict
@@ -153,7 +154,7 @@ def of_process(view: View | None) -> Sheet:
     sheet.put("broken_polls", view.broken)
     for each in view.sources:
         name = each.name
-        for outcome in ("ok", "partial", "held", "failed"):
+        for outcome in get_args(Outcome):
             sheet.put("polls", each.tally.outcomes.get(outcome, 0), name, outcome)
         for (entity, kind), number in sorted(each.tally.transitions.items()):
             sheet.put("transitions", number, name, entity, kind)

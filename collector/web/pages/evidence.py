@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import sqlalchemy as sa
 from starlette.responses import Response
@@ -11,6 +11,7 @@ from collector.audit.proof import observation
 from collector.errors import UsageError
 from collector.gcore import jsontext
 from collector.gcore.document import Document
+from collector.inventory.observation import Outcome
 from collector.reports.filters import find_region
 from collector.reports.heads import heads
 from collector.reports.polls import stretches
@@ -21,7 +22,7 @@ from collector.web.pages.rendering import Shown
 ROWS = 60
 RECORDS = 1
 """Records that a page shows, unless a region is asked for."""
-OUTCOMES = ("ok", "partial", "held", "failed")
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
 
 def index(connection: sa.Connection, asked: Asked) -> Shown:
