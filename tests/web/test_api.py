@@ -53,7 +53,7 @@ def plain(value: Any) -> Json:
 @pytest.fixture
 def api(told: History, serve: Serve) -> httpx.Client:
     """Asks a history in which everything has happened."""
-    return serve(told.engine.url.render_as_string(hide_password=False), clock=lambda: LATER)
+    return serve(told.engine.url, clock=lambda: LATER)
 
 
 def get(api: httpx.Client, path: str, status: int = 200, **parameters: Any) -> Json:
@@ -229,7 +229,7 @@ def test_of_no_time_there_is_nothing_to_say(told: History, api: httpx.Client, pa
 
 
 def test_a_calendar_of_all_years_costs_no_more_than_the_days_on_record(told: History, serve: Serve) -> None:
-    api = serve(told.engine.url.render_as_string(hide_password=False))
+    api = serve(told.engine.url)
     everything = {"from": "0001-01-01", "to": "9999-12-31T23:59:59Z"}
     for zone in ("UTC", "Pacific/Kiritimati", "America/Los_Angeles"):
         asked = {"by": "month", "source": "gcore", "time_zone": zone}
@@ -311,7 +311,7 @@ def test_of_an_empty_database_there_is_nothing_to_say_and_nothing_wrong(
 
 def test_an_unchanged_answer_is_not_sent_again(history: History, serve: Serve) -> None:
     history.poll([region(1)], at=0)
-    api = serve(history.engine.url.render_as_string(hide_password=False))
+    api = serve(history.engine.url)
     said = api.get("api/v1/regions")
     tag = said.headers["etag"]
     assert said.headers["collector-last-confirmed-at"] == time_text(NOON)
@@ -417,7 +417,7 @@ def test_another_method_is_a_problem(api: httpx.Client, method: str) -> None:
 def test_without_a_token_there_is_a_problem(told: History, serve: Serve, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text("a-token-of-twenty-four-c\n")
-    api = serve(told.engine.url.render_as_string(hide_password=False), http_token_file=tokens)
+    api = serve(told.engine.url, http_token_file=tokens)
     assert get(api, "/regions", 401)["title"] == "Unauthorized"
     assert (
         api.get("api/v1/regions", headers={"authorization": "Bearer a-token-of-twenty-four-c"}).status_code
@@ -436,7 +436,7 @@ def test_a_history_of_older_rules_is_refused(history: History, serve: Serve) -> 
     history.poll([region(1)], at=0)
     with writing(history.engine) as connection:
         connection.exec_driver_sql("UPDATE sources SET derivation_revision = 1")
-    api = serve(history.engine.url.render_as_string(hide_password=False))
+    api = serve(history.engine.url)
     assert "older version derived" in get(api, "/regions", 503)["detail"]
 
 
@@ -464,7 +464,7 @@ def test_an_answer_of_ten_thousand_regions_costs_little_memory(engine: sa.Engine
         history.poll([region(n) for n in range(number)], at=0)
         with writing(engine) as connection:
             connection.exec_driver_sql("ANALYZE")  # PostgreSQL does it by itself, but not here
-        api = serve(engine.url.render_as_string(hide_password=False))
+        api = serve(engine.url)
         api.get("api/v1/regions", params={"source": f"of-{number}", "state": "none"})  # all is imported
         tracemalloc.start()
         try:
@@ -571,7 +571,7 @@ def test_the_page_of_the_document_names_every_question_and_loads_nothing_from_el
 
 
 def test_the_document_knows_where_it_is_served(told: History, serve: Serve) -> None:
-    api = serve(told.engine.url.render_as_string(hide_password=False), http_root_path="/below")
+    api = serve(told.engine.url, http_root_path="/below")
     document = api.get(str(api.base_url).replace("/below/", "/api/v1/openapi.json")).json()
     assert document["openapi"] == "3.1.0"
     assert document["servers"] == [{"url": "/below/api/v1"}]

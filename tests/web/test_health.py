@@ -24,10 +24,6 @@ from tests.web.conftest import Serve
 Clock = Callable[[], datetime]
 
 
-def url_of(engine: sa.Engine) -> str:
-    return engine.url.render_as_string(hide_password=False)
-
-
 def named(*names: str) -> dict[str, Any]:
     """Settings with these sources."""
     return {"sources": tuple(Source(name=name) for name in names)}
@@ -83,7 +79,7 @@ def test_pages_alone_are_alive(serve: Serve, tmp_path: Path) -> None:
 def test_fresh_is_ready_and_stale_is_not(history: History, serve: Serve) -> None:
     history.poll([region(1)], at=0)
     now = [history.time(60)]
-    client = serve(url_of(history.engine), clock=lambda: now[0])
+    client = serve(history.engine.url, clock=lambda: now[0])
     assert ask(client, "readyz") == (200, {"status": "ready", "sources": 1, "bad": 0, "reasons": []})
     now[0] = history.time(151)
     status, said = ask(client, "readyz")
@@ -94,7 +90,7 @@ def test_fresh_is_ready_and_stale_is_not(history: History, serve: Serve) -> None
 def test_a_failed_poll_is_no_reason_to_be_unready(history: History, serve: Serve) -> None:
     history.poll([region(1)], at=0)
     history.poll(failure("http_status", http_status=503, message="down for a while"), at=60)
-    status, said = ask(serve(url_of(history.engine), clock=lambda: history.time(61)), "readyz")
+    status, said = ask(serve(history.engine.url, clock=lambda: history.time(61)), "readyz")
     assert (status, said["status"]) == (200, "degraded")
     assert said["reasons"] == ["gcore: the newest poll failed: down for a while"]
 
@@ -117,7 +113,7 @@ def test_one_bad_source_of_many_does_not_make_every_replica_unready(
     names = [f"s{n}" for n in range(4)]
     for number, name in enumerate(names):
         History(engine, name=name).poll([region(1)], at=-3600 if number < bad else 0)
-    client = serve(url_of(engine), clock=lambda: NOON, http_ready_max_bad=most_bad, **named(*names))
+    client = serve(engine.url, clock=lambda: NOON, http_ready_max_bad=most_bad, **named(*names))
     got, said = ask(client, "readyz")
     assert (got, said["bad"], said["sources"]) == (status, bad, 4)
     assert len(said["reasons"]) == bad
@@ -126,7 +122,7 @@ def test_one_bad_source_of_many_does_not_make_every_replica_unready(
 def test_a_source_that_left_the_settings_does_not_count(engine: sa.Engine, serve: Serve) -> None:
     History(engine, name="old").poll([region(1)], at=-3600)
     History(engine, name="new").poll([region(1)], at=0)
-    client = serve(url_of(engine), clock=lambda: NOON, http_ready_max_bad=0, **named("new"))
+    client = serve(engine.url, clock=lambda: NOON, http_ready_max_bad=0, **named("new"))
     assert ask(client, "readyz") == (200, {"status": "ready", "sources": 1, "bad": 0, "reasons": []})
 
 
@@ -140,14 +136,14 @@ def test_what_this_process_cannot_write_counts(history: History, serve: Serve) -
         (None, 200),
     ):
         view = view_of(source_view(condition=condition))
-        client = serve(url_of(history.engine), clock=lambda: NOON, running=lambda v=view: v)
+        client = serve(history.engine.url, clock=lambda: NOON, running=lambda v=view: v)
         assert ask(client, "readyz")[0] == status, condition
 
 
 def test_a_process_that_stops_is_not_ready(history: History, serve: Serve) -> None:
     history.poll([region(1)], at=0)
     stopping = view_of(source_view(), is_stopping=True)
-    client = serve(url_of(history.engine), clock=lambda: NOON, running=lambda: stopping)
+    client = serve(history.engine.url, clock=lambda: NOON, running=lambda: stopping)
     status, said = ask(client, "readyz")
     assert (status, said["reasons"]) == (503, ["this process is stopping"])
 
@@ -163,12 +159,12 @@ def test_another_schema_and_older_rules_say_so(history: History, serve: Serve) -
     history.poll([region(1)], at=0)
     with writing(history.engine) as connection:
         connection.exec_driver_sql("UPDATE sources SET derivation_revision = 1")
-    status, said = ask(serve(url_of(history.engine)), "readyz")
+    status, said = ask(serve(history.engine.url), "readyz")
     assert status == 503
     assert "older version derived" in said["reasons"][0]
     with writing(history.engine) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
-    status, said = ask(serve(url_of(history.engine)), "readyz")
+    status, said = ask(serve(history.engine.url), "readyz")
     assert status == 503
     assert "collector db upgrade" in said["reasons"][0]
 
@@ -182,7 +178,7 @@ def test_a_database_that_is_not_there_says_so(serve: Serve, tmp_path: Path) -> N
 def test_many_reasons_are_cut(engine: sa.Engine, serve: Serve) -> None:
     for number in range(MOST_REASONS + 3):
         History(engine, name=f"s{number:02}").poll([region(1)], at=-3600)
-    _, said = ask(serve(url_of(engine), clock=lambda: datetime.now(UTC)), "readyz")
+    _, said = ask(serve(engine.url, clock=lambda: datetime.now(UTC)), "readyz")
     assert len(said["reasons"]) == MOST_REASONS + 1
     assert said["reasons"][-1] == "and 3 more"
 
@@ -220,7 +216,7 @@ def test_the_probe_asks_the_process_of_the_same_settings(serve: Serve, sqlite_te
 def test_the_probe_of_nobody_fails_and_without_pages_it_asks_for_the_status(
     history: History, tmp_path: Path
 ) -> None:
-    url = url_of(history.engine)
+    url = history.engine.url.render_as_string(hide_password=False)
     history.poll([region(1)], at=(datetime.now(UTC) - NOON).total_seconds())
     assert probe("healthz", url, BIND="127.0.0.1:9").returncode == 1
     fresh = probe("readyz", url, BIND="off")

@@ -39,10 +39,6 @@ LATER = datetime(2026, 5, 2, tzinfo=UTC)
 USUAL = ("process_", "python_")
 
 
-def url_of(engine: sa.Engine) -> str:
-    return engine.url.render_as_string(hide_password=False)
-
-
 def values(text: str) -> Mapping[tuple[str, frozenset[tuple[str, str]]], float]:
     """All samples, by name and labels."""
     found = {}
@@ -93,7 +89,7 @@ def test_polls_are_counted_by_what_poll_returns(
         away = source_view("other", tallies, condition="database", kept=7, holds_lease=False)
         return view_of(source_view("gcore", tallies), away, tallies=tallies)
 
-    text = serve(url_of(history.engine), running=view).get("metrics").text
+    text = serve(history.engine.url, running=view).get("metrics").text
     assert value(text, "polls_total", source="gcore", outcome="ok") == 3
     assert value(text, "polls_total", source="gcore", outcome="failed") == 1
     assert value(text, "polls_total", source="gcore", outcome="held") == 0
@@ -130,10 +126,8 @@ def test_the_database_says_the_same_on_every_replica(told: History, serve: Serve
     tallies = Tallies()
     polled = [source_view(name, tallies) for name in ("gcore", "preprod")]
     known = {"sources": (Source(name="gcore"), Source(name="preprod"))}
-    one = serve(url_of(told.engine), clock=lambda: LATER, **known).get("metrics").text
-    other = (
-        serve(url_of(told.engine), clock=lambda: LATER, running=lambda: view_of(*polled)).get("metrics").text
-    )
+    one = serve(told.engine.url, clock=lambda: LATER, **known).get("metrics").text
+    other = serve(told.engine.url, clock=lambda: LATER, running=lambda: view_of(*polled)).get("metrics").text
     names = {f"{name}{'_total' if spec.kind == 'counter' else ''}" for name, spec in OF_DATABASE.items()}
     first, second = (
         {key: each for key, each in values(text).items() if key[0] in names - {"database_size_bytes"}}
@@ -170,9 +164,7 @@ def test_time_in_gaps_is_that_of_the_coverage(told: History) -> None:
 
 def test_names_and_kinds_keep_to_the_conventions(told: History, serve: Serve) -> None:
     tallies = Tallies()
-    client = serve(
-        url_of(told.engine), running=lambda: view_of(source_view("gcore", tallies), tallies=tallies)
-    )
+    client = serve(told.engine.url, running=lambda: view_of(source_view("gcore", tallies), tallies=tallies))
     said = client.get("metrics")
     assert said.headers["content-type"].startswith("text/plain; version=0.0.4")
     for family in families(said.text):
@@ -196,7 +188,7 @@ def test_names_and_kinds_keep_to_the_conventions(told: History, serve: Serve) ->
 
 def test_open_metrics_are_given_to_who_asks_for_them(told: History, serve: Serve) -> None:
     accept = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    said = serve(url_of(told.engine), running=view_of).get("metrics", headers={"accept": accept})
+    said = serve(told.engine.url, running=view_of).get("metrics", headers={"accept": accept})
     assert said.headers["content-type"].startswith("application/openmetrics-text")
     assert PREFIX + "polls" in {family.name for family in open_families(said.text)}
 
@@ -206,7 +198,7 @@ def test_promtool_finds_nothing_to_say(told: History, serve: Serve) -> None:
         pytest.skip("needs promtool: apt-get install prometheus")
     tallies = Tallies()
     text = serve(
-        url_of(told.engine), running=lambda: view_of(source_view("gcore", tallies), tallies=tallies)
+        told.engine.url, running=lambda: view_of(source_view("gcore", tallies), tallies=tallies)
     ).get("metrics")
     done = subprocess.run(
         [promtool, "check", "metrics"], input=text.content, capture_output=True, check=False, timeout=60
@@ -228,7 +220,7 @@ def test_a_cloud_that_makes_up_states_makes_up_no_series(history: History, serve
     history.poll(
         [region(n, state, keystone=keystone(n + 1000, state=state)) for n, state in enumerate(made_up)], at=0
     )
-    text = serve(url_of(history.engine)).get("metrics").text
+    text = serve(history.engine.url).get("metrics").text
     counted = {labels: each for (name, labels), each in values(text).items() if name == "regions"}
     assert len(counted) <= MOST_STATES + 1
     assert sum(counted.values()) == len(made_up)
@@ -242,10 +234,10 @@ def test_states_of_each_region_are_told_while_there_are_few(
 ) -> None:
     monkeypatch.setattr(figures_module, "MOST_REGIONS", 3)
     history.poll([region(n, state="x" * 200 + str(n % 2)) for n in range(3)], at=0)
-    text = serve(url_of(history.engine)).get("metrics").text
+    text = serve(history.engine.url).get("metrics").text
     assert sum(1 for name, _ in values(text) if name == "region_state") == 3 * 8
     history.poll([region(n) for n in range(4)], at=60)
-    text = serve(url_of(history.engine)).get("metrics").text
+    text = serve(history.engine.url).get("metrics").text
     assert not [name for name, _ in values(text) if name == "region_state"]
 
 
@@ -258,7 +250,7 @@ def test_the_documentation_has_every_metric() -> None:
 def test_metrics_are_asked_for_beside_pages_that_take_all_threads(history: History) -> None:
     """Pages may wait for one another; Prometheus and supervisors wait for none of them."""
     history.poll([region(1)], at=0)
-    with serving(url_of(history.engine), http_max_requests=1) as client:
+    with serving(history.engine.url, http_max_requests=1) as client:
         entered, leave = threading.Event(), threading.Event()
 
         def hold(*_: Any) -> None:
