@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,25 +32,11 @@ from collector.web.metrics import OF_DATABASE, OF_PROCESS, PREFIX
 from tests.support import metrics_tables, service_views
 from tests.support.builders import keystone, region
 from tests.support.history import History, failure
+from tests.support.samples import value, values
 from tests.web.conftest import Serve, serving
 
 LATER = datetime(2026, 5, 2, tzinfo=UTC)
 USUAL = ("process_", "python_")
-
-
-def values(text: str) -> Mapping[tuple[str, frozenset[tuple[str, str]]], float]:
-    """All samples, by name and labels."""
-    found = {}
-    for family in families(text):
-        for sample in family.samples:
-            key = sample.name.removeprefix(PREFIX), frozenset(sample.labels.items())
-            assert key not in found, f"twice: {key}"
-            found[key] = sample.value
-    return found
-
-
-def value(text: str, name: str, **labels: str) -> float | None:
-    return values(text).get((name, frozenset(labels.items())))
 
 
 def view_of(*sources: SourceView, tallies: Tallies | None = None) -> View:

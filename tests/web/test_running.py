@@ -7,24 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families as families
 
 from collector.simulator.server import Simulator
-from collector.web.metrics import PREFIX
 from tests.support.loopback import Server, reply
+from tests.support.samples import value
 from tests.support.services import Running, until
 
 Start = Callable[..., Running]
-
-
-def sample(text: str, name: str, **labels: str) -> float | None:
-    found = [
-        each.value
-        for family in families(text)
-        for each in family.samples
-        if each.name == PREFIX + name and each.labels == labels
-    ]
-    return found[0] if found else None
 
 
 @pytest.mark.long
@@ -42,14 +31,14 @@ def test_a_process_that_polls_says_what_it_did(start: Start, sqlite_url: str, si
             assert client.get("healthz").json()["status"] == "alive"
             assert client.get("readyz").status_code == 200
             text = client.get("metrics").text
-            polls = sample(text, "polls_total", source="gcore", outcome="ok") or 0
+            polls = value(text, "polls_total", source="gcore", outcome="ok") or 0
             assert 3 <= polls <= len(running.lines("poll")) + 1
-            assert sample(text, "polls_total", source="gcore", outcome="failed") == 0
-            assert sample(text, "lease_held", source="gcore") == 1
-            assert sample(text, "source_leased", source="gcore") == 1
-            assert sample(text, "kept_answers", source="gcore") == 0
-            assert sample(text, "source_condition", source="gcore", condition="written") == 1
-            assert (sample(text, "poll_phase_seconds_count", phase="fetch") or 0) >= 3
+            assert value(text, "polls_total", source="gcore", outcome="failed") == 0
+            assert value(text, "lease_held", source="gcore") == 1
+            assert value(text, "source_leased", source="gcore") == 1
+            assert value(text, "kept_answers", source="gcore") == 0
+            assert value(text, "source_condition", source="gcore", condition="written") == 1
+            assert (value(text, "poll_phase_seconds_count", phase="fetch") or 0) >= 3
             said = client.get("api/v1/sources").json()["sources"]
             assert [(row["source"], row["verdict"]) for row in said] == [("gcore", "good")]
         until(lambda: len(heart.requests) >= 3)
