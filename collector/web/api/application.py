@@ -64,7 +64,7 @@ def make_api(data: Data, clock: Clock, of_settings: Callable[[], Collection[str]
     _inventory(api, answers)
     _history(api, answers)
     _watching(api, answers, of_settings)
-    describe(api)
+    describe(api, clock)
     return _WithHead(api)
 
 

@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from collector.clock import utc_now
+from collector.clock import Clock
 from collector.web.api.problems import Problem
 from collector.web.pages.asking import Asked
 from collector.web.pages.rendering import Shown, rendered
@@ -38,7 +38,7 @@ _ABOUT = (
 )
 
 
-def describe(api: FastAPI) -> None:
+def describe(api: FastAPI, clock: Clock) -> None:
     """Add the document and its page to an application whose questions are all known."""
     document = openapi_of(api)
 
@@ -58,7 +58,7 @@ def describe(api: FastAPI) -> None:
             "rows": list(_rows(document)),
             "base": here,
         }
-        return rendered(Shown("api.html", facts), Asked.plain("/api/v1/docs", root, utc_now()))
+        return rendered(Shown("api.html", facts), Asked.plain("/api/v1/docs", root, clock()))
 
     @api.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
