@@ -86,7 +86,7 @@ def spans_of(changes: Sequence[Change], blind: Iterable[Edge], end_at: Time) -> 
 
     `changes`: all of its transitions, in order. `blind`: edges of its own and of its source, in any order.
     """
-    edges = sorted([*blind, *_edges(changes)])
+    edges = sorted([*blind, *_edges(changes), *_unsure(changes[-1:], end_at)])
     words = [word_of(change.to_state) for change in changes]
     windows = not_shown = not_proven = 0
     current, following = -1, changes[0].observed_at if changes else None
@@ -119,6 +119,15 @@ def spans_of(changes: Sequence[Change], blind: Iterable[Edge], end_at: Time) -> 
             begun = (at, current, verdict)
     if begun is not None:
         yield from _span(changes, words, begun, end_at, None)
+
+
+def _unsure(newest: Sequence[Change], end_at: Time) -> Iterator[Edge]:
+    """What the newest answer showed first may have been over when it came: the next one may tell of a window that begins
+    with the same question."""
+    for change in newest:
+        if change.observed_at > end_at:
+            yield end_at, 2, 0, 0
+            yield change.observed_at, -2, 0, 0
 
 
 def _edges(changes: Sequence[Change]) -> Iterator[Edge]:

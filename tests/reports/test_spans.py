@@ -109,6 +109,19 @@ def test_where_windows_overlap_it_may_have_been_in_any_state(history: History) -
     ]
 
 
+def test_what_the_newest_answer_showed_first_may_have_been_over_when_it_came(
+    history: History, now: datetime
+) -> None:
+    """The next answer may tell of a change whose window begins with the same question."""
+    history.poll([region(1, "NEW")], at=3540, took=0)
+    history.poll([region(1, "MAINTENANCE")], at=3599, took=39)
+    rows = ask(history, "region_state_spans", "from_at")
+    assert [(r["from_at"], r["until_at"], r["earlier_state"], r["later_state"], r["cause"]) for r in rows] == [
+        (history.time(3540), history.time(3560), "NEW", "MAINTENANCE", "change"),
+        (history.time(3560), history.time(3599), "NEW", "MAINTENANCE", "unseen"),
+    ]
+
+
 def test_who_is_not_shown_now_was_confirmed_by_the_last_answer_that_showed_it(
     history: History, now: datetime
 ) -> None:

@@ -149,6 +149,8 @@ def claims(ledger: Ledger, kind: str, entity_id: int, end: datetime | None) -> l
     newest = next(look for look in reversed(ledger.looks) if look.reading)
     if end is None or said[-1][0] is not newest:
         doubts.append((said[-1][0].asked_at, FOR_EVER))
+    elif begun[-1][0] is newest:  # what it showed first may have been over when it came
+        doubts.append((newest.asked_at, newest.at))
     if hidden_since:
         doubts.append((hidden_since, FOR_EVER))
 

@@ -112,20 +112,23 @@ edges AS (
     SELECT
         s.source_id,
         s.entity_id,
-        CASE c.which WHEN 0 THEN s.not_before WHEN 1 THEN s.observed_at ELSE s.next_at END AS at,
+        CASE c.which WHEN 0 THEN s.not_before WHEN 2 THEN s.next_at WHEN 3 THEN s.end_at ELSE s.observed_at END AS at,
         CASE WHEN c.which = 1 THEN s.seq END AS seq,
         CASE WHEN c.which = 1 THEN s.state END AS state,
         CASE WHEN c.which = 1 THEN s.next_state END AS next_state,
-        CASE WHEN s.not_before IS NULL THEN 0 WHEN c.which = 0 THEN s.windows WHEN c.which = 1 THEN -s.windows
-             ELSE 0 END AS windows,
+        CASE WHEN c.which = 3 THEN 2 WHEN c.which = 4 THEN -2 WHEN s.not_before IS NULL THEN 0
+             WHEN c.which = 0 THEN s.windows WHEN c.which = 1 THEN -s.windows ELSE 0 END AS windows,
         0 AS not_shown,
-        CASE c.which WHEN 0 THEN 0 WHEN 1 THEN s.is_out_of_sight ELSE -1 END AS not_excluded,
+        CASE c.which WHEN 1 THEN s.is_out_of_sight WHEN 2 THEN -1 ELSE 0 END AS not_excluded,
         CASE WHEN c.which = 1 THEN s.end_at END AS end_at
     FROM states s
-    CROSS JOIN (SELECT 0 AS which UNION ALL SELECT 1 UNION ALL SELECT 2) c
+    CROSS JOIN (SELECT 0 AS which UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4) c
     WHERE c.which = 1
         OR c.which = 0 AND s.not_before IS NOT NULL
         OR c.which = 2 AND s.is_out_of_sight = 1 AND s.next_at IS NOT NULL
+        -- What the newest answer showed first may have been over when it came: the next one may tell of a window that
+        -- begins with the same question.
+        OR c.which > 2 AND s.next_at IS NULL AND s.observed_at > s.end_at
     UNION ALL
     SELECT
         b.source_id,
