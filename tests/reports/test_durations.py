@@ -127,6 +127,7 @@ def test_the_truth_lies_between_the_bounds(history: History, seed: int) -> None:
             assert row["seconds_at_most"] is None or truth <= row["seconds_at_most"] + 1e-3, row
 
 
+@pytest.mark.long
 def test_the_bounds_close_in_on_the_truth_as_polls_become_denser(history: History) -> None:
     world = random_world(
         1, NOON - timedelta(hours=1), regions=3, mean_hold=timedelta(hours=20), until=NOON + timedelta(days=2)

@@ -98,6 +98,7 @@ def test_of_one_source_only_its_own_events_are_told(told: History) -> None:
     assert rest == [row for row in everything if row["source"] == "gcore"]
 
 
+@pytest.mark.long
 def test_a_reader_that_resumes_misses_nothing_and_gets_nothing_twice(engine: sa.Engine) -> None:
     """Two sources write while somebody reads pages of random length."""
     chance = random.Random(7)

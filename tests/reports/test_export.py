@@ -443,6 +443,7 @@ def same_exports(one: Path, other: Path) -> None:
         assert same(rows_in(one, name), rows_in(other, name)), name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("partition_by", "seed"),
     [

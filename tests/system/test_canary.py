@@ -667,6 +667,7 @@ def test_no_command_shows_or_writes_a_secret(
     assert [(where, hit) for where, text in texts for hit in found_in(text)] == []
 
 
+@pytest.mark.long
 def test_the_service_logs_no_secret(harmed: Harmed, tmp_path: Path) -> None:
     key_file = tmp_path / "key"
     key_file.write_text(KEY)

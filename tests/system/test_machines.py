@@ -118,6 +118,7 @@ def live(engine: sa.Engine) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("encoding", "settings"),
     [
