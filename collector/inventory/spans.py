@@ -122,8 +122,10 @@ def spans_of(changes: Sequence[Change], blind: Iterable[Edge], end_at: Time) -> 
 
 
 def _unsure(newest: Sequence[Change], end_at: Time) -> Iterator[Edge]:
-    """What the newest answer showed first may have been over when it came: the next one may tell of a window that begins
-    with the same question."""
+    """What the newest answer showed first may have been over when it came.
+
+    The next answer may tell of a change whose window begins with the same question.
+    """
     for change in newest:
         if change.observed_at > end_at:
             yield end_at, 2, 0, 0

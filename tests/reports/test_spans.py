@@ -116,7 +116,9 @@ def test_what_the_newest_answer_showed_first_may_have_been_over_when_it_came(
     history.poll([region(1, "NEW")], at=3540, took=0)
     history.poll([region(1, "MAINTENANCE")], at=3599, took=39)
     rows = ask(history, "region_state_spans", "from_at")
-    assert [(r["from_at"], r["until_at"], r["earlier_state"], r["later_state"], r["cause"]) for r in rows] == [
+    assert [
+        (r["from_at"], r["until_at"], r["earlier_state"], r["later_state"], r["cause"]) for r in rows
+    ] == [
         (history.time(3540), history.time(3560), "NEW", "MAINTENANCE", "change"),
         (history.time(3560), history.time(3599), "NEW", "MAINTENANCE", "unseen"),
     ]
