@@ -64,6 +64,25 @@ class Place(NamedTuple):
     entity_id: int
 
 
+_REGION_ID: sa.ColumnElement[Any] = sa.case(
+    (state_transitions.c.entity == "region", state_transitions.c.entity_id),
+    else_=keystones.c.witness_region_id,
+)
+TOLD: tuple[sa.ColumnElement[Any], ...] = (
+    _REGION_ID.label("region_id"),
+    regions.c.slug,
+    regions.c.display_name,
+    *(
+        state_transitions.c[name]
+        for name in (
+            *("entity", "entity_id", "kind", "from_state", "to_state"),
+            *("not_before", "observed_at", "basis", "first_missing_at"),
+        )
+    ),
+)
+"""What is told of a transition, beside its source and its observation."""
+
+
 @dataclass(frozen=True, slots=True)
 class TransitionFilter:
     """Which transitions; empty means any. Times are those of `observed_at`, half open."""
@@ -111,34 +130,23 @@ def _comes_after(place: Place) -> sa.ColumnElement[bool]:
     )
 
 
+def with_names(left: sa.FromClause) -> sa.FromClause:
+    """Transitions with the regions that they are of, as TOLD needs them."""
+    t, r, k = state_transitions.c, regions.c, keystones.c
+    is_its_keystone = (k.source_id == t.source_id) & (k.id == t.entity_id) & (t.entity == "keystone")
+    named = left.outerjoin(keystones, is_its_keystone)
+    return named.outerjoin(regions, (r.source_id == t.source_id) & (r.id == _REGION_ID))
+
+
 def selected(connection: sa.Connection, wanted: TransitionFilter) -> sa.Select[Any]:
     """The query for these transitions, in no order and without a limit."""
-    t, s, r, k = state_transitions.c, sources.c, regions.c, keystones.c
-    region_id = sa.case((t.entity == "region", t.entity_id), else_=k.witness_region_id)
-    query: sa.Select[Any] = (
-        sa.select(
-            s.name.label("source"),
-            region_id.label("region_id"),
-            r.slug,
-            r.display_name,
-            t.entity,
-            t.entity_id,
-            t.kind,
-            t.from_state,
-            t.to_state,
-            t.not_before,
-            t.observed_at,
-            t.basis,
-            t.first_missing_at,
-            t.seq,
-        )
-        .join(sources, s.id == t.source_id)
-        .outerjoin(keystones, (k.source_id == t.source_id) & (k.id == t.entity_id) & (t.entity == "keystone"))
-        .outerjoin(regions, (r.source_id == t.source_id) & (r.id == region_id))
+    t, s = state_transitions.c, sources.c
+    query: sa.Select[Any] = sa.select(s.name.label("source"), *TOLD, t.seq).select_from(
+        with_names(state_transitions.join(sources, s.id == t.source_id))
     )
     if wanted.region:
         query = query.where(
-            is_region(find_region(connection, wanted.region, wanted.source), t.source_id, region_id)
+            is_region(find_region(connection, wanted.region, wanted.source), t.source_id, _REGION_ID)
         )
     for column, value in (
         (s.name, wanted.source),

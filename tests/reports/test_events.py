@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ import sqlalchemy as sa
 
 from collector.database.transactions import reading
 from collector.errors import UsageError
-from collector.reports import events as events_module
-from collector.reports.events import AnotherHistoryError, Cursor, Position, events
+from collector.reports.cursors import AnotherHistoryError, Cursor, Position, digest_of
+from collector.reports.events import events
 from collector.reports.transitions import Place, TransitionFilter, transitions
-from collector.store.tables import TYPED
+from collector.store.tables import TYPED, sources
 from tests.support.builders import keystone, metrics_database, region
+from tests.support.effort import effort_of
 from tests.support.history import History, Row, failure
+from tests.support.large import long_history
 
 
 def read(
@@ -102,12 +105,12 @@ def test_of_one_source_only_its_own_events_are_told(told: History) -> None:
 def test_a_reader_that_resumes_misses_nothing_and_gets_nothing_twice(engine: sa.Engine) -> None:
     """Two sources write while somebody reads pages of random length."""
     chance = random.Random(7)
-    sources = [History(engine, name=name) for name in ("b", "a")]
+    both = [History(engine, name=name) for name in ("b", "a")]
     read_so_far: list[Row] = []
     cursor: str | None = None
     at = 0.0
     for _ in range(40):
-        history = chance.choice(sources)
+        history = chance.choice(both)
         at += 60.0 * chance.choice([1, 1, 10])
         said: Any = [
             region(i, chance.choice(["ACTIVE", "NEW"]), keystone=keystone(i + 1000, url=chance.choice("xy")))
@@ -125,24 +128,6 @@ def test_a_reader_that_resumes_misses_nothing_and_gets_nothing_twice(engine: sa.
     everything, _ = read(engine)
     key = lambda row: (row["source"], row["seq"], row["ordinal"])  # noqa: E731 - used here alone
     assert sorted(read_so_far + rest, key=key) == sorted(everything, key=key)
-
-
-def test_a_page_ends_after_so_many_sources(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b", "c", "d", "e"):
-        History(engine, name=name).poll([region(1)], at=0)
-    everything, end = read(engine)
-    monkeypatch.setattr(events_module, "MOST_SOURCES", 2)
-    rows: list[Row] = []
-    cursor = Cursor()
-    sizes = []
-    for _ in range(3):
-        with reading(engine) as connection:
-            page = events(connection, cursor, limit=1000)
-        cursor = page.cursor
-        sizes.append((len(page.rows) // (len(everything) // 5), page.more))
-        rows += page.rows
-    assert sizes == [(2, True), (2, True), (1, False)]
-    assert (rows, str(cursor)) == (everything, end)
 
 
 def test_nothing_new_gives_an_empty_page_and_the_same_cursor(told: History) -> None:
@@ -220,3 +205,37 @@ def test_pages_of_transitions_say_what_all_at_once_say(told: History, limit: int
             rows += page
     assert rows == everything
     assert len(rows) > 20
+
+
+# What it costs
+
+
+def test_a_page_costs_what_stands_on_it_however_long_the_history_is(tmp_path: Path) -> None:
+    engines = [long_history(tmp_path / f"{length}.db", length) for length in (1, 10)]
+    few, many = (effort_of(engine, lambda connection: events(connection, limit=50)) for engine in engines)
+    assert many.steps < 1.5 * few.steps
+    cursor = [reading_to_the_end(engine) for engine in engines]
+    few, many = (
+        effort_of(engine, lambda connection, at=at: events(connection, at, limit=50))  # type: ignore[misc]
+        for engine, at in zip(engines, cursor, strict=True)
+    )
+    assert many.steps < 1.5 * few.steps
+
+
+def reading_to_the_end(engine: sa.Engine) -> Cursor:
+    """A cursor from which ten observations are left."""
+    with reading(engine) as connection:
+        newest = connection.scalar(sa.select(sources.c.newest_seq)) or 0
+        at = {1: Position(newest - 10)}
+        return Cursor(at, digest_of(connection, at))
+
+
+def test_a_page_of_many_sources_takes_no_more_statements_than_one_of_a_few(sqlite_engine: sa.Engine) -> None:
+    taken = {}
+    for number in range(1, 13):
+        history = History(sqlite_engine, name=f"source-{number}")
+        history.poll([region(1)], at=0)
+        history.poll([region(1, "NEW")], at=60)
+        if number in (2, 12):
+            taken[number] = effort_of(sqlite_engine, lambda connection: events(connection))
+    assert taken[12].statements == taken[2].statements

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from collector.database.transactions import reading
 from collector.errors import UsageError
 from collector.reports.filters import Row
-from collector.reports.happenings import KINDS, HappeningFilter, happenings
+from collector.reports.happening_kinds import KINDS
+from collector.reports.happenings import HappeningFilter, happenings
 from tests.support.builders import region
+from tests.support.effort import effort_of
 from tests.support.history import NOON, History
+from tests.support.large import long_history
 
 
 def stream(history: History, **wanted: object) -> list[Row]:
@@ -87,3 +92,42 @@ def test_a_place_that_is_none_is_refused(told: History, after: str) -> None:
         return
     with pytest.raises(UsageError, match="is no place in this list"):
         stream(told, after=after)
+
+
+# What it costs
+
+
+def test_a_page_costs_what_stands_on_it_however_long_the_history_is(tmp_path: Path) -> None:
+    def page(connection: sa.Connection) -> None:
+        assert len(happenings(connection, HappeningFilter(limit=50))) == 50
+
+    few, many = (effort_of(long_history(tmp_path / f"{n}.db", n), page) for n in (1, 10))
+    assert many.statements == few.statements
+    assert many.steps < 1.5 * few.steps
+
+
+def test_a_page_takes_no_more_statements_for_many_sources(sqlite_engine: sa.Engine) -> None:
+    taken = set()
+    for number in range(3):
+        history = History(sqlite_engine, name=f"source-{number}")
+        history.poll([region(1), region(2)], at=0)
+        history.poll([region(1, "NEW"), region(2, display_name="Two")], at=60)
+        page = effort_of(sqlite_engine, lambda connection: happenings(connection, HappeningFilter()))
+        taken.add(page.statements)
+    assert len(taken) == 1
+
+
+def test_a_page_may_end_amid_what_sources_saw_at_one_moment(engine: sa.Engine) -> None:
+    """However the names of sources are sorted, and what databases think of that."""
+    for name in ("b", "B", "a-b", "ab", "Z"):
+        history = History(engine, name=name)
+        history.poll([region(1), region(2)], at=0)
+        history.poll(
+            [region(1, "NEW", **{"x-y": 1}), region(2, "NEW", **{"xA": 1, "xa": 1, "x-b": 1})], at=60
+        )
+    whole = [row["reference"] for row in stream(history)]
+    assert len(set(whole)) == len(whole)
+    paged: list[str] = []
+    while rows := stream(history, limit=3, after=paged[-1] if paged else None):
+        paged += [row["reference"] for row in rows]
+    assert paged == whole

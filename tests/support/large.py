@@ -5,8 +5,12 @@ Nothing is derived from evidence here, so that such a database can be read, and 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import sqlalchemy as sa
 
+from collector.database import migrate
+from collector.database.engine import open_engine
 from collector.database.transactions import migrating
 from collector.store.tables import DERIVATION_REVISION
 
@@ -103,3 +107,11 @@ def _statements(
         + f"SELECT 1, 'region', 'all', {after_gap}, {at(gap_from)}, {at(gap_until)}, {after_gap}, {after_gap} - 1"
         f" FROM g WHERE g.n <= {gaps}",
     ]
+
+
+def long_history(file: Path, length: int) -> sa.Engine:
+    """A new file with a history of three regions that is so many times as long as the shortest."""
+    engine = open_engine(f"sqlite:///{file}")
+    migrate.upgrade(engine)
+    fill(engine, regions=3, transitions=30 * length, observations=300 * length, gap_every=5)
+    return engine

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from collector.database.transactions import writing
-from collector.reports.happenings import HAPPENING_FIELDS
+from collector.reports.happening_kinds import HAPPENING_FIELDS
 from collector.store.tables import sources
 from tests.support.builders import keystone, region
 from tests.support.history import NOON, History, failure

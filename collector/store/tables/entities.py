@@ -146,6 +146,11 @@ region_volume_types = table(
 region_versions = _versions("region_versions", "region")
 keystone_versions = _versions("keystone_versions", "keystone")
 metrics_database_versions = _versions("metrics_database_versions", "metrics_database")
+sa.Index(
+    "ix_region_versions_newest",
+    region_versions.c.valid_from,
+    **only_where("changed_fields <> '[\"state\"]'"),  # a change of state alone is a transition
+)
 
 CURRENT: dict[Kind, sa.Table] = {
     "region": regions,

@@ -49,6 +49,8 @@ state_transitions = table(
         " AND (to_state IS NULL) = (kind = 'disappeared')",
     ),
     sa.Index("ix_state_transitions_observed_at", "source_id", "observed_at"),
+    sa.Index("ix_state_transitions_newest", "observed_at"),
+    sa.Index("ix_state_transitions_keystones", "observed_at", **only_where("entity = 'keystone'")),
 )
 
 unseen = table(
@@ -71,6 +73,9 @@ unseen = table(
         null=True,
     ),
     *seen_by("unseen", "missed_seq", "shown_seq", "until_seq"),
+    sa.Index("ix_unseen_newest", "missed_at"),
+    sa.Index("ix_unseen_missed_seq", "source_id", "missed_seq"),
+    sa.Index("ix_unseen_until_seq", "source_id", "until_seq"),
     sa.Index(
         "ix_unseen_open",
         "source_id",
@@ -132,6 +137,7 @@ gaps = table(
     seq("Last observation before it; 0: none"),
     *seen_by("gaps", "until_seq"),
     check("gaps_times", "from_at < until_at"),
+    sa.Index("ix_gaps_newest", "from_at"),
 )
 
 rejected_records = table(
@@ -161,4 +167,5 @@ schema_drift = table(
     column("first_seen_at", UtcTime, "When it was first seen"),
     seq("Observation that first saw it"),
     *seen_by("schema_drift", "seq"),
+    sa.Index("ix_schema_drift_newest", "first_seen_at"),
 )

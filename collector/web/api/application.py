@@ -20,7 +20,8 @@ from collector.errors import UsageError
 from collector.reports.availability import availability
 from collector.reports.changes import region_history
 from collector.reports.coverage import coverage
-from collector.reports.events import Cursor, events
+from collector.reports.cursors import Cursor
+from collector.reports.events import events
 from collector.reports.filters import Row
 from collector.reports.inventory import RegionFilter, each_region_as_of, regions_as_of
 from collector.reports.nested import NestedFilter, nested_as_of, referred_as_of

@@ -19,7 +19,7 @@ from collector.reports.availability import AVAILABILITY
 from collector.reports.changes import HISTORY
 from collector.reports.columns import Report
 from collector.reports.coverage import COVERAGE
-from collector.reports.events import OBSERVATION_FIELDS
+from collector.reports.event_kinds import OBSERVATION_FIELDS
 from collector.reports.inventory import REGIONS
 from collector.reports.nested import nested_report
 from collector.reports.spans import SPANS

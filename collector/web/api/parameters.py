@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from collector.reports.events import CURSOR_PATTERN
+from collector.reports.cursors import CURSOR_PATTERN
 from collector.reports.transitions import Place
 
 _TIME = re.compile(

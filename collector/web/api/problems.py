@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from collector.errors import CollectorError, DatabaseError, SchemaError, UsageError
 from collector.logs import logger
-from collector.reports.events import AnotherHistoryError
+from collector.reports.cursors import AnotherHistoryError
 from collector.web.data import BusyError
 from collector.web.problems import problem
 

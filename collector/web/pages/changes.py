@@ -16,7 +16,8 @@ from collector.clock import time_text
 from collector.database.types import list_text
 from collector.errors import UsageError
 from collector.reports.filters import Row
-from collector.reports.happenings import HAPPENING_FIELDS, KINDS, HappeningFilter, happenings
+from collector.reports.happening_kinds import HAPPENING_FIELDS, KINDS
+from collector.reports.happenings import HappeningFilter, happenings
 from collector.reports.heads import genesis, heads
 from collector.reports.words import happening_in_words, printable
 from collector.web.pages.asking import Asked
