@@ -12,6 +12,7 @@ from base64 import b64decode
 from urllib.parse import unquote
 
 from collector.gcore.secret_names import MARKER, is_naming, is_secret_name
+from collector.gcore.secret_tables import without_csv
 from collector.gcore.secret_values import without_assigned, without_members
 
 _SHORTEST_TOKEN = 16
@@ -206,7 +207,7 @@ def scrub_text(text: str) -> str:
 
 def signs(text: str) -> int:
     """How many places there are at which the rules look."""
-    return sum(map(text.count, "=:-<"))
+    return sum(map(text.count, "=:-<\n"))
 
 
 def may_hold_secrets(text: str) -> bool:
@@ -231,6 +232,7 @@ def _scrub(text: str) -> str:
     text = _QUOTED_PAIR.sub(lambda m: m[1] + MARKER if is_secret_name(m[3]) else m[0], text)
     text = _OF_A_MACHINE.sub(rf"\1{MARKER}", text)
     if "\n" in text:
+        text = without_csv(text)
         text = _FORM.sub(lambda m: m[1] + MARKER if is_secret_name(m[2]) else m[0], text)
     if _ASSIGNS.search(text):
         names_a_secret = any(

@@ -316,6 +316,14 @@ CONTAINERS: dict[str, Callable[[str], Any]] = {
     "arguments": lambda n: ["cmd", f"--{n.replace(' ', '-')}", CANARY],
     "command line": lambda n: f"cmd --{n.replace(' ', '-')} {CANARY} x",
     "pairs": lambda n: [[n, CANARY], ["b", "x"]],
+    "table": lambda n: [["user", n, "host"], ["me", CANARY, "x"], ["you", CANARY, None]],
+    "rows under columns": lambda n: {"columns": ["user", n], "rows": [["me", CANARY], ["you", [CANARY]]]},
+    "rows under described columns": lambda n: {
+        "rows": [["me", CANARY]],
+        "fields": [{"name": "user"}, {"name": n}],
+    },
+    "CSV": lambda n: f'user,{n},host\nme,{CANARY},x\nyou,"a ""{CANARY}, {CANARY}",y',
+    "CSV with semicolons": lambda n: f'here:\n"{n}";"user"\r\n"{CANARY}\n{CANARY}";"x"\r\n{CANARY};"y"\r\n',
     **{
         f"{name}, {value}": lambda n, name=name, value=value: {value: CANARY, "x": 1, name: n}  # type: ignore[misc]
         for name in ("id", "name", "key", "field", "param", "label", "type", "headerName")
@@ -389,6 +397,8 @@ def test_a_secret_goes_however_its_name_is_spelled_and_wherever_it_stands(
         ("`password` = `canary`", "`password` = [redacted]"),
         ("api_key -> canary", "api_key -> [redacted]"),
         ("password%3Dcanary", "password%3D[redacted]"),
+        ("id\tpassword\n1\tcanary\n\nnot a row", "id\tpassword\n1\t[redacted]\n\nnot a row"),
+        ("a, b\nuser, password\nme, x\nnot a row", "a, b\nuser, password\nme,[redacted]\nnot a row"),
     ],
 )
 def test_secrets_in_texts(text: str, scrubbed: str) -> None:

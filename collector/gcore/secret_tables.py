@@ -1,0 +1,117 @@
+"""Secrets in tables: a name stands once, and its values stand in other places.
+
+lists    [["user", "password"], ["me", "…"]], {"columns": ["user", "password"], "rows": [["me", "…"]]}
+pairs    ["user", "me", "password", "…"]
+texts    CSV with a line of names
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from collector.gcore.secret_names import MARKER, is_secret_name
+
+PAIRS = (2, 3)
+"""Lengths of a list that is a name with its value, and perhaps with a type or a comment."""
+_LONGEST_NAME, _MOST_COLUMNS = 64, 256
+_NAME = re.compile(r"[ \t]*\"?[^\W\d][\w.\- ]{0,63}\"?[ \t]*")
+_CELLS = {
+    delimiter: re.compile(rf'[ ]*"(?:[^"]|"")*"[^{re.escape(delimiter)}\r\n]*|[^{re.escape(delimiter)}\r\n]*')
+    for delimiter in ",;\t|"
+}
+
+
+def is_name_of_secret(value: Any) -> bool:
+    """True of a text that is the name of a secret."""
+    return isinstance(value, str) and len(value) <= _LONGEST_NAME and is_secret_name(value)
+
+
+def without_column_values(items: list[Any], names_a_secret: Callable[[Any], bool]) -> list[Any]:
+    """A list of rows, the first of which holds the names, without the values of secrets."""
+    if not items or not isinstance(items[0], list):
+        return items
+    columns = _columns(items[0], names_a_secret)
+    if not columns or (0 in columns and len(items[0]) in PAIRS):
+        return items
+    return [items[0], *(_row_without(row, {len(items[0]): columns}) for row in items[1:])]
+
+
+def without_rows(members: dict[str, Any], names_a_secret: Callable[[Any], bool]) -> dict[str, Any]:
+    """An object without the values of secrets whose names stand in one of its lists, and the rows in another."""
+    hidden: dict[int, set[int]] = {}
+    for names in members.values():
+        if isinstance(names, list) and names and not isinstance(names[0], list):
+            columns = _columns(names, names_a_secret)
+            if columns:
+                hidden.setdefault(len(names), set()).update(columns)
+    if not hidden:
+        return members
+    return {
+        name: [_row_without(row, hidden) for row in value] if isinstance(value, list) else value
+        for name, value in members.items()
+    }
+
+
+def _row_without(row: Any, hidden: Mapping[int, Collection[int]]) -> Any:
+    """`hidden`: the columns of secrets, by the length of the rows."""
+    columns = hidden.get(len(row)) if isinstance(row, list) else None
+    return row if not columns else [_hidden(v) if at in columns else v for at, v in enumerate(row)]
+
+
+def _columns(names: list[Any], names_a_secret: Callable[[Any], bool]) -> Collection[int]:
+    """The places of the secrets' names in a row of names; a column may also be an object with its name."""
+    if len(names) > _MOST_COLUMNS:
+        return ()
+    texts = [_text(name) for name in names]
+    return {at for at, text in enumerate(texts) if names_a_secret(text)} if None not in texts else ()
+
+
+def _text(name: Any) -> str | None:
+    if isinstance(name, dict):
+        name = next((v for k, v in name.items() if k.lower() in ("name", "field", "key", "id")), None)
+    return name if isinstance(name, str) else None
+
+
+def _hidden(value: Any) -> Any:
+    return None if value is None else MARKER
+
+
+def without_csv(text: str) -> str:
+    """A text without the secrets in lines of CSV under a line of names."""
+    kept, begin = [], 0
+    while (end := text.find("\n", begin)) >= 0:
+        line = text[begin:end]
+        delimiter = max(_CELLS, key=line.count)
+        names = line.split(delimiter) if 0 < line.count(delimiter) < _MOST_COLUMNS else []
+        hidden = (
+            {at for at, name in enumerate(names) if is_secret_name(name.strip(' \t\r"'))}
+            if all(_NAME.fullmatch(name.rstrip("\r")) for name in names)
+            else set()
+        )
+        kept.append(text[begin : end + 1])
+        begin = end + 1
+        while hidden and begin < len(text):
+            row, after, width = _row(text, begin, delimiter, hidden)
+            if width != len(names):
+                break
+            kept.append(row)
+            begin = after
+    return "".join([*kept, text[begin:]])
+
+
+def _row(text: str, begin: int, delimiter: str, hidden: Collection[int]) -> tuple[str, int, int]:
+    """A line of CSV without its secrets, where the next one begins, and how many cells it has."""
+    cells: list[str] = []
+    at = begin
+    while True:
+        cell = _CELLS[delimiter].match(text, at)
+        assert cell is not None  # noqa: S101 - it matches nothing, too
+        cells.append(MARKER if len(cells) in hidden and cell[0].strip() else cell[0])
+        at = cell.end()
+        if text[at : at + 1] != delimiter or len(cells) > _MOST_COLUMNS:
+            break
+        at += 1
+    after = text.find("\n", at) + 1 or len(text)
+    return delimiter.join(cells) + text[at:after], after, len(cells)
