@@ -12,7 +12,7 @@
                                  └────────▶ changes ◀────────┘                            (inventory.changes)
                                                │
                                                ▼
-                                             apply, in the same transaction                    (store.apply)
+                                             apply, in the same transaction     (store.apply, store.outbox)
 
 Nothing is decided in SQL. This is the only place where the cloud meets the store. Who wants to know what happened reads
 the value that comes back (metrics, logs) or the rows (webhooks, reports).
@@ -41,6 +41,7 @@ from collector.inventory.judgement import Guard
 from collector.inventory.observation import Failed, Observer, Outcome, Poll
 from collector.settings import Source
 from collector.store import lease, observations
+from collector.store.outbox import Announce
 from collector.store.rederive import rebuild
 from collector.store.sources import check_rules
 from collector.store.tables import DERIVATION_REVISION
@@ -104,11 +105,12 @@ def open_writer(
     *,
     wait_seconds: float = 0.0,
     accept_base_url: bool = False,
+    announce: Announce | None = None,
     alive: Callable[[], None] = lambda: None,
 ) -> Writer:
     """Become the writer of a source; its history is derived again first, if by older rules.
 
-    `alive`: called now and then while that takes its time.
+    `announce`: what polls bring to receivers. `alive`: called now and then while deriving takes its time.
 
     Raises LeaseHeldError, ObserverChangedError (another base URL than before, and not accepted), and
     SchemaError where a newer version derived the history.
@@ -131,7 +133,7 @@ def open_writer(
     except BaseException:
         lease.release(engine, taken)
         raise
-    return Writer(engine, taken, guard_of(source), limits_of(source))
+    return Writer(engine, taken, guard_of(source), limits_of(source), announce)
 
 
 @contextmanager
@@ -142,12 +144,20 @@ def writer_for_once(
     *,
     wait_seconds: float = 0.0,
     accept_base_url: bool = False,
+    announce: Announce | None = None,
 ) -> Iterator[Writer]:
     """The writer of a source, for one piece of work: its lease is kept, and given back at the end.
 
     Raises as `open_writer` does.
     """
-    writer = open_writer(engine, source, owner, wait_seconds=wait_seconds, accept_base_url=accept_base_url)
+    writer = open_writer(
+        engine,
+        source,
+        owner,
+        wait_seconds=wait_seconds,
+        accept_base_url=accept_base_url,
+        announce=announce,
+    )
     try:
         with lease.kept(engine, writer.lease):
             yield writer

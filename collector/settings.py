@@ -1,8 +1,8 @@
 """All settings, from the environment or a TOML file; no other module reads either.
 
 One source needs no file: COLLECTOR_… variables describe it. A TOML file (`--config`, COLLECTOR_CONFIG) has
-the same names in lower case, and `[[sources]]` tables for more sources. The environment wins over the file, and
-a source's own table over both.
+the same names in lower case, `[[sources]]` tables for more sources, and `[[webhooks]]` tables for receivers of events.
+The environment wins over the file, and a source's own table over both.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from collector.errors import SettingsError
+from collector.receivers import Receiver
 from collector.spelling import (
+    check_base_url,
     check_bind,
     check_networks,
     check_root_path,
@@ -34,25 +35,10 @@ from collector.spelling import (
     unquoted,
     usable_key,
 )
+from collector.spelling import parse_duration as parse_duration
+from collector.spelling import shown_path as shown_path
 
 PREFIX = "COLLECTOR_"
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def parse_duration(value: Any) -> Any:
-    """`60s`, `5m`, `1h30m`, or a number of seconds."""
-    if isinstance(value, timedelta):
-        return value
-    text = "" if isinstance(value, bool) else str(value).strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        text += "s"
-    if not re.fullmatch(r"(\d+(\.\d+)?(ms|[smhd]))+", text):
-        raise ValueError("write a duration like 60s, 5m or 1h30m")
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text)
-    try:
-        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
-    except OverflowError:
-        raise ValueError("that is longer than any calendar") from None
 
 
 def parse_numbers(value: Any) -> Any:
@@ -78,31 +64,6 @@ def parse_share(value: Any) -> Any:
 def lower(value: Any) -> Any:
     """`INFO` is `info`."""
     return value.strip().lower() if isinstance(value, str) else value
-
-
-def check_base_url(value: Any) -> Any:
-    """An http(s) URL without userinfo, query or fragment; without the slash at the end."""
-    if not isinstance(value, str):
-        return value
-    if re.search(r"[\s\x00-\x1f\x7f]", value.strip()):
-        raise ValueError("a base URL has no blanks")
-    try:
-        parts = urlsplit(value.strip())
-        (parts.hostname or "").encode("idna")
-    except ValueError:
-        raise ValueError("that is no host name; write a URL like https://api.gcore.com") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("write a URL like https://api.gcore.com")
-    if "@" in parts.netloc or "%40" in parts.netloc:
-        raise ValueError("a base URL must not contain a user name or password")
-    if parts.query or parts.fragment:
-        raise ValueError("a base URL has no ? and no #")
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("the port is not a number from 0 to 65535") from None
-    host = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
-    return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
 
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -171,15 +132,6 @@ class Source(BaseModel):
         )
 
 
-def shown_path(path: Path) -> str:
-    """A path, unless it may be the secret itself, given where the name of a file belongs."""
-    with suppress(OSError, ValueError):
-        is_in_a_folder = path.name != str(path) and path.parent.is_dir()
-        if is_in_a_folder or path.suffix in (".toml", ".key", ".txt") or path.exists():
-            return str(path)
-    return "(not shown: neither the file nor a folder of it exists; is it the key itself?)"
-
-
 class Settings(BaseModel):
     """Everything that can be set."""
 
@@ -214,6 +166,12 @@ class Settings(BaseModel):
     """So many requests are answered at once; as many times eight wait, and others are refused."""
     heartbeat_url: SecretUrl | None = None
     """Called after each round in which every source was seen. Who knows it can make things look well: a secret."""
+    public_url: BaseUrl | None = None
+    """Where people reach the pages: events link to them."""
+    webhook_keep: Duration = Field(default=timedelta(days=30), ge=timedelta(hours=1), le=timedelta(days=3650))
+    """So long events stay in the outbox after they were delivered or given up."""
+    webhooks: tuple[Receiver, ...] = Field(default=(), max_length=50)
+    """Who is told what happened. Each has a thread of its own."""
     log_level: Annotated[Level, BeforeValidator(lower)] = "info"
     log_format: Annotated[Form, BeforeValidator(lower)] = "auto"
     """`auto`: for people where stderr is a terminal, else lines of JSON."""
@@ -221,9 +179,12 @@ class Settings(BaseModel):
 
 
 _OF_SOURCE = tuple(name for name in Source.model_fields if name != "name")
-_FILES = ("api_key_file", "http_token_file", "http_users_file")
+_OF_RECEIVER = ("webhook_url", "webhook_secret", "webhook_secret_file")
+"""Of the one receiver that needs no table."""
+_FILES = ("api_key_file", "http_token_file", "http_users_file", "webhook_secret_file", "secret_file")
 _ENVIRONMENT = {
-    **{name.upper(): name for name in Settings.model_fields if name != "sources"},
+    **{name.upper(): name for name in Settings.model_fields if name not in ("sources", "webhooks")},
+    **{name.upper(): name for name in _OF_RECEIVER},
     "SOURCE": "name",
     **{name.upper(): name for name in _OF_SOURCE},
 }
@@ -248,6 +209,12 @@ _SHOWN = (
     "http_time_limit",
     "http_ready_max_bad",
     "http_max_requests",
+    "webhook_keep",
+    "entities",
+    "kinds",
+    "baseline",
+    "timeout",
+    "give_up_after",
     "log_level",
     "log_format",
 )
@@ -262,8 +229,9 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
     _refuse_unknown(environment)
     config = config or _config_of(environment)
     general = _read_file(config) if config else {}
-    listed = general.pop("sources", None)
+    listed, receivers = general.pop("sources", None), general.pop("webhooks", [])
     of_file = _placed({name: general.pop(name) for name in (*_OF_SOURCE, "name") if name in general}, config)
+    of_receiver = _placed({name: general.pop(name) for name in _OF_RECEIVER if name in general}, config)
     general = _placed(general, config)
     of_environment: dict[str, Any] = {}
     of_process: dict[str, Any] = {}
@@ -271,6 +239,8 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
         value = _given(environment, variable)
         if value:
             (of_process if name in Settings.model_fields else of_environment)[name] = value
+    given_receiver = _placed({n: of_environment.pop(n) for n in _OF_RECEIVER if n in of_environment}, None)
+    general["webhooks"] = _receivers(of_receiver, given_receiver, receivers, config)
     general |= _placed(of_process, None)
     _refuse_two_keys(of_environment, f"{PREFIX}API_KEY", f"{PREFIX}API_KEY_FILE")
     single = _override(of_file, _placed(of_environment, None))
@@ -292,7 +262,24 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
     names = [source.name.casefold() for source in settings.sources]
     if len(set(names)) != len(names) or not names:
         raise SettingsError(f"{config}: every source needs a name of its own, not one in another case")
+    names = [receiver.name.casefold() for receiver in settings.webhooks]
+    if len(set(names)) != len(names):
+        raise SettingsError(f"{config}: every webhook needs a name of its own, not one in another case")
     return settings
+
+
+def _receivers(
+    of_file: dict[str, Any], of_environment: dict[str, Any], listed: Any, config: Path | None
+) -> list[dict[str, Any]]:
+    """The one that needs no table, and those of the tables."""
+    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        raise SettingsError(f"{config}: write each webhook as a table that begins with [[webhooks]]")
+    pair = ("webhook_secret", "webhook_secret_file")
+    if set(pair) & of_environment.keys():
+        of_file = {name: value for name, value in of_file.items() if name not in pair}
+    single = of_file | of_environment
+    found = [{name.removeprefix("webhook_"): value for name, value in single.items()}] if single else []
+    return [*found, *(_placed(each, config) for each in listed)]
 
 
 def _given(environment: Mapping[str, str], variable: str) -> str:
@@ -341,7 +328,7 @@ def changes_that_wait(before: Settings, after: Settings) -> list[str]:
         PREFIX + variable
         for variable, name in _ENVIRONMENT.items()
         if name in Settings.model_fields and getattr(before, name) != getattr(after, name)
-    ]
+    ] + (["webhooks"] if before.webhooks != after.webhooks else [])
 
 
 def _override(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
@@ -368,6 +355,8 @@ def _explain(error: ValidationError, config: Path | None, raw: Any) -> str:
     name = next((part for part in reversed(path) if not part.isdigit()), "settings")
     variable = next((PREFIX + v for v, n in _ENVIRONMENT.items() if n == name), None)
     where = f"{variable} ({name} in {config})" if config and variable else variable or f"{name} in {config}"
+    if path[0] == "webhooks":
+        where = _in_a_receiver(path, name, raw)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"{config}: there is no setting {name!r}"
@@ -376,6 +365,15 @@ def _explain(error: ValidationError, config: Path | None, raw: Any) -> str:
         given = given[part] if isinstance(part, int) or part in given else None
     shown = f" {given!r}:" if name in _SHOWN and isinstance(given, str | int | float) else ""
     return f"{where}:{shown} {message}"
+
+
+def _in_a_receiver(path: list[str], name: str, raw: Any) -> str:
+    """Where a mistake about a receiver stands."""
+    if len(path) < 2:
+        return "webhooks"
+    which = raw["webhooks"][int(path[1])].get("name", "webhook")
+    shown = which if isinstance(which, str) and name != "name" else f"number {int(path[1]) + 1}"
+    return f"webhook {shown}" + (f": {name}" if len(path) > 2 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +399,7 @@ def origins(environment: Mapping[str, str] | None = None, config: Path | None = 
     environment = os.environ if environment is None else environment
     config = config or _config_of(environment)
     in_file = _read_file(config) if config else {}
-    defaults = Settings().model_dump() | Source().model_dump()
+    defaults = Settings().model_dump() | Source().model_dump() | dict.fromkeys(_OF_RECEIVER)
     found = []
     for variable, name in sorted(_ENVIRONMENT.items()):
         if "sources" in in_file and name not in Settings.model_fields:
@@ -409,7 +407,7 @@ def origins(environment: Mapping[str, str] | None = None, config: Path | None = 
         given = _given(environment, variable)
         value = given or in_file.get(name, defaults[name])
         origin = "environment" if given else str(config) if name in in_file else "default"
-        if name in ("api_key", "heartbeat_url") and value:
+        if name in ("api_key", "heartbeat_url", "webhook_url", "webhook_secret") and value:
             value = "(not shown)"
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
@@ -420,7 +418,7 @@ def origins(environment: Mapping[str, str] | None = None, config: Path | None = 
         if isinstance(value, tuple):
             value = ",".join(value)
         if isinstance(value, timedelta):
-            value = f"{value.total_seconds():g}s"
+            value = f"{value.total_seconds():.10g}s"
         shown = "" if value is None else str(value)
         if name == "database_url":
             shown = _without_secrets(shown)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from collector.errors import SettingsError
 
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _QUOTES = ('""', "''", "``", "“”", "‘’")
 _UNSEEN = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
 """Marks of width zero, which copying from a page or saving with an editor leaves."""
@@ -73,6 +78,22 @@ def is_service_link(prefix: str, name: str, environment: Mapping[str, str]) -> b
     return bool(rest.endswith("_PORT") and _ADDRESS.match(environment[name]))
 
 
+def parse_duration(value: Any) -> Any:
+    """`60s`, `5m`, `1h30m`, or a number of seconds."""
+    if isinstance(value, timedelta):
+        return value
+    text = "" if isinstance(value, bool) else str(value).strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        text += "s"
+    if not re.fullmatch(r"(\d+(\.\d+)?(ms|[smhd]))+", text):
+        raise ValueError("write a duration like 60s, 5m or 1h30m")
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text)
+    try:
+        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    except OverflowError:
+        raise ValueError("that is longer than any calendar") from None
+
+
 def parse_most(value: Any) -> Any:
     """`5` or `10%`, whatever blanks are around it."""
     return most_of(str(value).strip())
@@ -116,6 +137,31 @@ def check_bind(value: Any) -> Any:
     return text
 
 
+def check_base_url(value: Any) -> Any:
+    """An http(s) URL without userinfo, query or fragment; without the slash at the end."""
+    if not isinstance(value, str):
+        return value
+    if re.search(r"[\s\x00-\x1f\x7f]", value.strip()):
+        raise ValueError("a base URL has no blanks")
+    try:
+        parts = urlsplit(value.strip())
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        raise ValueError("that is no host name; write a URL like https://api.gcore.com") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write a URL like https://api.gcore.com")
+    if "@" in parts.netloc or "%40" in parts.netloc:
+        raise ValueError("a base URL must not contain a user name or password")
+    if parts.query or parts.fragment:
+        raise ValueError("a base URL has no ? and no #")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("the port is not a number from 0 to 65535") from None
+    host = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
+    return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
+
+
 def check_url(value: Any) -> Any:
     """A URL to call. What is wrong is said without it, since it may be a secret."""
     if not isinstance(value, str):
@@ -131,3 +177,12 @@ def check_root_path(value: Any) -> Any:
     if isinstance(text, str) and text and not re.fullmatch(r"(/[A-Za-z0-9._~\-]+)+", text):
         raise ValueError("write a path like /collector")
     return text
+
+
+def shown_path(path: Path) -> str:
+    """A path, unless it may be the secret itself, given where the name of a file belongs."""
+    with suppress(OSError, ValueError):
+        is_in_a_folder = path.name != str(path) and path.parent.is_dir()
+        if is_in_a_folder or path.suffix in (".toml", ".key", ".txt") or path.exists():
+            return str(path)
+    return "(not shown: neither the file nor a folder of it exists; is it the key itself?)"

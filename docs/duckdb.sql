@@ -53,6 +53,7 @@ CREATE OR REPLACE VIEW gaps AS SELECT * FROM c.gaps;
 CREATE OR REPLACE VIEW rejected_records AS SELECT * FROM c.rejected_records;
 CREATE OR REPLACE VIEW schema_drift AS SELECT * FROM c.schema_drift;
 CREATE OR REPLACE VIEW webhook_deliveries AS SELECT * FROM c.webhook_deliveries;
+CREATE OR REPLACE VIEW webhook_queues AS SELECT * FROM c.webhook_queues;
 
 -- Views: SQLite answers each as a whole, and its columns get their types here.
 

@@ -34,6 +34,7 @@ UNPROVEN: Mapping[str, tuple[str, ...]] = {
     "sources": ("id", "lease_owner", "lease_expires_at", "lease_epoch", "key_salt", "derivation_revision"),
     "observations (the newest of a source, until the next one opens)": chain.CLOSING,
     "webhook_deliveries": ("all",),
+    "webhook_queues": ("all",),
 }
 """Columns that may be edited without being found: they are work in progress, or say nothing of the cloud."""
 

@@ -28,6 +28,7 @@ from collector.cli.printing import say
 from collector.cli.simulate import simulate
 from collector.cli.timeline import timeline
 from collector.cli.web import web
+from collector.cli.webhooks import webhooks
 from collector.cli.work import poll, run
 from collector.errors import CollectorError
 
@@ -71,6 +72,7 @@ for command in (
     import_,
     web,
     simulate,
+    webhooks,
     audit,
     db,
 ):

@@ -18,8 +18,10 @@ from collector.cli.common import (
     object_option,
     open_existing,
     open_for_questions,
+    open_for_writing,
     print_rows,
     progress_bar,
+    settings_of,
     source_option,
 )
 from collector.cli.printing import say
@@ -77,10 +79,17 @@ def head(context: click.Context, source: str | None, format_: str) -> None:
     help="A head that was kept outside the database; can be given several times.",
 )
 @source_option
+@click.option(
+    "--tell",
+    is_flag=True,
+    help="Where something was altered, tell the receivers of the settings that it was.",
+)
 @object_option("json: one object with everything that was checked.")
 @click.pass_context
-def verify(context: click.Context, heads: tuple[str, ...], source: str | None, format_: str) -> None:
-    """Check digests and answers, derive all history again, and compare. Writes nothing.
+def verify(
+    context: click.Context, heads: tuple[str, ...], source: str | None, tell: bool, format_: str
+) -> None:
+    """Check digests and answers, derive all history again, and compare. Writes nothing, but for --tell.
 
     Exits with 0 when all is good, 1 when something was altered or a head is missing, 3 when the history or the views
     are of an older version (`collector db rebuild`, `collector db upgrade` mend that). Without --head, a history
@@ -111,6 +120,8 @@ def verify(context: click.Context, heads: tuple[str, ...], source: str | None, f
     verdicts |= {"altered"} if damage or lost else set()
     verdicts |= set() if has_views else {"stale"}
     code = 1 if "altered" in verdicts else 3 if "stale" in verdicts else 0
+    if tell and code == 1:
+        _tell_receivers(context, found, damage, lost)
     if format_ == "json":
         say(
             json.dumps(
@@ -134,6 +145,27 @@ def verify(context: click.Context, heads: tuple[str, ...], source: str | None, f
     for table, columns in UNPROVEN.items():
         say(f"  {table}: {', '.join(columns)}")
     sys.exit(code)
+
+
+def _tell_receivers(
+    context: click.Context, found: list[Verification], damage: list[Break], lost: list[str]
+) -> None:
+    """Queue an event of each source that can't be verified; of each of all, where the database itself is damaged."""
+    from collector.cli.webhooks import announcer_of
+    from collector.service.webhooks.companion import announce_verification
+
+    settings = settings_of(context)
+    if not settings.webhooks:
+        say("--tell: the settings name no receiver, so nobody is told", err=True)
+        return
+    general = [_in_words(each) for each in damage] + [f"no observation has the head {each}" for each in lost]
+    engine = open_for_writing(context)
+    for each in found:
+        wrong = [_in_words(one) for one in each.breaks] if each.verdict == "altered" else []
+        if wrong := wrong + general:
+            rest = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            announce_verification(engine, announcer_of(settings), each.source, wrong[0] + rest)
+    engine.dispose()
 
 
 def _digests(given: tuple[str, ...]) -> tuple[str, ...]:

@@ -169,16 +169,20 @@ def _in_words(difference: Difference) -> str:
 def backup(context: click.Context, file: Path) -> None:
     """Copy the SQLite database to FILE, consistently, while collectors and readers go on.
 
+    Events that wait for a receiver are dead letters in the copy, so that nobody is told twice.
+
     \b
     Example:
       collector db backup /backups/collector-2026-05-01.db
     """
+    from collector.clock import utc_now
     from collector.database.backup import backup as backup_file
     from collector.database.engine import open_engine
+    from collector.store.outbox import set_aside
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     streams.what_is_done_counts()
-    size = backup_file(engine, file)
+    size = backup_file(engine, file, finish=lambda copy: set_aside(copy, utc_now()))
     say(f"{file}: {size:,} bytes")
 
 

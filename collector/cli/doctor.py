@@ -70,6 +70,9 @@ def doctor(context: click.Context, offline: bool) -> None:
     for source in settings.sources:
         seconds = source.interval.total_seconds()
         say(f"  source {source.name}: {source.base_url}, every {seconds:g} s")
+    for receiver in settings.webhooks:
+        whom = "people" if receiver.apprise is not None else "a webhook"
+        say(f"  receiver {receiver.name}: {whom}, its URL is not shown")
     say("checks")
     bad = False
     for finding in _findings(settings, offline=offline):
@@ -84,6 +87,22 @@ def _findings(settings: Settings, *, offline: bool) -> Iterator[Finding]:
     yield from _database(settings)
     yield from _surroundings()
     yield from _sources(settings.sources, offline=offline)
+    yield from _receivers(settings)
+
+
+def _receivers(settings: Settings) -> Iterator[Finding]:
+    """Whether each receiver could be told. None is: `collector webhooks test` does that."""
+    from collector.service.webhooks.companion import teller_of
+
+    for receiver in settings.webhooks:
+        try:
+            receiver.keys()
+            teller_of(receiver)
+        except CollectorError as error:
+            yield Finding("bad", str(error), "nobody there is told before")
+        else:
+            todo = f"`collector webhooks test {receiver.name}` sends it a test event"
+            yield Finding("note", f"receiver {receiver.name}: it was not asked", todo)
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

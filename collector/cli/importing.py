@@ -50,7 +50,7 @@ class Duration(click.ParamType[timedelta]):
         self.least, self.most = least, most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        from collector.settings import parse_duration
+        from collector.spelling import parse_duration
 
         try:
             duration: timedelta = parse_duration(value)

@@ -19,6 +19,7 @@ from collector.cli.common import (
 )
 from collector.cli.printing import say
 from collector.cli.web import server_of
+from collector.cli.webhooks import announcer_of
 from collector.errors import CollectorError, SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -69,12 +70,13 @@ def poll(
         _require_key(each)
     engine = open_for_writing(context, may_migrate=migrate)
     client, owner, worst = Client(), lease.process_name(), 0
+    announce = announcer_of(settings) if settings.webhooks else None
     give_up = monotonic() + wait
     for each in sources:
         try:
             left = max(give_up - monotonic(), 0.0)
             with writer_for_once(
-                engine, each, owner, wait_seconds=left, accept_base_url=accept_base_url
+                engine, each, owner, wait_seconds=left, accept_base_url=accept_base_url, announce=announce
             ) as writer:
                 result = poll_once(each, client.fetch, writer)
         except CollectorError as error:
@@ -165,7 +167,22 @@ def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log
         _require_key(source)
     logs.configure(form=log_format or settings.log_format, level=log_level or settings.log_level)
     engine = open_for_writing(context, may_migrate=migrate)
-    service = Service(engine, lambda: settings_of(context), grace_seconds=grace)
+    announcer = announcer_of(settings) if settings.webhooks else None
+    service = Service(engine, lambda: settings_of(context), grace_seconds=grace, announce=announcer)
+    if announcer is not None:
+        from collector.database.engine import open_engine
+        from collector.service.webhooks.companion import Webhooks
+
+        receivers = Webhooks(
+            open_engine(engine.url),
+            announcer,
+            service.owner,
+            keep=settings.webhook_keep,
+            sources=lambda: service.view().sources,
+            count=service.tallies.count_attempt,
+        )
+        service.accompany(receivers)
+        service.publish_to(receivers.hear)
     if settings.http_bind != "off":
         service.accompany(server_of(settings, service.view))
     if settings.heartbeat_url is not None:

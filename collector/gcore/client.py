@@ -7,19 +7,17 @@ person did wrong in the code still raises.
 from __future__ import annotations
 
 import re
-import socket
 import threading
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from time import monotonic, sleep
-from typing import Any
 
 import httpx
 import tenacity
@@ -35,6 +33,7 @@ from collector.gcore.body import (
     error_fields,
     read_body,
 )
+from collector.gcore.cut import Cut
 from collector.gcore.exchange import Answer, Cause, Exchange, Failure, Request
 from collector.gcore.redaction import scrub_message
 from collector.gcore.transport import Ways
@@ -113,7 +112,7 @@ class Client:
         """One attempt, in a thread of its own that is left behind at the deadline: looking up a name, and
         trying all its addresses, heed no time-out."""
         exchange = Exchange(asked_at=(asked_at := self._clock()), answered_at=asked_at)
-        cut = _Cut()
+        cut = Cut()
         done: Future[_Attempt] = Future()
 
         def attempt() -> None:
@@ -136,7 +135,7 @@ class Client:
             cut.now()
             return _Attempt(self._too_late(request, exchange, cut), is_transient=True)
 
-    def _exchange(self, request: Request, ends: float, exchange: Exchange, cut: _Cut) -> _Attempt:
+    def _exchange(self, request: Request, ends: float, exchange: Exchange, cut: Cut) -> _Attempt:
         scrub = partial(scrub_message, secrets=(request.key,))
         max_body = self._max_body if request.max_body is None else request.max_body
 
@@ -172,7 +171,7 @@ class Client:
             return failed("protocol", f"{type(error).__name__}: {error}")
         return _Attempt(Answer(self._answered(exchange), whole), is_transient=False)
 
-    def _too_late(self, request: Request, exchange: Exchange, cut: _Cut) -> Failure:
+    def _too_late(self, request: Request, exchange: Exchange, cut: Cut) -> Failure:
         """By the deadline or by a time-out, whichever was first: the same thing must have the same cause."""
         seconds = request.deadline.total_seconds()
         if not cut.is_connected:
@@ -184,7 +183,7 @@ class Client:
         return replace(exchange, answered_at=max(self._clock(), exchange.asked_at))
 
     @contextmanager
-    def _stream(self, request: Request, ends: float, cut: _Cut) -> Iterator[httpx.Response]:
+    def _stream(self, request: Request, ends: float, cut: Cut) -> Iterator[httpx.Response]:
         left = max(ends - monotonic(), 0.001)
         timeout = httpx.Timeout(min(READ_TIMEOUT, left), connect=min(CONNECT_TIMEOUT, left))
         with self._http.stream(
@@ -203,39 +202,6 @@ class _Attempt:
     is_transient: bool
     """Another attempt may do better."""
     retry_after: float | None = None
-
-
-class _Cut:
-    """Cuts the connection of an attempt whose time is over: a server that sends a byte now and then would
-    outlast every read time-out."""
-
-    def __init__(self) -> None:
-        self.is_connected = False
-        """The request is on its way."""
-        self._is_cut = False
-        self._stream: Any = None
-        self._lock = threading.Lock()
-
-    def trace(self, event: str, info: dict[str, Any]) -> None:
-        """httpcore's trace extension: remember the newest network stream of this request."""
-        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            with self._lock:
-                self._stream = info["return_value"]
-                if self._is_cut:
-                    self._shut_down()
-        elif event.endswith(".send_request_headers.started"):
-            self.is_connected = True
-
-    def now(self) -> None:
-        with self._lock:
-            self._is_cut = True
-            self._shut_down()
-
-    def _shut_down(self) -> None:
-        connection = self._stream.get_extra_info("socket") if self._stream is not None else None
-        if connection is not None:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _refused(

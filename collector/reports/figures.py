@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from collector.database.health import size_bytes
 from collector.database.types import seconds_between
 from collector.inventory.observation import GAP_FACTOR
+from collector.reports.outbox import Standing, standings
 from collector.reports.status import SourceStatus, statuses
 from collector.store.tables import gaps, keystones, regions, sources
 
@@ -45,9 +46,15 @@ class Figures:
     gap_seconds: Mapping[str, float]
     """By source: time in gaps so far; a gap that is open counts up to now."""
     size_bytes: int
+    receivers: Sequence[Standing] = ()
 
 
-def figures(connection: sa.Connection, now: datetime, of_settings: Collection[str] = ()) -> Figures:
+def figures(
+    connection: sa.Connection,
+    now: datetime,
+    of_settings: Collection[str] = (),
+    receivers_of_settings: Collection[str] = (),
+) -> Figures:
     """Read in as many statements whether there is one source or a thousand."""
     found = statuses(connection, now, of_settings=of_settings)
     of_regions = _states(connection, regions)
@@ -58,6 +65,7 @@ def figures(connection: sa.Connection, now: datetime, of_settings: Collection[st
         each_region=_each_region(connection) if sum(of_regions.values()) <= MOST_REGIONS else (),
         gap_seconds=_gap_seconds(connection, found, now),
         size_bytes=size_bytes(connection),
+        receivers=standings(connection, receivers_of_settings),
     )
 
 

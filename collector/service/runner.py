@@ -35,6 +35,7 @@ from collector.reports.transitions import TransitionFilter, transitions
 from collector.service.lanes import NotYetError
 from collector.settings import Source
 from collector.store import lease
+from collector.store.outbox import Announce
 from collector.store.writer import Writer
 
 PATIENCE, PATIENCE_IN_AN_OUTAGE = 0.5, 0.25
@@ -59,15 +60,16 @@ class Runner:
         owner: str,
         clock: Clock = utc_now,
         publish: Callable[[PollResult], None] = lambda result: None,
+        announce: Announce | None = None,
     ) -> None:
-        """`publish`: is given every poll that was written."""
+        """`publish`: is given every poll that was written. `announce`: what polls bring to receivers."""
         self.source = source
         self.last_attempt = monotonic()
         self.last_result: PollResult | None = None
         self.condition: str | None = None
         """Why polls can't be written now, or None."""
         self._engine, self._fetch, self._owner, self._clock = engine, fetch, owner, clock
-        self._publish = publish
+        self._publish, self._announce = publish, announce
         self._writer: Writer | None = None
         self._kept: deque[Seen] = deque(maxlen=MAX_KEPT)
         self._forgotten = 0
@@ -152,7 +154,9 @@ class Runner:
     def _attempt(self) -> None:
         engine = self._patient_engine()
         if self._writer is None:
-            self._writer = open_writer(engine, self.source, self._owner, alive=self._is_alive)
+            self._writer = open_writer(
+                engine, self.source, self._owner, announce=self._announce, alive=self._is_alive
+            )
             log.info("writing", source=self.source.name, epoch=self._writer.lease.epoch)
         self._writer.engine = engine
         self._keep(look(self.source, self._fetch, self._writer, self._clock))

@@ -37,6 +37,7 @@ from collector.service.tally import Tallies
 from collector.service.view import SourceView, View
 from collector.settings import Settings, Source, changes_that_wait
 from collector.store import lease
+from collector.store.outbox import Announce
 
 STUCK_EXIT_CODE = 70
 GRACE_SECONDS = 8.0
@@ -70,25 +71,28 @@ class Service:
         *,
         grace_seconds: float = GRACE_SECONDS,
         patience_seconds: float | None = None,
+        announce: Announce | None = None,
     ) -> None:
+        """`announce`: what polls bring to receivers; None: there are none."""
         self._engine = engine
         self._load = load
+        self._announce = announce
         self._grace = grace_seconds
         self._patience = patience_seconds
         self._client = Client()
         self._lanes = Lanes(self._client.fetch)
-        self._owner = lease.process_name()
+        self.owner = lease.process_name()
         self._schedule = Schedule()
         self._runners: dict[str, Runner] = {}
         self._left: list[Runner] = []
         """Of sources that changed or left while a poll of theirs would not end."""
-        self._keeper = Keeper(engine, self._owner, self._runners, self._poll_now)
+        self._keeper = Keeper(engine, self.owner, self._runners, self._poll_now)
         self._told: SimpleQueue[None] = SimpleQueue()
         self._settings = Settings()
         """As they were at the start."""
         self._companions: list[Companion] = []
-        self._tallies = Tallies()
-        self._publishers: list[Publisher] = [self._tallies.count]
+        self.tallies = Tallies()
+        self._publishers: list[Publisher] = [self.tallies.count]
         self._stopping = False
         self._reloading = False
 
@@ -118,13 +122,14 @@ class Service:
                     seconds_since_attempt=now - runner.last_attempt,
                     holds_lease=runner.held is not None,
                     kept=runner.kept,
-                    tally=self._tallies.of(name),
+                    tally=self.tallies.of(name),
                 )
                 for name, runner in sorted(self._runners.copy().items())
             ),
             patience_seconds=self._patience_now(),
             is_stopping=self._stopping,
-            phases=self._tallies.phases(),
+            phases=self.tallies.phases(),
+            attempts=self.tallies.attempts(),
             missed=self._schedule.missed,
             broken=self._schedule.errors,
         )
@@ -142,7 +147,7 @@ class Service:
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         for companion in self._companions:
             companion.start()
-        log.info("started", version=__version__, sources=len(self._runners), owner=self._owner)
+        log.info("started", version=__version__, sources=len(self._runners), owner=self.owner)
         notify("READY=1", f"STATUS={self._in_words()}")
         while not self._stopping:
             with suppress(Empty):
@@ -173,7 +178,7 @@ class Service:
         """
         for source in sources:
             try:
-                writer = open_writer(self._engine, source, self._owner, wait_seconds=5.0)
+                writer = open_writer(self._engine, source, self.owner, wait_seconds=5.0)
                 lease.release(self._engine, writer.lease)
             except LeaseHeldError:
                 raise
@@ -186,7 +191,9 @@ class Service:
         sources = tuple(sources)
         for number, source in enumerate(sources):
             fetch = partial(self._lanes.fetch, source.name)
-            runner = Runner(self._engine, source, fetch, self._owner, publish=self._publish)
+            runner = Runner(
+                self._engine, source, fetch, self.owner, publish=self._publish, announce=self._announce
+            )
             self._runners[source.name] = runner
             self._lanes.enter(source.name, source.interval)
             job = partial(self._attempt, runner)

@@ -1,4 +1,4 @@
-"""What polls came to since this process began: numbers that only grow, for metrics."""
+"""What polls and events came to since this process began: numbers that only grow, for metrics."""
 
 from __future__ import annotations
 
@@ -42,11 +42,12 @@ class Durations:
 
 
 class Tallies:
-    """Counts polls; safe to share between threads."""
+    """Counts polls, and attempts to tell of events; safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._of: dict[str, Tally] = {}
+        self._attempts: Counter[tuple[str, str]] = Counter()
         self._phases = dict.fromkeys(("fetch", "read", "decide", "write"), Durations())
 
     def count(self, result: PollResult) -> None:
@@ -66,6 +67,15 @@ class Tallies:
     def of(self, source: str) -> Tally:
         with self._lock:
             return self._of.get(source, Tally())
+
+    def count_attempt(self, receiver: str, outcome: str, times: int = 1) -> None:
+        """Add attempts to tell a receiver of an event."""
+        with self._lock:
+            self._attempts[receiver, outcome] += times
+
+    def attempts(self) -> Mapping[tuple[str, str], int]:
+        with self._lock:
+            return dict(self._attempts)
 
     def phases(self) -> Mapping[str, Durations]:
         with self._lock:

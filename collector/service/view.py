@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from collector.service.tally import Durations, Tally
 
@@ -38,3 +38,5 @@ class View:
     """Polls that were skipped, since the one before had not ended or the machine slept."""
     broken: int
     """Polls that ended by what nobody expected."""
+    attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """To tell receivers of events, by receiver and outcome: `delivered`, `failed` or `given_up`."""

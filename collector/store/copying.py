@@ -11,7 +11,7 @@ from collector.database.statements import number_on
 from collector.database.transactions import migrating, reading
 from collector.errors import DatabaseError, LeaseHeldError, UsageError
 from collector.store.lease import is_over
-from collector.store.tables import metadata, observations, sources
+from collector.store.tables import metadata, observations, sources, webhook_queues
 
 BATCH = 1000
 Progress = Callable[[str, int], None]
@@ -31,7 +31,8 @@ class Copied:
 def copy(origin: sa.Engine, target: sa.Engine, progress: Progress | None = None) -> Copied:
     """Copy all rows of all tables into an empty database of the same schema, all or nothing.
 
-    Leases are not copied. Both sides are compared by row counts and heads before anything is committed.
+    Leases are not copied; events that wait for receivers are, and go on waiting there. Both sides are compared by row
+    counts and heads before anything is committed.
     Raises LeaseHeldError while a collector polls the origin, also one that began meanwhile: its polls would be in
     only one of two histories that both go on. Raises UsageError where the target holds anything.
     """
@@ -70,12 +71,14 @@ def _copy_rows(
     *where: sa.ColumnElement[bool],
     progress: Progress | None = None,
 ) -> None:
-    """Copy rows of a table in batches, without leases."""
+    """Copy rows of a table in batches, without leases and claims."""
     rows = origin.execute(sa.select(table).where(*where), execution_options={"yield_per": BATCH})
     for batch in rows.mappings().partitions(BATCH):
         values = [dict(row) for row in batch]
         if table is sources:
             values = [row | {"lease_owner": None, "lease_expires_at": None} for row in values]
+        if table is webhook_queues:
+            values = [row | {"claimed_by": None, "claimed_until": None} for row in values]
         target.execute(sa.insert(table), values)
         if progress:
             progress(table.name, len(values))

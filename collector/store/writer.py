@@ -3,7 +3,7 @@
     fence ─▶ newest row ─▶ same outcome and content? ──yes──▶ extend it: one UPDATE
                                    │no
                                    ▼
-             gather ─▶ judge ─▶ open a row (payload, digests) ─▶ changes ─▶ apply
+             gather ─▶ judge ─▶ open a row (payload, digests) ─▶ changes ─▶ apply ─▶ outbox, where anybody is told
 
 The newest row, what it says and what is known are remembered between polls; the fence returns the source's newest
 seq, and so shows if all that is still true. So an unchanged poll is two statements, and where even the bytes are
@@ -41,7 +41,7 @@ from collector.inventory.observation import (
     Outcome,
     Poll,
 )
-from collector.store import observations, payloads
+from collector.store import observations, outbox, payloads
 from collector.store.apply import apply
 from collector.store.gather import gather
 from collector.store.lease import Lease, fence
@@ -101,13 +101,20 @@ class Writer:
     """Writes the polls of one source, as long as the lease lasts. For one thread at a time."""
 
     def __init__(
-        self, engine: sa.Engine, lease: Lease, guard: Guard = GUARD, limits: Limits = LIMITS
+        self,
+        engine: sa.Engine,
+        lease: Lease,
+        guard: Guard = GUARD,
+        limits: Limits = LIMITS,
+        announce: outbox.Announce | None = None,
     ) -> None:
+        """`announce`: what an observation brings to receivers; None: there are none."""
         self.engine = engine
         self.lease = lease
         self.reader = Reader(limits)
         """Reads what the source answers, and remembers its records."""
         self._guard = guard
+        self._announce = announce
         self._memory: _Memory | None = None
         self._after: _Memory | None = None
         self._understood: tuple[Document, Listing] | None = None
@@ -196,6 +203,9 @@ class Writer:
             decided = changes(now, listing, known)
             deciding += perf_counter() - began
             apply(connection, self.lease.source_id, now, decided)
+            if self._announce is not None:
+                told = self._announce(connection, self.lease.source, now.seq, known.applied is None)
+                outbox.queue(connection, self.lease.source_id, told, recorded_at)
             self._after = _Memory(now, body_hash, listing, known_after(known, now, listing, decided), stored)
             return replace(_recorded(now, listing, decided, judgement.missing), decide_seconds=deciding)
 

@@ -42,6 +42,10 @@ class Web:
         view = self.view()
         return frozenset(each.name for each in (view.sources if view else self.settings.sources))
 
+    def receivers(self) -> frozenset[str]:
+        """Names of the receivers of events."""
+        return frozenset(each.name for each in self.settings.webhooks)
+
 
 def make_app(web: Web) -> ASGIApp:
     """Pages, API, metrics and health, behind the guard."""

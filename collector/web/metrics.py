@@ -73,6 +73,11 @@ OF_PROCESS: Mapping[str, Spec] = {
         "Whether polls of a source are written by this process, or why not: 1 for what is so",
         ("source", "condition"),
     ),
+    "event_attempts": Spec(
+        "counter",
+        "Attempts of this process to tell a receiver of an event: delivered, failed (to be tried again), given_up",
+        ("receiver", "outcome"),
+    ),
 }
 """Without the service in this process, only the first."""
 OF_DATABASE: Mapping[str, Spec] = {
@@ -102,6 +107,11 @@ OF_DATABASE: Mapping[str, Spec] = {
         "gauge",
         "The state of each region: 1 for what is so; only where 200 or fewer are present in the database",
         ("source", "region_id", "slug", "state"),
+    ),
+    "event_backlog": Spec("gauge", "Events that wait to be delivered to a receiver", ("receiver",)),
+    "event_dead_letters": Spec("gauge", "Events on record that were given up", ("receiver",)),
+    "event_oldest_timestamp_seconds": Spec(
+        "gauge", "When the oldest event that waits was queued; not there where none waits", ("receiver",)
     ),
 }
 """The same on every replica."""
@@ -162,6 +172,8 @@ def of_process(view: View | None) -> Sheet:
         sheet.put("lease_held", each.holds_lease, name)
         sheet.put("kept_answers", each.kept, name)
         sheet.one_of("source_condition", each.condition or "written", _CONDITIONS, name)
+    for (receiver, outcome), number in sorted(view.attempts.items()):
+        sheet.put("event_attempts", number, receiver, outcome)
     return sheet
 
 
@@ -195,6 +207,10 @@ def of_database(found: Figures | None) -> Sheet:
     for region in found.each_region:
         labels = (region.source, region.region_id, region.slug or "")
         sheet.one_of("region_state", region.state, get_args(RegionState), *labels)
+    for standing in found.receivers:
+        sheet.put("event_backlog", standing.waiting, standing.receiver)
+        sheet.put("event_dead_letters", standing.dead_letters, standing.receiver)
+        sheet.put("event_oldest_timestamp_seconds", standing.oldest_timestamp, standing.receiver)
     return sheet
 
 
@@ -231,7 +247,7 @@ def routes(web: Web) -> list[BaseRoute]:
             return Response(encode(scrape), headers={"content-type": media_type, "cache-control": "no-store"})
 
         def ask(connection: sa.Connection) -> Response:
-            return text(figures(connection, web.clock(), web.polled()))
+            return text(figures(connection, web.clock(), web.polled(), web.receivers()))
 
         try:
             return await data.ask(ask, even_if_stale=True)

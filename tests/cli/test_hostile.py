@@ -51,6 +51,10 @@ ARGUMENTS = {
     "collector db rebuild": ["--check", "", "--source {hostile}"],
     "collector db backup": ["{new}"],
     "collector db copy": ["--to sqlite:///{new}"],
+    "collector webhooks list": ["", "--events", "--dead --format json", "{hostile}"],
+    "collector webhooks retry": ["", "{hostile}", "--source {hostile}"],
+    "collector webhooks test": ["", "{hostile}"],
+    "collector webhooks deliver": ["", "{hostile}"],
 }
 
 

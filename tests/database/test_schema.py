@@ -65,14 +65,16 @@ def fill(history: History) -> None:
         webhook = {
             "source_id": 1,
             "receiver": "r",
-            "entity": "region",
-            "entity_id": 1,
             "seq": 1,
+            "ordinal": 1,
+            "type": "t",
             "event": "{}",
             "created_at": history.time(0),
             "attempts": 0,
         }
         connection.execute(sa.insert(metadata.tables["webhook_deliveries"]), webhook)
+        queue = {"source_id": 1, "receiver": "r", "failures": 0}
+        connection.execute(sa.insert(metadata.tables["webhook_queues"]), queue)
     assert all(history.rows(table) for table in metadata.tables), "a table has no row"
 
 

@@ -56,15 +56,23 @@ def tell(engine: sa.Engine) -> list[History]:
             {
                 "source_id": 1,
                 "receiver": "team",
-                "entity": "region",
-                "entity_id": 1,
                 "seq": 1,
+                "ordinal": 2,
+                "type": "gcore-collector.appeared",
                 "event": '{"a": 1}',
                 "created_at": NOON,
                 "attempts": 2,
-                "next_try_at": NOON + timedelta(microseconds=1),
-                "delivered_at": None,
                 "last_error": "503",
+            },
+        )
+        connection.execute(
+            sa.insert(metadata.tables["webhook_queues"]),
+            {
+                "source_id": 1,
+                "receiver": "team",
+                "failures": 2,
+                "failing_since": NOON,
+                "next_try_at": NOON + timedelta(microseconds=1),
             },
         )
     return histories

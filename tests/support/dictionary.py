@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from collector.reports import views
 from collector.reports.types import word_of
-from collector.store.tables import DERIVED, metadata, webhook_deliveries
+from collector.store.tables import DERIVED, metadata, webhook_deliveries, webhook_queues
 from tests.support.generated import write_if_asked
 from tests.support.paths import ROOT
 
@@ -52,7 +52,8 @@ def page() -> str:
             *_functions(),
             "## Tables",
             "",
-            "Evidence comes first; all that follows is derived from it, but for `webhook_deliveries`.",
+            "Evidence comes first; all that follows is derived from it, but for `webhook_deliveries` and",
+            "`webhook_queues`.",
             "",
             *(line for table in _in_order() for line in _table(table)),
         ]
@@ -60,7 +61,7 @@ def page() -> str:
 
 
 def _in_order() -> list[sa.Table]:
-    last = [*DERIVED, webhook_deliveries]
+    last = [*DERIVED, webhook_deliveries, webhook_queues]
     return [t for t in metadata.tables.values() if t not in last] + last
 
 
@@ -79,9 +80,8 @@ def _diagram() -> Iterator[str]:
         yield f'    {current} ||--|{{ {versions} : "{versions.removesuffix("_versions")}_id"'
     yield "```"
     yield ""
-    yield "`entity_id` of `state_transitions`, `unseen` and `webhook_deliveries` is the id of a row of `regions`,"
-    yield "`keystones` or `metrics_databases`, as `entity` says. Nested entities have no foreign keys: no answer may be"
-    yield "unstorable."
+    yield "`entity_id` of `state_transitions` and `unseen` is the id of a row of `regions`, `keystones` or"
+    yield "`metrics_databases`, as `entity` says. Nested entities have no foreign keys: no answer may be unstorable."
     yield ""
 
 

@@ -14,6 +14,7 @@ from collector.poll import PollResult, open_writer, poll
 from collector.settings import Source
 from collector.store import lease, rederive
 from collector.store.comparison import Comparison
+from collector.store.outbox import Announce
 from collector.store.tables import metadata
 from collector.store.writer import Writer
 from tests.support import builders
@@ -34,8 +35,10 @@ class History:
     seconds before. Without `at`, polls follow one another by the interval.
     """
 
-    def __init__(self, engine: sa.Engine, name: str = "gcore", **source: Any) -> None:
-        self.engine = engine
+    def __init__(
+        self, engine: sa.Engine, name: str = "gcore", announce: Announce | None = None, **source: Any
+    ) -> None:
+        self.engine, self.announce = engine, announce
         self.source = Source(name=name, api_key="key-one", **source)
         self.owner = lease.process_name()
         self.at = 0.0
@@ -44,7 +47,9 @@ class History:
     @property
     def writer(self) -> Writer:
         if self._writer is None:
-            self._writer = open_writer(self.engine, self.source, self.owner, accept_base_url=True)
+            self._writer = open_writer(
+                self.engine, self.source, self.owner, accept_base_url=True, announce=self.announce
+            )
         return self._writer
 
     def restart(self, **changes: Any) -> None:

@@ -447,7 +447,12 @@ MEANING = {
     "COLLECTOR_MAX_VALUES": "and so many values.",
     "COLLECTOR_PAGE_FACTOR": "Such an answer needs so many times the confirmations.",
     "COLLECTOR_PAGE_SIZES": "An answer of such a length that misses a region may be one page; or none.",
+    "COLLECTOR_PUBLIC_URL": "Where people reach the pages; events link to them.",
     "COLLECTOR_SOURCE": "Name of the one source that these variables describe.",
+    "COLLECTOR_WEBHOOK_KEEP": "So long events stay in the database after they were delivered or given up.",
+    "COLLECTOR_WEBHOOK_SECRET": "What the receiver's requests are signed with; better in a file.",
+    "COLLECTOR_WEBHOOK_SECRET_FILE": "A file that holds it, read again for every request.",
+    "COLLECTOR_WEBHOOK_URL": "A receiver that is told what happens, by signed webhooks; a secret.",
 }
 """One line for each setting, for the person who edits the file."""
 

@@ -19,7 +19,14 @@ from collector.errors import IntegrityError
 from collector.reports import views
 from collector.reports.types import LISTS_OF_NUMBERS, word_of
 from collector.store.payloads import Reader
-from collector.store.tables import metadata, observations, payloads, sources, webhook_deliveries
+from collector.store.tables import (
+    metadata,
+    observations,
+    payloads,
+    sources,
+    webhook_deliveries,
+    webhook_queues,
+)
 
 _LEFT_OUT = {
     "sources": {"lease_owner", "lease_expires_at", "lease_epoch", "key_salt"},
@@ -134,17 +141,19 @@ class _Answer(sa.types.TypeDecorator[str]):
             raise IntegrityError(f"{error}: run `collector audit verify`") from None
 
 
+_NOT_HISTORY = (webhook_deliveries, webhook_queues)
+"""Work for others, which is done and forgotten."""
+
+
 def relations(connection: sa.Connection) -> list[Relation]:
     """All that can be exported: tables first, then views."""
-    tables = [
-        _table(table, connection) for table in metadata.tables.values() if table is not webhook_deliveries
-    ]
+    tables = [_table(table, connection) for table in metadata.tables.values() if table not in _NOT_HISTORY]
     return tables + [_view(name) for name in views.NAMES]
 
 
 def names() -> list[str]:
     """The names of all that can be exported."""
-    return [*(n for n, table in metadata.tables.items() if table is not webhook_deliveries), *views.NAMES]
+    return [*(n for n, table in metadata.tables.items() if table not in _NOT_HISTORY), *views.NAMES]
 
 
 def _table(table: sa.Table, connection: sa.Connection) -> Relation:

@@ -34,7 +34,7 @@ from collector.store.tables.history import (
     unseen,
     withheld_absences,
 )
-from collector.store.tables.outbox import webhook_deliveries
+from collector.store.tables.outbox import webhook_deliveries, webhook_queues
 from collector.store.tables.parts import metadata
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "unproven_absences",
     "unseen",
     "webhook_deliveries",
+    "webhook_queues",
     "withheld_absences",
 ]
 

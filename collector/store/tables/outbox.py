@@ -1,31 +1,60 @@
-"""Work to be done for others."""
+"""Work to be done for others: events that receivers of the settings are to be told."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime, only_where
-from collector.store.tables.evidence import seen_by
-from collector.store.tables.parts import column, entity, entity_id, seq, source_id, table
+from collector.store.tables.parts import check, column, seq, source_id, table
 
+
+def _receiver() -> sa.Column[str]:
+    return column("receiver", sa.Text, "Name of the receiver in the settings", primary_key=True)
+
+
+# No foreign key to observations: a row is whole by itself, and outlives what it tells of.
 webhook_deliveries = table(
     "webhook_deliveries",
     "One row: one event for one receiver, with a snapshot of the event",
     source_id(),
-    column("receiver", sa.Text, "Name of the receiver in the settings", primary_key=True),
-    entity("region", "keystone"),
-    entity_id(),
+    _receiver(),
     seq("Observation that showed the event", primary_key=True),
+    column(
+        "ordinal",
+        sa.Integer,
+        "Which event of the observation, as in the JSON API; 1000000001: a gap that opened after it, 1000000002: a "
+        "verification that failed",
+        primary_key=True,
+        autoincrement=False,
+    ),
+    column("type", sa.Text, "What happened: the CloudEvents type"),
     column("event", sa.Text, "The event as JSON, as it was when it happened"),
     column("created_at", UtcTime, "When it was queued"),
     column("attempts", sa.Integer, "How often it was tried"),
-    column("next_try_at", UtcTime, "When to try next; NULL: delivered or given up", null=True),
     column("delivered_at", UtcTime, "When the receiver took it", null=True),
-    column("last_error", sa.Text, "What the last try said", null=True),
-    *seen_by("webhook_deliveries", "seq"),
+    column("given_up_at", UtcTime, "When it was given up, and became a dead letter", null=True),
+    column("last_error", sa.Text, "Why the last attempt failed", null=True),
+    sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_webhook_deliveries_source_id"),
+    check("webhook_deliveries_end", "delivered_at IS NULL OR given_up_at IS NULL"),
     sa.Index(
-        "ix_webhook_deliveries_due",
-        "next_try_at",
-        **only_where("next_try_at IS NOT NULL"),
+        "ix_webhook_deliveries_waiting",
+        "receiver",
+        "source_id",
+        "seq",
+        "ordinal",
+        **only_where("delivered_at IS NULL AND given_up_at IS NULL"),
     ),
+)
+
+webhook_queues = table(
+    "webhook_queues",
+    "One row: how telling one receiver of one source goes; its events are delivered in order, by one process at a time",
+    source_id(),
+    _receiver(),
+    column("failures", sa.Integer, "Attempts that failed since the last one that succeeded"),
+    column("failing_since", UtcTime, "When the first of them failed; NULL: none did", null=True),
+    column("next_try_at", UtcTime, "When to try next; NULL: at once", null=True),
+    column("claimed_by", sa.Text, "Process that delivers now", null=True),
+    column("claimed_until", UtcTime, "By the database's clock; then another may deliver", null=True),
+    sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_webhook_queues_source_id"),
 )

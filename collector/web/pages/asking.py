@@ -38,6 +38,8 @@ class Asked:
     """As of which everything is shown."""
     sources: tuple[str, ...] = ()
     """Names in the settings."""
+    receivers: tuple[str, ...] = ()
+    """Names in the settings of those who are told of events."""
     origin: str = ""
     """How the request named us: `http://127.0.0.1:8080`."""
 
@@ -58,6 +60,7 @@ class Asked:
             query={name: value.replace("\0", "") for name, value in request.query_params.items()},
             parts=request.path_params,
             sources=tuple(sorted(web.polled())),
+            receivers=tuple(sorted(web.receivers())),
             origin=f"{request.url.scheme}://{request.url.netloc}",
         )
 

@@ -1,4 +1,4 @@
-"""What could be seen and what could not: sources, gaps, what was not shown, what could not be used."""
+"""What could be seen and what could not: sources, gaps, what was not shown, what could not be used; who was told."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collector.errors import UsageError
 from collector.reports.blind import drift, gap_at, rejected, unseen_groups
 from collector.reports.coverage import coverage
 from collector.reports.heads import heads
+from collector.reports.outbox import receivers
 from collector.reports.polls import sight
 from collector.reports.status import statuses
 from collector.web.pages.asking import Asked, seq_of
@@ -42,6 +43,7 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
             "rejected": rejected(connection, limit=MOST),
             "drift": drift(connection, until=asked.moment, limit=MOST),
             "heads": heads(connection, only)[:SOURCES],
+            "receivers": receivers(connection, asked.receivers),
             "more_gaps": len(gaps) > MOST,
             "more_unseen": len(unseen) > MOST,
             "only": only,

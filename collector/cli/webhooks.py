@@ -1,0 +1,179 @@
+"""Commands about receivers of events."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from collector.cli.common import (
+    LIMIT,
+    Word,
+    format_option,
+    open_for_questions,
+    open_for_writing,
+    print_rows,
+    settings_of,
+)
+from collector.cli.printing import say
+from collector.errors import CollectorError, UsageError
+
+if TYPE_CHECKING:
+    from collector.receivers import Receiver
+    from collector.service.webhooks.announcing import Announcer
+    from collector.settings import Settings
+
+
+@click.group()
+def webhooks() -> None:
+    """Receivers of events: how telling them goes, and what to do where it does not.
+
+    \b
+    Example:
+      collector webhooks list
+    """
+
+
+@webhooks.command("list")
+@click.argument("receiver", type=Word(), required=False)
+@click.option("--dead", is_flag=True, help="List the dead letters, with the receiver's answers.")
+@click.option("--events", is_flag=True, help="List the events that wait, and the dead letters.")
+@click.option("--limit", type=LIMIT, default=1000, show_default=True, help="So many events at most.")
+@format_option
+@click.pass_context
+def list_(
+    context: click.Context, receiver: str | None, dead: bool, events: bool, limit: int, format_: str
+) -> None:
+    """How telling each receiver goes: what waits, since when, and what was given up.
+
+    Exits with 3 where anything was given up, or an attempt failed that is to be repeated.
+
+    \b
+    Example:
+      collector webhooks list
+      collector webhooks list --dead --format json
+    """
+    from collector.reports.outbox import DELIVERIES, RECEIVERS, receivers, undelivered
+
+    names = {each.name for each in settings_of(context).webhooks}
+    with open_for_questions(context, even_if_stale=True) as connection:
+        rows = [row for row in receivers(connection, names) if receiver in (None, row["receiver"])]
+        if receiver is not None and not rows:
+            raise UsageError(f"there is no receiver {receiver!r}; known are: {_listed(names)}")
+        if dead or events:
+            told = undelivered(connection, receiver, dead_only=dead and not events, limit=limit)
+            print_rows(told, format_, DELIVERIES, "no dead letters" if dead else "nothing waits")
+        else:
+            print_rows(rows, format_, RECEIVERS, "nobody is told: the settings name no receiver")
+    sys.exit(3 if any(row["dead_letters"] or row["failures"] for row in rows) else 0)
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+@webhooks.command()
+@click.argument("receiver", type=Word(), required=False)
+@click.option("--source", metavar="NAME", type=Word(), help="Only events of this source.")
+@click.option("--observation", metavar="SEQ", type=LIMIT, help="Only events of this observation.")
+@click.pass_context
+def retry(context: click.Context, receiver: str | None, source: str | None, observation: int | None) -> None:
+    """Let dead letters wait again, and try at once whatever waits; of one receiver, or of all.
+
+    `collector run` delivers them, or `collector webhooks deliver`.
+
+    \b
+    Example:
+      collector webhooks retry inventory
+    """
+    from collector.database.transactions import reading
+    from collector.store import outbox
+    from collector.store.sources import source_id_of
+
+    engine = open_for_writing(context)
+    source_id = None
+    if source is not None:
+        with reading(engine) as connection:
+            source_id = source_id_of(connection, source)
+    again = outbox.retry(engine, receiver, source_id, observation)
+    engine.dispose()
+    say(f"{again} dead letters wait again; whatever waits is tried at once")
+
+
+@webhooks.command()
+@click.argument("receiver", type=Word(), required=False)
+@click.pass_context
+def test(context: click.Context, receiver: str | None) -> None:
+    """Send each receiver, or this one, a signed test event, now. Nothing is recorded.
+
+    Exits with 1 where one does not take it.
+
+    \b
+    Example:
+      collector webhooks test inventory
+    """
+    from collector.clock import utc_now
+    from collector.service.webhooks.companion import teller_of
+    from collector.service.webhooks.trial import trial_event
+
+    worst = 0
+    for each in _chosen(settings_of(context), receiver):
+        try:
+            outcome = teller_of(each)(trial_event(each, utc_now()))
+        except CollectorError as error:
+            say(f"{each.name}: {error}", err=True)
+            worst = 1
+            continue
+        if outcome.why is None:
+            say(f"{each.name}: taken")
+        else:
+            say(f"{each.name}: not taken: {outcome.why}", err=True)
+            worst = 1
+    sys.exit(worst)
+
+
+def _chosen(settings: Settings, receiver: str | None) -> list[Receiver]:
+    found = [each for each in settings.webhooks if receiver in (None, each.name)]
+    if not found:
+        names = _listed({each.name for each in settings.webhooks})
+        what = f"there is no receiver {receiver!r}" if receiver else "the settings name no receiver"
+        raise UsageError(f"{what}; known are: {names}")
+    return found
+
+
+@webhooks.command()
+@click.argument("receiver", type=Word(), required=False)
+@click.pass_context
+def deliver(context: click.Context, receiver: str | None) -> None:
+    """Deliver what is due now, once, for cron beside `collector poll`. `collector run` does so by itself.
+
+    Exits with 1 where a receiver did not take an event.
+
+    \b
+    Example, every minute from cron:
+      * * * * *  collector poll --quiet; collector webhooks deliver
+    """
+    from collector.service.webhooks.once import deliver_once
+
+    settings = settings_of(context)
+    chosen = _chosen(settings, receiver)
+    engine = open_for_writing(context)
+    sources = [source.name for source in settings.sources]
+    results = deliver_once(engine, chosen, announcer_of(settings), sources, settings.webhook_keep)
+    engine.dispose()
+    for name, outcomes in results.items():
+        words = {"delivered": "delivered", "failed": "not taken, to be tried again", "given_up": "given up"}
+        said = ", ".join(f"{outcomes[key]} {word}" for key, word in words.items() if outcomes.get(key))
+        say(
+            f"{name}: {said or 'nothing is due'}",
+            err=bool(outcomes.get("failed") or outcomes.get("given_up")),
+        )
+    sys.exit(1 if any(o.get("failed") or o.get("given_up") for o in results.values()) else 0)
+
+
+def announcer_of(settings: Settings) -> Announcer:
+    """What says who is told of what, by the settings."""
+    from collector.service.webhooks.announcing import Announcer
+
+    return Announcer(settings.webhooks, settings.public_url)

@@ -1,0 +1,161 @@
+"""How telling receivers goes: what waits, since when, and what was given up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from collector.database.types import UtcTime
+from collector.reports.columns import SOURCE, Column, Report
+from collector.reports.filters import Row
+from collector.store.tables import sources, webhook_deliveries, webhook_queues
+
+RECEIVERS = Report(
+    columns=(
+        Column("receiver", "text", "name of the receiver in the settings"),
+        Column("in_settings", "boolean", "whether it is in the settings of this command"),
+        Column("waiting", "integer", "events that wait"),
+        Column("oldest_at", "time or null", "when the oldest of them was queued"),
+        Column("dead_letters", "integer", "events that were given up and are still kept"),
+        Column("delivered", "integer", "events that were delivered and are still kept"),
+        Column("failures", "integer", "attempts that failed in a row, of the source that fares worst"),
+        Column("failing_since", "time or null", "since when attempts fail"),
+        Column("next_try_at", "time or null", "when the next attempt after a failure is due"),
+        Column(
+            "last_error",
+            "text or null",
+            "what the newest attempt met that failed, of an event that waits or died",
+        ),
+    ),
+    table={
+        "receiver": "receiver",
+        "in_settings": "in settings",
+        "waiting": "waiting",
+        "oldest_at": "oldest",
+        "dead_letters": "dead letters",
+        "delivered": "delivered",
+        "failing_since": "failing since",
+        "next_try_at": "next try",
+        "last_error": "last error",
+    },
+)
+DELIVERIES = Report(
+    columns=(
+        Column("receiver", "text", "name of the receiver in the settings"),
+        SOURCE,
+        Column("seq", "integer", "observation that showed the event"),
+        Column("ordinal", "integer", "which event of the observation"),
+        Column("type", "text", "what happened"),
+        Column("created_at", "time", "when it was queued"),
+        Column("attempts", "integer", "how often it was tried"),
+        Column("given_up_at", "time or null", "when it was given up; null: it waits"),
+        Column("last_error", "text or null", "why the last attempt failed"),
+        Column("event", "text", "the event as JSON"),
+    ),
+    table={
+        "receiver": "receiver",
+        "source": "source",
+        "seq": "observation",
+        "ordinal": "ordinal",
+        "type": "type",
+        "created_at": "queued",
+        "attempts": "attempts",
+        "given_up_at": "given up",
+        "last_error": "last error",
+    },
+)
+
+
+def receivers(connection: sa.Connection, of_settings: Collection[str] = ()) -> list[Row]:
+    """All receivers of the settings, and others of which something is kept, by name."""
+    return [
+        row
+        | {
+            "in_settings": row["receiver"] in of_settings,
+            "last_error": _last_error(connection, row["receiver"]),
+        }
+        for row in _counted(connection, of_settings)
+    ]
+
+
+def _counted(connection: sa.Connection, of_settings: Collection[str]) -> list[Row]:
+    """The same without words."""
+    d, q = webhook_deliveries.c, webhook_queues.c
+    is_waiting = d.delivered_at.is_(None) & d.given_up_at.is_(None)
+    kept = sa.select(
+        d.receiver,
+        sa.func.count().filter(is_waiting).label("waiting"),
+        sa.type_coerce(sa.func.min(d.created_at).filter(is_waiting), UtcTime()).label("oldest_at"),
+        sa.func.count(d.given_up_at).label("dead_letters"),
+        sa.func.count(d.delivered_at).label("delivered"),
+    ).group_by(d.receiver)
+    going = sa.select(
+        q.receiver,
+        sa.func.max(q.failures).label("failures"),
+        sa.type_coerce(sa.func.min(q.failing_since), UtcTime()).label("failing_since"),
+        sa.type_coerce(sa.func.min(q.next_try_at), UtcTime()).label("next_try_at"),
+    ).group_by(q.receiver)
+    found: dict[str, Row] = {name: {"receiver": name} for name in of_settings}
+    for query in (kept, going):
+        for row in connection.execute(query).mappings():
+            found.setdefault(row["receiver"], {}).update(row)
+    nothing = {"waiting": 0, "dead_letters": 0, "delivered": 0, "failures": 0}
+    return [dict.fromkeys(RECEIVERS.fields) | nothing | found[name] for name in sorted(found)]
+
+
+def _last_error(connection: sa.Connection, receiver: str) -> str | None:
+    d = webhook_deliveries.c
+    query = (
+        sa.select(d.last_error)
+        .where(d.receiver == receiver, d.delivered_at.is_(None), d.last_error.is_not(None))
+        .order_by(d.given_up_at.is_not(None), d.given_up_at.desc(), d.seq)
+        .limit(1)
+    )
+    return connection.scalar(query)
+
+
+def undelivered(
+    connection: sa.Connection,
+    receiver: str | None = None,
+    *,
+    dead_only: bool = False,
+    limit: int | None = None,
+) -> list[Row]:
+    """Events that wait or were given up, in the order in which they are told."""
+    d = webhook_deliveries.c
+    query = (
+        sa.select(sources.c.name.label("source"), *(d[n] for n in DELIVERIES.fields if n != "source"))
+        .join(sources, sources.c.id == d.source_id)
+        .where(d.delivered_at.is_(None))
+        .order_by(d.receiver, sources.c.name, d.seq, d.ordinal)
+        .limit(limit)
+    )
+    query = query.where(d.receiver == receiver) if receiver else query
+    query = query.where(d.given_up_at.is_not(None)) if dead_only else query
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One receiver in numbers, for metrics."""
+
+    receiver: str
+    waiting: int
+    dead_letters: int
+    oldest_timestamp: float | None
+    """When the oldest event that waits was queued."""
+
+
+def standings(connection: sa.Connection, of_settings: Collection[str] = ()) -> list[Standing]:
+    """All receivers, as `receivers` has them."""
+    return [
+        Standing(
+            row["receiver"],
+            row["waiting"],
+            row["dead_letters"],
+            row["oldest_at"].timestamp() if row["oldest_at"] else None,
+        )
+        for row in _counted(connection, of_settings)
+    ]

@@ -1,0 +1,219 @@
+"""Telling receivers beside the polls: a thread for each, and one that looks for gaps and forgets what is old.
+
+A slow or dead receiver holds up its own thread and nobody else. Connections to the database are the threads' own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from time import monotonic
+
+import sqlalchemy as sa
+
+from collector.clock import Clock, utc_now
+from collector.database.transactions import reading
+from collector.errors import CollectorError
+from collector.inventory.observation import GAP_FACTOR
+from collector.logs import logger
+from collector.poll import PollResult
+from collector.receivers import Receiver
+from collector.reports.status import SourceStatus, statuses
+from collector.service.view import SourceView
+from collector.service.webhooks.announcing import Announcer
+from collector.service.webhooks.delivering import Deliverer
+from collector.service.webhooks.people import People
+from collector.service.webhooks.sending import Tell, Webhook, open_client
+from collector.store import outbox
+from collector.store.sources import source_id_of
+
+PAUSE = 5.0
+"""Seconds between two looks for what other replicas queued, or what is to be tried again."""
+WATCH_SECONDS = 10.0
+CLEAN_SECONDS = 600.0
+LONGEST_WAIT = timedelta(days=31)
+"""Longer than any receiver is tried: what has waited for so long is of one that no process knows."""
+
+log = logger(__name__)
+
+
+def teller_of(receiver: Receiver, clock: Clock = utc_now) -> Tell:
+    """How a receiver is told. Raises SettingsError where that can't be done."""
+    if receiver.apprise is not None:
+        return People(receiver)
+    return Webhook(receiver, open_client(), clock)
+
+
+class Webhooks:
+    """A companion of the service, and a publisher's receiver."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        announcer: Announcer,
+        owner: str,
+        *,
+        keep: timedelta,
+        sources: Callable[[], Sequence[SourceView]],
+        count: Callable[[str, str, int], None],
+        clock: Clock = utc_now,
+    ) -> None:
+        """`engine`: of its own. `owner`: this process. `sources`: how those are that this process polls.
+
+        Raises SettingsError where a receiver can't be told.
+        """
+        self._engine, self._announcer, self._keep = engine, announcer, keep
+        self._sources, self._clock = sources, clock
+        self._stopped = threading.Event()
+        self._known: set[tuple[str, datetime | None]] = set()
+        """Gaps that are open and were announced: sources, and when they were seen last."""
+        self._bells: list[threading.Event] = []
+        self._threads = [threading.Thread(target=self._watch, name="outbox", daemon=True)]
+        for receiver in announcer.receivers:
+            bell = threading.Event()
+            deliverer = Deliverer(
+                engine,
+                receiver,
+                teller_of(receiver, clock),
+                f"{owner}/{receiver.name}",
+                clock=clock,
+                count=count,
+                is_stopped=self._stopped.is_set,
+            )
+            self._bells.append(bell)
+            name = f"receiver {receiver.name}"
+            self._threads.append(
+                threading.Thread(target=self._tell, args=(deliverer, bell), name=name, daemon=True)
+            )
+
+    def hear(self, result: PollResult) -> None:
+        """A poll was written: what it brought may be told. Returns at once."""
+        if result.recorded.polls == 1 and result.outcome != "failed":
+            self._ring()
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Tell no more. What is under way gets a second; what it comes to may be told again."""
+        self._stopped.set()
+        self._ring()
+        ends = monotonic() + 1.0
+        for thread in self._threads:
+            thread.join(max(ends - monotonic(), 0.0))
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell.set()
+
+    def _tell(self, deliverer: Deliverer, bell: threading.Event) -> None:
+        while not self._stopped.is_set():
+            bell.clear()
+            if not self._done(deliverer.round):
+                bell.wait(PAUSE)
+
+    def _watch(self) -> None:
+        began, cleaned = monotonic(), float("-inf")
+        while not self._stopped.wait(WATCH_SECONDS):
+            self._done(lambda: self._look_for_gaps(monotonic() - began))
+            if monotonic() - cleaned > CLEAN_SECONDS:
+                cleaned = monotonic()
+                self._done(self._clean)
+
+    def _done(self, work: Callable[[], bool]) -> bool:
+        """Whether work was done, and more of it may wait. An error is no reason to end: the polls tell that the
+        database is away."""
+        try:
+            return work()
+        except CollectorError as error:
+            log.debug("outbox_waits", error=str(error))
+        except Exception:
+            log.exception("outbox_broke")
+            self._stopped.wait(PAUSE)
+        return False
+
+    def _look_for_gaps(self, running_for: float) -> bool:
+        """Announce gaps that have opened. One from before the start is over with the first poll, which tells of it; so
+        none is announced before a poll would be overdue."""
+        ours = {each.name for each in self._sources() if not each.kept and each.condition != "database"}
+        new = announce_open_gaps(
+            self._engine, self._announcer, ours, self._clock, running_for=running_for, known=self._known
+        )
+        if new:
+            self._ring()
+        return bool(new)
+
+    def _clean(self) -> bool:
+        clean(self._engine, self._announcer.names, self._keep, self._clock)
+        return False
+
+
+def announce_open_gaps(
+    engine: sa.Engine,
+    announcer: Announcer,
+    sources: Collection[str],
+    clock: Clock = utc_now,
+    *,
+    running_for: float = float("inf"),
+    known: set[tuple[str, datetime | None]] | None = None,
+) -> list[str]:
+    """Queue that gaps of these sources are open, once each. Returns the sources whose gaps are new.
+
+    `running_for`: how many seconds there have been polls. `known`: gaps that were announced before, by source and when
+    it was seen last; is brought up to date.
+    """
+    wanted = any(not each.kinds or "gap_opened" in each.kinds for each in announcer.receivers)
+    if not wanted or not sources:
+        return []
+    known = set() if known is None else known
+    with reading(engine) as connection:
+        found = {each.source: each for each in statuses(connection, clock()) if each.source in sources}
+    blind = {(name, each.last_seen_at) for name, each in found.items() if _is_blind(each)}
+    overdue = {n for n, each in found.items() if running_for > GAP_FACTOR * (each.interval_seconds or 0)}
+    new = sorted(name for name, _ in blind - known if name in overdue)
+    for name in new:
+        announce_gap(engine, announcer, name, clock)
+    known &= blind
+    known |= {each for each in blind if each[0] in new}
+    return new
+
+
+def clean(engine: sa.Engine, known: Collection[str], keep: timedelta, clock: Clock = utc_now) -> None:
+    """Forget what was delivered or given up long ago, and give up what nobody will ever tell.
+
+    `known`: the receivers of the settings.
+    """
+    now = clock()
+    outbox.prune(engine, now - keep)
+    why = "nobody told it: its receiver is in the settings of no process"
+    if lost := outbox.give_up_old(engine, known, now - LONGEST_WAIT, why, now):
+        log.error("dead_letters", events=lost, why=why)
+
+
+def _is_blind(status: SourceStatus) -> bool:
+    return status.verdict == "stale" and status.last_poll_at is not None
+
+
+def announce_verification(
+    engine: sa.Engine, announcer: Announcer, source: str, found: str, clock: Clock = utc_now
+) -> None:
+    """Queue that a verification of a source failed, unless that was told since its newest observation.
+
+    `found`: what is wrong, in words.
+    """
+    with reading(engine) as connection:
+        source_id = source_id_of(connection, source)
+    now = clock()
+    outbox.queue_if_new(
+        engine, source_id, lambda c: announcer.verification_failed(c, source, found, now), now
+    )
+
+
+def announce_gap(engine: sa.Engine, announcer: Announcer, source: str, clock: Clock = utc_now) -> None:
+    """Queue that a gap of a source has opened, unless that was done."""
+    with reading(engine) as connection:
+        source_id = source_id_of(connection, source)
+    now = clock()
+    outbox.queue_if_new(engine, source_id, lambda c: announcer.gap_opened(c, source, now), now)

@@ -1,0 +1,120 @@
+"""Telling one receiver what waits, in order, at least once.
+
+    due ─▶ claim ─▶ tell one after another ─▶ settle: taken, or refused and when to try next, or given up
+
+What waits of one source is told in order, so the first that is refused holds up those that follow, of this source and
+this receiver alone. It is tried again after longer and longer pauses, and given up when it was refused for as long as
+the settings say; then those that follow have their turn. No transaction is open while a receiver is told.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from time import monotonic
+
+import sqlalchemy as sa
+
+from collector.clock import Clock, utc_now
+from collector.logs import logger
+from collector.receivers import Receiver
+from collector.service.webhooks.sending import Outcome, Tell
+from collector.store import outbox
+from collector.store.outbox import Claim, Told, Waiting
+
+FIRST_PAUSE, PAUSE_FACTOR, LONGEST_PAUSE = 5.0, 3.0, 3600.0
+"""Seconds until the second attempt, how much longer each pause is than the one before, and the longest."""
+AT_ONCE = 100
+_SETTLE_SECONDS, _LATEST_START = 1.0, 20.0
+"""What was told is written once a second. So far into a claim a request still ends before the claim does."""
+
+log = logger(__name__)
+
+
+def pause_after(failures: int, chance: Callable[[], float] = random.random) -> float:
+    """Seconds to wait after so many failures in a row, more or less, so that not all come back at once."""
+    seconds = min(FIRST_PAUSE * PAUSE_FACTOR ** min(failures - 1, 20), LONGEST_PAUSE)
+    return seconds * (0.75 + chance() / 4)
+
+
+class Deliverer:
+    """Tells one receiver. For one thread at a time."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        receiver: Receiver,
+        tell: Tell,
+        owner: str,
+        *,
+        clock: Clock = utc_now,
+        count: Callable[[str, str, int], None] = lambda receiver, outcome, times: None,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`owner`: this process. `count`: is given the receiver, what attempts came to, and how many there were."""
+        self._engine, self._receiver, self._tell = engine, receiver, tell
+        self._owner, self._clock, self._count, self._is_stopped = owner, clock, count, is_stopped
+
+    def round(self) -> bool:
+        """Tell what is due. Returns whether there was anything, so that more may be due already.
+
+        Raises DatabaseError.
+        """
+        found = False
+        for source_id, source in outbox.due(self._engine, self._receiver.name, self._clock()):
+            if self._is_stopped():
+                break
+            claimed = outbox.claim(self._engine, self._receiver.name, source_id, self._owner)
+            if claimed is not None:
+                found = self._tell_all(claimed, source) or found
+        return found
+
+    def _tell_all(self, claimed: Claim, source: str) -> bool:
+        began = monotonic()
+        waiting = outbox.first_waiting(self._engine, claimed, AT_ONCE)
+        taken: list[Waiting] = []
+        told = Told()
+        for each in waiting:
+            seconds = monotonic() - began
+            if self._is_stopped() or seconds > _LATEST_START or (taken and seconds > _SETTLE_SECONDS):
+                break
+            outcome = self._tell(each.event)
+            if outcome.why is not None:
+                told = self._refused(claimed, each, outcome, is_first=not taken)
+                break
+            taken.append(each)
+        told = Told(taken, told.refused, told.why, told.is_given_up, told.next_try_at)
+        if outbox.settle(self._engine, claimed, told, self._clock()):
+            self._say(claimed, source, told)
+        return bool(taken) or told.is_given_up
+
+    def _refused(self, claimed: Claim, event: Waiting, outcome: Outcome, *, is_first: bool) -> Told:
+        now = self._clock()
+        since = (claimed.failing_since if is_first else None) or now
+        failures = (claimed.failures if is_first else 0) + 1
+        # Neither for what came before the receiver began to fail, nor before the event was there.
+        tried_for = now - max(since, event.created_at)
+        is_given_up = tried_for >= self._receiver.give_up_after
+        wait = max(pause_after(failures), outcome.wait_seconds)
+        at = None if is_given_up else now + timedelta(seconds=wait)
+        return Told((), event, outcome.why, is_given_up, at)
+
+    def _say(self, claimed: Claim, source: str, told: Told) -> None:
+        name = self._receiver.name
+        if told.taken:
+            self._count(name, "delivered", len(told.taken))
+            if claimed.failures:
+                log.info("receiver_recovered", receiver=name, source=source, failures=claimed.failures)
+        if told.refused is None:
+            return
+        self._count(name, "given_up" if told.is_given_up else "failed", 1)
+        facts = {"receiver": name, "source": source, "observation": told.refused.seq, "why": told.why}
+        if told.is_given_up:
+            log.error("dead_letter", ordinal=told.refused.ordinal, **facts)
+        elif told.taken or not claimed.failures:
+            log.warning("receiver_fails", next_try_at=_text(told.next_try_at), **facts)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="seconds")

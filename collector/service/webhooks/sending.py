@@ -1,0 +1,118 @@
+"""One request to a receiver, within one deadline, and what came of it in words that hold no secret."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+
+import httpx
+
+from collector import __version__
+from collector.clock import Clock, utc_now
+from collector.errors import SettingsError
+from collector.gcore.body import error_body
+from collector.gcore.cut import Cut
+from collector.gcore.redaction import scrub_message
+from collector.gcore.transport import Ways
+from collector.receivers import Receiver
+from collector.service.webhooks.events import CONTENT_TYPE
+from collector.service.webhooks.signing import headers_of
+
+CONNECT_SECONDS = 5.0
+LONGEST_WAIT = 3600.0
+"""A receiver may ask for so many seconds of peace at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one attempt."""
+
+    why: str | None = None
+    """Why the receiver did not take it; None: it did."""
+    wait_seconds: float = 0.0
+    """So long the receiver asks not to be tried again."""
+
+
+Tell = Callable[[str], Outcome]
+"""Tells a receiver of one event, given as the JSON that stands in the outbox. Returns within its time-out."""
+
+
+def open_client() -> httpx.Client:
+    """For all receivers: its TLS context is dear. Proxies and certificates come from the usual variables.
+
+    Raises SettingsError where those can't be used.
+    """
+    client = httpx.Client(
+        headers={"User-Agent": f"gcore-collector/{__version__}", "Accept-Encoding": "gzip"},
+        follow_redirects=False,  # what is signed for one address must not go to another
+        transport=Ways(),
+        trust_env=False,
+    )
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return client
+
+
+class Webhook:
+    """Posts signed events to the URL of a receiver."""
+
+    def __init__(self, receiver: Receiver, client: httpx.Client, clock: Clock = utc_now) -> None:
+        assert receiver.url is not None  # noqa: S101 - others are people
+        self._receiver, self._client, self._clock = receiver, client, clock
+        self._url = receiver.url.get_secret_value()
+
+    def __call__(self, event: str) -> Outcome:
+        try:
+            keys = self._receiver.keys()
+        except SettingsError as error:
+            return Outcome(str(error))
+        body = event.encode()
+        headers = headers_of(keys, json.loads(event)["id"], self._clock(), body)
+        return self._post(body, headers, [self._url, *_parts_of(self._url)])
+
+    def _post(self, body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> Outcome:
+        seconds = self._receiver.timeout.total_seconds()
+        cut = Cut()
+        timer = threading.Timer(seconds, cut.now)
+        timer.daemon = True
+        timer.start()
+        try:
+            with self._client.stream(
+                "POST",
+                self._url,
+                content=body,
+                headers={"Content-Type": CONTENT_TYPE, **headers},
+                timeout=httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds)),
+                extensions={"trace": cut.trace},
+            ) as response:
+                if response.is_success:
+                    return Outcome()
+                said = scrub_message(error_body(response).decode(errors="replace"), secrets, 200)
+                return Outcome(
+                    f"status {response.status_code}" + (f": {said}" if said else ""), _wait_of(response)
+                )
+        except httpx.ConnectError:
+            return Outcome("no connection")
+        except httpx.TimeoutException:
+            return Outcome(f"no answer within {seconds:g} s")
+        except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
+            # Its text may name the URL, which is a secret.
+            late = f"no answer within {seconds:g} s"
+            return Outcome(late if cut.is_cut else f"the connection broke ({type(error).__name__})")
+        finally:
+            timer.cancel()
+
+
+def _wait_of(response: httpx.Response) -> float:
+    """Seconds of `Retry-After`; a date there is not heeded."""
+    given = response.headers.get("Retry-After", "").strip()
+    return min(float(given), LONGEST_WAIT) if re.fullmatch(r"[0-9]{1,9}", given) else 0.0
+
+
+def _parts_of(url: str) -> list[str]:
+    """What of a URL may be a secret: its path and query, in pieces long enough not to be plain words."""
+    rest = url.partition("://")[2].partition("/")[2]
+    return [part for part in re.split(r"[/?&=#]", rest) if len(part) >= 12]

@@ -1,0 +1,284 @@
+"""The outbox: events that wait for their receivers, and how telling them goes.
+
+    poll's transaction ─▶ queue ─▶ row that waits ─▶ claim ─▶ (told, without a transaction) ─▶ settle ─▶ delivered
+                                        ▲                                                  └─▶ given up ─┐
+                                        └────────────────────────── retry ───────────────────────────────┘
+
+The events of one source for one receiver are a queue: whoever claims it has it alone, until the claim runs out by the
+database's clock. Replicas share the work so, without any state of a session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.database import bulk
+from collector.database.statements import insert_if_new
+from collector.database.transactions import reading, writing
+from collector.database.types import database_time
+from collector.store.tables import sources, webhook_deliveries, webhook_queues
+
+CLAIM_SECONDS = 60
+"""Longer than any one request may take."""
+GAP_OPENED, VERIFICATION_FAILED = 1_000_000_001, 1_000_000_002
+"""Ordinals of what no observation brings: they follow all that the newest one brought."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event for one receiver."""
+
+    receiver: str
+    seq: int
+    ordinal: int
+    type: str
+    event: str
+    """As JSON."""
+
+
+Announce = Callable[[sa.Connection, str, int, bool], Sequence[Delivery]]
+"""What an observation brings to receivers: asked within its transaction, when its rows are written.
+
+Is given the name of the source, the observation's seq, and whether it is the first that was applied."""
+
+
+def queue(
+    connection: sa.Connection, source_id: int, deliveries: Sequence[Delivery], created_at: datetime
+) -> None:
+    """Write rows that wait."""
+    names = ("source_id", "receiver", "seq", "ordinal", "type", "event", "created_at", "attempts")
+    rows = [(source_id, d.receiver, d.seq, d.ordinal, d.type, d.event, created_at, 0) for d in deliveries]
+    if rows:
+        bulk.write(connection, "insert", webhook_deliveries, names, rows)
+
+
+def queue_if_new(
+    engine: sa.Engine,
+    source_id: int,
+    deliveries: Callable[[sa.Connection], Sequence[Delivery]],
+    created_at: datetime,
+) -> None:
+    """Write rows of what no poll brings, unless they are there. What that is is asked while no poll of the source can
+    be written, so that it still holds."""
+    s = sources.c
+    with writing(engine) as connection:
+        connection.execute(sa.update(sources).where(s.id == source_id).values(newest_seq=s.newest_seq))
+        rows = [
+            {
+                "source_id": source_id,
+                "receiver": each.receiver,
+                "seq": each.seq,
+                "ordinal": each.ordinal,
+                "type": each.type,
+                "event": each.event,
+                "created_at": created_at,
+                "attempts": 0,
+            }
+            for each in deliveries(connection)
+        ]
+        insert_if_new(connection, webhook_deliveries, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to tell one receiver what waits of one source, for CLAIM_SECONDS."""
+
+    source_id: int
+    receiver: str
+    owner: str
+    failures: int
+    failing_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One event that waits."""
+
+    seq: int
+    ordinal: int
+    event: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of a claim: so many of the first events were taken, and what the next one met."""
+
+    taken: Sequence[Waiting] = ()
+    refused: Waiting | None = None
+    why: str | None = None
+    is_given_up: bool = False
+    next_try_at: datetime | None = None
+
+
+def _is_waiting() -> sa.ColumnElement[bool]:
+    d = webhook_deliveries.c
+    return d.delivered_at.is_(None) & d.given_up_at.is_(None)
+
+
+def _is_free() -> sa.ColumnElement[bool]:
+    """Nobody has it, or its claim ran out, or no right clock wrote its end."""
+    ends = webhook_queues.c.claimed_until
+    return ends.is_(None) | (ends <= database_time()) | (ends > database_time(2 * CLAIM_SECONDS))
+
+
+def due(engine: sa.Engine, receiver: str, now: datetime) -> list[tuple[int, str]]:
+    """Sources, by id and name, of which something waits for a receiver that may be told now."""
+    d, q = webhook_deliveries.c, webhook_queues.c
+    waiting = sa.select(d.source_id).where(d.receiver == receiver, _is_waiting()).distinct().subquery()
+    query = (
+        sa.select(waiting.c.source_id, sources.c.name)
+        .join(sources, sources.c.id == waiting.c.source_id)
+        .outerjoin(webhook_queues, (q.source_id == waiting.c.source_id) & (q.receiver == receiver))
+        .where(_is_free(), q.next_try_at.is_(None) | (q.next_try_at <= now))
+        .order_by(waiting.c.source_id)
+    )
+    with reading(engine) as connection:
+        return [(row.source_id, row.name) for row in connection.execute(query)]
+
+
+def claim(engine: sa.Engine, receiver: str, source_id: int, owner: str) -> Claim | None:
+    """Have what waits of a source for a receiver alone, unless somebody has it."""
+    q = webhook_queues.c
+    mine = (
+        sa.update(webhook_queues)
+        .where(q.source_id == source_id, q.receiver == receiver, _is_free())
+        .values(claimed_by=owner, claimed_until=database_time(CLAIM_SECONDS))
+        .returning(q.failures, q.failing_since)
+    )
+    new = {"source_id": source_id, "receiver": receiver, "failures": 0}
+    with writing(engine) as connection:
+        row = connection.execute(mine).one_or_none()
+        if row is None:
+            insert_if_new(connection, webhook_queues, [new])
+            row = connection.execute(mine).one_or_none()
+    return None if row is None else Claim(source_id, receiver, owner, row.failures, row.failing_since)
+
+
+def first_waiting(engine: sa.Engine, claimed: Claim, limit: int) -> list[Waiting]:
+    """What waits, in order."""
+    d = webhook_deliveries.c
+    query = (
+        sa.select(d.seq, d.ordinal, d.event, d.created_at)
+        .where(d.source_id == claimed.source_id, d.receiver == claimed.receiver, _is_waiting())
+        .order_by(d.seq, d.ordinal)
+        .limit(limit)
+    )
+    with reading(engine) as connection:
+        return [Waiting(*row) for row in connection.execute(query)]
+
+
+def settle(engine: sa.Engine, claimed: Claim, told: Told, now: datetime) -> bool:
+    """Write what came of a claim, and give it back. Returns False, with nothing written, where it had run out and went
+    to another: who then tells the same again."""
+    d, q = webhook_deliveries.c, webhook_queues.c
+    failures = 0 if told.taken else claimed.failures
+    since = None if told.taken else claimed.failing_since
+    if told.refused is not None:
+        failures, since = failures + 1, since or now
+    given_back = (
+        sa.update(webhook_queues)
+        .where(
+            q.source_id == claimed.source_id, q.receiver == claimed.receiver, q.claimed_by == claimed.owner
+        )
+        .values(
+            failures=failures,
+            failing_since=since,
+            next_try_at=told.next_try_at,
+            claimed_by=None,
+            claimed_until=None,
+        )
+    )
+    keys: dict[str, Any] = {"key_source": claimed.source_id, "key_receiver": claimed.receiver}
+    it = (
+        d.source_id == sa.bindparam("key_source"),
+        d.receiver == sa.bindparam("key_receiver"),
+        d.seq == sa.bindparam("key_seq"),
+        d.ordinal == sa.bindparam("key_ordinal"),
+    )
+    tried = sa.update(webhook_deliveries).where(*it)
+    with writing(engine) as connection:
+        if connection.execute(given_back).rowcount != 1:
+            return False
+        if told.taken:
+            rows = [keys | {"key_seq": each.seq, "key_ordinal": each.ordinal} for each in told.taken]
+            values = {"attempts": d.attempts + 1, "delivered_at": now, "last_error": None}
+            connection.execute(tried.values(values), rows)
+        if told.refused is not None:
+            row = keys | {"key_seq": told.refused.seq, "key_ordinal": told.refused.ordinal}
+            connection.execute(
+                tried.values(
+                    attempts=d.attempts + 1,
+                    last_error=told.why,
+                    given_up_at=now if told.is_given_up else None,
+                ),
+                [row],
+            )
+    return True
+
+
+def retry(
+    engine: sa.Engine, receiver: str | None, source_id: int | None = None, seq: int | None = None
+) -> int:
+    """Let dead letters wait again, and try at once whatever waits. Returns how many dead letters there were."""
+    d, q = webhook_deliveries.c, webhook_queues.c
+    dead = sa.update(webhook_deliveries).where(d.given_up_at.is_not(None))
+    queues = sa.update(webhook_queues)
+    for value, of_delivery, of_queue in (
+        (receiver, d.receiver, q.receiver),
+        (source_id, d.source_id, q.source_id),
+        (seq, d.seq, None),
+    ):
+        if value is not None:
+            dead = dead.where(of_delivery == value)
+            queues = queues if of_queue is None else queues.where(of_queue == value)
+    with writing(engine) as connection:
+        connection.execute(queues.values(failures=0, failing_since=None, next_try_at=None))
+        return connection.execute(dead.values(given_up_at=None)).rowcount
+
+
+def prune(engine: sa.Engine, before: datetime) -> int:
+    """Forget what was delivered or given up before a time. Returns how many rows there were."""
+    d = webhook_deliveries.c
+    old = sa.delete(webhook_deliveries).where((d.delivered_at < before) | (d.given_up_at < before))
+    with writing(engine) as connection:
+        return connection.execute(old).rowcount
+
+
+def give_up_old(engine: sa.Engine, known: Collection[str], before: datetime, why: str, now: datetime) -> int:
+    """Give up what has waited since before a time for receivers other than those known. Returns how many events that
+    were."""
+    d = webhook_deliveries.c
+    old = sa.update(webhook_deliveries).where(
+        _is_waiting(), d.created_at < before, d.receiver.not_in(list(known))
+    )
+    with writing(engine) as connection:
+        return connection.execute(old.values(given_up_at=now, last_error=why)).rowcount
+
+
+SET_ASIDE = "it waited when this backup was made, and was delivered since perhaps; `collector webhooks retry` sends it"
+
+
+def set_aside(engine: sa.Engine, now: datetime) -> int:
+    """Give up all that waits in a backup: the history goes on elsewhere, and nobody shall be told twice.
+
+    Returns how many events that were.
+    """
+    waiting = sa.update(webhook_deliveries).where(_is_waiting())
+    with reading(engine) as connection:
+        if not sa.inspect(connection).has_table(webhook_queues.name):
+            return 0  # of an older version
+        if connection.scalar(sa.select(sa.func.count()).where(_is_waiting())) == 0:
+            return 0
+    with writing(engine) as connection:
+        connection.execute(
+            sa.update(webhook_queues).values(
+                failures=0, failing_since=None, next_try_at=None, claimed_by=None, claimed_until=None
+            )
+        )
+        return connection.execute(waiting.values(given_up_at=now, last_error=SET_ASIDE)).rowcount
