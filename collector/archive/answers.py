@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from collector.archive.githistory import GitFile
 from collector.archive.saved import Folder, Saved, UnreadableError
 from collector.gcore.document import Document
+from collector.gcore.evidence import read
 from collector.gcore.exchange import Answer, Exchange, Failure
 from collector.inventory.observation import Observer
-from collector.poll import Unread, read
+from collector.poll import Unread
 from collector.store.writer import Writer
 
 

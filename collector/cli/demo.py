@@ -85,11 +85,12 @@ def _tell_story(path: Path) -> None:
     from collector.database.engine import open_engine
     from collector.database.url import sqlite_url
     from collector.gcore.client import Client
-    from collector.poll import open_writer, poll
+    from collector.poll import poll
     from collector.settings import Source
     from collector.simulator.scenario import CLIENT_KEY, KEY, story
     from collector.simulator.server import Simulator
     from collector.store import lease
+    from collector.store.opening import open_writer
 
     end = utc_now()
     # From a midnight on: so the story is numbered alike at every hour of the day.

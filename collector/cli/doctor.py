@@ -254,9 +254,10 @@ def _source(
 
     `unreachable`: why nobody answers at a host, by origin. What one source has found out, the others need not.
     """
+    from collector.gcore.evidence import read
     from collector.gcore.exchange import Answer, Failure, Request
     from collector.gcore.reader import Reader
-    from collector.poll import limits_of, read
+    from collector.store.opening import limits_of
 
     try:
         key = source.key()

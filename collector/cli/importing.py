@@ -140,9 +140,9 @@ def import_(
     from collector.archive.importing import bring_in
     from collector.archive.planning import plan as planned
     from collector.clock import utc_now
-    from collector.poll import writer_for_once
     from collector.reports.periods import time_zone
     from collector.store import lease
+    from collector.store.opening import writer_for_once
 
     if git_file is not None and time_from != "auto":
         raise UsageError("--time-from is for files; versions in git have the dates of their commits")

@@ -57,8 +57,8 @@ def poll(
     """
     from collector.gcore.client import Client
     from collector.poll import poll as poll_once
-    from collector.poll import writer_for_once
     from collector.store import lease
+    from collector.store.opening import writer_for_once
 
     settings = settings_of(context)
     sources = [s for s in settings.sources if source in (None, s.name)]

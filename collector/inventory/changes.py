@@ -4,8 +4,8 @@ An answer was true at some moment between its `asked_at` and its `answered_at`. 
 `asked_at` of the last poll that confirmed the old state of this entity and the `answered_at` of the first poll
 that showed the new one.
 
-`changes` reads of the observation itself only what stood in it when it was inserted, of earlier ones the final
-fields. So the same evidence gives the same changes whenever it is read.
+`changes` reads the final fields of earlier observations, and of the observation itself only what stood in it when it
+was inserted. So the same evidence gives the same changes whenever it is read.
 """
 
 from __future__ import annotations
@@ -326,7 +326,7 @@ def _gap(now: Observation, known: Known) -> Gap | None:
             return None
         from_at, asked_at = before.last_at, before.last_asked_at
     elif known.first is not None:
-        first = known.first.at_insert()
+        first = known.first.at_insert()  # all polls failed since: the gap begins with the first one
         if not _is_gap(first, now):
             return None
         from_at, asked_at = first.first_at, first.first_asked_at

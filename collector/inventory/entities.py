@@ -1,8 +1,10 @@
 """The three kinds of entity, as typed values, and a parsed answer.
 
-The fields stand in the order in which a person reads `SELECT *`; tables and versions take their columns
-from here. Everything but the id (and the state, where there is one) may be None: one bad value costs
-one value. Structs of msgspec are made and hashed in a fifth of the time that dataclasses take.
+The fields stand in the order in which a person reads `SELECT *`; tables and versions take their columns from here. A
+new field also needs a line in `gcore.wire` (how it is read) and in `audit.pack.check`, a migration, and a new
+DERIVATION_REVISION, since content hashes cover all fields. Everything but the id (and the state, where there is one)
+may be None: one bad value costs one value. Structs of msgspec are made and hashed in a fifth of the time that
+dataclasses take.
 """
 
 from __future__ import annotations
@@ -153,7 +155,7 @@ def content_hash(entity: Entity) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """An entity in an answer, with what `diff` compares."""
+    """An entity in an answer, with what `changes` compares."""
 
     entity: Entity
     content_hash: str

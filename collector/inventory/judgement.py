@@ -29,13 +29,13 @@ class Guard:
     confirmations: int = 3
     """Complete answers that must agree before suspicious absences are believed."""
     max_missing: int = 1
-    """So many regions may be missing at once without suspicion, and so many"""
+    """This many regions may be missing at once without suspicion."""
     max_missing_share: float = 0.1
-    """as a share of the regions that are present, if that is more."""
+    """This share of the present regions may be missing at once, if that is more."""
     page_sizes: frozenset[int] = PAGE_SIZES
     """An answer of such a length that misses any region may be a page of a longer list."""
     page_factor: int = 3
-    """A page that is asked for again is the same page again: so many times the confirmations are needed."""
+    """A page comes back the same each time, so such an answer needs this many times the confirmations."""
 
     def confirmations_needed(
         self, missing: Set[int], present: Mapping[int, str | None], listed: int, *, ever_complete: bool
@@ -85,15 +85,16 @@ def judge(
     """Judge a usable answer.
 
     `present`: the regions that are known and not absent, with the state that each was last shown in. `earlier`:
-    observations, newest first, read only as far as needed. `ever_complete`: whether the source ever had an `ok`
-    answer (an empty first answer is suspicious too). `paging`: what makes the answer look like a page.
+    observations, newest first; it may be a query, and is read only as far as needed. `ever_complete`: whether the
+    source ever had an `ok` answer (an empty first answer is suspicious too). `paging`: what makes the answer look
+    like a page.
     """
     regions = listing.shown["region"]
     missing = frozenset(present.keys() - regions.sightings.keys() - regions.named)
     if paging or not listing.is_whole:
         return Judgement("partial", missing)
     if regions.withheld:
-        return Judgement("ok", missing)
+        return Judgement("ok", missing)  # complete, but `changes` believes no absence from it
     needed = guard.confirmations_needed(missing, present, listing.listed, ever_complete=ever_complete)
     if needed > 1 and 1 + _agreeing_polls(earlier, missing) < needed:
         return Judgement("held", missing)
@@ -103,8 +104,9 @@ def judge(
 def _agreeing_polls(earlier: Iterable[Earlier], missing: Set[int]) -> int:
     """How many held polls missed exactly these ids, back to the last answer that showed one of them.
 
-    Failed and partial polls, complete ones that had to withhold absences, and what other eyes missed neither
-    count nor reset. A complete answer that misses others as well disagrees, and resets too.
+    An answer resets the count if it shows one of these regions, or if it is complete and misses others as well. Other
+    answers neither count nor reset: failed and partial ones, complete ones that withheld absences, and those to other
+    eyes.
     """
     polls = 0
     for row in earlier:

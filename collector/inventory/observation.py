@@ -24,7 +24,7 @@ TICK = timedelta(microseconds=1)
 MAX_CLOCK_OFFSET = timedelta(hours=1)
 """A clock that differs by more from that of the API is wrong."""
 MAX_STEP_BACK = timedelta(minutes=1)
-"""A clock that was set back by more than a lease is wrong, or was wrong before."""
+"""If the clock was set back by more, it is wrong now or was wrong before. At least the length of a lease."""
 VARIANT_EVIDENCE = timedelta(hours=1)
 """Answers that say the same in other words are stored as evidence at most this often."""
 IMPORT = "import"

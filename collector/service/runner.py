@@ -30,11 +30,12 @@ from collector.errors import (
 )
 from collector.gcore.document import Document
 from collector.logs import logger
-from collector.poll import Fetch, PollResult, Seen, look, open_writer, write
+from collector.poll import Fetch, PollResult, Seen, look, write
 from collector.reports.transitions import TransitionFilter, transitions
 from collector.service.lanes import NotYetError
 from collector.settings import Source
 from collector.store import lease
+from collector.store.opening import open_writer
 from collector.store.outbox import Announce
 from collector.store.writer import Writer
 

@@ -27,7 +27,7 @@ from collector.database.url import is_sqlite
 from collector.errors import CollectorError, DatabaseError, LeaseHeldError
 from collector.gcore.client import Client
 from collector.logs import logger
-from collector.poll import PollResult, open_writer
+from collector.poll import PollResult
 from collector.service.keeper import Keeper
 from collector.service.lanes import Lanes, NotYetError
 from collector.service.notify import notify, wants_watchdog
@@ -37,6 +37,7 @@ from collector.service.tally import Tallies
 from collector.service.view import SourceView, View
 from collector.settings import Settings, Source, changes_that_wait
 from collector.store import lease
+from collector.store.opening import open_writer
 from collector.store.outbox import Announce
 
 STUCK_EXIT_CODE = 70

@@ -40,7 +40,7 @@ def gather(
 ) -> Known:
     """What is known before observation `seq`, in which this observer sees this listing.
 
-    `remembered`: the same, as it was known after the last applied observation and for the same eyes.
+    `remembered`: what was known after the last applied observation, if the same eyes look now.
     """
     known = remembered or _read(connection, source_id, seq, observer)
     after = known.applied.seq if known.applied else 0

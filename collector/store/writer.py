@@ -1,13 +1,16 @@
 """Writing one poll: one transaction, fence first.
 
-    fence ─▶ newest row ─▶ same outcome and content? ──yes──▶ extend it: one UPDATE
-                                   │no
-                                   ▼
-             gather ─▶ judge ─▶ open a row (payload, digests) ─▶ changes ─▶ apply ─▶ outbox, where anybody is told
+    fence ─▶ newest row ─▶ same answer as in it? ───────────────────────yes──▶ extend it: one UPDATE
+                                 │no
+                                 ▼
+             gather ─▶ judge ─▶ same outcome, and says the same? ───────yes──▶ extend it
+                                 │no
+                                 ▼
+             open a row (payload, digests) ─▶ changes ─▶ apply ─▶ outbox, if there are receivers
 
-The newest row, what it says and what is known are remembered between polls; the fence returns the source's newest
-seq, and so shows if all that is still true. So an unchanged poll is two statements, and where even the bytes are
-equal nothing is parsed.
+A `held` row waits for a number of polls, so each of them is judged, the same answer too. The newest row, what it says
+and what is known are remembered between polls. The fence returns the source's newest seq, which shows whether that is
+still true. So an unchanged poll is two statements, and nothing is parsed if even the bytes are equal.
 """
 
 from __future__ import annotations
@@ -67,10 +70,10 @@ class Recorded:
     """Regions that were present and are not listed."""
     paging: str | None = None
     """What makes the answer look like one page of several."""
-    refused: Failed | None = None
+    failure: Failed | None = None
     """Why the poll counts as failed."""
     decide_seconds: float = 0.0
-    """How long it took to know what was before, and to say what that means; 0: nothing was to be decided."""
+    """Time to gather, judge and decide; 0: the answer was the same."""
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -119,7 +122,7 @@ class Writer:
         self._after: _Memory | None = None
         self._understood: tuple[Document, Listing] | None = None
         """The last answer, and what it says."""
-        self._doubt: tuple[Poll, Observation] | None = None
+        self._unconfirmed: tuple[Poll, Observation] | None = None
         """A poll whose commit may have come through unconfirmed, and the row as it left it."""
 
     def remembers(self, body_hash: bytes, observer: Observer) -> bool:
@@ -152,7 +155,10 @@ class Writer:
         return None
 
     def record(self, poll: Poll, document: Document, body_hash: bytes, recorded_at: datetime) -> Recorded:
-        """Record a usable answer; one that may be older than the last one that was applied as a failure."""
+        """Record a usable answer.
+
+        An answer that may be older than the last applied one is recorded as a failure.
+        """
         listing = listing_of(document, self._understood)
         self._understood = document, listing
         paging = signs_of_paging(poll, listing)
@@ -168,8 +174,8 @@ class Writer:
             if continued and continued.paging != paging:
                 continued = None
             answered = replace(memory, body_hash=body_hash, listing=listing)
-            is_same = continued is not None and continued.payload == document.address
-            if is_same and continued is not None and continued.outcome != "held":
+            is_same_answer = continued is not None and continued.payload == document.address
+            if is_same_answer and continued is not None and continued.outcome != "held":
                 return self._extend(connection, answered, timed)
             seq = before.seq + 1 if before else 1
             began = perf_counter()
@@ -179,13 +185,13 @@ class Writer:
             judgement = self._judge(connection, listing, known, poll.observer, paging)
             deciding = perf_counter() - began
             if continued and continued.outcome == judgement.outcome:
-                if is_same:
-                    return self._extend(connection, answered, timed, missing=judgement.missing)
+                if is_same_answer:
+                    return self._extend(connection, answered, timed, decide_seconds=deciding)
                 said = memory.listing or self._said(connection, continued)
                 is_young = continued.is_varied_by(timed)
                 if is_young and listing.says_the_same_as(said) and not new_drift(listing.drift, known.drift):
                     varied = replace(memory, body_hash=None, listing=said)
-                    return self._extend(connection, varied, timed, is_variant=True, missing=judgement.missing)
+                    return self._extend(connection, varied, timed, is_variant=True, decide_seconds=deciding)
             newest = known.applied.payload if known.applied else None
             stored = payloads.store(connection, self.lease.source_id, document, newest, memory.stored)
             answer = Answered(
@@ -207,7 +213,7 @@ class Writer:
                 told = self._announce(connection, self.lease.source, now.seq, known.applied is None)
                 outbox.queue(connection, self.lease.source_id, told, recorded_at)
             self._after = _Memory(now, body_hash, listing, known_after(known, now, listing, decided), stored)
-            return replace(_recorded(now, listing, decided, judgement.missing), decide_seconds=deciding)
+            return replace(_recorded(now, listing, decided), decide_seconds=deciding)
 
     def record_failure(self, poll: Poll, failure: Failed, recorded_at: datetime) -> Recorded:
         """Record that there was no usable answer."""
@@ -226,13 +232,13 @@ class Writer:
         recorded_at: datetime,
     ) -> Recorded:
         before = memory.row
-        unread = replace(memory, body_hash=None, listing=None)
+        without_answer = replace(memory, body_hash=None, listing=None)
         if before is not None and failure.equals(before) and before.is_continued_by(timed):
-            return replace(self._extend(connection, unread, timed), refused=failure)
+            return replace(self._extend(connection, without_answer, timed), failure=failure)
         row = observations.open_next(connection, self.lease, before, timed, "failed", failure, recorded_at)
         known = memory.known.with_final(before) if memory.known and before else None
         self._after = _Memory(row, known=known, stored=memory.stored)
-        return replace(_recorded(row), refused=failure)
+        return replace(_recorded(row), failure=failure)
 
     def _applied(self, connection: sa.Connection, before: Observation | None) -> Observation | None:
         if before is None or before.outcome in APPLIED:
@@ -243,8 +249,8 @@ class Writer:
     def _transaction(self, poll: Poll) -> Iterator[tuple[sa.Connection, _Memory]]:
         """A write transaction behind the fence, with what is remembered if that is still true.
 
-        Only a commit lets anything be remembered: after an error it is not known what the database holds. Where no
-        transaction began, it holds what it held, or less: what a lost log had.
+        Only a commit lets anything be remembered: after an error nobody knows what the database holds. If no
+        transaction began, nothing was written, and what is remembered stays.
         """
         memory, self._memory, self._after = self._memory, None, None
         with self._noticing_loss(poll):
@@ -259,7 +265,7 @@ class Writer:
                 checkpoint(
                     self.engine
                 )  # an unchanged poll can be made good from memory, an observation can't
-        self._memory, self._doubt = self._after, None
+        self._memory, self._unconfirmed = self._after, None
 
     @contextmanager
     def _noticing_loss(self, poll: Poll) -> Iterator[None]:
@@ -268,7 +274,7 @@ class Writer:
             yield
         except DatabaseError:
             if self._after is not None and self._after.row is not None:
-                self._doubt = (poll, self._after.row)
+                self._unconfirmed = (poll, self._after.row)
             raise
 
     def _is_recorded(self, before: Observation | None, poll: Poll) -> TypeGuard[Observation]:
@@ -276,11 +282,11 @@ class Writer:
 
         Its times don't tell: they may have been moved forward, and a clock that steps back shows them twice.
         """
-        if before is None or self._doubt is None:
+        if before is None or self._unconfirmed is None:
             return False
-        doubtful, left = self._doubt
+        unconfirmed, left = self._unconfirmed
         is_as_left = (before.opening_digest, before.polls) == (left.opening_digest, left.polls)
-        return doubtful is poll and is_as_left
+        return unconfirmed is poll and is_as_left
 
     def _extend(
         self,
@@ -289,13 +295,13 @@ class Writer:
         timed: Poll,
         *,
         is_variant: bool = False,
-        missing: frozenset[int] = frozenset(),
+        decide_seconds: float = 0.0,
     ) -> Recorded:
         assert memory.row is not None  # noqa: S101 - it is continued
         row = memory.row.extended(timed, is_variant=is_variant)
         observations.extend(connection, self.lease, row)
         self._after = replace(memory, row=row)
-        return _recorded(row, memory.listing, missing=missing)
+        return replace(_recorded(row, memory.listing), decide_seconds=decide_seconds)
 
     def _judge(
         self,
@@ -324,7 +330,6 @@ def _recorded(
     row: Observation,
     listing: Listing | None = None,
     decided: Changes | None = None,
-    missing: frozenset[int] = frozenset(),
 ) -> Recorded:
     return Recorded(
         seq=row.seq,
@@ -333,7 +338,7 @@ def _recorded(
         polls=row.polls,
         listed=listing.listed if listing else None,
         changes=decided or Changes(),
-        missing=missing,
+        missing=frozenset(row.missing or ()),
         paging=row.paging,
     )
 

@@ -83,17 +83,14 @@ class Collector(Contestant):
     is_postgresql = False
 
     def start(self) -> None:
-        import collector.poll
         from collector import settings
         from collector.database.engine import open_engine
         from collector.gcore.client import Client
+        from collector.poll import poll
         from collector.store import lease
+        from collector.store.opening import open_writer
 
-        self._open_engine, self._open_writer, self._poll = (
-            open_engine,
-            collector.poll.open_writer,
-            collector.poll.poll,
-        )
+        self._open_engine, self._open_writer, self._poll = open_engine, open_writer, poll
         self._lease, self._settings, self._client = lease, settings, Client()
         self._template = self._new_postgresql() if self.is_postgresql else sa_url(self._file())
         url = self._template.render_as_string(hide_password=False)

@@ -32,8 +32,8 @@ from collector.gcore.secret_keys import keys_of
 from collector.gcore.secret_names import is_secret_name
 from collector.gcore.secret_texts import may_hold_secrets
 from collector.inventory.entities import Listing
-from collector.poll import limits_of
 from collector.settings import Source
+from collector.store.opening import limits_of
 from tests.support.builders import answer, body, keystone, metrics_database, region
 from tests.support.fuzzing import NAMES, TEXTS, Fuzzer
 from tests.support.greedy import SHAPES

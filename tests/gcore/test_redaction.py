@@ -16,6 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from collector.gcore.document import Document, document_of
+from collector.gcore.evidence import read
 from collector.gcore.exchange import Answer, Exchange, Failure
 from collector.gcore.listing import listing_of
 from collector.gcore.reader import Reader
@@ -30,7 +31,6 @@ from collector.gcore.redaction import (
 )
 from collector.gcore.secret_keys import keys_of
 from collector.gcore.wire import documented_names
-from collector.poll import read
 from tests.support.builders import answer, body, keystone, region
 
 KEY = "7351$qzWxvKpR8mTn"

@@ -15,10 +15,11 @@ from collector.gcore.client import Client
 from collector.gcore.jsontext import Number, dumps, loads
 from collector.inventory.entities import Listing, Region, Shown, Sighting
 from collector.inventory.judgement import GUARD, Earlier, Guard, Judgement, judge
-from collector.poll import guard_of, open_writer, poll
+from collector.poll import poll
 from collector.reports.status import SourceStatus, statuses
 from collector.settings import Source
 from collector.store import lease
+from collector.store.opening import guard_of, open_writer
 from tests.support.builders import answer, body, region
 from tests.support.history import History, failure
 from tests.support.loopback import Server, reply

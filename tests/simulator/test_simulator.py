@@ -37,15 +37,17 @@ from collector.cli.demo import _make_room
 from collector.database.engine import open_engine
 from collector.database.transactions import reading
 from collector.gcore.client import PATH, Client
+from collector.gcore.evidence import read
 from collector.gcore.exchange import Answer, Failure, Request
 from collector.gcore.reader import Reader
-from collector.poll import open_writer, poll, read
+from collector.poll import poll
 from collector.settings import Source
 from collector.simulator import scenario
 from collector.simulator.scenario import CLIENT_KEY, KEY, random_world, story
 from collector.simulator.server import FAULTS, Fault, Simulator
 from collector.simulator.world import Track, TrueChange, World
 from collector.store import rederive
+from collector.store.opening import open_writer
 from collector.store.tables import observations, state_transitions
 from tests.support import forks
 from tests.support.command import Said, collector, environment, process

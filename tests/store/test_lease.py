@@ -19,9 +19,9 @@ import sqlalchemy as sa
 from collector.database.timeouts import LEASE_SECONDS
 from collector.database.transactions import writing
 from collector.errors import LeaseHeldError, LeaseLostError, ObserverChangedError, SchemaError
-from collector.poll import open_writer
 from collector.settings import Source
 from collector.store import lease
+from collector.store.opening import open_writer
 from collector.store.rederive import rebuild
 from collector.store.tables import DERIVATION_REVISION, metadata, regions, sources, state_transitions
 from tests.support.builders import answer, body, region
@@ -426,7 +426,7 @@ def test_the_lease_is_kept_while_a_long_history_is_derived_again(
         until(lambda: left(history.engine) > timedelta(0), 30)
         rebuild(*given, **named)
 
-    monkeypatch.setattr("collector.poll.rebuild", rebuild_for_long)
+    monkeypatch.setattr("collector.store.opening.rebuild", rebuild_for_long)
     open_writer(history.engine, history.source, "one", alive=lambda: signs_of_life.append("one"))
     row = history.row("sources")
     assert (row["lease_owner"], row["derivation_revision"]) == ("one", DERIVATION_REVISION)
@@ -437,7 +437,7 @@ def test_a_rebuild_that_fails_gives_the_lease_back(history: History, monkeypatch
     history.poll([region(1)])
     history.restart()
     set_source(history.engine, derivation_revision=DERIVATION_REVISION - 1)
-    monkeypatch.setattr("collector.poll.rebuild", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("collector.store.opening.rebuild", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         open_writer(history.engine, history.source, "one")
     row = history.row("sources")
@@ -447,5 +447,5 @@ def test_a_rebuild_that_fails_gives_the_lease_back(history: History, monkeypatch
 def test_the_newest_rules_are_not_applied_again(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     history.poll([region(1)])
     history.restart()
-    monkeypatch.setattr("collector.poll.rebuild", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("collector.store.opening.rebuild", lambda *_, **__: 1 / 0)
     open_writer(history.engine, history.source, "one")

@@ -26,9 +26,10 @@ from collector.database.engine import open_engine
 from collector.gcore.body import MAX_BODY
 from collector.gcore.client import Client
 from collector.gcore.document import LIMITS, MAX_AT_ONCE, MAX_VALUES_AT_ONCE
-from collector.poll import open_writer, poll
+from collector.poll import poll
 from collector.settings import Source
 from collector.store import lease
+from collector.store.opening import open_writer
 from tests.support.builders import answer, body, region
 from tests.support.loopback import Server, reply
 

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from collector.audit.verify import verify
 from collector.database.transactions import reading
 from collector.gcore.exchange import Answer, Exchange, Failure, Request
-from collector.poll import PollResult, open_writer, poll
+from collector.poll import PollResult, poll
 from collector.settings import Source
 from collector.store import lease, rederive
 from collector.store.comparison import Comparison
+from collector.store.opening import open_writer
 from collector.store.outbox import Announce
 from collector.store.tables import metadata
 from collector.store.writer import Writer

@@ -1,0 +1,98 @@
+"""Become the writer of a source: its lease, its base URL, the rules that its history was derived by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+
+import sqlalchemy as sa
+
+from collector.database.transactions import reading
+from collector.errors import ObserverChangedError
+from collector.gcore.document import Limits
+from collector.inventory.judgement import Guard
+from collector.settings import Source
+from collector.store import lease, observations
+from collector.store.outbox import Announce
+from collector.store.rederive import rebuild
+from collector.store.sources import check_rules
+from collector.store.tables import DERIVATION_REVISION
+from collector.store.writer import Writer
+
+
+def open_writer(
+    engine: sa.Engine,
+    source: Source,
+    owner: str,
+    *,
+    wait_seconds: float = 0.0,
+    accept_base_url: bool = False,
+    announce: Announce | None = None,
+    alive: Callable[[], None] = lambda: None,
+) -> Writer:
+    """Become the writer of a source. A history that older rules derived is derived again first.
+
+    `alive`: called now and then during that. `announce`: what polls bring to receivers.
+
+    Raises LeaseHeldError, ObserverChangedError (another base URL than before, and not accepted), and
+    SchemaError if a newer version derived the history.
+    """
+    taken = lease.acquire(engine, source.name, owner, wait_seconds=wait_seconds)
+    try:
+        with reading(engine) as connection:
+            before = observations.newest_base_url(connection, taken.source_id)
+        if before not in (None, source.base_url) and not accept_base_url:
+            raise ObserverChangedError(
+                f"source {source.name!r} was polled at {before} and is now set to "
+                f"{source.base_url}. Other platforms use the same ids for other regions: give the new one a name "
+                "of its own (COLLECTOR_SOURCE), or, if it is the same platform at a new address, poll once with "
+                "--accept-base-url"
+            )
+        check_rules(source.name, taken.derivation_revision)
+        if taken.derivation_revision < DERIVATION_REVISION:
+            with lease.kept(engine, taken):
+                rebuild(engine, source.name, progress=lambda _done, _all: alive())
+    except BaseException:
+        lease.release(engine, taken)
+        raise
+    return Writer(engine, taken, guard_of(source), limits_of(source), announce)
+
+
+@contextmanager
+def writer_for_once(
+    engine: sa.Engine,
+    source: Source,
+    owner: str,
+    *,
+    wait_seconds: float = 0.0,
+    accept_base_url: bool = False,
+    announce: Announce | None = None,
+) -> Iterator[Writer]:
+    """The writer of a source for one piece of work. Its lease is renewed meanwhile, and given back at the end.
+
+    Raises what `open_writer` raises.
+    """
+    writer = open_writer(
+        engine,
+        source,
+        owner,
+        wait_seconds=wait_seconds,
+        accept_base_url=accept_base_url,
+        announce=announce,
+    )
+    try:
+        with lease.kept(engine, writer.lease):
+            yield writer
+    finally:
+        lease.release(engine, writer.lease)
+
+
+def limits_of(source: Source) -> Limits:
+    """What an answer of a source may cost, by its settings."""
+    return Limits(bytes=source.max_body, records=source.max_regions, values=source.max_values)
+
+
+def guard_of(source: Source) -> Guard:
+    """What absences of a source have to wait for, by its settings."""
+    return Guard(**{field.name: getattr(source, field.name) for field in fields(Guard)})
