@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress, groupby, islice
 from operator import attrgetter, ne
@@ -77,10 +77,7 @@ def _gaps(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[range, range
     if len(old) == len(new):  # mostly nothing came or went: to compare takes an eighth of the time
         differ = list(compress(range(len(old)), map(ne, old, new)))
         if {old[i] for i in differ}.isdisjoint(new) and {new[i] for i in differ}.isdisjoint(old):
-            for _, run in groupby(enumerate(differ), lambda each: each[1] - each[0]):
-                places = [place for _, place in run]
-                both = range(places[0], places[-1] + 1)
-                yield both, both
+            yield from ((run, run) for run in _runs_of(differ))
             return
     common = Counter(old) & Counter(new)
     kept = zip(_kept(old, common), _kept(new, common), strict=True)
@@ -133,16 +130,15 @@ def _runs(old: str, new: str) -> list[str]:
         while end < min(len(before), len(after)) - start and before[-1 - end] == after[-1 - end]:
             end += 1
         return [_run(start, len(before) - end - start, after[start : len(after) - end])]
-    runs = []
-    start = 0
-    while start < len(after):
-        end = start
-        while end < len(after) and before[end] != after[end]:
-            end += 1
-        if end > start:
-            runs.append(_run(start, end - start, after[start:end]))
-        start = end + 1
-    return runs
+    runs = _runs_of(compress(range(len(after)), map(ne, before, after)))
+    return [_run(run.start, len(run), after[run.start : run.stop]) for run in runs]
+
+
+def _runs_of(places: Iterable[int]) -> Iterator[range]:
+    """Ascending numbers, those that follow each other together."""
+    for _, run in groupby(enumerate(places), lambda each: each[1] - each[0]):
+        first, *others = [place for _, place in run]
+        yield range(first, first + 1 + len(others))
 
 
 def _run(start: int, count: int, pieces: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from itertools import chain, repeat
 from operator import attrgetter
 from typing import Any
 
-from collector.gcore import jsontext, wire
+from collector.gcore import documented, jsontext, wire
 from collector.gcore.pieces import LEVELS, part
 from collector.gcore.redaction import Redaction, TooMuchToJudgeError
 from collector.gcore.secret_keys import PART_IN_EVIDENCE, Keys, keys_of
@@ -125,7 +125,7 @@ def document_of(body: bytes, secrets: Sequence[str] = (), limits: Limits = LIMIT
     if not isinstance(value, dict):
         raise NotAListingError(f"the answer is {_a(value)}, not an object", None)
     try:
-        redaction = Redaction(effort=limits.effort)
+        redaction = Redaction(documented=wire.documented_names(), effort=limits.effort)
         if not isinstance(value.get("results"), list):
             what = f"is {_a(value['results'])}" if "results" in value else "is missing"
             raise NotAListingError(f"`results` {what}, not a list of regions", redaction.of(value))
@@ -218,12 +218,11 @@ def restored(envelope: str, records: Iterable[str], known: Mapping[str, Record])
 
 
 def _stored(raw: bytes) -> Record:
-    try:
-        value = jsontext.loads_plain(raw, LEVELS)
-    except ValueError:
-        value = jsontext.loads(raw, LEVELS)
-        return Record(jsontext.dumps(value), id_of(value))
-    return Record(jsontext.dumps_plain(value), id_of(value))
+    region = documented.read(raw)
+    if region is not None:
+        return Record(documented.text_of(region), region.id)
+    value = jsontext.loads(raw, LEVELS)
+    return Record(jsontext.dumps(value), id_of(value))
 
 
 def assembled(envelope: dict[str, Any], records: Sequence[Record]) -> Document:

@@ -1,7 +1,8 @@
 """Reading answers that are mostly the last one: only new records are read, the others are remembered.
 
-    body ─▶ raw records, as bytes ─▶ those of the last answer: as they were read then ─┐
-                              └────▶ new ones: strict JSON ─▶ redacted ─▶ canonical ───┴─▶ Document
+    body ─▶ raw records, as bytes ─▶ those of the last answer: as they were read then ──────────┐
+                              └────▶ new ones, all as documented: in one call, nothing to hide ─┤
+                              └────▶ other new ones: strict JSON ─▶ redacted ─▶ canonical ──────┴─▶ Document
 
 A record is known by its bytes. That these records, and what stands around them, are the body is proven before
 anything is believed. Where that fails, or anything is out of the ordinary, `document_of` reads the whole body, and says
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from collector.gcore import jsontext
+from collector.gcore import documented, jsontext, wire
 from collector.gcore.document import (
     LIMITS,
     MAX_AT_ONCE,
@@ -37,7 +38,7 @@ from collector.gcore.document import (
 from collector.gcore.jsontext import StrictJSONError
 from collector.gcore.listing import understand
 from collector.gcore.pieces import LEVELS, DoubtError, Pieces, part
-from collector.gcore.redaction import Judged, Redaction, TooMuchToJudgeError
+from collector.gcore.redaction import Judged, Redaction, TooMuchToJudgeError, judged_harmless
 
 MAX_REMEMBERED = 64 * 1024 * 1024
 """Bytes that are kept of a source's records until its next answer: the largest one, as it came and as it is kept."""
@@ -102,19 +103,18 @@ class Reader:
         if values > self._limits.values:
             raise too_many_values(self._limits)
         _check_unusual(pieces, counts)
-        redaction, keys = Redaction(effort=self._limits.effort), KeyJudge(self._secrets, self._limits)
+        redaction = Redaction(documented=wire.documented_names(), effort=self._limits.effort)
+        keys = KeyJudge(self._secrets, self._limits)
         envelope = _envelope(pieces, redaction, keys)
         redaction.pay([known.judged for known in old])
-        before = list(self._known.values())
+        before = [known.record for known in self._known.values()]
         self._known, with_key = {}, []
-        near: _Known | None = None
         size, closely = sum(len(known.record.text) for known in old), sum(known.closely for known in old)
         _check_closely(closely, body)
         for i, count in zip(new, counts, strict=True):
-            near = before[i] if i < len(before) else near
-            record, judged, has_key = _record(bytes(raws[i]), redaction, keys, near)
+            like = before[i] if i < len(before) else None
+            record, judged, has_key = _record(bytes(raws[i]), redaction, keys, like)
             found[i] = each = _Known(record, count, judged, _closely(record.text, judged, has_key))
-            near = None if has_key else each
             size += len(record.text)
             closely += each.closely
             _check_closely(closely, body)
@@ -157,7 +157,7 @@ def _check_closely(closely: int, body: bytes) -> None:
 
 def _closely(text: str, judged: Judged, has_key: bool) -> int:
     """Characters of a record that took more time than others."""
-    if has_key or judged.closely is None or sum(map(text.count, "%&\\")) > FEW_ESCAPES:
+    if has_key or sum(map(text.count, "%&\\")) > FEW_ESCAPES:
         return len(text)
     return judged.closely
 
@@ -171,37 +171,29 @@ def _envelope(pieces: Pieces, redaction: Redaction, keys: KeyJudge) -> dict[str,
 
 
 def _record(
-    raw: bytes, redaction: Redaction, keys: KeyJudge, near: _Known | None
+    raw: bytes, redaction: Redaction, keys: KeyJudge, like: Record | None
 ) -> tuple[Record, Judged, bool]:
     """A record, read and understood; what it cost to judge, and whether the key stood in it.
 
-    `near`: a record that was read with the same key. What stands in it too is not judged again. Where a region changed
-    that is nearly all of it, and even two regions have a third in common.
+    `like`: one that may be the same in another spelling.
     """
-    pieces = _pieces(near)
-    known = pieces - near.judged.names if near else pieces  # a name may be harmless only as a name
-    try:
-        value = jsontext.loads_plain(raw, LEVELS)
-    except ValueError:
-        value, judged = redaction.record(jsontext.loads(raw, LEVELS), known)
-        text = jsontext.dumps(value)
-    else:
-        value, judged = redaction.record(value, known)
-        text = jsontext.dumps_plain(value)
-    if near and text == near.record.text:
-        return near.record, judged, False
-    if keys.stands_in(text if "\\" in text else '"'.join(p for p in text.split('"') if p not in pieces)):
-        record = keys.record(jsontext.loads(text.encode()))
-        understand(record)
-        return record, judged, True
-    record = Record(text, id_of(value))
-    understand(record, value)
-    return record, judged, False
-
-
-def _pieces(near: _Known | None) -> frozenset[str]:
-    """What stands between the quotes of a record; nothing where that may hold a secret, other than under a secret's
-    name, or has escapes."""
-    if near is None or near.judged.closely != 0 or "\\" in near.record.text:
-        return frozenset()
-    return frozenset(near.record.text.split('"'))
+    region = documented.read(raw)
+    if region is not None:
+        values = documented.shown_of(region)
+        judged = None if keys.stands_in(values) else judged_harmless(values)
+        if judged is not None:
+            if judged.effort:
+                redaction.pay([judged])
+            documented.hide(region)
+            text = documented.text_of(region)
+            if like is not None and like.text == text:
+                return like, judged, False
+            record = Record(text, region.id)
+            understand(record, region)
+            return record, judged, False
+    value, judged = redaction.record(jsontext.loads(raw, LEVELS))
+    text = jsontext.dumps(value)
+    has_key = keys.stands_in(text)
+    record = keys.record(value) if has_key else Record(text, id_of(value))
+    understand(record)
+    return record, judged, has_key

@@ -17,11 +17,10 @@ from typing import Any, NamedTuple
 
 from collector.gcore import jsontext
 from collector.gcore.jsontext import Number
-from collector.gcore.secret_glance import Survey, harmless
 from collector.gcore.secret_keys import PART_IN_EVIDENCE, PART_IN_MESSAGE, Parts, keys_of, without
 from collector.gcore.secret_names import MARKER, is_named, is_naming, is_secret_name
-from collector.gcore.secret_tables import PAIRS, is_name_of_secret, without_column_values, without_rows
-from collector.gcore.secret_texts import MOST_SIGNS, may_hold_secrets, scrub_text, signs
+from collector.gcore.secret_texts import MOST_SIGNS, SUSPICIOUS, may_hold_secrets, scrub_text, signs
+from collector.gcore.words import AnyOf
 
 __all__ = [
     "MARKER",
@@ -35,7 +34,7 @@ __all__ = [
     "scrub_text",
 ]
 
-_LONGEST_JUDGED = 64 * 1024
+_LONGEST_NAME, _LONGEST_JUDGED = 64, 64 * 1024
 _LONGEST_JSON = 64 * 1024
 """Longer JSON in a string is judged as other text: to read it costs a hundred times its length in memory."""
 _A_TEXT, _SIGNS_A_TEXT, _VALUES_A_TEXT = 60, 4, 16
@@ -73,14 +72,33 @@ class Judged(NamedTuple):
     effort: int
     """For its texts."""
     names: frozenset[str]
-    closely: int | None = 0
-    """Characters of its texts that may hold secrets; None: perhaps all of it."""
+    closely: int
+    """Characters of its texts that may hold secrets."""
+
+
+_UNUSUAL = AnyOf((*SUSPICIOUS, "@", '"[', '"{', '"-'))
+"""Of values without any of these not one is touched, wherever it stands: no JSON stands in them, and no options."""
+_NOTHING = Judged(0, frozenset(), 0)
+
+
+def judged_harmless(values: str) -> Judged | None:
+    """What had to be judged in the values of a record that has documented names only, if none of them holds a secret.
+
+    `values`: all but those under a secret's name, as JSON without names and without escapes.
+    """
+    if not _UNUSUAL.may_stand_in(values.lower()):
+        return _NOTHING
+    texts = values.split('"')[1::2]
+    suspicious = [text for text in texts if may_hold_secrets(text)]
+    if any(text.startswith(("[", "{", "-")) for text in texts) or any(scrub_text(t) != t for t in suspicious):
+        return None
+    return Judged(sum(map(_effort_of_text, suspicious)), frozenset(), sum(map(len, suspicious)))
 
 
 class Redaction:
     """The way of one answer through the rules, as a whole or one record after another.
 
-    `secrets`, `documented`: as for `redact`.
+    `secrets`, `documented`: as for `redact`. To judge documented names costs nothing.
     `effort`: so many different names, and texts that may hold secrets, are judged at most; a long one counts as
     several. Raises TooMuchToJudgeError beyond, whether they come in this answer or are remembered from the last one.
     """
@@ -91,33 +109,16 @@ class Redaction:
         self._keys = keys_of(tuple(secrets), PART_IN_EVIDENCE) if any(secrets) else None
         self._documented, self._left = documented, effort
         self._names: dict[str, _Name] = {}
-        self._paid: set[str] = set()
+        self._paid: set[str] = set(documented)
         self._paid_together: set[frozenset[str]] = set()
-        self._harmless: Set[str] = frozenset()
         self._used: set[str] = set()
-        self._effort = 0
+        self._effort = self._closely = 0
 
-    def record(
-        self, value: dict[str, Any], known: frozenset[str] = frozenset()
-    ) -> tuple[dict[str, Any], Judged]:
-        """A record without its secrets, and what had to be judged; the value given is used up.
-
-        Only for a redaction that looks for no keys. `known`: texts that hold no secret, and are no secret's name.
-        """
-        survey, closely = Survey(), None
-        if survey.of(value):
-            new = [text for text in survey.texts if text not in known]
-            sure = harmless(new)
-            if len(sure) == len(new):
-                judged = Judged(0, _shared(frozenset().union(*survey.shapes)))
-                self.pay((judged,))
-                return value, judged
-            self._harmless = known.union(sure)
-            closely = sum(map(len, new)) - sum(map(len, sure))
-        self._used, self._effort = set(), 0
+    def record(self, value: dict[str, Any]) -> tuple[dict[str, Any], Judged]:
+        """A record without its secrets, and what had to be judged. Only for a redaction that looks for no keys."""
+        self._used, self._effort, self._closely = set(), 0, 0
         redacted = self._object(value)
-        self._harmless = frozenset()
-        return redacted, Judged(self._effort, _shared(frozenset(self._used)), closely)
+        return redacted, Judged(self._effort, _shared(frozenset(self._used)), self._closely)
 
     def pay(self, judged: Collection[Judged]) -> None:
         """Count what is not judged again."""
@@ -147,10 +148,10 @@ class Redaction:
             raise TooMuchToJudgeError
 
     def _object(self, value: dict[str, Any]) -> dict[str, Any]:
-        names_a_secret = any(self._name(k).is_naming and self._is_name_of_secret(v) for k, v in value.items())
+        names_a_secret = any(self._name(k).is_naming and _is_name_of_secret(v) for k, v in value.items())
         redacted: dict[str, Any] = {}
         again: dict[str, int] = {}
-        for k, v in without_rows(value, self._is_name_of_secret).items():
+        for k, v in value.items():
             judged = self._name(k)
             is_hidden = v is not None and (judged.is_secret or (names_a_secret and is_named(k)))
             name = judged.shown
@@ -179,7 +180,6 @@ class Redaction:
         return shown if self._keys is None else self._keys.scrub(shown)
 
     def _list(self, value: list[Any]) -> list[Any]:
-        value = without_column_values(value, self._is_name_of_secret)
         redacted = [self.of(_pair(item)) for item in value]
         for at, item in enumerate(value[:-1]):
             # The arguments of a command: ["--password", "…"]
@@ -192,13 +192,9 @@ class Redaction:
                 redacted[at + 1] = MARKER
         return redacted
 
-    def _is_name_of_secret(self, value: Any) -> bool:
-        return isinstance(value, str) and value not in self._harmless and is_name_of_secret(value)
-
     def _text(self, text: str) -> str:
-        if text in self._harmless:
-            return text
         if text[:1] in '{["' and text[-1:] in '}]"' and 2 < len(text) <= _LONGEST_JSON:
+            self._closely += len(text)
             self._spend(1 + sum(map(text.count, ",[{")) // _VALUES_A_TEXT)
             try:
                 value = jsontext.loads(text.encode())
@@ -208,7 +204,8 @@ class Redaction:
                 redacted = self.of(value)
                 return text if redacted == value else jsontext.dumps(redacted)
         if may_hold_secrets(text):
-            self._spend(1 + min(signs(text), MOST_SIGNS) // _SIGNS_A_TEXT)
+            self._closely += len(text)
+            self._spend(_effort_of_text(text))
             text = scrub_text(text)
         if self._keys is None:
             return text
@@ -220,6 +217,10 @@ class Redaction:
 
 def _effort_of(name: str) -> int:
     return 1 + min(len(name), _LONGEST_JUDGED) // _A_TEXT
+
+
+def _effort_of_text(text: str) -> int:
+    return 1 + min(signs(text), MOST_SIGNS) // _SIGNS_A_TEXT
 
 
 def _shared(names: frozenset[str]) -> frozenset[str]:
@@ -234,9 +235,13 @@ def _one_of_equals(names: frozenset[str]) -> frozenset[str]:
 
 def _pair(item: Any) -> Any:
     """A pair in a list of pairs, as headers are written: without its value where the first is a secret's name."""
-    if not (isinstance(item, list) and len(item) in PAIRS and is_name_of_secret(item[0])):
+    if not (isinstance(item, list) and 2 <= len(item) <= 3 and _is_name_of_secret(item[0])):
         return item
     return [item[0], *(None if v is None else MARKER for v in item[1:])]
+
+
+def _is_name_of_secret(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_NAME and is_secret_name(value)
 
 
 def contains_part(text: str, secret: str, size: int = PART_IN_EVIDENCE) -> bool:

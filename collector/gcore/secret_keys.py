@@ -16,9 +16,9 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
-from sys import byteorder
 
 from collector.gcore.secret_names import MARKER
+from collector.gcore.words import AnyOf
 
 PART_IN_EVIDENCE = 8
 PART_IN_MESSAGE = 4
@@ -27,7 +27,6 @@ _LEAST_OTHERWISE = 8
 """Keys that are shorter are only looked for as they are: written otherwise they are too like other text."""
 _LEAST_IN_BASE64 = 12
 _GLANCE = 4
-_FEW_WORDS, _SHORT_TEXT = 8, 16 * 1024
 _MOST_PLACES = 100_000
 """A text with more parts of a key goes as a whole."""
 _LONGEST_UNESCAPED = 256 * 1024
@@ -47,7 +46,7 @@ _BYTES_TO_LOWER = bytes(ord(chr(c).translate(_TO_LOWER)) for c in range(256))
 class Parts:
     """All runs of `size` characters of some texts; of a shorter text, itself."""
 
-    def __init__(self, texts: Iterable[str], size: int) -> None:
+    def __init__(self, texts: Sequence[str], size: int) -> None:
         self._by_size: dict[int, set[str]] = {}
         for text in texts:
             part = min(size, len(text))
@@ -57,35 +56,14 @@ class Parts:
         long = self._by_size.get(size, set())
         self._size = size
         self._glances = {piece[i : i + _GLANCE] for piece in long for i in range(size - _GLANCE + 1)}
-        self._words = {int.from_bytes(g.encode(), byteorder) for g in self._glances if g.isascii()}
-        self._may_glance = size >= 2 * _GLANCE - 1 and self._by_size.keys() <= {size}
+        word = max(size - 2, 1)
+        step = size - word + 1  # every run of `size` characters has a whole word at a multiple of it
+        short = (text for text in texts if len(text) < size)
+        words = (text[at : at + word] for text in texts for at in range(0, len(text) - word + 1, step))
+        self._words = AnyOf(chain(short, words))
 
     def stand_in(self, text: str) -> bool:
-        return any(True for _ in self.places(text))
-
-    def may_stand_in(self, text: bytes) -> bool:
-        """A glance at a text in ASCII, which takes a tenth of the time: where it says no, no part stands in the text.
-
-        Every run of 7 characters or more has a whole word of 4 bytes at a multiple of 4.
-        """
-        if not self._may_glance:
-            return True
-        words = self._words.intersection(array("I", text[: len(text) & -_GLANCE]))
-        if not words:
-            return False
-        # Some are as usual as "31 2", which stands in dates and in the hexadecimal form of many a key.
-        if len(words) > _FEW_WORDS or len(text) > _SHORT_TEXT:
-            return True
-        return any(self._stand_around(word.to_bytes(_GLANCE, byteorder), text) for word in words)
-
-    def _stand_around(self, word: bytes, text: bytes) -> bool:
-        at, size, pieces = text.find(word), self._size, self._by_size[self._size]
-        while at >= 0:
-            run = text[max(at - size + _GLANCE, 0) : at + size].decode()
-            if any(run[i : i + size] in pieces for i in range(len(run) - size + 1)):
-                return True
-            at = text.find(word, at + 1)
-        return False
+        return self._words.may_stand_in(text) and any(True for _ in self.places(text))
 
     def places(self, text: str) -> Iterable[tuple[int, int]]:
         """Where parts stand: begin and end, in no order, overlapping."""
@@ -123,28 +101,10 @@ class Keys:
 
     def __init__(self, keys: Sequence[str], size: int) -> None:
         self._plain = Parts(keys, size)
-        self._otherwise = Parts((_folded(text) for key in keys for text in _spellings(key)), PART_IN_EVIDENCE)
-        self._are_spelled = size >= PART_IN_EVIDENCE and not any(
-            len(key) < _LEAST_OTHERWISE or _may_have_escapes(key) for key in keys
-        )
-        """In a text without escapes, a part of a key is a part of its spellings too."""
+        self._otherwise = Parts([_folded(text) for key in keys for text in _spellings(key)], PART_IN_EVIDENCE)
 
     def stand_in(self, text: str) -> bool:
-        if text.isascii() and not self._may_stand_in(text):
-            return False
         return self._plain.stand_in(text) or self._otherwise.stand_in(_folded(text))
-
-    def _may_stand_in(self, text: str) -> bool:
-        if not _may_have_escapes(text):
-            if not self._are_spelled and self._plain.may_stand_in(text.encode()):
-                return True
-            return self._otherwise.may_stand_in(text.encode().translate(_BYTES_TO_LOWER))
-        folded = _folded(text)
-        return (
-            not folded.isascii()
-            or self._plain.may_stand_in(text.encode())
-            or self._otherwise.may_stand_in(folded.encode())
-        )
 
     def scrub(self, text: str) -> str:
         """Replace every run of parts."""
@@ -191,6 +151,8 @@ def _folded(text: str) -> str:
         if not _may_have_escapes(text):
             break
         text = _ESCAPED.sub(_character, text)
+    if text.isascii():
+        return text.encode().translate(_BYTES_TO_LOWER).decode()
     return text.translate(_TO_LOWER)
 
 

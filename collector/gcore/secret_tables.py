@@ -8,7 +8,7 @@ texts    CSV with a line of names
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from collector.gcore.secret_names import MARKER, is_secret_name
@@ -28,22 +28,22 @@ def is_name_of_secret(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= _LONGEST_NAME and is_secret_name(value)
 
 
-def without_column_values(items: list[Any], names_a_secret: Callable[[Any], bool]) -> list[Any]:
+def without_column_values(items: list[Any]) -> list[Any]:
     """A list of rows, the first of which holds the names, without the values of secrets."""
     if not items or not isinstance(items[0], list):
         return items
-    columns = _columns(items[0], names_a_secret)
+    columns = _columns(items[0])
     if not columns or (0 in columns and len(items[0]) in PAIRS):
         return items
     return [items[0], *(_row_without(row, {len(items[0]): columns}) for row in items[1:])]
 
 
-def without_rows(members: dict[str, Any], names_a_secret: Callable[[Any], bool]) -> dict[str, Any]:
+def without_rows(members: dict[str, Any]) -> dict[str, Any]:
     """An object without the values of secrets whose names stand in one of its lists, and the rows in another."""
     hidden: dict[int, set[int]] = {}
     for names in members.values():
         if isinstance(names, list) and names and not isinstance(names[0], list):
-            columns = _columns(names, names_a_secret)
+            columns = _columns(names)
             if columns:
                 hidden.setdefault(len(names), set()).update(columns)
     if not hidden:
@@ -60,12 +60,12 @@ def _row_without(row: Any, hidden: Mapping[int, Collection[int]]) -> Any:
     return row if not columns else [_hidden(v) if at in columns else v for at, v in enumerate(row)]
 
 
-def _columns(names: list[Any], names_a_secret: Callable[[Any], bool]) -> Collection[int]:
+def _columns(names: list[Any]) -> Collection[int]:
     """The places of the secrets' names in a row of names; a column may also be an object with its name."""
     if len(names) > _MOST_COLUMNS:
         return ()
     texts = [_text(name) for name in names]
-    return {at for at, text in enumerate(texts) if names_a_secret(text)} if None not in texts else ()
+    return {at for at, text in enumerate(texts) if is_name_of_secret(text)} if None not in texts else ()
 
 
 def _text(name: Any) -> str | None:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from msgspec import Struct
+
 from collector.inventory.entities import (
     Drift,
     Kind,
@@ -23,6 +25,7 @@ from collector.inventory.entities import (
     Rejected,
     Shown,
     Sighting,
+    content_hash,
     differing_fields,
     state_of,
 )
@@ -41,8 +44,7 @@ MAX_DRIFT = 100
 # What is decided
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True, gc=False):
     """The time in which something changed, and how sure that is. It ends with the observation's first answer."""
 
     not_before: datetime | None
@@ -50,8 +52,7 @@ class Window:
     basis: Basis
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(Struct, frozen=True, gc=False):
     """A change of state or of presence, as an interval that contains its true time."""
 
     entity: str
@@ -67,12 +68,12 @@ class Transition:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewVersion:
+class NewVersion(Struct, frozen=True, gc=False):
     """An entity that appeared, reappeared, or has other values than before."""
 
     event: Event
     sighting: Sighting
+    content_hash: str
     window: Window
     before: KnownEntity | None
     changed_fields: tuple[str, ...] | None
@@ -215,15 +216,16 @@ class _Kind:
         return sighting.witness != before.witness
 
     def _version(self, sighting: Sighting, before: KnownEntity | None) -> NewVersion:
+        digest = content_hash(sighting.entity)
         if before is None:
-            return NewVersion("appeared", sighting, self._window_of_arrival(sighting), None, None)
+            return NewVersion("appeared", sighting, digest, self._window_of_arrival(sighting), None, None)
         changed = differing_fields(before.entity, sighting.entity)
         if not before.is_present:
             window = self._window_of_arrival(sighting, before)
-            return NewVersion("reappeared", sighting, window, before, changed)
+            return NewVersion("reappeared", sighting, digest, window, before, changed)
         last = self._confirming(before)
         basis = _basis("changed", last, self.now, is_other_copy=self._moved(sighting, before))
-        return NewVersion("changed", sighting, Window(last.last_asked_at, basis), before, changed)
+        return NewVersion("changed", sighting, digest, Window(last.last_asked_at, basis), before, changed)
 
     def _disappearance(self, before: KnownEntity) -> Disappearance:
         last = self._confirming(before)

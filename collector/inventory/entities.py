@@ -13,7 +13,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, ne
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -139,8 +140,7 @@ def values(entity: Entity) -> tuple[Any, ...]:
 def differing_fields(one: Entity | None, other: Entity) -> tuple[str, ...]:
     """Names of the typed values that differ, sorted. Both are of one kind, and known."""
     assert one is not None  # noqa: S101 - whoever asks has read it
-    both = zip(NAMES[type(other)], values(one), values(other), strict=True)
-    return tuple(sorted(name for name, a, b in both if a != b))
+    return tuple(sorted(compress(NAMES[type(other)], map(ne, values(one), values(other)))))
 
 
 def state_of(entity: Entity) -> str | None:
@@ -153,12 +153,10 @@ def content_hash(entity: Entity) -> str:
     return hashlib.sha256(msgspec.json.encode(entity)).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """An entity in an answer, with what `changes` compares."""
+class Sighting(Struct, frozen=True, gc=False):
+    """An entity in an answer."""
 
     entity: Entity
-    content_hash: str
     witness: int | None = None
     """The region whose copy counted; None for regions."""
 

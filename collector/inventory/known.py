@@ -10,7 +10,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from collector.inventory.entities import ENTITIES, Drift, Entity, Kind, Listing, Sighting, state_of
+from msgspec import Struct, structs
+
+from collector.inventory.entities import (
+    ENTITIES,
+    Drift,
+    Entity,
+    Kind,
+    Listing,
+    Sighting,
+    content_hash,
+    state_of,
+)
 from collector.inventory.observation import Observation
 
 if TYPE_CHECKING:
@@ -29,8 +40,7 @@ class Unseen:
     """When that was answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class KnownEntity:
+class KnownEntity(Struct, frozen=True, gc=False):
     """What is known of one entity."""
 
     id: int
@@ -126,7 +136,11 @@ class Known:
     def is_as_known(self, kind: Kind, sighting: Sighting) -> bool:
         """True if the entity is known to be present with these values."""
         known = self.entities[kind].get(sighting.entity.id)
-        return known is not None and known.content_hash == sighting.content_hash and known.is_present
+        if known is None or not known.is_present:
+            return False
+        if known.entity is not None:
+            return known.entity == sighting.entity
+        return known.content_hash == content_hash(sighting.entity)
 
     def present_regions(self) -> dict[int, str | None]:
         """The regions that are present, with the state that each was last shown in."""
@@ -171,12 +185,12 @@ def _entities_after(
         return known
     after = dict(known)
     for each in changed.seen_again:
-        after[each.id] = replace(each, unseen=None)
+        after[each.id] = structs.replace(each, unseen=None)
     for version in changed.versions:
         sighting = version.sighting
         after[sighting.entity.id] = KnownEntity(
             id=sighting.entity.id,
-            content_hash=sighting.content_hash,
+            content_hash=version.content_hash,
             state=state_of(sighting.entity),
             witness=sighting.witness,
             changed_at=now.first_at,
@@ -185,9 +199,9 @@ def _entities_after(
         )
     for sighting in changed.witnesses:
         entity_id = sighting.entity.id
-        after[entity_id] = replace(after[entity_id], witness=sighting.witness)
+        after[entity_id] = structs.replace(after[entity_id], witness=sighting.witness)
     for gone in changed.disappeared:
-        after[gone.before.id] = replace(
+        after[gone.before.id] = structs.replace(
             gone.before,
             changed_at=now.first_at,
             is_present=False,
@@ -195,5 +209,5 @@ def _entities_after(
             unseen=None,
         )
     for lost in changed.lost_sight:
-        after[lost.id] = replace(after[lost.id], unseen=Unseen(lost.shown, now.seq, now.first_at))
+        after[lost.id] = structs.replace(after[lost.id], unseen=Unseen(lost.shown, now.seq, now.first_at))
     return after

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -34,7 +33,7 @@ Write = tuple[bulk.Act, sa.Table, tuple[str, ...], Iterable[tuple[Any, ...]]]
 """Rows, and what to do with them; all but their source."""
 _ACTS: Sequence[bulk.Act] = ("delete", "update", "insert")
 """In this order: a version closes before the next one opens."""
-_TRANSITION = tuple(f.name for f in fields(Transition))
+_TRANSITION = Transition.__struct_fields__
 
 
 def apply(connection: sa.Connection, source_id: int, now: Observation, decided: Changes) -> None:
@@ -87,15 +86,20 @@ def _versions(kind: Kind, now: Observation, new: Sequence[NewVersion]) -> Iterat
         (v, v.sighting.entity.id, (*values(v.sighting.entity), v.sighting.witness)[: len(typed)]) for v in new
     ]
     names = ("id", *typed, "first_seen_at", "changed_at", "seq", "content_hash")
-    first = ((i, *row, at, at, now.seq, v.sighting.content_hash) for v, i, row in rows if v.before is None)
+    first = ((i, *row, at, at, now.seq, v.content_hash) for v, i, row in rows if v.before is None)
     yield "insert", current, names, first
-    for v, i, row in rows:
-        if v.before is not None:
-            changed = (*(v.changed_fields or ()), *witness)
-            by_name = dict(zip(typed, row, strict=True))
-            names = ("id", *changed, "changed_at", "absent_since", "absent_not_before", "seq", "content_hash")
-            seen = (at, None, None, now.seq, v.sighting.content_hash)
-            yield "update", current, names, [(i, *map(by_name.__getitem__, changed), *seen)]
+    for changed, some in _by_changed_fields(new).items():
+        names = ("changed_at", "absent_since", "absent_not_before", "seq", "content_hash")
+        again = (
+            (
+                v.sighting.entity.id,
+                *[getattr(v.sighting.entity, name) for name in changed],
+                *[v.sighting.witness for _ in witness],
+                *(at, None, None, now.seq, v.content_hash),
+            )
+            for v in some
+        )
+        yield "update", current, ("id", *changed, *witness, *names), again
     closed = ((v.before.id, v.before.changed_at, at) for v in new if v.before and v.before.is_present)
     yield "update", versions, (f"{kind}_id", "valid_from", "valid_to"), closed
     names = (f"{kind}_id", "valid_from", "changed_fields", *typed, "seq", "not_before", "basis")
@@ -105,6 +109,15 @@ def _versions(kind: Kind, now: Observation, new: Sequence[NewVersion]) -> Iterat
     yield "insert", versions, names, opened
     if kind == "region":
         yield from _volume_types(new)
+
+
+def _by_changed_fields(new: Sequence[NewVersion]) -> Mapping[tuple[str, ...], Sequence[NewVersion]]:
+    """The versions of entities that were there before."""
+    found: defaultdict[tuple[str, ...], list[NewVersion]] = defaultdict(list)
+    for version in new:
+        if version.changed_fields is not None:
+            found[version.changed_fields].append(version)
+    return found
 
 
 def _volume_types(new: Sequence[NewVersion]) -> Iterator[Write]:

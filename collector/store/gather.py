@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 
 import sqlalchemy as sa
+from msgspec import structs
 
 from collector.inventory.entities import ENTITIES, Drift, Entity, Kind, Listing
 from collector.inventory.known import Doubt, Failures, Known, KnownEntity, Proof, Unseen
@@ -228,7 +229,7 @@ def _with_values(
         ]
         if lacking:
             values = _values(connection, source_id, kind, lacking)
-            entities[kind] = {**before, **{i: replace(before[i], entity=values[i]) for i in lacking}}
+            entities[kind] = {**before, **{i: structs.replace(before[i], entity=values[i]) for i in lacking}}
     return entities
 
 

@@ -18,7 +18,6 @@ from collector.inventory.entities import (
     Region,
     Shown,
     Sighting,
-    content_hash,
 )
 from collector.inventory.known import Failures, Known, known_after
 from collector.inventory.observation import Answered, Failed, Observation, Observer, Outcome, Poll
@@ -32,7 +31,7 @@ def moment(seconds: float) -> datetime:
 
 
 def sighting(entity: Region | Keystone | MetricsDatabase, witness: int | None = None) -> Sighting:
-    return Sighting(entity, content_hash(entity), witness)
+    return Sighting(entity, witness)
 
 
 def shown(*sightings: Sighting, named: Collection[int] = (), withheld: str | None = None) -> Shown:

@@ -38,7 +38,7 @@ def status_of(history: History) -> SourceStatus:
 
 
 def listing(ids: Any) -> Listing:
-    shown = {i: Sighting(Region(id=i, state="ACTIVE"), "") for i in ids}
+    shown = {i: Sighting(Region(id=i, state="ACTIVE")) for i in ids}
     nothing = Shown({}, frozenset(), None)
     return Listing(
         declared=len(shown),

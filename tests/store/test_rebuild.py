@@ -35,7 +35,7 @@ HOUR = 3600.0
 @contextmanager
 def parser(change: Callable[[Readers], Readers]) -> Iterator[None]:
     """Another version of the collector, which understands regions otherwise."""
-    ours, whole = wire.readers_of, documented.read_whole
+    ours, whole = wire.readers_of, documented.read
 
     def theirs(model: type[BaseModel]) -> Readers:
         readers = dict(ours(model))
@@ -43,11 +43,11 @@ def parser(change: Callable[[Readers], Readers]) -> Iterator[None]:
 
     listing._remembered.cache_clear()
     wire.readers_of = theirs  # type: ignore[assignment]
-    documented.read_whole = lambda *_: None
+    documented.read = lambda _raw: None
     try:
         yield
     finally:
-        wire.readers_of, documented.read_whole = ours, whole
+        wire.readers_of, documented.read = ours, whole
         listing._remembered.cache_clear()
 
 

@@ -40,6 +40,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec import structs
 
 from collector.audit import pack
 from collector.audit.pack import check
@@ -1098,7 +1099,7 @@ def _without_values(
     entities: Mapping[Kind, Mapping[int, KnownEntity]],
 ) -> Mapping[Kind, Mapping[int, KnownEntity]]:
     return {
-        kind: {i: replace(known, entity=None) for i, known in of_kind.items()}
+        kind: {i: structs.replace(known, entity=None) for i, known in of_kind.items()}
         for kind, of_kind in entities.items()
     }
 
