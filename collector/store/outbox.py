@@ -5,7 +5,8 @@
                                         └────────────────────────── retry ───────────────────────────────┘
 
 The events of one source for one receiver are a queue: whoever claims it has it alone, until the claim runs out by the
-database's clock. Replicas share the work so, without any state of a session.
+database's clock. Replicas share the work so, without any state of a session. The name of who claims begins with that of
+its process, as leases have it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collector.database import bulk
 from collector.database.statements import insert_if_new
 from collector.database.transactions import reading, writing
 from collector.database.types import database_time
+from collector.store.lease import is_dead
 from collector.store.tables import sources, webhook_deliveries, webhook_queues
 
 CLAIM_SECONDS = 60
@@ -132,32 +134,48 @@ def due(engine: sa.Engine, receiver: str, now: datetime) -> list[tuple[int, str]
     d, q = webhook_deliveries.c, webhook_queues.c
     waiting = sa.select(d.source_id).where(d.receiver == receiver, _is_waiting()).distinct().subquery()
     query = (
-        sa.select(waiting.c.source_id, sources.c.name)
+        sa.select(waiting.c.source_id, sources.c.name, q.claimed_by, _is_free().label("is_free"))
         .join(sources, sources.c.id == waiting.c.source_id)
         .outerjoin(webhook_queues, (q.source_id == waiting.c.source_id) & (q.receiver == receiver))
-        .where(_is_free(), q.next_try_at.is_(None) | (q.next_try_at <= now))
+        .where(q.next_try_at.is_(None) | (q.next_try_at <= now))
         .order_by(waiting.c.source_id)
     )
     with reading(engine) as connection:
-        return [(row.source_id, row.name) for row in connection.execute(query)]
+        found = connection.execute(query).all()
+    return [(row.source_id, row.name) for row in found if row.is_free or _is_dead(row.claimed_by)]
 
 
 def claim(engine: sa.Engine, receiver: str, source_id: int, owner: str) -> Claim | None:
-    """Have what waits of a source for a receiver alone, unless somebody has it."""
+    """Have what waits of a source for a receiver alone, unless somebody has it who may still live."""
+    with writing(engine) as connection:
+        row = connection.execute(_take(receiver, source_id, owner)).one_or_none()
+        if row is None:
+            new = {"source_id": source_id, "receiver": receiver, "failures": 0}
+            insert_if_new(connection, webhook_queues, [new])
+            q = webhook_queues.c
+            holder = sa.select(q.claimed_by).where(q.source_id == source_id, q.receiver == receiver)
+            held_by = connection.scalar(holder)
+            if held_by is None or _is_dead(held_by):
+                row = connection.execute(_take(receiver, source_id, owner, held_by)).one_or_none()
+    return None if row is None else Claim(source_id, receiver, owner, row.failures, row.failing_since)
+
+
+def _is_dead(claimed_by: str) -> bool:
+    """Whether the process that claimed is known to be no more, so that nobody need wait for its claim to run out."""
+    return is_dead(claimed_by.partition("/")[0])
+
+
+def _take(receiver: str, source_id: int, owner: str, instead_of: str | None = None) -> sa.Update:
     q = webhook_queues.c
-    mine = (
+    free = _is_free()
+    if instead_of is not None:
+        free |= q.claimed_by == instead_of
+    return (
         sa.update(webhook_queues)
-        .where(q.source_id == source_id, q.receiver == receiver, _is_free())
+        .where(q.source_id == source_id, q.receiver == receiver, free)
         .values(claimed_by=owner, claimed_until=database_time(CLAIM_SECONDS))
         .returning(q.failures, q.failing_since)
     )
-    new = {"source_id": source_id, "receiver": receiver, "failures": 0}
-    with writing(engine) as connection:
-        row = connection.execute(mine).one_or_none()
-        if row is None:
-            insert_if_new(connection, webhook_queues, [new])
-            row = connection.execute(mine).one_or_none()
-    return None if row is None else Claim(source_id, receiver, owner, row.failures, row.failing_since)
 
 
 def first_waiting(engine: sa.Engine, claimed: Claim, limit: int) -> list[Waiting]:
