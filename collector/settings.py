@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from collector.anchors import Anchor, Mode, named, parse_anchors
 from collector.errors import SettingsError
 from collector.receivers import Receiver
 from collector.spelling import (
@@ -79,6 +80,15 @@ RootPath = Annotated[str, BeforeValidator(check_root_path)]
 Share = Annotated[int | str, BeforeValidator(parse_most)]
 SecretUrl = Annotated[SecretStr, BeforeValidator(check_url)]
 Access = Annotated[Literal["open", "token", "off"], BeforeValidator(lower)]
+Anchors = Annotated[tuple[Anchor, ...], BeforeValidator(parse_anchors), AfterValidator(named)]
+
+
+def parse_off(value: Any) -> Any:
+    """A duration, or `off`."""
+    return None if isinstance(value, str) and value.strip().lower() == "off" else parse_duration(value)
+
+
+DurationOrOff = Annotated[timedelta | None, BeforeValidator(parse_off)]
 
 
 class Source(BaseModel):
@@ -172,16 +182,48 @@ class Settings(BaseModel):
     """So long events stay in the outbox after they were delivered or given up."""
     webhooks: tuple[Receiver, ...] = Field(default=(), max_length=50)
     """Who is told what happened. Each has a thread of its own."""
+    anchor: Anchors = Field(default=(), max_length=10)
+    """Places outside the database that are given digests of it."""
+    anchor_mode: Annotated[Mode, BeforeValidator(lower)] = "best-effort"
+    """What it means that one could not be given; of those that do not say themselves."""
+    anchor_ca_file: Path | None = None
+    """Certificates that tokens must lead to; of authorities that have no ca_file of their own."""
+    anchor_every: Duration = Field(default=timedelta(hours=6), ge=timedelta(seconds=1), le=timedelta(days=1))
+    """A stretch that goes on is anchored so often,"""
+    anchor_pause: Duration = Field(default=timedelta(minutes=10), ge=timedelta(0), le=timedelta(days=1))
+    """and a new observation as soon as the last anchor is so old."""
+    signing_key_file: Path | None = None
+    """An Ed25519 key in PEM, with which anchors and printed heads are signed."""
+    verify_every: DurationOrOff = Field(default=None, ge=timedelta(minutes=1), le=timedelta(days=366))
+    """So often `collector run` verifies all of it; None: never."""
     log_level: Annotated[Level, BeforeValidator(lower)] = "info"
     log_format: Annotated[Form, BeforeValidator(lower)] = "auto"
     """`auto`: for people where stderr is a terminal, else lines of JSON."""
     sources: tuple[Source, ...] = (Source(),)
 
+    @property
+    def anchors(self) -> tuple[Anchor, ...]:
+        """Those that are not off, each with its mode and, of an authority, its certificates."""
+        found = []
+        for each in self.anchor:
+            of_all = self.anchor_ca_file if each.kind == "tsa" else None
+            more = {"mode": each.mode or self.anchor_mode, "ca_file": each.ca_file or of_all}
+            found.append(each.model_copy(update=more))
+        return tuple(each for each in found if each.mode != "off")
+
 
 _OF_SOURCE = tuple(name for name in Source.model_fields if name != "name")
 _OF_RECEIVER = ("webhook_url", "webhook_secret", "webhook_secret_file")
 """Of the one receiver that needs no table."""
-_FILES = ("api_key_file", "http_token_file", "http_users_file", "webhook_secret_file", "secret_file")
+_FILES = (
+    "api_key_file",
+    "http_token_file",
+    "http_users_file",
+    "webhook_secret_file",
+    "secret_file",
+    "anchor_ca_file",
+    "signing_key_file",
+)
 _ENVIRONMENT = {
     **{name.upper(): name for name in Settings.model_fields if name not in ("sources", "webhooks")},
     **{name.upper(): name for name in _OF_RECEIVER},
@@ -215,6 +257,10 @@ _SHOWN = (
     "baseline",
     "timeout",
     "give_up_after",
+    "anchor_mode",
+    "anchor_every",
+    "anchor_pause",
+    "verify_every",
     "log_level",
     "log_format",
 )
@@ -394,6 +440,13 @@ def _without_secrets(url: str) -> str:
     return f"{scheme}://{'…@' if '@' in rest else ''}{rest.rpartition('@')[2].partition('?')[0]}"
 
 
+def _anchors_shown(value: Any) -> str:
+    """Their names and kinds: URLs may be secrets."""
+    with suppress(ValidationError):
+        return ", ".join(f"{each.name} ({each.kind})" for each in Settings(anchor=value).anchor)
+    return "(not shown: none that can be used)"
+
+
 def origins(environment: Mapping[str, str] | None = None, config: Path | None = None) -> list[Origin]:
     """Every setting of the one source that variables describe, and of the process, with its origin."""
     environment = os.environ if environment is None else environment
@@ -413,13 +466,15 @@ def origins(environment: Mapping[str, str] | None = None, config: Path | None = 
             value = value.get_secret_value()
         if name in _FILES and value:
             value = shown_path(Path(str(value)))
+        if name == "anchor":
+            value = _anchors_shown(value)
         if isinstance(value, frozenset):
             value = ",".join(str(number) for number in sorted(value)) or "none"
         if isinstance(value, tuple):
             value = ",".join(value)
         if isinstance(value, timedelta):
             value = f"{value.total_seconds():.10g}s"
-        shown = "" if value is None else str(value)
+        shown = str(value) if value is not None else "off" if name == "verify_every" else ""
         if name == "database_url":
             shown = _without_secrets(shown)
         found.append(Origin(PREFIX + variable, shown, origin))

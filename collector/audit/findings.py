@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
 from collector.database.health import is_unreadable
+
+if TYPE_CHECKING:
+    from collector.audit.anchoring.stored import Anchored
 
 Verdict = Literal["good", "stale", "altered"]
 MAX_BREAKS = 10
@@ -49,6 +52,15 @@ class Verification:
     """The first ones, at most ten."""
     heads: Mapping[str, int]
     """Of the heads that were asked about: those that the chain has, with their observations."""
+    anchored: tuple[Anchored, ...] = ()
+    """What each anchor has of it."""
+
+    @property
+    def proven_seq(self) -> int | None:
+        """Observations up to this one are covered by an anchor that who writes the database could not have made, or by
+        a head that was kept outside; None: there is neither."""
+        proven = [each.proven_seq for each in self.anchored if each.proven_seq is not None]
+        return max([*proven, *self.heads.values()], default=None)
 
 
 @dataclass(slots=True)

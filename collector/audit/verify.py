@@ -4,11 +4,12 @@
     2. payloads   every answer: its content against its address, its form, what it is written over, whether anything
                   refers to it (`audit.evidence`)
     3. derived    everything else derived again, and compared row by row with what is stored
-    4. database   what the database itself finds damaged, rows of no source (`verify_database`)
+    4. anchors    digests that were given away: each is as it was given, and of this history (`audit.anchoring.stored`)
+    5. database   what the database itself finds damaged, rows of no source (`verify_database`)
 
 A later step is not taken where an earlier one found something: what follows from altered evidence proves
 nothing. Who can write the database can also make all digests anew, or cut the newest observations off: only a
-head that was kept outside tells. `UNPROVEN` names what no step covers.
+head that was kept outside tells, or an anchor. `UNPROVEN` names what no step covers.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
+from collector.audit.anchoring.outside import Outside
+from collector.audit.anchoring.stored import Anchored, check_anchors
 from collector.audit.evidence import check_chain, check_payloads
-from collector.audit.findings import Break, Findings, Verdict, Verification, readable
+from collector.audit.findings import MAX_BREAKS, Break, Findings, Verdict, Verification, readable
 from collector.database.catalog import catalog_errors
 from collector.database.health import integrity_errors, shape_errors
 from collector.database.transactions import reading
@@ -32,25 +35,39 @@ from collector.store.tables import DERIVATION_REVISION, metadata, payloads, sour
 
 UNPROVEN: Mapping[str, tuple[str, ...]] = {
     "sources": ("id", "lease_owner", "lease_expires_at", "lease_epoch", "key_salt", "derivation_revision"),
-    "observations (the newest of a source, until the next one opens)": chain.CLOSING,
+    "observations (the newest of a source, until it is anchored or the next one opens)": chain.CLOSING,
     "webhook_deliveries": ("all",),
     "webhook_queues": ("all",),
 }
 """Columns that may be edited without being found: they are work in progress, or say nothing of the cloud."""
 
 
+NOTHING = Outside()
+
+
 def verify(
-    engine: sa.Engine, source: str, *, heads: Collection[str] = (), progress: Progress | None = None
+    engine: sa.Engine,
+    source: str,
+    *,
+    heads: Collection[str] = (),
+    outside: Outside = NOTHING,
+    progress: Progress | None = None,
 ) -> Verification:
     """Check one source, in a read transaction of its own. See `verify_source`."""
     with reading(engine) as live:
-        return verify_source(live, source, heads=heads, progress=progress)
+        return verify_source(live, source, heads=heads, outside=outside, progress=progress)
 
 
 def verify_source(
-    live: sa.Connection, source: str, *, heads: Collection[str] = (), progress: Progress | None = None
+    live: sa.Connection,
+    source: str,
+    *,
+    heads: Collection[str] = (),
+    outside: Outside = NOTHING,
+    progress: Progress | None = None,
 ) -> Verification:
-    """Check one source. `heads`: digests that were kept outside, to be looked for in the chain.
+    """Check one source. `heads`: digests that were kept outside, to be looked for in the chain. `outside`: what its
+    anchors are compared with.
 
     `progress` is called with answers and observations done, and all of them. Raises UsageError where there is
     no such source, SchemaError where a newer version derived its history.
@@ -77,6 +94,10 @@ def verify_source(
         for number, _ in enumerate(check_payloads(live, source_id, found)):
             if progress:
                 progress(number + 1, steps)
+    of_anchors = Findings(())
+    anchored: tuple[Anchored, ...] = ()
+    with readable("anchors", of_anchors):
+        anchored = check_anchors(live, source_id, source, outside, of_anchors)
     comparison = None
     if not found.breaks:
         with readable("(derived tables)", found):
@@ -87,6 +108,9 @@ def verify_source(
         verdict = "altered"
     if is_older:
         verdict = "stale"
+    if of_anchors.breaks:
+        verdict = "altered"
+        found.breaks += of_anchors.breaks[: max(MAX_BREAKS - len(found.breaks), 1)]
     return Verification(
         source=source,
         verdict=verdict,
@@ -98,6 +122,7 @@ def verify_source(
         different=comparison.different if comparison else 0,
         breaks=tuple(found.breaks),
         heads=found.heads,
+        anchored=anchored,
     )
 
 

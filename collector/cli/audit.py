@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from collector.cli.anchoring import anchor, anchors, in_words, usable_anchors
 from collector.cli.common import (
     as_json,
     format_option,
@@ -44,6 +45,10 @@ def audit() -> None:
     """
 
 
+audit.add_command(anchor)
+audit.add_command(anchors)
+
+
 @audit.command()
 @source_option
 @format_option
@@ -51,21 +56,29 @@ def audit() -> None:
 def head(context: click.Context, source: str | None, format_: str) -> None:
     """The newest digest of each source: keep it outside the database, and verify against it later.
 
-    In a table, source, observation, head and time are separated by tabs.
+    In a table, source, observation, head and time are separated by tabs; with COLLECTOR_SIGNING_KEY_FILE two more, the
+    public key's SHA-256 and a signature: docs/audit.md says of what.
 
     \b
     Example:
       collector audit head >> /safe/place/heads
     """
     from collector.clock import time_text
-    from collector.reports.heads import HEADS, heads
+    from collector.inventory.statement import head_statement
+    from collector.reports.heads import SIGNED_HEADS, heads
 
+    _, signer = usable_anchors(settings_of(context))
     with open_for_questions(context, source, even_if_stale=True) as connection:
         rows = heads(connection, source)
+    for row in rows:
+        stated = head_statement(row["source"], row["seq"], row["head"])
+        row["signed_by"] = signer.signed_by if signer else None
+        row["signature"] = signer.sign(stated) if signer else None
     if format_ != "table":
-        print_rows(rows, format_, HEADS)
+        print_rows(rows, format_, SIGNED_HEADS)
     for row in rows if format_ == "table" else ():
-        say(f"{row['source']}\t{row['seq']}\t{row['head']}\t{time_text(row['first_at'])}")
+        told = [row["source"], str(row["seq"]), row["head"], time_text(row["first_at"])]
+        say("\t".join([*told, *([row["signed_by"], row["signature"]] if signer else ())]))
     if not rows:
         say("nothing was observed yet", err=True)
 
@@ -78,6 +91,32 @@ def head(context: click.Context, source: str | None, format_: str) -> None:
     metavar="DIGEST",
     help="A head that was kept outside the database; can be given several times.",
 )
+@click.option(
+    "--anchors",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Lines that anchors were given, kept elsewhere; files of the settings are read anyway.",
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Certificates (PEM) that tokens of time-stamping authorities must lead to; else those of the settings.",
+)
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Whose signatures count; else that of COLLECTOR_SIGNING_KEY_FILE.",
+)
+@click.option(
+    "--record",
+    "keep",
+    is_flag=True,
+    help="Keep the result in the database, for metrics and pages; this is all that is written.",
+)
 @source_option
 @click.option(
     "--tell",
@@ -87,24 +126,47 @@ def head(context: click.Context, source: str | None, format_: str) -> None:
 @object_option("json: one object with everything that was checked.")
 @click.pass_context
 def verify(
-    context: click.Context, heads: tuple[str, ...], source: str | None, tell: bool, format_: str
+    context: click.Context,
+    heads: tuple[str, ...],
+    files: tuple[Path, ...],
+    ca_file: Path | None,
+    public_key: Path | None,
+    keep: bool,
+    source: str | None,
+    tell: bool,
+    format_: str,
 ) -> None:
-    """Check digests and answers, derive all history again, and compare. Writes nothing, but for --tell.
+    """Check digests and answers, derive all history again, and compare. Writes nothing, but for --record and --tell.
 
-    Exits with 0 when all is good, 1 when something was altered or a head is missing, 3 when the history or the views
-    are of an older version (`collector db rebuild`, `collector db upgrade` mend that). Without --head, a history
-    that was made anew as a whole, or whose newest observations were cut off, can't be told from a true one.
+    Anchors of the settings are checked too, and say up to where the history is proven. Exits with 0 when all is good, 1
+    when something was altered or a head is missing, 3 when the history or the views are of an older version
+    (`collector db rebuild`, `collector db upgrade` put that right), or a required anchor proves nothing. Without an
+    anchor and without --head, a history that was made again as a whole, or whose newest observations were cut off,
+    can't be told from a true one.
 
     \b
     Example:
       collector audit verify --head 5d0f…
     """
+    from collector.audit.anchoring.outside import outside_of
+    from collector.audit.results import record
     from collector.audit.verify import UNPROVEN, verify, verify_database
+    from collector.audit.words import break_in_words
+    from collector.clock import utc_now
+    from collector.database.engine import open_engine
     from collector.database.transactions import reading
     from collector.reports import views
     from collector.store.sources import source_names
 
     wanted = _digests(heads)
+    settings = settings_of(context)
+    outside = outside_of(
+        settings.anchors,
+        files=files,
+        ca_file=ca_file or settings.anchor_ca_file,
+        key_file=public_key or settings.signing_key_file,
+    )
+    started_at = utc_now()
     engine = open_existing(context)
     with reading(engine) as connection:
         names = source_names(connection, source)
@@ -113,19 +175,30 @@ def verify(
     found: list[Verification] = []
     for name in names:
         with progress_bar(name) as progress:
-            found.append(verify(engine, name, heads=wanted, progress=progress))
+            found.append(verify(engine, name, heads=wanted, outside=outside, progress=progress))
     engine.dispose()
     lost = [h for h in wanted if not any(h in each.heads for each in found)]
+    if keep:
+        writer = open_engine(settings.database_url.get_secret_value())
+        record(writer, found, damage, lost, started_at, utc_now())
+        writer.dispose()
     verdicts: set[Verdict] = {each.verdict for each in found}
     verdicts |= {"altered"} if damage or lost else set()
     verdicts |= set() if has_views else {"stale"}
-    code = 1 if "altered" in verdicts else 3 if "stale" in verdicts else 0
+    missing = [
+        (each.source, anchor.name)
+        for each in found
+        for anchor in settings.anchors
+        if anchor.mode == "required" and each.head is not None and not _is_proven_at(each, anchor.name)
+    ]
+    code = 1 if "altered" in verdicts else 3 if "stale" in verdicts or missing else 0
     if tell and code == 1:
         _tell_receivers(context, found, damage, lost)
     if format_ == "json":
         say(
             json.dumps(
-                _as_json(found, damage, lost, wanted) | {"views_current": has_views},
+                _as_json(found, damage, lost, wanted)
+                | {"views_current": has_views, "required_anchors_missing": missing},
                 indent=2,
                 default=as_json,
             )
@@ -134,13 +207,20 @@ def verify(
     if not has_views:
         say("views: not those of this version; `collector db upgrade` puts them in place")
     for broken in damage:
-        say(_in_words(broken))
+        say(break_in_words(broken))
     for each in found:
         _tell(each, wanted)
     for digest in lost:
         say(f"head {digest}: no observation has it; the history is not the one that this head was taken of")
-    if not wanted:
-        say("no --head was given: a history made anew as a whole, or cut short, is not told from a true one")
+    for name, why in outside.unread.items():
+        say(f"anchor {name}: {why}; so nothing was compared with it")
+    for name, anchor_name in missing:
+        say(f"{name}: the required anchor {anchor_name} proves nothing of it")
+    if not wanted and not all(each.proven_seq for each in found):
+        say(
+            "no --head was given, and no anchor proves it: a history made anew as a whole, or cut short, is not told "
+            "from a true one"
+        )
     say("not covered by any proof:")
     for table, columns in UNPROVEN.items():
         say(f"  {table}: {', '.join(columns)}")
@@ -151,6 +231,7 @@ def _tell_receivers(
     context: click.Context, found: list[Verification], damage: list[Break], lost: list[str]
 ) -> None:
     """Queue an event of each source that can't be verified; of each of all, where the database itself is damaged."""
+    from collector.audit.words import break_in_words
     from collector.cli.webhooks import announcer_of
     from collector.service.webhooks.companion import announce_verification
 
@@ -158,14 +239,20 @@ def _tell_receivers(
     if not settings.webhooks:
         say("--tell: the settings name no receiver, so nobody is told", err=True)
         return
-    general = [_in_words(each) for each in damage] + [f"no observation has the head {each}" for each in lost]
+    general = [break_in_words(each) for each in damage] + [
+        f"no observation has the head {each}" for each in lost
+    ]
     engine = open_for_writing(context)
     for each in found:
-        wrong = [_in_words(one) for one in each.breaks] if each.verdict == "altered" else []
+        wrong = [break_in_words(one) for one in each.breaks] if each.verdict == "altered" else []
         if wrong := wrong + general:
             rest = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             announce_verification(engine, announcer_of(settings), each.source, wrong[0] + rest)
     engine.dispose()
+
+
+def _is_proven_at(found: Verification, target: str) -> bool:
+    return any(each.target == target and each.proven_seq is not None for each in found.anchored)
 
 
 def _digests(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -179,6 +266,8 @@ def _digests(given: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _tell(found: Verification, asked: tuple[str, ...]) -> None:
+    from collector.audit.words import break_in_words
+
     checked = f"{found.observations} observations of {found.polls} polls, {found.payloads} answers"
     if found.derived_rows is not None:
         checked += f", {found.derived_rows} derived rows"
@@ -187,7 +276,7 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
         say("  it was derived by older rules: run `collector db rebuild`, then verify again")
         say(f"  {found.different} derived rows would change; the evidence is good")
     for broken in found.breaks if found.verdict == "altered" else ():
-        say(f"  {_in_words(broken)}")
+        say(f"  {break_in_words(broken)}")
     more = found.different - len({(b.table, str(b.key)) for b in found.breaks})
     if more > 0 and found.verdict == "altered":
         say(f"  and {more} more derived rows")
@@ -198,21 +287,11 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
         say(f"  head {digest}: observation {seq}" + ", and nothing before it was edited" * is_whole)
     if asked and not found.heads and found.verdict != "altered":
         say("  BUT none of the heads that were given is of this source: it may have been made anew")
+    for place in found.anchored:
+        say(f"  {in_words(place)}")
+    if found.proven_seq is not None and found.proven_seq < found.observations:
+        say(f"  observations after {found.proven_seq} are covered by no anchor and no head that was checked")
     say(f"  head now: {found.head or 'none yet'}")
-
-
-def _in_words(broken: Break) -> str:
-    key = ", ".join(f"{name} {value}" for name, value in broken.key.items() if name != "source_id")
-    where = f"{broken.table} ({key})" if key else broken.table
-    if broken.field is None:
-        return f"{where}: {broken.why}"
-    values = f"stored {_short(broken.stored)}, expected {_short(broken.expected)}"
-    return f"{where}, {broken.field}: {values}; {broken.why}"
-
-
-def _short(value: Any) -> str:
-    text = "NULL" if value is None else str(as_json(value))
-    return text if len(text) <= 100 else text[:99] + "…"
 
 
 def _as_json(

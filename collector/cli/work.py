@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from collector.cli.anchoring import anchor_what_is_due, tell, usable_anchors
 from collector.cli.common import (
     Number,
     Word,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from collector.poll import PollResult
-    from collector.settings import Source
+    from collector.settings import Settings, Source
 
 _EXIT = {"ok": 0, "partial": 3, "held": 3, "failed": 1}
 
@@ -68,6 +69,7 @@ def poll(
         )
     for each in sources:
         _require_key(each)
+    usable_anchors(settings)
     engine = open_for_writing(context, may_migrate=migrate)
     client, owner, worst = Client(), lease.process_name(), 0
     announce = announcer_of(settings) if settings.webhooks else None
@@ -86,9 +88,26 @@ def poll(
             if not quiet or result.outcome != "ok":
                 _tell(result, engine)
             worst = _worse(worst, _EXIT[result.outcome])
+            worst = _worse(worst, _anchor(engine, settings, each.name, quiet=quiet))
     client.close()
     engine.dispose()
     sys.exit(worst)
+
+
+def _anchor(engine: sa.Engine, settings: Settings, source: str, *, quiet: bool) -> int:
+    """Anchor what is due of a source that was polled. Returns the exit code."""
+    if not settings.anchors:
+        return 0
+    try:
+        made = anchor_what_is_due(engine, settings, [source])
+    except CollectorError as error:
+        say(f"{source}: not anchored: {error}", err=True)
+        return error.exit_code
+    for each in made:
+        if not quiet or each.outcome == "failed":
+            tell(each)
+    required = {each.name for each in settings.anchors if each.mode == "required"}
+    return 3 if any(each.outcome == "failed" and each.target in required for each in made) else 0
 
 
 def _require_key(source: Source) -> None:
@@ -166,6 +185,7 @@ def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log
     for source in settings.sources:
         _require_key(source)
     logs.configure(form=log_format or settings.log_format, level=log_level or settings.log_level)
+    anchors, signer = usable_anchors(settings)
     engine = open_for_writing(context, may_migrate=migrate)
     announcer = announcer_of(settings) if settings.webhooks else None
     service = Service(engine, lambda: settings_of(context), grace_seconds=grace, announce=announcer)
@@ -191,6 +211,17 @@ def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log
         heartbeat = Heartbeat(settings.heartbeat_url.get_secret_value(), engine, service.view)
         service.accompany(heartbeat)
         service.publish_to(heartbeat.hear)
+    if anchors:
+        from collector.service.anchoring import Anchoring
+
+        anchoring = Anchoring(engine, anchors, signer, settings.anchor_every, settings.anchor_pause)
+        service.accompany(anchoring)
+        service.publish_to(anchoring.hear)
+    if settings.verify_every is not None:
+        from collector.service.verifying import Verifying, command_of
+
+        config = context.find_root().obj
+        service.accompany(Verifying(engine, settings.verify_every, command_of(config and str(config))))
     if (sender := traces()) is not None:
         service.accompany(sender)
         service.publish_to(sender.trace)

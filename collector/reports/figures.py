@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from collector.database.health import size_bytes
 from collector.database.types import seconds_between
 from collector.inventory.observation import GAP_FACTOR
+from collector.reports.anchored import Place, Proven, places, proven
 from collector.reports.outbox import Standing, standings
 from collector.reports.status import SourceStatus, statuses
 from collector.store.tables import gaps, keystones, regions, sources
@@ -47,6 +48,10 @@ class Figures:
     """By source: time in gaps so far; a gap that is open counts up to now."""
     size_bytes: int
     receivers: Sequence[Standing] = ()
+    proven: Mapping[str, Proven] = field(default_factory=dict)
+    """When each source was verified last, by name."""
+    places: Sequence[Place] = ()
+    """What each anchor has."""
 
 
 def figures(
@@ -66,6 +71,8 @@ def figures(
         gap_seconds=_gap_seconds(connection, found, now),
         size_bytes=size_bytes(connection),
         receivers=standings(connection, receivers_of_settings),
+        proven=proven(connection),
+        places=places(connection),
     )
 
 

@@ -16,6 +16,15 @@ HEADS = Report(
         of(observations.c.first_at),
     )
 )
+SIGNED_HEADS = Report(
+    (
+        *HEADS.columns,
+        Column(
+            "signed_by", "text or null", "SHA-256 of the public key that signed; null: no key is configured"
+        ),
+        Column("signature", "text or null", "Ed25519 signature in base64"),
+    )
+)
 
 
 def heads(connection: sa.Connection, source: str | None = None) -> list[Row]:

@@ -30,6 +30,7 @@ from collector.errors import CollectorError
 from collector.gcore.wire import RegionState
 from collector.inventory.observation import Outcome
 from collector.logs import logger
+from collector.reports.anchored import VERDICTS
 from collector.reports.figures import Figures, figures
 from collector.reports.status import Verdict
 from collector.reports.words import brief
@@ -102,6 +103,22 @@ OF_DATABASE: Mapping[str, Spec] = {
     "unseen_regions": Spec("gauge", "Regions that are present and were not shown", ("source",)),
     "held_regions": Spec("gauge", "Regions whose absence waits to be confirmed", ("source",)),
     "rejected_records": Spec("gauge", "Records of the newest answer that could not be used", ("source",)),
+    "verification_timestamp_seconds": Spec(
+        "gauge", "When a source was verified last, and the result kept", ("source",)
+    ),
+    "verification_verdict": Spec(
+        "gauge", "What that verification found: 1 for what is so", ("source", "verdict")
+    ),
+    "anchor_timestamp_seconds": Spec(
+        "gauge", "When an anchor took the newest digest of a source that it has", ("source", "anchor")
+    ),
+    "anchor_covers_until_timestamp_seconds": Spec(
+        "gauge", "The newest answer that this digest covers", ("source", "anchor")
+    ),
+    "anchor_failing": Spec(
+        "gauge", "Whether an anchor did not take the newest digest that it was given", ("source", "anchor")
+    ),
+    "anchors_failed": Spec("counter", "Digests that an anchor did not take", ("source", "anchor")),
     "schema_drift": Spec("gauge", "Things on record that the documented schema does not say", ("source",)),
     "region_state": Spec(
         "gauge",
@@ -200,13 +217,22 @@ def of_database(found: Figures | None) -> Sheet:
         sheet.put("held_regions", each.held, name)
         sheet.put("rejected_records", each.rejected, name)
         sheet.put("schema_drift", each.drift, name)
+        if (proof := found.proven.get(name)) is not None and proof.verified is not None:
+            sheet.put("verification_timestamp_seconds", _seconds(proof.verified_at), name)
+            sheet.one_of("verification_verdict", proof.verified, VERDICTS, name)
+    for place in found.places:
+        labels = (place.source, place.target)
+        sheet.put("anchor_timestamp_seconds", _seconds(place.anchored_at), *labels)
+        sheet.put("anchor_covers_until_timestamp_seconds", _seconds(place.until), *labels)
+        sheet.put("anchor_failing", place.error is not None, *labels)
+        sheet.put("anchors_failed", place.failed, *labels)
     for (name, state), number in sorted(found.regions.items()):
         sheet.put("regions", number, name, state)
     for (name, state), number in sorted(found.keystones.items()):
         sheet.put("keystones", number, name, state)
     for region in found.each_region:
-        labels = (region.source, region.region_id, region.slug or "")
-        sheet.one_of("region_state", region.state, get_args(RegionState), *labels)
+        whose = (region.source, region.region_id, region.slug or "")
+        sheet.one_of("region_state", region.state, get_args(RegionState), *whose)
     for standing in found.receivers:
         sheet.put("event_backlog", standing.waiting, standing.receiver)
         sheet.put("event_dead_letters", standing.dead_letters, standing.receiver)

@@ -27,6 +27,7 @@ from tests.support.command import process
 from tests.support.databases import new_database
 from tests.support.history import History, failure
 from tests.support.paths import ROOT
+from tests.support.proofs import prove
 from tests.support.schemas import alembic, described, described_views
 
 # What a database says of itself
@@ -75,6 +76,7 @@ def fill(history: History) -> None:
         connection.execute(sa.insert(metadata.tables["webhook_deliveries"]), webhook)
         queue = {"source_id": 1, "receiver": "r", "failures": 0}
         connection.execute(sa.insert(metadata.tables["webhook_queues"]), queue)
+    prove(history.engine)
     assert all(history.rows(table) for table in metadata.tables), "a table has no row"
 
 

@@ -26,6 +26,7 @@ from tests.support.builders import answer, keystone, metrics_database, region
 from tests.support.command import collector
 from tests.support.databases import new_database
 from tests.support.history import NOON, History, failure
+from tests.support.proofs import prove
 
 Rows = dict[str, list[dict[str, Any]]]
 NewUrl = Callable[[str], str]
@@ -75,6 +76,7 @@ def tell(engine: sa.Engine) -> list[History]:
                 "next_try_at": NOON + timedelta(microseconds=1),
             },
         )
+    prove(engine)
     return histories
 
 

@@ -14,7 +14,14 @@ import sqlalchemy as sa
 
 from collector.reports import views
 from collector.reports.types import word_of
-from collector.store.tables import DERIVED, metadata, webhook_deliveries, webhook_queues
+from collector.store.tables import (
+    DERIVED,
+    anchors,
+    metadata,
+    verifications,
+    webhook_deliveries,
+    webhook_queues,
+)
 from tests.support.generated import write_if_asked
 from tests.support.paths import ROOT
 
@@ -52,8 +59,8 @@ def page() -> str:
             *_functions(),
             "## Tables",
             "",
-            "Evidence comes first; all that follows is derived from it, but for `webhook_deliveries` and",
-            "`webhook_queues`.",
+            "Evidence comes first; all that follows is derived from it, but for `webhook_deliveries`,",
+            "`webhook_queues`, `anchors` and `verifications`.",
             "",
             *(line for table in _in_order() for line in _table(table)),
         ]
@@ -61,7 +68,7 @@ def page() -> str:
 
 
 def _in_order() -> list[sa.Table]:
-    last = [*DERIVED, webhook_deliveries, webhook_queues]
+    last = [*DERIVED, webhook_deliveries, webhook_queues, anchors, verifications]
     return [t for t in metadata.tables.values() if t not in last] + last
 
 

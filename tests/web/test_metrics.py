@@ -32,6 +32,7 @@ from collector.web.metrics import OF_DATABASE, OF_PROCESS, PREFIX
 from tests.support import metrics_tables, service_views
 from tests.support.builders import keystone, region
 from tests.support.history import History, failure
+from tests.support.proofs import prove
 from tests.support.samples import value, values
 from tests.web.conftest import Serve, serving
 
@@ -108,6 +109,7 @@ def test_durations_are_counted_below_their_bounds() -> None:
 
 
 def test_the_database_says_the_same_on_every_replica(told: History, serve: Serve) -> None:
+    prove(told.engine)
     tallies = Tallies()
     polled = [source_view(name, tallies) for name in ("gcore", "preprod")]
     known = {"sources": (Source(name="gcore"), Source(name="preprod"))}

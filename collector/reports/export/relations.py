@@ -20,10 +20,12 @@ from collector.reports import views
 from collector.reports.types import LISTS_OF_NUMBERS, word_of
 from collector.store.payloads import Reader
 from collector.store.tables import (
+    anchors,
     metadata,
     observations,
     payloads,
     sources,
+    verifications,
     webhook_deliveries,
     webhook_queues,
 )
@@ -141,8 +143,8 @@ class _Answer(sa.types.TypeDecorator[str]):
             raise IntegrityError(f"{error}: run `collector audit verify`") from None
 
 
-_NOT_HISTORY = (webhook_deliveries, webhook_queues)
-"""Work for others, which is done and forgotten."""
+_NOT_HISTORY = (webhook_deliveries, webhook_queues, anchors, verifications)
+"""Work for others, which is done and forgotten, and proof, which says nothing of the cloud."""
 
 
 def relations(connection: sa.Connection) -> list[Relation]:

@@ -4,6 +4,7 @@
     entities     what is derived: each entity as last seen, and its versions
     history      what is derived: transitions, times without sight, rejected records, drift
     outbox       work to be done for others
+    proof        digests that were given away, and results of verifications
 
 Derived rows have natural keys.
 """
@@ -36,6 +37,7 @@ from collector.store.tables.history import (
 )
 from collector.store.tables.outbox import webhook_deliveries, webhook_queues
 from collector.store.tables.parts import metadata
+from collector.store.tables.proof import anchors, verifications
 
 __all__ = [
     "CURRENT",
@@ -44,6 +46,7 @@ __all__ = [
     "MAX_LINKS",
     "TYPED",
     "VERSIONS",
+    "anchors",
     "gaps",
     "keystone_versions",
     "keystones",
@@ -62,6 +65,7 @@ __all__ = [
     "state_transitions",
     "unproven_absences",
     "unseen",
+    "verifications",
     "webhook_deliveries",
     "webhook_queues",
     "withheld_absences",

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collector import __version__
 from collector.clock import Clock, time_text
 from collector.errors import UsageError
+from collector.reports.anchored import proven
 from collector.reports.availability import availability
 from collector.reports.changes import region_history
 from collector.reports.coverage import coverage
@@ -273,12 +274,21 @@ def _watching(api: FastAPI, answers: Answers, of_settings: Callable[[], Collecti
 
     @api.get("/sources", response_model=models.answer("Sources", sources=models.rows(models.Source)))
     async def list_sources(request: Request, asked: Annotated[parameters.Query, Query()]) -> Response:
-        """How each source is now, with its head."""
+        """How each source is now, with its head, and when that was anchored and verified last."""
 
         def question(connection: sa.Connection, now: datetime, stand: Standing) -> Content:
             heads = {row["source"]: row["head"] for row in stand.heads}
             found = statuses(connection, now, asked.source, of_settings())
-            return {"sources": [asdict(each) | {"head": heads.get(each.source)} for each in found]}
+            proofs = proven(connection, asked.source)
+            names = ("anchored_at", "anchored_seq", "anchored_until", "verified_at", "verified")
+            return {
+                "sources": [
+                    asdict(each)
+                    | {"head": heads.get(each.source)}
+                    | {name: getattr(proofs[each.source], name) for name in names}
+                    for each in found
+                ]
+            }
 
         return await answers.give(request, question, source=asked.source, moves=True)
 

@@ -143,7 +143,18 @@ Share = _report(
 Gap = _report("Gap", COVERAGE, "A time that no successful poll covers")
 Source = _model(
     "Source",
-    _fields(STATUS, verdict=Verdict) | {"head": _text("Opening digest of the newest observation", null=True)},
+    _fields(STATUS, verdict=Verdict)
+    | {
+        "head": _text("Opening digest of the newest observation", null=True),
+        "anchored_at": _time("When an anchor took a digest last; null: none did", null=True),
+        "anchored_seq": _whole("Newest observation that any anchor has a digest of", null=True),
+        "anchored_until": _time("Newest answer that this digest covers", null=True),
+        "verified_at": _time("When it was verified last, and the result kept; null: never", null=True),
+        "verified": (
+            Literal["good", "stale", "altered"] | None,
+            Field(description="What that verification found"),
+        ),
+    },
     "How a source is now",
 )
 Change: Any = _model(

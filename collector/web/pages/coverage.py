@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from collector.errors import UsageError
+from collector.reports.anchored import proven
 from collector.reports.blind import drift, gap_at, rejected, unseen_groups
 from collector.reports.coverage import coverage
 from collector.reports.heads import heads
@@ -44,6 +45,7 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
             "drift": drift(connection, until=asked.moment, limit=MOST),
             "heads": heads(connection, only)[:SOURCES],
             "receivers": receivers(connection, asked.receivers),
+            "proven": proven(connection, only),
             "more_gaps": len(gaps) > MOST,
             "more_unseen": len(unseen) > MOST,
             "only": only,

@@ -1,0 +1,133 @@
+"""Handing a line out: to a file, a webhook, syslog or a time-stamping authority.
+
+No password and no address is in what is said when it fails: URLs may be secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from collector import __version__
+from collector.anchors import Anchor
+from collector.audit.anchoring import timestamps
+from collector.clock import time_text
+from collector.inventory import statement
+
+SECONDS = 10.0
+"""So long one place may take."""
+_PRIORITY = 10 * 8 + 5
+"""authpriv.notice"""
+
+
+class PlaceError(Exception):
+    """A place did not take a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a place gave back."""
+
+    attested_at: datetime | None = None
+    token: bytes | None = None
+
+
+def hand_out(anchor: Anchor, row: Mapping[str, Any]) -> Receipt:
+    """Give an anchor's row (see `statement.line`) to its place. Raises PlaceError."""
+    try:
+        if anchor.kind == "file":
+            return _append(Path(anchor.place), statement.line(row))
+        if anchor.kind == "webhook":
+            return _post(anchor.place, statement.line(row))
+        if anchor.kind == "syslog":
+            return _log(anchor.place, statement.line(row), row["made_at"])
+        return _stamp(anchor, row)
+    except httpx.HTTPError as error:
+        raise PlaceError(f"no answer: {type(error).__name__}") from None
+    except (OSError, ValueError) as error:
+        raise PlaceError(getattr(error, "strerror", None) or type(error).__name__) from None
+
+
+def _append(path: Path, line: str) -> Receipt:
+    """One write, so that lines of several processes do not mix; on the disk before it counts."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(file).st_size
+        is_cut = size > 0 and os.pread(file, 1, size - 1) != b"\n"  # the disk was full
+        data = ("\n" * is_cut + line + "\n").encode("ascii")
+        if os.write(file, data) != len(data):
+            raise PlaceError("only a part of the line could be written")
+        os.fsync(file)
+    finally:
+        os.close(file)
+    return Receipt()
+
+
+def _client() -> httpx.Client:
+    return httpx.Client(timeout=SECONDS, headers={"user-agent": f"gcore-collector/{__version__}"})
+
+
+def _post(url: str, line: str) -> Receipt:
+    with _client() as client:
+        answer = client.post(url, content=line.encode("ascii"), headers={"content-type": "application/json"})
+    if not answer.is_success:
+        raise PlaceError(f"status {answer.status_code}")
+    return Receipt()
+
+
+def _log(url: str, line: str, made_at: datetime) -> Receipt:
+    """RFC 5424. Over UDP nobody says whether it came."""
+    message = (
+        f"<{_PRIORITY}>1 {time_text(made_at)} {socket.gethostname() or '-'} gcore-collector {os.getpid()} "
+        f"anchor - {line}"
+    ).encode("ascii", "replace")
+    if not url:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as local:
+            local.settimeout(SECONDS)
+            local.connect("/dev/log")
+            local.send(message)
+        return Receipt()
+    parts = urlsplit(url)
+    place = (parts.hostname or "", parts.port or 514)
+    if parts.scheme.lower() == "syslog+tcp":
+        with socket.create_connection(place, SECONDS) as stream:
+            stream.sendall(b"%d %s" % (len(message), message))
+        return Receipt()
+    family, kind, protocol, _, address = socket.getaddrinfo(*place, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind, protocol) as datagram:
+        datagram.sendto(message, address)
+    return Receipt()
+
+
+def _stamp(anchor: Anchor, row: Mapping[str, Any]) -> Receipt:
+    query, nonce = timestamps.request_of(statement.statement(row))
+    with (
+        _client() as client,
+        client.stream(
+            "POST", anchor.place, content=query, headers={"content-type": "application/timestamp-query"}
+        ) as answer,
+    ):
+        if not answer.is_success:
+            raise PlaceError(f"status {answer.status_code}")
+        token = bytearray()
+        for part in answer.iter_bytes():
+            token += part
+            if len(token) > timestamps.MAX_TOKEN:
+                raise PlaceError("its answer is longer than a token")
+    try:
+        said = timestamps.read(bytes(token))
+        if said.imprint != row["value"] or said.nonce != nonce:
+            raise PlaceError("its token is of something else")
+        if anchor.ca_file is not None:
+            timestamps.check(bytes(token), row["value"], timestamps.certificates_in(anchor.ca_file))
+    except timestamps.TokenError as error:
+        raise PlaceError(str(error)) from None
+    return Receipt(said.attested_at, bytes(token))

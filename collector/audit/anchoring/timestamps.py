@@ -1,0 +1,130 @@
+"""Time stamps of RFC 3161: asking for one, and checking one offline against certificates in a file.
+
+The library `rfc3161-client` makes requests, and reads and checks answers: no ASN.1 is ours. It wants answers to the
+letter of DER; many authorities, all that are made of OpenSSL among them, put their certificates in another order, which
+no signature covers. Such an answer is written in DER by `asn1crypto` before it is read; stored it stays as it came.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from collector.errors import SettingsError
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+    from rfc3161_client import TimeStampResponse
+
+NEEDS = "needs a library that is not installed: pip install 'gcore-collector[proof]'"
+MAX_TOKEN = 64 * 1024
+"""Bytes; more than an authority's answer with its certificates has."""
+
+
+class TokenError(Exception):
+    """A token is none, or is of something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What an authority says."""
+
+    imprint: str
+    """What it signed: a hash, in hex digits."""
+    attested_at: datetime
+    nonce: int | None
+
+
+def check_available() -> None:
+    """Raises SettingsError where the library is missing."""
+    try:
+        import asn1crypto  # noqa: F401
+        import rfc3161_client  # noqa: F401
+    except ImportError:
+        raise SettingsError(f"a time-stamping authority {NEEDS}") from None
+
+
+def request_of(statement: bytes) -> tuple[bytes, int]:
+    """What to send for a time stamp of the SHA-256 of a statement, and the number that has to come back."""
+    from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
+
+    request = (
+        TimestampRequestBuilder()
+        .data(statement)
+        .hash_algorithm(HashAlgorithm.SHA256)
+        .nonce(nonce=True)
+        .cert_request(cert_request=True)
+        .build()
+    )
+    return request.as_bytes(), request.nonce or 0
+
+
+def read(answer: bytes) -> Token:
+    """What an authority's answer says; nothing of it is checked. Raises TokenError."""
+    try:
+        response = _decode(answer)
+    except Exception as error:  # noqa: BLE001 - whatever the library makes of bytes that anybody may have sent
+        raise TokenError(f"no answer of a time-stamping authority: {type(error).__name__}") from None
+    if response.status not in (0, 1):
+        said = "; ".join(str(text) for text in response.status_string or ())
+        raise TokenError(
+            f"the authority refused, with status {response.status}" + f": {said[:200]}" * bool(said)
+        )
+    try:
+        info = response.tst_info
+        moment = info.gen_time
+        return Token(
+            imprint=bytes(info.message_imprint.message).hex(),
+            attested_at=moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC),
+            nonce=info.nonce,
+        )
+    except Exception as error:  # noqa: BLE001 - the same
+        raise TokenError(f"a token that can't be read: {type(error).__name__}") from None
+
+
+def _decode(answer: bytes) -> TimeStampResponse:
+    from rfc3161_client import decode_timestamp_response
+
+    try:
+        return decode_timestamp_response(answer)
+    except ValueError:
+        from asn1crypto.tsp import TimeStampResp
+
+        return decode_timestamp_response(TimeStampResp.load(answer).dump(force=True))
+
+
+def certificates_in(path: Path) -> list[Certificate]:
+    """Certificates of a PEM file. Raises SettingsError."""
+    try:
+        from cryptography.x509 import load_pem_x509_certificates
+    except ImportError:
+        raise SettingsError(f"a CA file {NEEDS}") from None
+    try:
+        return load_pem_x509_certificates(path.expanduser().read_bytes())
+    except OSError as error:
+        raise SettingsError(f"the CA file {path} can't be read: {error.strerror}") from None
+    except ValueError:
+        raise SettingsError(f"the CA file {path} holds no certificates in PEM") from None
+
+
+def check(answer: bytes, value: str, trusted: list[Certificate]) -> None:
+    """Whether an authority that leads to a trusted certificate signed this value. Raises TokenError.
+
+    A certificate that has expired since counts: it has to have been valid when it signed.
+    """
+    from rfc3161_client import VerificationError, VerifierBuilder
+
+    roots = [each for each in trusted if each.subject == each.issuer]
+    builder = VerifierBuilder()
+    for each in roots:
+        builder = builder.add_root_certificate(each)
+    for each in trusted:
+        builder = builder if each in roots else builder.add_intermediate_certificate(each)
+    try:
+        builder.build().verify(_decode(answer), bytes.fromhex(value))
+    except VerificationError as error:
+        raise TokenError(str(error)) from None
+    except Exception as error:  # noqa: BLE001 - the same
+        raise TokenError(f"a token that can't be checked: {type(error).__name__}") from None

@@ -1,0 +1,26 @@
+"""Findings as sentences."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from collector.audit.findings import Break
+from collector.clock import time_text
+
+
+def break_in_words(broken: Break) -> str:
+    """Where it is, what stands there and what should, and why that is wrong."""
+    key = ", ".join(f"{name} {value}" for name, value in broken.key.items() if name != "source_id")
+    where = f"{broken.table} ({key})" if key else broken.table
+    if broken.field is None:
+        return f"{where}: {broken.why}"
+    values = f"stored {_short(broken.stored)}, expected {_short(broken.expected)}"
+    return f"{where}, {broken.field}: {values}; {broken.why}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, datetime):
+        value = time_text(value)
+    text = "NULL" if value is None else str(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 100 else text[:99] + "…"

@@ -1,0 +1,157 @@
+"""Commands that give digests away, and list those that were given."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from collector.cli.common import (
+    format_option,
+    open_for_questions,
+    open_for_writing,
+    print_rows,
+    settings_of,
+    source_option,
+)
+from collector.cli.printing import say
+from collector.errors import SettingsError
+from collector.reports.words import show_time
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from collector.anchors import Anchor
+    from collector.audit.anchoring.record import Made
+    from collector.audit.anchoring.signing import Signer
+    from collector.audit.anchoring.stored import Anchored
+    from collector.settings import Settings
+
+
+def usable_anchors(settings: Settings) -> tuple[tuple[Anchor, ...], Signer | None]:
+    """The anchors of the settings, and what signs. Raises SettingsError where a library, a key or a file is missing."""
+    from collector.audit.anchoring import timestamps
+    from collector.audit.anchoring.signing import signer_of
+
+    for each in settings.anchors:
+        if each.kind == "tsa":
+            timestamps.check_available()
+        if each.ca_file is not None:
+            timestamps.certificates_in(each.ca_file)
+    key = settings.signing_key_file
+    return settings.anchors, signer_of(key) if key else None
+
+
+def anchor_what_is_due(engine: sa.Engine, settings: Settings, sources: list[str]) -> list[Made]:
+    """Anchor what polls of a command have left, as `collector run` would."""
+    from collector.audit.anchoring.record import is_due, last_anchored, make, newest
+    from collector.clock import utc_now
+
+    made: list[Made] = []
+    anchors, signer = usable_anchors(settings)
+    for each in anchors:
+        for source in sources:
+            last, now = last_anchored(engine, source, each.name), newest(engine, source)
+            if is_due(last, now, utc_now(), settings.anchor_every, settings.anchor_pause):
+                made += filter(None, [make(engine, source, each, signer)])
+    return made
+
+
+def tell(made: Made) -> None:
+    """One line of an anchor that was made, or could not be."""
+    if made.outcome == "failed":
+        say(f"{made.source}: not anchored at {made.target}: {made.error}", err=True)
+        return
+    attested = f", time-stamped {show_time(made.attested_at)}" if made.attested_at else ""
+    say(
+        f"{made.source}: anchor {made.number} at {made.target}, observation {made.seq}{attested}, value {made.value}"
+    )
+
+
+PROOFS = {
+    "token": "a time-stamping authority signed it",
+    "outside": "it was found outside the database",
+    "signature": "it is signed",
+    "unchecked token": "its token is of this value; who signed it was not checked, since no CA file is set",
+    "on record": "the database says so; compare it with what the place itself has",
+}
+
+
+def in_words(place: Anchored) -> str:
+    """What a place has of a source, after it was checked."""
+    failed = f", {place.failed} not taken" if place.failed else ""
+    if place.seq is None:
+        return f"anchor {place.target}: none taken{failed}: {place.failing}"
+    said = (
+        f"anchor {place.target}: {place.anchored} taken{failed}; number {place.number} covers observations 1 to "
+        f"{place.seq}, up to {show_time(place.until)}"
+    )
+    if place.attested_at:
+        said += f", time-stamped {show_time(place.attested_at)}"
+    said += f": {PROOFS[place.proof]}"
+    if place.proven_seq not in (None, place.seq):
+        said += f" up to observation {place.proven_seq}, not the newest ones"
+    return said + (f"; the newest was not taken: {place.failing}" if place.failing else "")
+
+
+@click.command()
+@source_option
+@click.pass_context
+def anchor(context: click.Context, source: str | None) -> None:
+    """Give the newest digest of each source to every anchor of the settings, now.
+
+    `collector run` does so by itself, and `collector poll` when it is due. Exits with 1 when a required anchor did not
+    take it, 3 when another one did not.
+
+    \b
+    Example:
+      COLLECTOR_ANCHOR="file:/mnt/other/heads" collector audit anchor
+    """
+    from collector.audit.anchoring.record import make
+    from collector.database.transactions import reading
+    from collector.store.sources import source_names
+
+    anchors, signer = usable_anchors(settings_of(context))
+    if not anchors:
+        raise SettingsError(
+            "there is no anchor: set COLLECTOR_ANCHOR to a file on another disk (file:/mnt/other/heads), a webhook, "
+            "syslog or a time-stamping authority (tsa+https://…)"
+        )
+    engine = open_for_writing(context)
+    with reading(engine) as connection:
+        names = source_names(connection, source)
+    code = 0
+    for each in anchors:
+        for name in names:
+            made = make(engine, name, each, signer)
+            if made is None:
+                say(
+                    f"{name}: nothing to anchor at {each.name}, or another process does so just now", err=True
+                )
+                continue
+            tell(made)
+            if made.outcome == "failed":
+                code = 1 if each.mode == "required" or code == 1 else 3
+    engine.dispose()
+    sys.exit(code)
+
+
+@click.command()
+@source_option
+@format_option
+@click.pass_context
+def anchors(context: click.Context, source: str | None, format_: str) -> None:
+    """The digests that were given away, newest first, and which stretch of the history each one added.
+
+    Whether they are what was given, and whether the history is still theirs, `collector audit verify` checks.
+
+    \b
+    Example:
+      collector audit anchors --format json
+    """
+    from collector.reports.anchored import ANCHORS, anchors
+
+    with open_for_questions(context, source, even_if_stale=True) as connection:
+        rows = anchors(connection, source)
+    print_rows(rows, format_, ANCHORS, "nothing was anchored yet")

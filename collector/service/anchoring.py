@@ -1,0 +1,149 @@
+"""Anchoring beside the polls: after each new observation, and so often while one goes on.
+
+    poll written ─▶ queue ─▶ due at this place? ─▶ claim, hand out, settle
+                                    │failed
+                                    ▼
+                        ask that place again after a minute, then after twice as long each time, up to an hour
+
+Polls wait for nothing of this, also where an anchor is required. It has a thread of its own. A place that is away keeps
+no other place waiting for longer than one try.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+from time import monotonic
+
+import sqlalchemy as sa
+
+from collector.anchors import Anchor
+from collector.audit.anchoring.record import Last, is_due, last_anchored, make
+from collector.audit.anchoring.signing import Signer
+from collector.clock import Clock, utc_now
+from collector.errors import DatabaseError
+from collector.logs import logger
+from collector.poll import PollResult
+
+ROUND_SECONDS = 5.0
+"""What became due without a new observation is noticed so late."""
+FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0
+"""Seconds after which a place that failed is asked again, at first and at most."""
+
+log = logger(__name__)
+
+
+class Anchoring:
+    """A companion of the service, and a publisher's receiver: it anchors what this process wrote."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        anchors: tuple[Anchor, ...],
+        signer: Signer | None,
+        every: timedelta,
+        pause: timedelta,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._engine, self._signer, self._clock = engine, signer, clock
+        self._every, self._pause = every, pause
+        self._places = [_Place(anchor) for anchor in anchors]
+        self._heard: SimpleQueue[tuple[str, int, int] | None] = SimpleQueue()
+        self._newest: dict[str, tuple[int, int]] = {}
+        """By source that this process writes: number and polls of its newest observation."""
+        self._thread = threading.Thread(target=self._run, name="anchoring", daemon=True)
+
+    def hear(self, result: PollResult) -> None:
+        """A poll was written. Returns at once."""
+        self._heard.put((result.source, result.recorded.seq, result.recorded.polls))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Anchor no more; one that is under way is not waited for long."""
+        self._heard.put(None)
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while self._listen():
+            for place in self._places:
+                try:
+                    self._serve(place)
+                except DatabaseError:
+                    break  # the polls tell
+                except Exception:
+                    log.exception("anchoring_broke", anchor=place.anchor.name)
+                    place.wait(monotonic())
+
+    def _listen(self) -> bool:
+        """Wait for what was written. Returns False at the end."""
+        try:
+            heard = self._heard.get(timeout=ROUND_SECONDS)
+            while heard is not None:
+                source, *newest = heard
+                self._newest[source] = (newest[0], newest[1])
+                heard = self._heard.get_nowait()
+        except Empty:
+            return True
+        return False
+
+    def _serve(self, place: _Place) -> None:
+        """Anchor at a place all that is due, until it fails."""
+        for source, newest in list(self._newest.items()):
+            if monotonic() < place.not_before:
+                return
+            if source not in place.last:
+                place.last[source] = last_anchored(self._engine, source, place.anchor.name)
+            now = self._clock()
+            if not is_due(place.last[source], newest, now, self._every, self._pause):
+                continue
+            made = make(self._engine, source, place.anchor, self._signer, self._clock)
+            if made is None:
+                continue
+            if made.outcome == "anchored":
+                place.last[source] = Last(made.seq, newest[1] if made.seq == newest[0] else 0, now)
+                place.works(lambda: log.info("anchor_recovered", anchor=place.anchor.name))
+                log.info(
+                    "anchored",
+                    source=source,
+                    anchor=place.anchor.name,
+                    number=made.number,
+                    observation=made.seq,
+                    value=made.value,
+                )
+                continue
+            # A required anchor that is missing is an error; polls go on all the same.
+            tell = log.error if place.anchor.mode == "required" else log.warning
+            tell(
+                "not_anchored",
+                source=source,
+                anchor=place.anchor.name,
+                why=made.error,
+                tries=place.failures + 1,
+            )
+            place.last[source] = replace(place.last[source], failed_at=None)  # it has pauses of its own
+            place.wait(monotonic())
+
+
+class _Place:
+    """One anchor, what it has of each source, and when it may be asked again."""
+
+    def __init__(self, anchor: Anchor) -> None:
+        self.anchor = anchor
+        self.last: dict[str, Last] = {}
+        self.failures = 0
+        self.not_before = 0.0
+
+    def wait(self, now: float) -> None:
+        """It failed."""
+        self.not_before = now + min(FIRST_PAUSE * 2.0**self.failures, LONGEST_PAUSE)
+        self.failures = min(self.failures + 1, 100)
+
+    def works(self, tell: Callable[[], None]) -> None:
+        if self.failures:
+            tell()
+        self.failures, self.not_before = 0, 0.0

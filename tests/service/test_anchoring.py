@@ -1,0 +1,59 @@
+"""Anchoring beside the polls: it keeps none waiting, and asks a place that is away again later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from collector.anchors import Anchor
+from collector.service import anchoring
+from collector.service.anchoring import Anchoring
+from tests.support import loopback
+from tests.support.builders import region
+from tests.support.history import History
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_new_observation_is_anchored_and_a_place_that_hangs_keeps_no_poll_waiting(
+    sqlite_engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anchoring, "ROUND_SECONDS", 0.02)
+    monkeypatch.setattr("collector.audit.anchoring.places.SECONDS", 0.3)
+    history = History(sqlite_engine)
+    disk = Anchor(name="disk", to=f"file:{tmp_path}/heads")  # type: ignore[arg-type]
+    with loopback.Server(loopback.hang) as server:
+        hook = Anchor(name="hook", to=server.url, mode="required")  # type: ignore[arg-type]
+        companion = Anchoring(sqlite_engine, (hook, disk), None, timedelta(hours=6), timedelta(0))
+        companion.start()
+        for state in ("NEW", "ACTIVE", "MAINTENANCE"):
+            companion.hear(history.poll([region(1, state)]))
+        wait_for(lambda: history.rows("anchors", target="disk", outcome="anchored", seq=3) != [])
+        companion.stop()
+    tried = history.rows("anchors", target="hook")
+    assert [row["outcome"] for row in tried] == ["failed"], "it is asked again after a minute"
+    assert tried[0]["error"].startswith("no answer: ")
+    history.verify()
+
+
+def test_a_place_is_asked_again_after_twice_as_long_each_time_up_to_an_hour() -> None:
+    place = anchoring._Place(Anchor(to="syslog:"))  # type: ignore[arg-type]
+    pauses = []
+    for _ in range(9):
+        place.wait(1000.0)
+        pauses.append(place.not_before - 1000.0)
+    assert pauses == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    told: list[bool] = []
+    place.works(lambda: told.append(True))
+    place.works(lambda: told.append(True))
+    assert (told, place.not_before) == ([True], 0.0)
