@@ -7,6 +7,7 @@ force still. To compare `valid_from` and `valid_to` of all versions takes a hund
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -35,7 +36,7 @@ def as_of(kind: Kind, moment: Moment, source: str | None = None) -> sa.Select[An
     their own id. Then of all first_seen_at, changed_at (seen first like this), and last_seen_at: when it was last
     confirmed, as far as that is sure.
     """
-    current, versions = CURRENT[kind].c, VERSIONS[kind].alias("v")
+    current, versions = CURRENT[kind].c, _alias(VERSIONS[kind], "v")
     looked = last_looks(moment, source).cte("looked").prefix_with("MATERIALIZED")
     before, after, joined = _place(kind, versions, moment)
     query = sa.select(
@@ -81,7 +82,7 @@ def last_looks(moment: Moment, source: str | None = None) -> sa.Select[Any]:
 
 def newest_applied(source_id: Any, known_at: Any = None, column: str = "seq") -> sa.ScalarSelect[Any]:
     """The newest observation of a source with an answer that was applied; of those known at a time, or of all."""
-    a = observations.alias("a").c
+    a = _alias(observations, "a").c
     query = sa.select(a[column]).where(a.source_id == source_id, a.outcome != "failed")
     query = query.where(a.first_at <= known_at) if known_at is not None else query
     return query.order_by(a.seq.desc()).limit(1).scalar_subquery()
@@ -91,7 +92,7 @@ def _in_force(
     versions: sa.FromClause, kind: Kind, source_id: Any, entity_id: Any, moment: Moment
 ) -> sa.ColumnElement[bool]:
     """Whether a version of an entity is the one in force."""
-    key, began = f"{kind}_id", VERSIONS[kind].alias("began").c
+    key, began = f"{kind}_id", _alias(VERSIONS[kind], "began").c
     newest = (
         sa.select(sa.func.max(began.valid_from))
         .where(began.source_id == source_id, began[key] == entity_id, began.valid_from <= moment)
@@ -105,6 +106,7 @@ def _in_force(
     )
 
 
+@cache
 def version_before(kind: Kind) -> tuple[sa.FromClause, sa.ColumnElement[bool]]:
     """The version of the same entity before each version of a kind, however long before: what to join, and on what."""
     v, before, e = VERSIONS[kind].c, VERSIONS[kind].alias("b"), VERSIONS[kind].alias("e").c
@@ -139,13 +141,19 @@ def _place(
     """The columns before and after an entity's fields, and from which version of another entity they are."""
     v = versions.c
     if kind == "region":
-        other = keystone_versions.alias("k")
+        other = _alias(keystone_versions, "k")
         joined = other, _in_force(other, "keystone", v.source_id, v.keystone_id, moment)
         return [v.region_id], [other.c.state.label("keystone_state")], joined
-    other = region_versions.alias("r")
+    other = _alias(region_versions, "r")
     joined = other, _in_force(other, "region", v.source_id, v.witness_region_id, moment)
     head = [v.witness_region_id.label("region_id"), other.c.slug, other.c.display_name, v[f"{kind}_id"]]
     return head, [], joined
+
+
+@cache
+def _alias(table: sa.Table, name: str) -> sa.FromClause:
+    """One and the same for each statement: to make one, with its columns, takes as long as to ask a statement."""
+    return table.alias(name)
 
 
 def at(moment: Any) -> Moment:

@@ -4,13 +4,16 @@ at a time."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from collector.database.joins import InOrder
+from collector.database.listed import list_of, listed
 from collector.database.types import UtcTime, database_time
+from collector.database.url import is_sqlite
 from collector.inventory.observation import gap_limit
 from collector.inventory.spans import Edge, blind_edges
 from collector.reports.asof import newest_applied
@@ -81,52 +84,90 @@ def watched(
         yield Watched(row.id, row.name, last_asked_at, end_at)
 
 
-def blind_times(
-    connection: sa.Connection, source: Watched, entity: str, known_at: datetime | None = None
-) -> tuple[list[Edge], Mapping[int, list[Edge]]]:
+class Blind(NamedTuple):
     """The edges of blind times of all entities of a source, and of single ones."""
-    g, u, x, o = gaps.c, unseen.c, unproven_absences.c, observations.c
+
+    of_all: list[Edge]
+    of_one: Mapping[int, list[Edge]]
+
+    def edges_of(self, entity_id: int) -> list[Edge]:
+        """Those of one entity."""
+        own = self.of_one.get(entity_id)
+        return [*self.of_all, *own] if own else self.of_all
+
+
+def blind_times(
+    connection: sa.Connection,
+    found: Sequence[Watched],
+    entity: str,
+    known_at: datetime | None = None,
+    since: datetime | None = None,
+) -> dict[int, Blind]:
+    """When sources, by their ids, or single entities of them could not be seen; a statement a table for all.
+
+    `since`: what had ended by then is left out.
+    """
+    asked = listed("ids", {"id": sa.Integer()}, on_sqlite=is_sqlite(connection))
+    given = {"ids": list_of((source.id,) for source in found)}
+
+    def rows_of(table: sa.Table, *columns: Any, where: Any = None, seq: Any = None) -> Iterator[Any]:
+        """Rows of these sources, up to what was known then. `seq`: the observation of a row, where it has no time."""
+        joined: Any = InOrder(asked, table, table.c.source_id == asked.c.id)
+        if known_at and seq is not None:
+            joined = joined.join(observations, (o.source_id == table.c.source_id) & (o.seq == seq))
+        query = sa.select(table.c.source_id, *columns).select_from(joined)
+        query = query if where is None else query.where(where)
+        return iter(connection.execute(query, given))
 
     def until(moment: datetime | None) -> datetime | None:
         """What ended later was still open at the time."""
         return None if known_at and moment and moment > known_at else moment
 
-    query: Any = sa.select(g.last_asked_at, g.until_at).where(g.source_id == source.id, g.seq > 0)
-    query = query.where(g.until_at <= known_at) if known_at else query
-    present: list[Any] = list(connection.execute(query).all())
-    present += [(source.last_asked_at, None)] if source.last_asked_at < source.end_at else []
-    not_shown: dict[int, list[Any]] = defaultdict(list)
-    not_proven: dict[int, list[Any]] = defaultdict(list)
-    query = sa.select(u.entity_id, u.last_asked_at, u.until_at).where(
-        u.source_id == source.id, u.entity == entity
-    )
-    query = query.where(u.missed_at <= known_at) if known_at else query
-    for entity_id, from_at, until_at in connection.execute(query):
-        not_shown[entity_id].append((from_at, until(until_at)))
-    absent: list[Any] = []
-    query = sa.select(x.scope, x.from_at, x.until_at).where(x.source_id == source.id, x.entity == entity)
-    if known_at:
-        query = query.join(observations, (o.source_id == x.source_id) & (o.seq == x.missed_seq))
-        query = query.where(o.first_at <= known_at)
-    for scope, from_at, until_at in connection.execute(query):
-        (absent if scope == "all" else not_proven[int(scope)]).append((from_at, until(until_at)))
-    proven_at = _last_proof(connection, source.id, entity, known_at)
-    if proven_at is not None and (proven_at := min(proven_at, source.last_asked_at)) < source.end_at:
-        absent.append((proven_at, None))
-    return blind_edges(present, absent), {
-        entity_id: blind_edges(not_shown[entity_id], not_proven[entity_id])
-        for entity_id in {*not_shown, *not_proven}
+    g, u, x, o = gaps.c, unseen.c, unproven_absences.c, observations.c
+    present, absent = (defaultdict[int, list[Any]](list) for _ in range(2))
+    not_shown, not_proven = (defaultdict[tuple[int, int], list[Any]](list) for _ in range(2))
+
+    def is_asked(until_at: Any, *conditions: Any) -> Any:
+        return sa.and_(*conditions, until_at.is_(None) | (until_at > since) if since else sa.true())
+
+    is_known = is_asked(g.until_at, g.seq > 0, g.until_at <= known_at if known_at else sa.true())
+    for source_id, from_at, until_at in rows_of(gaps, g.last_asked_at, g.until_at, where=is_known):
+        present[source_id].append((from_at, until_at))
+    is_known = is_asked(u.until_at, u.entity == entity, u.missed_at <= known_at if known_at else sa.true())
+    for source_id, entity_id, from_at, until_at in rows_of(
+        unseen, u.entity_id, u.last_asked_at, u.until_at, where=is_known
+    ):
+        not_shown[source_id, entity_id].append((from_at, until(until_at)))
+    is_known = is_asked(x.until_at, x.entity == entity, o.first_at <= known_at if known_at else sa.true())
+    for source_id, scope, from_at, until_at in rows_of(
+        unproven_absences, x.scope, x.from_at, x.until_at, where=is_known, seq=x.missed_seq
+    ):
+        of = absent[source_id] if scope == "all" else not_proven[source_id, int(scope)]
+        of.append((from_at, until(until_at)))
+    proofs = connection.execute(_last_proofs(asked, entity, known_at), given).all()
+    proven = {source_id: proven_at for source_id, proven_at in proofs if proven_at is not None}
+    for source in found:
+        if source.last_asked_at < source.end_at:
+            present[source.id].append((source.last_asked_at, None))
+        proven_at = min(proven.get(source.id, source.end_at), source.last_asked_at)
+        if source.id in proven and proven_at < source.end_at:
+            absent[source.id].append((proven_at, None))
+    of_one = defaultdict[int, dict[int, list[Edge]]](dict)
+    for source_id, entity_id in {*not_shown, *not_proven}:
+        key = source_id, entity_id
+        of_one[source_id][entity_id] = blind_edges(not_shown[key], not_proven[key])
+    return {
+        source.id: Blind(blind_edges(present[source.id], absent[source.id]), of_one[source.id])
+        for source in found
     }
 
 
-def _last_proof(
-    connection: sa.Connection, source_id: int, entity: str, known_at: datetime | None
-) -> datetime | None:
-    """The question of the last complete answer that withheld no absence of all of a kind."""
+def _last_proofs(asked: sa.FromClause, entity: str, known_at: datetime | None) -> sa.Select[Any]:
+    """The question of the last complete answer of each source that withheld no absence of all of a kind."""
     o, w = observations.c, withheld_absences.c
     withheld = sa.exists().where(
         w.source_id == o.source_id, w.seq == o.seq, w.entity == entity, w.scope == "all"
     )
-    query = sa.select(o.last_asked_at).where(o.source_id == source_id, o.outcome == "ok", ~withheld)
-    query = query.where(o.first_at <= known_at) if known_at else query
-    return connection.scalar(query.order_by(o.seq.desc()).limit(1))
+    newest = sa.select(o.last_asked_at).where(o.source_id == asked.c.id, o.outcome == "ok", ~withheld)
+    newest = newest.where(o.first_at <= known_at) if known_at else newest
+    return sa.select(asked.c.id, newest.order_by(o.seq.desc()).limit(1).scalar_subquery())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -70,15 +70,19 @@ class RegionFilter:
     """Where GPU clusters can be created, or can't."""
 
 
-def regions_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFilter) -> list[Row]:
+def regions_as_of(
+    connection: sa.Connection, moment: datetime, wanted: RegionFilter, names: Sequence[str] = ()
+) -> list[Row]:
     """The regions in force at a time: the fold of all applied observations up to then.
 
-    `last_seen_at` says when each was last confirmed. One index seek per region.
+    `last_seen_at` says when each was last confirmed. One index seek per region. `names`: of the columns; empty: all.
     """
-    return list(each_region_as_of(connection, moment, wanted))
+    return list(each_region_as_of(connection, moment, wanted, names))
 
 
-def each_region_as_of(connection: sa.Connection, moment: datetime, wanted: RegionFilter) -> Iterator[Row]:
+def each_region_as_of(
+    connection: sa.Connection, moment: datetime, wanted: RegionFilter, names: Sequence[str] = ()
+) -> Iterator[Row]:
     """The same, one after the other, however many there are."""
     query = as_of("region", at(moment), wanted.source)
     c = query.selected_columns
@@ -88,13 +92,16 @@ def each_region_as_of(connection: sa.Connection, moment: datetime, wanted: Regio
     for column, word in ((c.state, wanted.state), (c.zone, wanted.zone), (c.country, wanted.country)):
         query = query.where(is_word(column, word)) if word else query
     query = query.where(c.has_ai_gpu.is_(wanted.gpu)) if wanted.gpu is not None else query
+    query = query.with_only_columns(*(c[name] for name in names)) if names else query
     return each_row(connection, query.order_by(c.source, c.region_id))
 
 
 def each_row(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Row]:
     """The rows of a query, of which only some are in memory at a time."""
     with connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}) as rows:
-        yield from map(dict, rows.mappings())
+        names = tuple(rows.keys())
+        for row in rows:
+            yield dict(zip(names, row, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

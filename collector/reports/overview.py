@@ -10,11 +10,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database.joins import InOrder
+from collector.database.listed import list_of, listed
 from collector.database.types import UtcTime
+from collector.database.url import is_sqlite
 from collector.reports.filters import Row, folded
 from collector.reports.inventory import Look, RegionFilter, is_seen, looks, regions_as_of
 from collector.reports.words import in_order
-from collector.store.tables import regions, sources, state_transitions
+from collector.store.tables import sources, state_transitions
 
 CAPABILITIES = (
     "has_ai_gpu",
@@ -29,49 +32,85 @@ CAPABILITIES = (
 FACETS = ("state", "zone", "country", "source", "keystone_state")
 
 
+_NEEDED = (
+    *("source", "region_id", "slug", "display_name", "state", "country", "zone", "keystone_name"),
+    *("keystone_state", "first_seen_at", "last_seen_at"),
+    *CAPABILITIES,
+)
+"""What is read of each region."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which regions, in which order, and which of their pages."""
+
+    regions: RegionFilter = field(default_factory=RegionFilter)
+    keystone_state: str = ""
+    text: str = ""
+    """A part of a name, slug or id."""
+    order: str = "name"
+    """A name of ORDERS; after a minus the other way round."""
+    group: str = ""
+    """A name of FACETS, which comes first in the order."""
+    page: int = 1
+    size: int = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Overview:
     """Regions at a time, in order; and what there is of each kind."""
 
     rows: Sequence[Row]
-    """Regions that match, each as in `regions_as_of`, with `since` (its newest change of state), `look` (how its source
+    """Those of the page, each as in `regions_as_of`, with `since` (its newest change of state), `look` (how its source
     was seen last) and `is_seen` (whether that showed it)."""
+    page: int
+    pages: int
+    matching: int
+    """How many regions match."""
     total: int
-    """How many regions there are, whether they match or not."""
+    """How many there are, whether they match or not."""
     counts: Mapping[str, Counter[str]] = field(default_factory=dict)
     """How many of all regions have which state, zone, country and so on."""
+    of_groups: Counter[str] = field(default_factory=Counter)
+    """How many of those that match are in each group."""
     looks: Mapping[str, Look | None] = field(default_factory=dict)
     """How each source was seen last."""
 
 
-def overview(
-    connection: sa.Connection,
-    moment: datetime,
-    wanted: RegionFilter,
-    *,
-    text: str = "",
-    keystone_state: str = "",
-    order: str = "name",
-    group: str = "",
-) -> Overview:
-    """The regions in force at a time. `text`: a part of a name, slug or id; `order`: a name of ORDERS, after a minus
-    the other way round; `group`: a name of FACETS that comes first in the order."""
-    everything = regions_as_of(connection, moment, RegionFilter())
-    counts = {name: Counter(str(row[name] or "") for row in everything) for name in FACETS}
+def overview(connection: sa.Connection, moment: datetime, wanted: Wanted) -> Overview:
+    """The regions in force at a time. What costs much is asked of those of the page alone."""
+    everything = regions_as_of(connection, moment, RegionFilter(), _NEEDED)
+    rows = list(filter(_filter(wanted), everything))
+    if wanted.order.lstrip("-") == "since":
+        _tell_since(connection, moment, rows)
+    rows.sort(key=ORDERS[wanted.order.lstrip("-")], reverse=wanted.order.startswith("-"))
+    if wanted.group:
+        rows.sort(key=lambda row: in_order(str(row[wanted.group] or "")))
+    pages = max(-(-len(rows) // wanted.size), 1)
+    page = min(wanted.page, pages)
+    shown = rows[(page - 1) * wanted.size : page * wanted.size]
+    if shown and "since" not in shown[0]:
+        _tell_since(connection, moment, shown)
     seen = looks(connection, moment)
-    since = state_since(connection, moment)
-    rows = []
-    for row in everything:
-        if not (_matches(row, wanted, keystone_state) and _holds(row, text)):
-            continue
-        look = seen[row["source"]]
-        newest = since.get((row["source"], row["region_id"]))
-        rows.append(row | {"since": newest, "look": look, "is_seen": is_seen(look, row)})
-    rows.sort(key=lambda row: (row["source"], row["region_id"]))
-    rows.sort(key=ORDERS[order.lstrip("-")], reverse=order.startswith("-"))
-    if group:
-        rows.sort(key=lambda row: in_order(str(row[group] or "")))
-    return Overview(rows, len(everything), counts, seen)
+    for row in shown:
+        row["look"] = seen[row["source"]]
+        row["is_seen"] = is_seen(row["look"], row)
+    return Overview(
+        rows=shown,
+        page=page,
+        pages=pages,
+        matching=len(rows),
+        total=len(everything),
+        counts={name: Counter(row[name] or "" for row in everything) for name in FACETS},
+        of_groups=Counter(row[wanted.group] or "" for row in rows) if wanted.group else Counter(),
+        looks=seen,
+    )
+
+
+def _tell_since(connection: sa.Connection, moment: datetime, rows: Sequence[Row]) -> None:
+    since = state_since(connection, moment, [(row["source"], row["region_id"]) for row in rows])
+    for row in rows:
+        row["since"] = since.get((row["source"], row["region_id"]))
 
 
 def _since_at(row: Row) -> Any:
@@ -89,51 +128,60 @@ ORDERS: Mapping[str, Callable[[Row], Any]] = {
 }
 
 
-def _matches(row: Row, wanted: RegionFilter, keystone_state: str) -> bool:
-    pairs = (
-        ("source", wanted.source),
-        ("state", wanted.state),
-        ("zone", wanted.zone),
-        ("country", wanted.country),
-        ("keystone_state", keystone_state),
-    )
-    is_alike = all(not word or folded(str(row[name] or "")) == folded(word) for name, word in pairs)
-    return is_alike and (wanted.gpu is None or row["has_ai_gpu"] is wanted.gpu)
+def _filter(wanted: Wanted) -> Callable[[Row], bool]:
+    """Whether a region matches all that is asked for."""
+    words = {
+        "source": wanted.regions.source,
+        "state": wanted.regions.state,
+        "zone": wanted.regions.zone,
+        "country": wanted.regions.country,
+        "keystone_state": wanted.keystone_state,
+    }
+    asked = [(name, folded(word)) for name, word in words.items() if word]
+    text, gpu = folded(wanted.text), wanted.regions.gpu
+
+    def matches(row: Row) -> bool:
+        return (
+            (gpu is None or row["has_ai_gpu"] is gpu)
+            and all(folded(row[name] or "") == word for name, word in asked)
+            and (not text or _holds(row, text))
+        )
+
+    return matches
 
 
 def _holds(row: Row, text: str) -> bool:
-    wanted = folded(text)
     said = (row["display_name"], row["slug"], row["keystone_name"], row["country"], row["zone"], row["state"])
-    return not wanted or wanted == str(row["region_id"]) or any(wanted in folded(each or "") for each in said)
+    return text == str(row["region_id"]) or any(text in folded(each or "") for each in said)
 
 
 def state_since(
-    connection: sa.Connection, moment: datetime, only: tuple[str, int] | None = None
+    connection: sa.Connection, moment: datetime, keys: Sequence[tuple[str, int]]
 ) -> dict[tuple[str, int], Row]:
-    """The newest change of state or presence of each region up to a time, by source and id; `only` of this one."""
-    r, s, t = regions.c, sources.c, state_transitions.c
-    later = state_transitions.alias("later")
+    """The newest change of state or presence of regions up to a time, by source and id."""
+    s, t = sources.c, state_transitions.c
+    later = _LATER.c
+    asked = listed("keys", {"source": sa.Text(), "id": sa.BigInteger()}, on_sqlite=is_sqlite(connection))
     newest = (
-        sa.select(later.c.seq)
+        sa.select(later.seq)
         .where(
-            later.c.source_id == r.source_id,
-            later.c.entity == "region",
-            later.c.entity_id == r.id,
-            later.c.observed_at <= sa.literal(moment, UtcTime()),
+            later.source_id == s.id,
+            later.entity == "region",
+            later.entity_id == asked.c.id,
+            later.observed_at <= sa.literal(moment, UtcTime()),
         )
-        .order_by(later.c.seq.desc())
+        .order_by(later.seq.desc())
         .limit(1)
         .scalar_subquery()
     )
-    query = (
-        sa.select(s.name, r.id, t.kind, t.from_state, t.to_state, t.not_before, t.observed_at, t.basis, t.seq)
-        .select_from(regions)
-        .join(sources, s.id == r.source_id)
-        .join(
-            state_transitions,
-            (t.source_id == r.source_id) & (t.entity == "region") & (t.entity_id == r.id) & (t.seq == newest),
-        )
+    is_newest = (
+        (t.source_id == s.id) & (t.entity == "region") & (t.entity_id == asked.c.id) & (t.seq == newest)
     )
-    if only:
-        query = query.where(s.name == only[0], r.id == only[1])
-    return {(row["name"], row["id"]): dict(row) for row in connection.execute(query).mappings()}
+    query = sa.select(
+        s.name, t.entity_id, t.kind, t.from_state, t.to_state, t.not_before, t.observed_at, t.basis, t.seq
+    ).select_from(InOrder(InOrder(asked, sources, s.name == asked.c.source), state_transitions, is_newest))
+    rows = connection.execute(query, {"keys": list_of(keys)}).mappings()
+    return {(row["name"], row["entity_id"]): dict(row) for row in rows}
+
+
+_LATER = state_transitions.alias("later")

@@ -65,6 +65,23 @@ class Periods:
     def __getitem__(self, index: int) -> tuple[datetime, datetime]:
         return self._bounds[index], self._bounds[index + 1]
 
+    def stretches_of(self, begin: datetime, end: datetime) -> Iterator[tuple[int, int, float]]:
+        """Where the time from `begin` to `end` lies: the first of some periods, the one after them, and how many
+        seconds lie in each. Periods that it covers go together, but for the last of all, which may be a part of one."""
+        bounds, last = self._bounds, len(self) - 1
+        begin, end = max(begin, bounds[0]), min(end, bounds[-1])
+        if begin >= end:
+            return
+        first = bisect_right(bounds, begin) - 1
+        if begin > bounds[first] or end < bounds[first + 1]:
+            yield first, first + 1, (min(end, bounds[first + 1]) - begin).total_seconds()
+            first += 1
+        stop = min(bisect_right(bounds, end) - 1, last)
+        if first < stop:
+            yield first, stop, (bounds[first + 1] - bounds[first]).total_seconds()
+        if first <= stop and end > bounds[stop]:
+            yield stop, stop + 1, (end - bounds[stop]).total_seconds()
+
     def parts_of(self, begin: datetime, end: datetime) -> Iterator[tuple[int, float]]:
         """How many seconds of the time from `begin` to `end` lie in each period, by its index."""
         index = max(bisect_right(self._bounds, begin) - 1, 0)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from collector.database.types import UtcTime
 from collector.inventory.spans import UNKNOWN
 from collector.reports.coverage import coverage
-from collector.reports.days import Day
+from collector.reports.days import Days
 from collector.reports.filters import Row
 from collector.reports.inventory import first_looks
 from collector.reports.periods import last_days
@@ -48,14 +48,12 @@ def stretches(
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def sight(
-    connection: sa.Connection, names: Sequence[str], until: datetime, count: int
-) -> dict[str, list[Day]]:
+def sight(connection: sa.Connection, names: Sequence[str], until: datetime, count: int) -> dict[str, Days]:
     """The last days of these sources: for how long of each anything could be seen (SEEN) or nothing (UNKNOWN)."""
     periods = last_days(until, count)
     begins = [periods[index] for index in range(len(periods))]
     first = first_looks(connection)
-    found: dict[str, list[Day]] = {}
+    found: dict[str, Days] = {}
     for name in names:
         seconds = [
             max((end - max(begin, first[name])).total_seconds(), 0.0) if name in first else 0.0
@@ -65,8 +63,9 @@ def sight(
         for gap in coverage(connection, name, since=begins[0][0], until=until):
             for index, part in periods.parts_of(gap["from_at"], min(gap["until_at"] or until, until)):
                 blind[index] += part
-        found[name] = [
-            Day(*bounds, {SEEN: max(whole - lost, 0.0), UNKNOWN: lost} if whole or lost else {})
-            for bounds, whole, lost in zip(begins, seconds, blind, strict=True)
-        ]
+        spent = (
+            (day, day + 1, {SEEN: max(whole - lost, 0.0), UNKNOWN: lost} if whole or lost else {})
+            for day, (whole, lost) in enumerate(zip(seconds, blind, strict=True))
+        )
+        found[name] = Days.of(periods, spent)
     return found

@@ -77,7 +77,7 @@ def region_facts(connection: sa.Connection, source: str, region_id: int, moment:
             (row or {}).get("display_name") or known.display_name or known.slug or f"Region {region_id}"
         ),
         row=row,
-        since=state_since(connection, moment, (source, region_id)).get((source, region_id)),
+        since=state_since(connection, moment, [(source, region_id)]).get((source, region_id)),
         look=look,
         is_seen=is_seen(look, row),
         keystone=row and referred_as_of(connection, "keystone", moment, row),

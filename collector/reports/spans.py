@@ -10,11 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
+from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database.joins import InOrder
+from collector.database.listed import list_of, listed
+from collector.database.url import is_sqlite
 from collector.inventory.spans import Change, Span, spans_of
-from collector.reports.blindness import blind_times, watched
+from collector.reports.blindness import Watched, blind_times, watched
 from collector.reports.columns import PLACE, Column, Report
 from collector.reports.filters import Row, find_region
 from collector.store.tables import (
@@ -68,6 +72,8 @@ class SpanFilter:
     """Entities by source and id, instead of by the names of their regions."""
     known_at: datetime | None = None
     """As far as was known at this time; else now."""
+    is_cut: bool = False
+    """Where a span begins before `since`, it does not matter when: of `keys`, what was before is not read."""
 
 
 def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
@@ -84,21 +90,27 @@ def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
 
 def spans_by_entity(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Row, Sequence[Span]]]:
     """Who has spans that are wanted (SPANS up to `entity_id`), and these."""
+    of, names = "", dict[int, Row]()
+    for source, entity_id, found in known_spans(connection, wanted):
+        if source != of:
+            of, names = source, _names(connection, source, wanted.entity)
+        yield {"source": source, **names[entity_id], "entity": wanted.entity, "entity_id": entity_id}, found
+
+
+def known_spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[str, int, Sequence[Span]]]:
+    """Sources and ids of those that have spans that are wanted, and these."""
     keys = keys_of(connection, wanted)
     gone = _absent(connection, wanted.entity) if wanted.without_absent else {}
-    asked = None if keys is None else {name for name, _ in keys}
-    for source in watched(connection, wanted.source, wanted.known_at):
-        if asked is not None and source.name not in asked:
-            continue
-        ids = None if keys is None else [entity_id for name, entity_id in keys if name == source.name]
-        names = _names(connection, source.id, wanted.entity)
-        of_all, of_one = blind_times(connection, source, wanted.entity, wanted.known_at)
-        for entity_id, changed in _changes(connection, source.id, wanted.entity, ids, wanted.known_at):
-            own = {"entity": wanted.entity, "entity_id": entity_id}
-            blind = [*of_all, *of_one[entity_id]] if entity_id in of_one else of_all
-            found = spans_of(changed, blind, source.end_at)
-            if some := list(_wanted(found, wanted, gone.get((source.name, entity_id)))):
-                yield {"source": source.name, **names[entity_id], **own}, some
+    found = list(watched(connection, wanted.source, wanted.known_at))
+    if keys is not None:
+        named = {name for name, _ in keys}
+        found = [source for source in found if source.name in named]
+    begin = wanted.since if wanted.is_cut else None
+    blind = blind_times(connection, found, wanted.entity, wanted.known_at, begin)
+    for source, entity_id, changed in _changes(connection, found, wanted, keys):
+        spans = spans_of(changed, blind[source.id].edges_of(entity_id), source.end_at)
+        if some := list(_wanted(spans, wanted, gone.get((source.name, entity_id)))):
+            yield source.name, entity_id, some
 
 
 def _wanted(found: Iterable[Span], wanted: SpanFilter, end_at: datetime | None) -> Iterator[Span]:
@@ -115,18 +127,19 @@ def _wanted(found: Iterable[Span], wanted: SpanFilter, end_at: datetime | None) 
             yield span
 
 
-def _names(connection: sa.Connection, source_id: int, entity: str) -> dict[int, Row]:
+def _names(connection: sa.Connection, source: str, entity: str) -> dict[int, Row]:
     """What a row says of each entity's region, by the entity's id."""
     r, k = regions.c, keystones.c
     if entity == "region":
-        query = sa.select(r.id, r.id, r.slug, r.display_name).where(r.source_id == source_id)
+        query = sa.select(r.id, r.id, r.slug, r.display_name).join(sources, sources.c.id == r.source_id)
     else:
         query = (
             sa.select(k.id, k.witness_region_id, r.slug, r.display_name)
             .select_from(keystones)
+            .join(sources, sources.c.id == k.source_id)
             .outerjoin(regions, (r.source_id == k.source_id) & (r.id == k.witness_region_id))
-            .where(k.source_id == source_id)
         )
+    query = query.where(sources.c.name == source)
     return {
         entity_id: {"region_id": region_id, "slug": slug, "display_name": name}
         for entity_id, region_id, slug, name in connection.execute(query)
@@ -135,31 +148,55 @@ def _names(connection: sa.Connection, source_id: int, entity: str) -> dict[int, 
 
 def _changes(
     connection: sa.Connection,
-    source_id: int,
-    entity: str,
-    ids: Sequence[int] | None,
-    known_at: datetime | None,
-) -> Iterator[tuple[int, list[Change]]]:
-    """The transitions of each entity, by id."""
+    found: Sequence[Watched],
+    wanted: SpanFilter,
+    keys: Sequence[tuple[str, int]] | None,
+) -> Iterator[tuple[Watched, int, list[Change]]]:
+    """The transitions of each entity, by source and id."""
     t = state_transitions.c
-    query = (
-        sa.select(t.entity_id, t.seq, t.to_state, t.not_before, t.observed_at, t.basis, t.kind)
-        .where(t.source_id == source_id, t.entity == entity)
-        .order_by(t.entity_id, t.seq)
-    )
-    query = query.where(t.observed_at <= known_at) if known_at else query
-    # Few are asked for one by one: of one entity the key finds its own rows only.
-    questions = [query] if ids is None else [query.where(t.entity_id == entity_id) for entity_id in ids]
-    for question in questions:
-        rows = connection.execution_options(yield_per=5000).execute(question)
-        for entity_id, group in itertools.groupby(rows, key=itemgetter(0)):
+    query = sa.select(
+        t.source_id, t.entity_id, t.seq, t.to_state, t.not_before, t.observed_at, t.basis, t.kind
+    ).where(t.entity == wanted.entity)
+    query = query.where(t.observed_at <= wanted.known_at) if wanted.known_at else query
+    questions: list[tuple[Any, dict[str, Any]]]
+    if keys is None:
+        questions = [
+            (query.where(t.source_id == source.id).order_by(t.entity_id, t.seq), {}) for source in found
+        ]
+    else:
+        # Each is looked up by its key; the list says in which order they come.
+        types = {"place": sa.Integer(), "source_id": sa.Integer(), "id": sa.BigInteger()}
+        asked = listed("keys", types, on_sqlite=is_sqlite(connection))
+        is_asked = (t.source_id == asked.c.source_id) & (t.entity_id == asked.c.id)
+        if wanted.is_cut and wanted.since:
+            is_asked &= t.seq >= sa.func.coalesce(_last_before(wanted.since, wanted.entity, asked), 0)
+        query = query.select_from(InOrder(asked, state_transitions, is_asked))
+        own = {source.name: source.id for source in found}
+        places = [(place, own[name], i) for place, (name, i) in enumerate(keys) if name in own]
+        questions = [(query.order_by(asked.c.place, t.seq), {"keys": list_of(places)})]
+    by_id = {source.id: source for source in found}
+    for question, given in questions:
+        rows = connection.execute(question, given, execution_options={"yield_per": 5000})
+        for (source_id, entity_id), group in itertools.groupby(rows, key=itemgetter(0, 1)):
             yield (
+                by_id[source_id],
                 entity_id,
                 [
                     Change(seq, to, not_before, at, basis == "observer_change" and kind != "changed")
-                    for _, seq, to, not_before, at, basis, kind in group
+                    for _, _, seq, to, not_before, at, basis, kind in group
                 ],
             )
+
+
+def _last_before(since: datetime, entity: str, asked: sa.FromClause) -> sa.ScalarSelect[Any]:
+    """The last transition of an entity before a time, which says its state at that time."""
+    b = _BEFORE.c
+    is_its = (b.source_id == asked.c.source_id) & (b.entity == entity) & (b.entity_id == asked.c.id)
+    query = sa.select(b.seq).where(is_its, b.observed_at < since).order_by(b.seq.desc()).limit(1)
+    return query.correlate(asked).scalar_subquery()
+
+
+_BEFORE = state_transitions.alias("before")
 
 
 def _absent(connection: sa.Connection, entity: str) -> dict[tuple[str, int], datetime]:

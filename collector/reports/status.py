@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from collector.database.joins import InOrder
 from collector.database.timeouts import LEASE_SECONDS
 from collector.database.types import UtcTime, database_time
 from collector.inventory.observation import gap_limit
+from collector.reports.asof import newest_applied
 from collector.reports.columns import SOURCE, Column, Report
 from collector.store.tables import (
     observations,
@@ -152,29 +154,35 @@ class _Facts:
     """Of the last day; by name."""
 
 
+_NEEDED = (
+    *("source_id", "seq", "outcome", "last_at", "rejected", "missing", "paging", "cause", "message"),
+    "expected_interval_ms",
+)
+
+
 def _facts(connection: sa.Connection, now: datetime, only: str | None) -> _Facts:
     s, o, r = sources.c, observations.c, rejected_records.c
     wanted = s.name == only if only else sa.true()
     ids = sa.select(s.id).where(wanted)
 
-    def newest(*conditions: sa.ColumnElement[bool]) -> dict[int, Any]:
-        of_source = sa.select(sa.func.max(o.seq)).where(o.source_id == s.id, *conditions).correlate(sources)
-        query = sa.select(observations).join(sources, s.id == o.source_id)
-        rows = connection.execute(query.where(wanted, o.seq == of_source.scalar_subquery()))
-        return {row.source_id: row for row in rows}
+    def newest(seq: Any) -> dict[int, Any]:
+        """The observation of each source with this number: looked up, source by source."""
+        is_it = (o.source_id == s.id) & (o.seq == seq)
+        query = sa.select(*(o[name] for name in _NEEDED)).select_from(InOrder(sources, observations, is_it))
+        return {row.source_id: row for row in connection.execute(query.where(wanted))}
 
     def count(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> dict[int, int]:
         source_id = table.c.source_id
         query = sa.select(source_id, sa.func.count()).where(source_id.in_(ids), *conditions)
         return {row[0]: row[1] for row in connection.execute(query.group_by(source_id))}
 
-    applied = newest(o.outcome != "failed")
+    applied = newest(newest_applied(s.id))
     doubtful = [(row.source_id, row.seq) for row in applied.values() if row.rejected]
     rejected: dict[int, int] = {}
     for n in range(0, len(doubtful), 500):
         rejected |= count(rejected_records, sa.tuple_(r.source_id, r.seq).in_(doubtful[n : n + 500]))
     return _Facts(
-        newest=newest(),
+        newest=newest(s.newest_seq),
         applied=applied,
         rejected=rejected,
         regions=count(regions, regions.c.absent_since.is_(None)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from collector.printable import printable as printable
@@ -130,10 +131,11 @@ def basis_in_words(row: Mapping[str, Any]) -> str:
     return _BASIS.get(row["basis"] or "", "")
 
 
-def in_order(name: str) -> list[tuple[int, str]]:
+@lru_cache(maxsize=10_000)
+def in_order(name: str) -> tuple[tuple[int, str], ...]:
     """Sorts names as people do: 2 before 10."""
     parts = re.split(r"(\d+)", name.casefold())
-    return [(len(part.lstrip("0")) if n % 2 else 0, part) for n, part in enumerate(parts)]
+    return tuple((len(part.lstrip("0")) if n % 2 else 0, part) for n, part in enumerate(parts))
 
 
 def certainty(row: Mapping[str, Any]) -> str:

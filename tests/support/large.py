@@ -109,9 +109,9 @@ def _statements(
     ]
 
 
-def long_history(file: Path, length: int) -> sa.Engine:
+def long_history(file: Path, length: int, gap_every: int = 5) -> sa.Engine:
     """A new file with a history of three regions that is so many times as long as the shortest."""
     engine = open_engine(f"sqlite:///{file}")
     migrate.upgrade(engine)
-    fill(engine, regions=3, transitions=30 * length, observations=300 * length, gap_every=5)
+    fill(engine, regions=3, transitions=30 * length, observations=300 * length, gap_every=gap_every)
     return engine

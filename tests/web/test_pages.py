@@ -15,11 +15,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from collector.database.transactions import writing
+from collector.database.transactions import reading, writing
 from collector.reports.happening_kinds import HAPPENING_FIELDS
-from collector.store.tables import sources
+from collector.store.tables import gaps, observations, sources, unproven_absences
+from collector.web.pages.asking import Asked
+from collector.web.pages.overview import show
+from collector.web.pages.rendering import rendered
 from tests.support.builders import keystone, region
+from tests.support.effort import Effort, effort_of
 from tests.support.history import NOON, History, failure
+from tests.support.large import long_history
 from tests.support.pages import Serve, crawled, document
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -423,3 +428,34 @@ def test_an_answer_is_given_as_it_was_stored_without_secrets(history: History, s
     assert row["payload"] in page.text
     assert row["opening_digest"] in page.text
     assert "hunter2" not in whole.text + page.text
+
+
+# What it costs
+
+
+def overview_effort(engine: sa.Engine) -> Effort:
+    with reading(engine) as connection:
+        newest = connection.scalar(sa.select(sa.func.max(observations.c.last_at)))
+    asked = Asked.plain("/", "", newest + timedelta(minutes=1))
+    return effort_of(engine, lambda connection: rendered(show(connection, asked), asked))
+
+
+def test_the_overview_is_none_the_dearer_for_a_long_history(tmp_path: Path) -> None:
+    engines = [long_history(tmp_path / f"{length}.db", length, gap_every=1) for length in (8, 24)]
+    for (
+        engine
+    ) in engines:  # both of more than 90 days, with hours between observations, which need not be gaps
+        with writing(engine) as connection:
+            for table in (gaps, unproven_absences):
+                connection.execute(sa.delete(table))
+    few, many = map(overview_effort, engines)
+    assert many.statements == few.statements
+    assert many.steps < 1.5 * few.steps
+
+
+def test_the_overview_takes_no_more_statements_for_many_sources(sqlite_engine: sa.Engine) -> None:
+    taken = set()
+    for number in range(3):
+        History(sqlite_engine, name=f"source-{number}").poll([region(1), region(2)], at=0)
+        taken.add(overview_effort(sqlite_engine).statements)
+    assert len(taken) == 1

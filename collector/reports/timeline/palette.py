@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from collector.inventory.spans import ABSENT, UNKNOWN
+from collector.reports.days import CHANGING
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,9 @@ def looks(states: Iterable[str]) -> dict[str, Look]:
 
 
 def rank(state: str) -> tuple[int, str]:
-    """Sorts states: as in ORDER, then others by name, then what is unknown, and absence."""
-    ends = {UNKNOWN: len(ORDER) + 1, ABSENT: len(ORDER) + 2}
-    return ends.get(state, ORDER.index(state) if state in ORDER else len(ORDER)), state
+    """Sorts states: as in ORDER, then others by name, then the time of changes, what is unknown, and absence."""
+    return _RANKS.get(state, len(ORDER)), state
+
+
+_RANKS = {state: n for n, state in enumerate(ORDER)}
+_RANKS |= {CHANGING: len(ORDER) + 1, UNKNOWN: len(ORDER) + 2, ABSENT: len(ORDER) + 3}

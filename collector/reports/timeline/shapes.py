@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from collector.inventory.spans import ABSENT, UNKNOWN, Span
 from collector.reports.timeline.palette import Look, rank
@@ -101,6 +102,7 @@ class Shapes:
         return f"s-{look.key}" if look else "s-unknown"
 
 
+@lru_cache(maxsize=10_000)
 def number(value: float) -> str:
     """As short as hundredths of a pixel allow."""
     text = f"{value:.2f}".rstrip("0").rstrip(".")

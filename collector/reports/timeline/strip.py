@@ -1,16 +1,18 @@
 """A strip of days: each day a column, filled from the bottom in proportion to the time in each state.
 
+The time in which only the moment of a change is unknown is no state's: it is a mark of its own.
+
 Drawn to stand in a page, whose style sheet has the looks (`style.state_rules`) and which holds the patterns once.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
-from collector.inventory.spans import ABSENT, UNKNOWN
-from collector.reports.days import Day
+from collector.inventory.spans import ABSENT
+from collector.reports.days import CHANGING, Days, Spent
 from collector.reports.timeline.palette import Look, rank
 from collector.reports.timeline.shapes import number
 from collector.reports.timeline.words import in_words
@@ -25,71 +27,65 @@ _LEAST = 1.2
 class Strip:
     """A strip, and what it says."""
 
-    def __init__(self, days: Sequence[Day]) -> None:
+    def __init__(self, days: Days) -> None:
         self.days = days
-        self._runs = list(_runs(days))
 
     def svg(self, looks: Mapping[str, Look]) -> str:
         """The drawing, without words."""
-        return _drawn(self._runs, looks)
+        return _drawn(self.days, looks)
 
     @property
     def summary(self) -> str:
         """`90 days: ACTIVE 94 %, unknown 6 %`: the whole strip in one line."""
         spent: defaultdict[str, float] = defaultdict(float)
-        for day in self.days:
-            for state, seconds in day.seconds.items():
-                spent[state] += seconds
+        for first, end, of_day in self.days.runs:
+            for state, seconds in of_day.items():
+                spent[state] += seconds * (end - first)
         whole = sum(spent.values())
         if not whole:
-            return f"{len(self.days)} days: not on record"
-        ordered = sorted(spent, key=rank)
-        parts = [f"{printable(in_words(state))} {_percent(spent[state] / whole)}" for state in ordered]
-        return f"{len(self.days)} days: {', '.join(parts)}"
+            return f"{self.days.count} days: not on record"
+        parts = [f"{_in_words(state)} {_percent(spent[state] / whole)}" for state in sorted(spent, key=rank)]
+        return f"{self.days.count} days: {', '.join(parts)}"
 
     @property
     def attribute(self) -> str:
-        """Each day that differs from the one before: `0 ACTIVE|12 MAINTENANCE 3 h 20 min, …`."""
-        said: list[tuple[int, str]] = []
-        for n, _, day in self._runs:
-            text = day_in_words(day)
-            if not said or said[-1][1] != text:
-                said.append((n, text))
-        return "|".join(f"{n} {text.replace('|', '¦')}" for n, text in said)
+        """Each day that differs from the one before: `0 ACTIVE|12 ACTIVE 20 h 40 min, MAINTENANCE 3 h 20 min`."""
+        said: list[str] = []
+        before = None
+        for first, _, spent in self.days.runs:
+            text = day_in_words(spent)
+            if text != before:
+                said.append(f"{first} {text.replace('|', '¦')}")
+                before = text
+        return "|".join(said)
 
 
-def _runs(days: Sequence[Day]) -> Iterator[tuple[int, int, Day]]:
-    """Days that were spent alike, one after the other: the number of the first, that of the next one, and the first."""
-    begin = 0
-    for n in range(1, len(days) + 1):
-        if n == len(days) or (
-            days[n].seconds is not days[begin].seconds and days[n].seconds != days[begin].seconds
-        ):
-            yield begin, n, days[begin]
-            begin = n
-
-
-def _drawn(runs: Sequence[tuple[int, int, Day]], looks: Mapping[str, Look]) -> str:
+def _drawn(days: Days, looks: Mapping[str, Look]) -> str:
     paths: defaultdict[str, list[str]] = defaultdict(list)
-    for begin, end, day in runs:
+    for first, end, spent in days.runs:
         bottom = HEIGHT
-        left, right = number(begin * COLUMN), number(end * COLUMN)
-        for state, share in _shares(day):
+        left, right = number(first * COLUMN), number(end * COLUMN)
+        for state, share in _shares(spent):
             height = HEIGHT * share
             if state == ABSENT:
                 paths["absent"].append(f"M{left} {number(bottom - height / 2)}H{right}")
             else:
-                look = looks.get(state)
-                key = "s-unknown" if state == UNKNOWN or look is None else f"s-{look.key}"
-                paths[key].append(f"M{left} {number(bottom - height)}H{right}V{number(bottom)}H{left}z")
+                top, low = number(bottom - height), number(bottom)
+                paths[_key(state, looks)].append(f"M{left} {top}H{right}V{low}H{left}z")
             bottom -= height
-    count = runs[-1][1] if runs else 0
-    width = number(count * COLUMN)
+    width = number(days.count * COLUMN)
     drawn = "".join(f'<path class="{key}" d="{"".join(ds)}"/>' for key, ds in sorted(paths.items()))
     return (
         f'<svg viewBox="0 0 {width} {number(HEIGHT)}" preserveAspectRatio="none" aria-hidden="true">'
-        f'{drawn}<path class="seam" d="{_seams(count)}"/></svg>'
+        f'{drawn}<path class="seam" d="{_seams(days.count)}"/></svg>'
     )
+
+
+def _key(state: str, looks: Mapping[str, Look]) -> str:
+    """How a state is drawn: a class of the style sheet."""
+    if state == CHANGING:
+        return "s-changing"
+    return f"s-{looks[state].key}" if state in looks else "s-unknown"
 
 
 @cache
@@ -100,33 +96,44 @@ def _seams(count: int) -> str:
 
 def swatch(state: str, looks: Mapping[str, Look]) -> str:
     """A small sample of how a state looks, to stand beside its name."""
-    look = looks.get(state)
-    key = f"s-{look.key}" if look else "s-unknown"
-    drawn = f'<path class="{key}" d="M0 0H12V12H0z"/>'
+    drawn = f'<path class="{_key(state, looks)}" d="M0 0H12V12H0z"/>'
     if state == ABSENT:
         drawn = '<path class="absent" d="M0 6H12"/>'
     return f'<svg class="swatch" viewBox="0 0 12 12" aria-hidden="true">{drawn}</svg>'
 
 
-def _shares(day: Day) -> tuple[tuple[str, float], ...]:
-    """States from bottom to top with the share of the column that each takes; none is too thin to be seen."""
-    whole = sum(day.seconds.values())
+def _shares(spent: Spent) -> Sequence[tuple[str, float]]:
+    """States from bottom to top with the share of the column that each takes; none is too thin to be seen.
+
+    The time of a change stands above the lowest of them, so that it parts two states.
+    """
+    if len(spent) == 1:
+        return [(next(iter(spent)), 1.0)]
+    whole = sum(spent.values())
     if not whole:
         return ()
     least = _LEAST / HEIGHT
-    shares = {state: max(seconds / whole, least) for state, seconds in day.seconds.items() if seconds > 0}
+    shares = {state: max(seconds / whole, least) for state, seconds in spent.items() if seconds > 0}
     total = sum(shares.values())
-    return tuple((state, round(shares[state] / total, 3)) for state in sorted(shares, key=rank))
+    ordered = sorted(shares, key=rank)
+    if CHANGING in shares:
+        ordered.remove(CHANGING)
+        ordered.insert(1, CHANGING)
+    return [(state, round(shares[state] / total, 3)) for state in ordered]
 
 
-def day_in_words(day: Day) -> str:
-    """`ACTIVE`, or `ACTIVE 20 h 40 min, MAINTENANCE 3 h 20 min`, or `not known yet`."""
-    if day.is_blank:
+def day_in_words(spent: Spent) -> str:
+    """`ACTIVE`, or `ACTIVE 20 h 20 min, MAINTENANCE 3 h 20 min, changing within 20 min`, or `not on record`."""
+    if not spent:
         return "not on record"
-    ordered = sorted((s for s in day.seconds if day.seconds[s] > 0), key=rank)
+    ordered = sorted((state for state, seconds in spent.items() if seconds > 0), key=rank)
     if len(ordered) == 1:
-        return printable(in_words(ordered[0]))
-    return ", ".join(f"{printable(in_words(state))} {show_span(day.seconds[state])}" for state in ordered)
+        return _in_words(ordered[0])
+    return ", ".join(f"{_in_words(state)} {show_span(spent[state])}" for state in ordered)
+
+
+def _in_words(state: str) -> str:
+    return "changing within" if state == CHANGING else printable(in_words(state))
 
 
 def _percent(share: float) -> str:

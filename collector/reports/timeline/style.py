@@ -82,9 +82,11 @@ def page_style(looks: Iterable[Look]) -> str:
     return "\n".join(
         [
             *(rule for rule in _LIGHT if rule.startswith(_OF_STATES)),
+            ".s-changing{fill:#24292f}",
             *texts,
             *of_states,
             "@media screen and (prefers-color-scheme:dark){",
+            ".s-changing{fill:#f0f3f6}",
             *(rule for rule in _DARK if rule.startswith(_OF_STATES)),
             *texts_in_the_dark,
             *of_states_in_the_dark,

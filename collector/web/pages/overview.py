@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,11 +11,11 @@ import sqlalchemy as sa
 
 from collector.inventory.spans import ABSENT, UNKNOWN
 from collector.reports.coverage import coverage
-from collector.reports.days import Day, days
+from collector.reports.days import CHANGING, Days, days
 from collector.reports.filters import Row
 from collector.reports.happenings import HappeningFilter, happenings
 from collector.reports.inventory import RegionFilter
-from collector.reports.overview import CAPABILITIES, FACETS, ORDERS, overview
+from collector.reports.overview import CAPABILITIES, FACETS, ORDERS, Overview, Wanted, overview
 from collector.reports.status import SourceStatus, statuses
 from collector.reports.timeline.palette import rank
 from collector.web.pages.asking import Asked
@@ -53,45 +52,25 @@ class Group:
 
 def show(connection: sa.Connection, asked: Asked) -> Shown:
     """One row a region, with a strip of its last days; beside it what happened last."""
-    gpu = {"yes": True, "no": False}.get(asked.text("gpu"))
-    wanted = RegionFilter(
-        source=asked.text("source") or None,
-        state=asked.text("state") or None,
-        zone=asked.text("zone") or None,
-        country=asked.text("country") or None,
-        gpu=gpu,
-    )
-    order = asked.text("sort") if asked.text("sort").lstrip("-") in ORDERS else "name"
-    group = asked.word("group", FACETS)
-    found = overview(
-        connection,
-        asked.moment,
-        wanted,
-        text=asked.text("q"),
-        keystone_state=asked.text("keystone"),
-        order=order,
-        group=group,
-    )
-    pages = max(-(-len(found.rows) // ROWS), 1)
-    page = min(asked.page, pages)
-    rows = found.rows[(page - 1) * ROWS : page * ROWS]
+    wanted = _wanted(asked)
+    found = overview(connection, asked.moment, wanted)
+    rows = found.rows
     keys = [(row["source"], row["region_id"]) for row in rows]
     spent = days(connection, keys, asked.moment, DAYS, asked.known_at)
     listed = statuses(connection, asked.now, of_settings=asked.sources) if asked.is_now else []
     newest = happenings(connection, HappeningFilter(until=asked.end, limit=NEWEST))
-    drawn = set(found.counts["state"]) | _states(spent.values())
+    in_strips = _states(spent.values())
+    drawn = (set(found.counts["state"]) | in_strips) - {CHANGING}
     return Shown(
         "overview.html",
         {
             "found": found,
-            "groups": list(_groups(rows, found.rows, group)),
-            "group": group,
-            "order": order,
+            "groups": list(_groups(found, wanted.group)),
+            "group": wanted.group,
+            "order": wanted.order,
             "spent": spent,
-            "pages": pages,
-            "page": page,
-            "first": (page - 1) * ROWS + 1,
-            "last": (page - 1) * ROWS + len(rows),
+            "first": (found.page - 1) * ROWS + 1,
+            "last": (found.page - 1) * ROWS + len(rows),
             "is_filtered": any(
                 asked.text(n) for n in ("q", "state", "zone", "country", "gpu", "source", "keystone")
             ),
@@ -100,6 +79,7 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
             "good_sources": sum(each.verdict == "good" for each in listed),
             "newest": newest,
             "drawn": sorted(drawn, key=rank),
+            "has_changes": CHANGING in in_strips,
             "gaps": coverage(connection, since=asked.moment - timedelta(days=7), until=asked.moment, limit=3),
             "capabilities": CAPABILITIES,
             "labels": LABELS,
@@ -108,25 +88,35 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
     )
 
 
-def _groups(rows: Sequence[Row], all_: Sequence[Row], group: str) -> Iterator[Group]:
+def _wanted(asked: Asked) -> Wanted:
+    return Wanted(
+        RegionFilter(
+            source=asked.text("source") or None,
+            state=asked.text("state") or None,
+            zone=asked.text("zone") or None,
+            country=asked.text("country") or None,
+            gpu={"yes": True, "no": False}.get(asked.text("gpu")),
+        ),
+        keystone_state=asked.text("keystone"),
+        text=asked.text("q"),
+        order=asked.text("sort") if asked.text("sort").lstrip("-") in ORDERS else "name",
+        group=asked.word("group", FACETS),
+        page=asked.page,
+        size=ROWS,
+    )
+
+
+def _groups(found: Overview, group: str) -> Iterator[Group]:
     if not group:
-        yield Group("", len(all_), rows)
+        yield Group("", found.matching, found.rows)
         return
-
-    def heading_of(row: Row) -> str:
-        return str(row[group] or "none")
-
-    counts = Counter(map(heading_of, all_))
-    for heading, own in groupby(rows, key=heading_of):
-        yield Group(heading, counts[heading], list(own))
+    for heading, own in groupby(found.rows, key=lambda row: row[group] or ""):
+        yield Group(heading or "none", found.of_groups[heading], list(own))
 
 
-def _states(strips: Iterable[list[Day]]) -> set[str]:
-    found: set[str] = set()
-    for of_one in strips:
-        for day in of_one:
-            found |= day.seconds.keys()
-    return found - {ABSENT, UNKNOWN}
+def _states(strips: Iterable[Days]) -> set[str]:
+    """What is drawn in strips."""
+    return {state for days in strips for run in days.runs for state in run.spent} - {ABSENT, UNKNOWN}
 
 
 def states_of(rows: Sequence[Row]) -> set[str]:

@@ -19,6 +19,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from collector import __version__
+from collector.inventory.spans import UNKNOWN
+from collector.reports.days import CHANGING, Days
 from collector.reports.polls import SEEN
 from collector.reports.timeline.palette import EVERY, KNOWN, Look
 from collector.reports.timeline.palette import looks as looks_of
@@ -94,29 +96,32 @@ class Drawn:
 
     def __init__(self, looks: Mapping[str, Look]) -> None:
         self._looks = looks
+        self._states: dict[str | None, Markup] = {}
 
     def swatch(self, state: str | None) -> Markup:
         """A sample of a state, beside its name."""
-        return Markup(swatch(state or "", self._looks))  # noqa: S704 - our own SVG
+        return Markup(swatch(state or UNKNOWN, self._looks))  # noqa: S704 - our own SVG
+
+    def changing(self) -> Markup:
+        """A sample of how a strip marks the time of a change."""
+        return Markup(swatch(CHANGING, self._looks))  # noqa: S704 - our own SVG
 
     def state(self, state: str | None) -> Markup:
         """A state: its sample and its word."""
-        word = brief(state or "unknown", 40)
-        return Markup('<span class="state">{}<span>{}</span></span>').format(self.swatch(state), word)
+        if state not in self._states:
+            word = brief(state or "unknown", 40)
+            self._states[state] = Markup('<span class="state">{}<span>{}</span></span>').format(
+                self.swatch(state), word
+            )
+        return self._states[state]
 
-    def strip(self, days: Any, label: str) -> Markup:
+    def strip(self, days: Days, label: str) -> Markup:
         """A strip of days, which says in words what it shows."""
-        made = Strip(days)
-        return Markup(
-            '<div class="strip" role="img" aria-label="{}" data-label="{}" data-from="{:%Y-%m-%d}" data-count="{}" '
-            'data-days="{}">{}</div>'
-        ).format(
-            f"{label}, {made.summary}",
-            label,
-            days[0].begins,
-            len(days),
-            made.attribute,
-            Markup(made.svg(self._looks)),  # noqa: S704 - our own SVG
+        made, name = Strip(days), escape(label)
+        return Markup(  # noqa: S704 - escaped here, and our own SVG
+            f'<div class="strip" role="img" aria-label="{name}, {escape(made.summary)}" data-label="{name}" '
+            f'data-from="{days.begin:%Y-%m-%d}" data-count="{days.count}" data-days="{escape(made.attribute)}">'
+            f"{made.svg(self._looks)}</div>"
         )
 
 
@@ -223,9 +228,8 @@ def when(moment: datetime | None, form: str = "minute") -> Markup:
     text = moment.astimezone(UTC)
     forms = {"minute": "%Y-%m-%d %H:%M", "second": "%Y-%m-%d %H:%M:%S", "clock": "%H:%M"}
     shown = text.strftime(forms[form])
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        text.isoformat().replace("+00:00", "Z"), show_time(moment), shown
-    )
+    exact = text.isoformat().replace("+00:00", "Z")
+    return Markup(f'<time datetime="{exact}" title="{show_time(moment)}">{shown}</time>')  # noqa: S704 - digits
 
 
 def ago(moment: datetime | None, now: datetime) -> str:
