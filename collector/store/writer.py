@@ -67,7 +67,7 @@ class Recorded:
     changes: Changes = field(default_factory=Changes)
     """What the poll changed."""
     missing: frozenset[int] = frozenset()
-    """Regions that were present and are not listed."""
+    """Regions that were present and are not listed; none for an `ok` answer that is repeated."""
     paging: str | None = None
     """What makes the answer look like one page of several."""
     failure: Failed | None = None
@@ -338,7 +338,7 @@ def _recorded(
         polls=row.polls,
         listed=listing.listed if listing else None,
         changes=decided or Changes(),
-        missing=frozenset(row.missing or ()),
+        missing=frozenset(() if row.outcome == "ok" and row.polls > 1 else row.missing or ()),
         paging=row.paging,
     )
 

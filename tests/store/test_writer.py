@@ -316,3 +316,21 @@ def test_a_clock_that_stepped_back_writes_nothing_not_even_for_equal_bytes(histo
         with pytest.raises(ClockError):
             history.poll(said, at=0)
     assert contents(history.engine) == before
+
+
+def test_every_poll_of_a_stretch_says_which_regions_it_misses(history: History) -> None:
+    both, one = [region(1), region(2)], [region(1)]
+    history.poll(both, at=0)
+    cut = answer(one, count=2)
+    assert [history.poll(cut, at=at).recorded.missing for at in (60, 120, 180)] == [{2}] * 3
+    assert [history.poll(one, at=at).recorded.missing for at in (240, 300)] == [
+        {2},
+        set(),
+    ]  # then it is absent
+
+
+def test_a_held_answer_that_is_repeated_says_how_long_it_took_to_judge_it(history: History) -> None:
+    history.poll([region(i) for i in range(1, 6)], at=0)
+    held = [history.poll([region(1)], at=at) for at in (60, 120)]
+    assert [result.outcome for result in held] == ["held", "held"]
+    assert all(result.decide_seconds > 0 for result in held)
