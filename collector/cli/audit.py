@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collector.cli.anchoring import anchor, anchors, in_words, usable_anchors
+from collector.cli.claims import state
 from collector.cli.common import (
     as_json,
     format_option,
@@ -47,6 +48,7 @@ def audit() -> None:
 
 audit.add_command(anchor)
 audit.add_command(anchors)
+audit.add_command(state)
 
 
 @audit.command()

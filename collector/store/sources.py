@@ -22,6 +22,11 @@ def source_names(connection: sa.Connection, only: str | None = None) -> list[str
     return [only]
 
 
+def names_by_id(connection: sa.Connection) -> dict[int, str]:
+    """The names of all sources."""
+    return {row.id: row.name for row in connection.execute(sa.select(sources.c.id, sources.c.name))}
+
+
 def derived_by_older_rules(connection: sa.Connection, only: str | None = None) -> list[str]:
     """Names of the sources whose history an older version derived."""
     s = sources.c

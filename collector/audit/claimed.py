@@ -1,0 +1,194 @@
+"""The claim of one region at one time: a sentence, what could not be known, and the evidence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.audit.claims import Row, Run, observed, runs
+from collector.printable import printable
+from collector.reports.words import show_span, show_time
+from collector.store.tables import anchors
+
+MAX_TOLD = 20
+"""Blind times that are told one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What can be claimed of a region at a time."""
+
+    source: str
+    region_id: int
+    at: datetime
+    is_known: bool
+    state: str | None
+    """None: not known, or not listed."""
+    sentence: str
+    unknown: tuple[str, ...]
+    """What could not be known, in sentences."""
+    run: Run | None
+    """The run that holds the time, or else the last one before it."""
+    evidence: tuple[dict[str, Any], ...]
+    """Observations: the first and the last of the run, and those around the time."""
+    anchors: tuple[dict[str, Any], ...]
+    """What was given away of it: the first anchor of each place that covers the last of these observations."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def claim(connection: sa.Connection, source_id: int, source: str, region_id: int, at: datetime) -> Claim:
+    """In which state a region was at a time."""
+    rows = observed(connection, source_id)
+    found = list(runs(connection, source_id, region_id, rows=rows))
+    run = next((each for each in found if each.knows(at)), None)
+    before = [each for each in found if each.from_at <= at]
+    nearest = run or (before[-1] if before else None)
+    after = next((each for each in found if each.from_at > at), None)
+    if run is not None:
+        sentence, unknown = in_words(run), limits(run)
+    else:
+        sentence, unknown = _not_known(nearest, after, at, region_id), ()
+    last = _last_seq(rows, nearest, after, at)
+    wanted = _around(rows, at)
+    wanted |= {nearest.first_seq, nearest.last_seq} if nearest else set()
+    wanted |= {after.first_seq} if after else set()
+    return Claim(
+        source=source,
+        region_id=region_id,
+        at=at,
+        is_known=run is not None,
+        state=run.state if run else None,
+        sentence=sentence,
+        unknown=unknown,
+        run=nearest,
+        evidence=tuple(dict(row) for row in rows if row["seq"] in wanted),
+        anchors=_anchors(connection, source_id, last),
+    )
+
+
+def in_words(run: Run) -> str:
+    """One sentence that holds."""
+    name, keys = printable(run.name), keys_in_words(run.keys)
+    if run.state is not None:
+        what = f"was in {printable(run.state)}"
+        shown = f"shown by {run.polls:,} poll{'s' * (run.polls != 1)} with {keys}"
+    else:
+        what = "was not listed"
+        shown = f"shown by {run.polls:,} complete answer{'s' * (run.polls != 1)} to {keys}"
+    if run.from_at >= run.until_at:
+        return f"{name} {what} at some moment between {show_time(run.until_at)} and {show_time(run.from_at)}, {shown}."
+    blind = f", apart from {len(run.blind)} times when it could not be seen" if len(run.blind) > 1 else ""
+    blind = ", apart from one time when it could not be seen" if len(run.blind) == 1 else blind
+    return (
+        f"{name} {what} from {show_time(run.from_at)} to at least {show_time(run.until_at)}{blind}, {shown}; "
+        "never contradicted."
+    )
+
+
+def keys_in_words(keys: Sequence[str]) -> str:
+    """`key 1a2b3c4d`, or several; whoever saved answers has none."""
+    named = [key[:8] for key in keys if key not in ("", "import")]
+    said = [f"key{'s' * (len(named) > 1)} {', '.join(named)}"] if named else []
+    said += ["no key"] * ("" in keys) + ["answers that somebody saved"] * ("import" in keys)
+    return " and ".join(said)
+
+
+def limits(run: Run) -> tuple[str, ...]:
+    """What a run does not say, in sentences."""
+    said = []
+    state = printable(run.state) if run.state is not None else "absence"
+    if run.not_before is None:
+        said.append(f"When {state} began is not known: nobody looked before.")
+    else:
+        said.append(
+            f"{_capital(state)} began after {show_time(run.not_before)}, and by {show_time(run.from_at)}."
+        )
+    if run.next_at is None:
+        said.append(
+            f"Nothing later is known: {show_time(run.until_at)} is when the last poll asked that showed it."
+        )
+    else:
+        then = printable(run.next_state) if run.next_state is not None else "not listed"
+        said.append(
+            f"It ended after {show_time(run.until_at)}, and by {show_time(run.next_at)}: then it was {then}."
+        )
+    if run.polls > 1:
+        longest = show_span(run.longest_interval_ms / 1000)
+        said.append(
+            f"Polls are samples, at most {longest} apart: what came and went between two of them was not seen."
+        )
+    for each in run.blind[:MAX_TOLD]:
+        said.append(f"Between {show_time(each.from_at)} and {show_time(each.until_at)} it could not be seen.")
+    if len(run.blind) > MAX_TOLD:
+        said.append(f"{len(run.blind) - MAX_TOLD} more times it could not be seen.")
+    said.append("That the API told the truth, and told others the same, is not shown.")
+    return tuple(said)
+
+
+def _not_known(before: Run | None, after: Run | None, at: datetime, region_id: int) -> str:
+    shown = before or after
+    name = printable(shown.name) if shown else f"region {region_id}"
+    then = f"It is not known in which state {name} was at {show_time(at)}"
+    if before is None:
+        return (
+            f"{then}: it was first shown at {show_time(after.from_at)}."
+            if after
+            else f"{then}: nobody saw it."
+        )
+    state = _state(before)
+    blind = next((each for each in before.blind if each.from_at < at < each.until_at), None)
+    if blind is not None:
+        return (
+            f"{then}: it was {state} at {show_time(blind.from_at)}, and again at {show_time(blind.until_at)}."
+        )
+    if after is not None:
+        later = f"{_state(after)} at {show_time(after.from_at)}"
+        return f"{then}: it was {state} at {show_time(before.until_at)}, and {later}."
+    return f"{then}: it was {state} at {show_time(before.until_at)}, and no later answer shows it."
+
+
+def _state(run: Run) -> str:
+    return printable(run.state) if run.state is not None else "not listed"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _around(rows: Sequence[Row], at: datetime) -> set[int]:
+    """The observations with an answer before a time, or during it, and after it."""
+    applied = [row for row in rows if row["outcome"] != "failed"]
+    before = [row["seq"] for row in applied if row["first_at"] <= at]
+    after = [row["seq"] for row in applied if row["last_asked_at"] >= at]
+    return {*before[-1:], *after[:1]}
+
+
+def _last_seq(rows: Sequence[Row], before: Run | None, after: Run | None, at: datetime) -> int:
+    """The last observation on which a claim at a time rests."""
+    around = _around(rows, at)
+    if before is not None and before.knows(at):
+        return max(around, default=before.last_seq)
+    return after.first_seq if after is not None else before.last_seq if before is not None else 0
+
+
+def _anchors(connection: sa.Connection, source_id: int, seq: int) -> tuple[dict[str, Any], ...]:
+    a, first = anchors.c, anchors.alias("first").c
+    number = (
+        sa.select(sa.func.min(first.number))
+        .where(
+            first.source_id == source_id,
+            first.target == a.target,
+            first.outcome == "anchored",
+            first.seq >= max(seq, 1),
+        )
+        .scalar_subquery()
+    )
+    names = ("number", "target", "kind", "seq", "made_at", "attested_at", "value")
+    query = sa.select(*(a[name] for name in names)).where(a.source_id == source_id, a.number == number)
+    return tuple(dict(row) for row in connection.execute(query.order_by(a.number)).mappings())

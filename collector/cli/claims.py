@@ -1,0 +1,69 @@
+"""`collector audit state`: a claim in words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+
+import click
+
+from collector.cli.common import as_json, object_option, open_for_questions, source_option
+from collector.cli.printing import say
+from collector.cli.times import Time
+from collector.errors import UsageError
+from collector.reports.words import show_time
+
+
+@click.command()
+@click.argument("region", metavar="REGION")
+@click.option("--at", type=Time(), required=True, metavar="TIME", help="The time in question.")
+@source_option
+@object_option("json: the claim, its run, and the evidence.")
+@click.pass_context
+def state(context: click.Context, region: str, at: datetime, source: str | None, format_: str) -> None:
+    """In which state a region was at a time: one sentence, what could not be known, and the evidence.
+
+    Exits with 0 when the state is known, or that it was not listed, 3 when it is not. Whether the evidence is sound,
+    `collector audit verify` says; `collector audit pack` makes a file of it that others can check.
+
+    \b
+    Example:
+      collector audit state luxembourg-2 --at "2026-11-24 12:00"
+    """
+    from collector.audit.claimed import claim
+    from collector.reports.filters import find_region
+    from collector.store.sources import names_by_id
+
+    with open_for_questions(context, source) as connection:
+        found = sorted(set(find_region(connection, region, source)))
+        if len(found) > 1:
+            raise UsageError(f"{region!r} names {len(found)} regions: give an id, or add --source")
+        ((source_id, region_id),) = found
+        name = names_by_id(connection)[source_id]
+        claimed = claim(connection, source_id, name, region_id, at)
+    if format_ == "json":
+        say(json.dumps(claimed.as_dict(), indent=2, default=as_json))
+        sys.exit(0 if claimed.is_known else 3)
+    say(f"at {show_time(at)}", err=True)
+    say(claimed.sentence)
+    if claimed.unknown:
+        say("\nWhat could not be known:")
+    for text in claimed.unknown:
+        say(f"  {text}")
+    say(f"\nEvidence, of source {name}, region {region_id}:")
+    for row in claimed.evidence:
+        polls = f"{row['polls']} poll{'s' * (row['polls'] != 1)}"
+        say(
+            f"  observation {row['seq']}: {row['outcome']}, {polls}, first asked {show_time(row['first_asked_at'])}, "
+            f"last answered {show_time(row['last_at'])}"
+        )
+        say(f"    answer {row['payload']}\n    head {row['opening_digest']}")
+    for row in claimed.anchors:
+        stamped = f", time-stamped {show_time(row['attested_at'])}" if row["attested_at"] else ""
+        say(
+            f"  anchor {row['number']} at {row['target']}, {show_time(row['made_at'])}{stamped}: {row['value']}"
+        )
+    if not claimed.anchors:
+        say("  no anchor covers it: who writes the database could have made it up")
+    sys.exit(0 if claimed.is_known else 3)
