@@ -9,8 +9,10 @@ it takes all rows as one parameter, a JSON list, in a fifth of the time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal
 
 import msgspec
@@ -22,7 +24,7 @@ from collector.database.types import JsonList, UtcTime, list_text
 from collector.database.url import is_sqlite
 
 Act = Literal["delete", "update", "insert"]
-Rows = Sequence[tuple[Any, ...]]
+Columns = Mapping[str, Iterable[Any]]
 _ROWS_AT_ONCE = 1000
 _DIALECT: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
 _SQLITE: dict[Act, str] = {
@@ -37,21 +39,33 @@ _POSTGRESQL: dict[Act, str] = {
 }
 
 
-def write(connection: sa.Connection, act: Act, table: sa.Table, names: tuple[str, ...], rows: Rows) -> None:
-    """Insert rows, update them or delete them. `names`: their columns; those of the primary key are among them."""
-    on_sqlite = is_sqlite(connection)
+def write(connection: sa.Connection, act: Act, table: sa.Table, columns: Columns) -> None:
+    """Insert rows, update them or delete them, if there are any.
+
+    `columns`: the values of each column, row by row, those of the primary key among them. A column that has one value
+    in all rows may go on for ever.
+    """
+    on_sqlite, names = is_sqlite(connection), tuple(columns)
     statement = _statement(act, table, names, on_sqlite)
     converters = _converters(table, names, on_sqlite)
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        columns: list[Any] = list(zip(*rows[start : start + _ROWS_AT_ONCE], strict=True))
-        for place, convert in converters:
-            columns[place] = [None if value is None else convert(value) for value in columns[place]]
-        some = list(zip(*columns, strict=True))
+    rows = zip(
+        *(
+            map(converters[name], values) if name in converters else values
+            for name, values in columns.items()
+        ),
+        strict=False,
+    )
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
         if on_sqlite:
             connection.exec_driver_sql(statement, some)
         else:
             objects = [dict(zip(names, row, strict=True)) for row in some]
             connection.exec_driver_sql(statement, (msgspec.json.encode(objects).decode(),))
+
+
+def write_row(connection: sa.Connection, act: Act, table: sa.Table, row: Mapping[str, Any]) -> None:
+    """The same with one row."""
+    write(connection, act, table, {name: (value,) for name, value in row.items()})
 
 
 @lru_cache(maxsize=200)
@@ -72,13 +86,19 @@ def _statement(act: Act, table: sa.Table, names: tuple[str, ...], on_sqlite: boo
 @lru_cache(maxsize=200)
 def _converters(
     table: sa.Table, names: tuple[str, ...], on_sqlite: bool
-) -> Sequence[tuple[int, Callable[[Any], Any]]]:
-    """The places of columns whose values are not taken as they are."""
-    kinds = [(place, table.c[name].type) for place, name in enumerate(names)]
-    lists = [(place, _list_text) for place, kind in kinds if isinstance(kind, JsonList)]
-    times = [(place, _time_text) for place, kind in kinds if isinstance(kind, UtcTime)]
-    return [*lists, *times] if on_sqlite else lists
+) -> Mapping[str, Callable[[Any], Any]]:
+    """For columns whose values are not taken as they are."""
+    lists = {name: _list_text for name in names if isinstance(table.c[name].type, JsonList)}
+    times = {name: _time_text for name in names if isinstance(table.c[name].type, UtcTime)}
+    return lists | times if on_sqlite else lists
 
 
-_time_text, _list_text = lru_cache(1024)(time_text), lru_cache(1024)(list_text)
-"""Most rows of a poll have the same times, and lists are few."""
+@lru_cache(1024)
+def _time_text(value: datetime | None) -> str | None:
+    """Most rows of a poll have the same times, and lists are few."""
+    return None if value is None else time_text(value)
+
+
+@lru_cache(1024)
+def _list_text(value: Sequence[Any] | None) -> str | None:
+    return None if value is None else list_text(value)

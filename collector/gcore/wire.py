@@ -12,7 +12,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, Strict, TypeAdapter, ValidationError
@@ -46,12 +46,13 @@ def as_text(value: Any) -> Any:
     return value
 
 
-def as_time(value: Any) -> Any:
+@lru_cache(4096)
+def _read_time(value: str) -> datetime:
     """A time as the API spells it: naive (taken as UTC), Z or an offset, T or a space, any fraction.
 
     A leap second (:60, legal in RFC 3339) counts as the second after it.
     """
-    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    match = _TIME.fullmatch(value)
     if match is None:
         raise ValueError("not a date-time")
     date, clock, seconds, fraction, zone = match.groups()
@@ -61,6 +62,13 @@ def as_time(value: Any) -> Any:
         return datetime.fromisoformat(text).astimezone(UTC) + timedelta(seconds=leap)
     except OverflowError:
         raise ValueError("outside the years 1 to 9999") from None
+
+
+def as_time(value: Any) -> Any:
+    """As `_read_time`: most times come again in every answer."""
+    if not isinstance(value, str):
+        raise ValueError("not a date-time")  # noqa: TRY004 - as of any value that is none
+    return _read_time(value)
 
 
 Integer = Annotated[int, BeforeValidator(as_integer)]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from operator import attrgetter
+from itertools import repeat
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 
 from collector.database import bulk
 from collector.inventory.changes import Changes, KindChanges, NewVersion, Transition
-from collector.inventory.entities import Kind, Region, values
+from collector.inventory.entities import Kind, Region
 from collector.inventory.observation import Observation
 from collector.store.tables import (
     CURRENT,
@@ -29,95 +29,83 @@ from collector.store.tables import (
     withheld_absences,
 )
 
-Write = tuple[bulk.Act, sa.Table, tuple[str, ...], Iterable[tuple[Any, ...]]]
-"""Rows, and what to do with them; all but their source."""
+Write = tuple[bulk.Act, sa.Table, bulk.Columns]
+"""What to do with rows, by their columns; all but their source."""
 _ACTS: Sequence[bulk.Act] = ("delete", "update", "insert")
 """In this order: a version closes before the next one opens."""
-_TRANSITION = Transition.__struct_fields__
+_ID = "sighting.entity.id"
 
 
 def apply(connection: sa.Connection, source_id: int, now: Observation, decided: Changes) -> None:
-    """Write what an observation changes: all rows of one table and act together."""
-    together: defaultdict[tuple[bulk.Act, sa.Table, tuple[str, ...]], list[tuple[Any, ...]]] = defaultdict(
-        list
-    )
-    for act, table, names, rows in _writes(now, decided):
-        together[act, table, names] += [(source_id, *row) for row in rows]
-    for act, table, names in sorted(together, key=lambda key: (_ACTS.index(key[0]), DERIVED.index(key[1]))):
-        if rows := together[act, table, names]:
-            bulk.write(connection, act, table, ("source_id", *names), rows)
+    """Write what an observation changes."""
+    writes = sorted(_writes(now, decided), key=lambda each: (_ACTS.index(each[0]), DERIVED.index(each[1])))
+    for act, table, columns in writes:
+        if columns:
+            bulk.write(connection, act, table, {"source_id": repeat(source_id), **columns})
 
 
 def _writes(now: Observation, decided: Changes) -> Iterator[Write]:
     for kind, changed in decided.kinds.items():
         yield from _versions(kind, now, changed.versions)
         yield from _of_kind(kind, now, changed)
-    yield "insert", state_transitions, _TRANSITION, map(attrgetter(*_TRANSITION), decided.transitions)
+    names = Transition.__struct_fields__
+    yield "insert", state_transitions, _columns(decided.transitions, {}, **{name: name for name in names})
     if (gap := decided.gap) is not None:
-        row = {
-            "until_seq": now.seq,
-            "from_at": gap.from_at,
-            "until_at": now.first_at,
-            "last_asked_at": gap.last_asked_at,
-            "cause": gap.cause,
-            "failed_polls": gap.failed_polls,
-            "error": gap.error,
-            "seq": gap.before.seq if gap.before else 0,
-        }
-        yield "insert", gaps, tuple(row), [tuple(row.values())]
-    names = ("seq", "position", "region_id", "reason", "payload")
-    rejected = ((now.seq, r.position, r.id, r.reason, r.payload) for r in decided.rejected)
-    yield "insert", rejected_records, names, rejected
-    names = ("path", "kind", "detail", "first_seen_at", "seq")
-    yield (
-        "insert",
-        schema_drift,
-        names,
-        ((d.path, d.kind, d.detail, now.first_at, now.seq) for d in decided.drift),
+        same = {"until_seq": now.seq, "until_at": now.first_at, "seq": gap.before.seq if gap.before else 0}
+        names = ("from_at", "last_asked_at", "cause", "failed_polls", "error")
+        yield "insert", gaps, _columns([gap], same, **{name: name for name in names})
+    same = {"seq": now.seq}
+    rejected = _columns(
+        decided.rejected, same, position="position", region_id="id", reason="reason", payload="payload"
     )
+    yield "insert", rejected_records, rejected
+    same = {"first_seen_at": now.first_at, "seq": now.seq}
+    yield "insert", schema_drift, _columns(decided.drift, same, path="path", kind="kind", detail="detail")
+
+
+def _columns(items: Iterable[Any], same: Mapping[str, Any], **attributes: str) -> dict[str, Iterable[Any]]:
+    """Columns of one row an item: what is the same in all, and attributes, which may be those of attributes."""
+    each = {name: map(attrgetter(attribute), items) for name, attribute in attributes.items()}
+    return {**{name: repeat(value) for name, value in same.items()}, **each}
+
+
+def _rows(rows: Iterable[Mapping[str, Any]]) -> dict[str, Iterable[Any]]:
+    """Columns of a few rows."""
+    all_rows = list(rows)
+    return {name: [row[name] for row in all_rows] for name in all_rows[0]} if all_rows else {}
 
 
 def _versions(kind: Kind, now: Observation, new: Sequence[NewVersion]) -> Iterator[Write]:
     """Entities that are new or have other values. Of those that were there only what differs is written."""
-    current, versions, at = CURRENT[kind], VERSIONS[kind], now.first_at
-    witness = () if kind == "region" else ("witness_region_id",)
-    typed = (*TYPED[kind], *witness)
-    rows = [
-        (v, v.sighting.entity.id, (*values(v.sighting.entity), v.sighting.witness)[: len(typed)]) for v in new
-    ]
-    names = ("id", *typed, "first_seen_at", "changed_at", "seq", "content_hash")
-    first = ((i, *row, at, at, now.seq, v.content_hash) for v, i, row in rows if v.before is None)
-    yield "insert", current, names, first
-    for changed, some in _by_changed_fields(new).items():
-        names = ("changed_at", "absent_since", "absent_not_before", "seq", "content_hash")
-        again = (
-            (
-                v.sighting.entity.id,
-                *[getattr(v.sighting.entity, name) for name in changed],
-                *[v.sighting.witness for _ in witness],
-                *(at, None, None, now.seq, v.content_hash),
-            )
-            for v in some
-        )
-        yield "update", current, ("id", *changed, *witness, *names), again
-    closed = ((v.before.id, v.before.changed_at, at) for v in new if v.before and v.before.is_present)
-    yield "update", versions, (f"{kind}_id", "valid_from", "valid_to"), closed
-    names = (f"{kind}_id", "valid_from", "changed_fields", *typed, "seq", "not_before", "basis")
-    opened = (
-        (i, at, v.changed_fields, *row, now.seq, v.window.not_before, v.window.basis) for v, i, row in rows
+    key, at = f"{kind}_id", now.first_at
+    window = {"not_before": "window.not_before", "basis": "window.basis"}
+    opened = _columns(
+        new, {"valid_from": at, "seq": now.seq}, changed_fields="changed_fields", **{key: _ID}, **window
     )
-    yield "insert", versions, names, opened
+    yield "insert", VERSIONS[kind], opened | _typed(kind, new, TYPED[kind])
+    present = [v.before for v in new if v.before and v.before.is_present]
+    closed = _columns(present, {"valid_to": at}, **{key: "id"}, valid_from="changed_at")
+    yield "update", VERSIONS[kind], closed
+    alike: defaultdict[tuple[str, ...] | None, list[NewVersion]] = defaultdict(list)
+    for version in new:
+        alike[version.changed_fields].append(version)
+    for changed, some in alike.items():
+        current = _columns(some, {"changed_at": at, "seq": now.seq}, id=_ID, content_hash="content_hash")
+        if changed is None:  # never seen before
+            first = current | _typed(kind, some, TYPED[kind]) | {"first_seen_at": repeat(at)}
+            yield "insert", CURRENT[kind], first
+        else:
+            is_present = {"absent_since": repeat(None), "absent_not_before": repeat(None)}
+            yield "update", CURRENT[kind], current | _typed(kind, some, changed) | is_present
     if kind == "region":
         yield from _volume_types(new)
 
 
-def _by_changed_fields(new: Sequence[NewVersion]) -> Mapping[tuple[str, ...], Sequence[NewVersion]]:
-    """The versions of entities that were there before."""
-    found: defaultdict[tuple[str, ...], list[NewVersion]] = defaultdict(list)
-    for version in new:
-        if version.changed_fields is not None:
-            found[version.changed_fields].append(version)
-    return found
+def _typed(kind: Kind, new: Sequence[NewVersion], names: Sequence[str]) -> dict[str, Iterable[Any]]:
+    """Columns of typed values, and of the witness, where there is one."""
+    sightings = [version.sighting for version in new]
+    columns = _columns([each.entity for each in sightings], {}, **{name: name for name in names})
+    return columns if kind == "region" else columns | _columns(sightings, {}, witness_region_id="witness")
 
 
 def _volume_types(new: Sequence[NewVersion]) -> Iterator[Write]:
@@ -130,51 +118,76 @@ def _volume_types(new: Sequence[NewVersion]) -> Iterator[Write]:
         )
         gone += [(region.id, name) for name in sorted(was - is_)]
         come += [(region.id, name) for name in sorted(is_ - was)]
-    yield "delete", region_volume_types, ("region_id", "volume_type"), gone
-    yield "insert", region_volume_types, ("region_id", "volume_type"), come
+    yield "delete", region_volume_types, _pairs("region_id", "volume_type", gone)
+    yield "insert", region_volume_types, _pairs("region_id", "volume_type", come)
+
+
+def _pairs(one: str, other: str, rows: Sequence[tuple[Any, Any]]) -> dict[str, Iterable[Any]]:
+    return {one: map(itemgetter(0), rows), other: map(itemgetter(1), rows)}
 
 
 def _of_kind(kind: Kind, now: Observation, changed: KindChanges) -> Iterator[Write]:
     """Entities that are not shown, shown again, or shown by another copy."""
-    current, at, seq = CURRENT[kind], now.first_at, now.seq
-    names: tuple[str, ...] = ("id", "changed_at", "absent_since", "absent_not_before", "seq")
+    at, seq, key = now.first_at, now.seq, f"{kind}_id"
     gone = changed.disappeared
-    yield "update", current, names, ((g.before.id, at, at, g.window.not_before, seq) for g in gone)
-    names = (f"{kind}_id", "valid_from", "valid_to")
-    yield "update", VERSIONS[kind], names, ((g.before.id, g.before.changed_at, at) for g in gone)
-    names = ("id", "witness_region_id")
-    yield "update", current, names, ((s.entity.id, s.witness) for s in changed.witnesses)
-    names = (
-        "entity",
-        "entity_id",
-        "missed_seq",
-        "missed_at",
-        "cause",
-        "from_at",
-        "shown_seq",
-        "last_asked_at",
+    same: dict[str, Any] = {"changed_at": at, "absent_since": at, "seq": seq}
+    absent = _columns(gone, same, id="before.id", absent_not_before="window.not_before")
+    yield "update", CURRENT[kind], absent
+    closed = _columns(gone, {"valid_to": at}, **{key: "before.id"}, valid_from="before.changed_at")
+    yield "update", VERSIONS[kind], closed
+    if kind != "region":
+        moved = _columns(changed.witnesses, {}, id="entity.id", witness_region_id="witness")
+        yield "update", CURRENT[kind], moved
+    lost = _columns(
+        changed.lost_sight,
+        {"entity": kind, "missed_seq": seq, "missed_at": at},
+        entity_id="id",
+        cause="cause",
+        from_at="shown.last_at",
+        shown_seq="shown.seq",
+        last_asked_at="shown.last_asked_at",
     )
-    lost = (
-        (kind, each.id, seq, at, each.cause, each.shown.last_at, each.shown.seq, each.shown.last_asked_at)
-        for each in changed.lost_sight
+    yield "insert", unseen, lost
+    same = {"entity": kind, "until_at": at, "until_seq": seq}
+    again = _columns(changed.seen_again, same, entity_id="id", missed_seq="unseen.missed_seq")
+    yield "update", unseen, again
+    yield (
+        "insert",
+        withheld_absences,
+        _rows(
+            {"seq": seq, "entity": kind, "scope": "all" if i is None else str(i), "cause": cause}
+            for i, cause in changed.withheld
+        ),
     )
-    yield "insert", unseen, names, lost
-    names = ("entity", "entity_id", "missed_seq", "until_at", "until_seq")
-    again = ((kind, k.id, k.unseen.missed_seq, at, seq) for k in changed.seen_again if k.unseen)
-    yield "update", unseen, names, again
-    names = ("seq", "entity", "scope", "cause")
-    withheld = ((seq, kind, "all" if i is None else str(i), cause) for i, cause in changed.withheld)
-    yield "insert", withheld_absences, names, withheld
-    names = ("entity", "scope", "missed_seq", "from_at", "proven_seq")
-    doubted = ((kind, str(i), d.missed_seq, *_proven_by(d.proof.last, now)) for i, d in changed.doubted)
-    yield "insert", unproven_absences, names, doubted
-    ended = ("until_at", "until_seq")
-    proven = ((kind, str(i), d.missed_seq, at, seq) for i, d in changed.proven)
-    yield "update", unproven_absences, (*names[:3], *ended), proven
+    yield (
+        "insert",
+        unproven_absences,
+        _rows(
+            {"entity": kind, "scope": str(i), "missed_seq": doubt.missed_seq}
+            | _proven_by(doubt.proof.last, now)
+            for i, doubt in changed.doubted
+        ),
+    )
+    yield (
+        "update",
+        unproven_absences,
+        _rows(
+            {
+                "entity": kind,
+                "scope": str(i),
+                "missed_seq": doubt.missed_seq,
+                "until_at": at,
+                "until_seq": seq,
+            }
+            for i, doubt in changed.proven
+        ),
+    )
     if (last := changed.unproven_since) is not None:
-        row = (kind, "all", last.seq + 1, *_proven_by(last, now), at, seq)
-        yield "insert", unproven_absences, (*names, *ended), [row]
+        row = {"entity": kind, "scope": "all", "missed_seq": last.seq + 1, "until_at": at, "until_seq": seq}
+        yield "insert", unproven_absences, _rows([row | _proven_by(last, now)])
 
 
-def _proven_by(last: Observation | None, now: Observation) -> tuple[datetime, int | None]:
-    return (now.first_asked_at, None) if last is None else (last.last_asked_at, last.seq)
+def _proven_by(last: Observation | None, now: Observation) -> dict[str, Any]:
+    if last is None:
+        return {"from_at": now.first_asked_at, "proven_seq": None}
+    return {"from_at": last.last_asked_at, "proven_seq": last.seq}

@@ -116,12 +116,10 @@ def open_next(
     if before is not None:
         # Its counters as well: a log that was lost may have taken some of them with it.
         closed = {name: getattr(before, name) for name in COUNTERS} | {"digest": now.previous_digest}
-        row = (source_id, before.seq, *closed.values())
-        bulk.write(connection, "update", observations, ("source_id", "seq", *closed), [row])
-    opened = now.columns()
-    row = (source_id, *opened.values())
-    bulk.write(connection, "insert", observations, ("source_id", *opened), [row])
-    bulk.write(connection, "update", sources, ("id", "newest_seq"), [(source_id, now.seq)])
+        row = {"source_id": source_id, "seq": before.seq, **closed}
+        bulk.write_row(connection, "update", observations, row)
+    bulk.write_row(connection, "insert", observations, {"source_id": source_id, **now.columns()})
+    bulk.write_row(connection, "update", sources, {"id": source_id, "newest_seq": now.seq})
     return now
 
 

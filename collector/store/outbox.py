@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
 from typing import Any
 
 import sqlalchemy as sa
@@ -53,10 +54,10 @@ def queue(
     connection: sa.Connection, source_id: int, deliveries: Sequence[Delivery], created_at: datetime
 ) -> None:
     """Write rows that wait."""
-    names = ("source_id", "receiver", "seq", "ordinal", "type", "event", "created_at", "attempts")
-    rows = [(source_id, d.receiver, d.seq, d.ordinal, d.type, d.event, created_at, 0) for d in deliveries]
-    if rows:
-        bulk.write(connection, "insert", webhook_deliveries, names, rows)
+    names = ("receiver", "seq", "ordinal", "type", "event")
+    same = {"source_id": source_id, "created_at": created_at, "attempts": 0}
+    columns = {name: [getattr(each, name) for each in deliveries] for name in names}
+    bulk.write(connection, "insert", webhook_deliveries, columns | {n: repeat(v) for n, v in same.items()})
 
 
 def queue_if_new(

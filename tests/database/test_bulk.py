@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -53,16 +54,19 @@ def rows(source_id: int, first: int, count: int) -> list[dict[str, Any]]:
     return [one(n) for n in range(count)]
 
 
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
 @pytest.mark.parametrize("count", [1, 84, 2003])
 def test_bulk_writes_what_sqlalchemy_writes(engine: sa.Engine, count: int) -> None:
     history = History(engine)
     history.poll([])
     source_id = history.row("sources")["id"]
     plain, quick = rows(source_id, 1, count), rows(source_id, 10_001, count)
-    names = tuple(plain[0])
     with writing(engine) as connection:
         connection.execute(sa.insert(regions), plain)
-        bulk.write(connection, "insert", regions, names, [tuple(row.values()) for row in quick])
+        bulk.write(connection, "insert", regions, _columns(quick))
 
     def same() -> list[dict[str, Any]]:
         stored = history.rows("regions")
@@ -78,10 +82,11 @@ def test_bulk_writes_what_sqlalchemy_writes(engine: sa.Engine, count: int) -> No
         for _, region_id, slug, created_on in changes:
             row = sa.update(regions).where(regions.c.source_id == source_id, regions.c.id == region_id)
             connection.execute(row.values(slug=slug, created_on=created_on))
-        quickly = [(source, region_id + 10_000, *new) for source, region_id, *new in changes]
-        bulk.write(connection, "update", regions, ("source_id", "id", "slug", "created_on"), quickly)
+        ids = [region_id + 10_000 for _, region_id, *_ in changes]
+        bulk.write(connection, "update", regions, {"source_id": repeat(source_id), "id": ids, **moved})
     assert [row["slug"] for row in same()[:count]] == moved["slug"]
     with writing(engine) as connection:
-        keys = [(source_id, 10_001 + n) for n in range(count)]
-        bulk.write(connection, "delete", regions, ("source_id", "id"), keys)
+        ids = [10_001 + n for n in range(count)]
+        bulk.write(connection, "delete", regions, {"source_id": repeat(source_id), "id": ids})
+        bulk.write(connection, "delete", regions, {"source_id": repeat(source_id), "id": []})
     assert history.present() == set(range(1, count + 1))
