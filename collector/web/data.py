@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -43,25 +43,48 @@ class Data:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="web")
         self._asked = 0
+        self._waiting: dict[Hashable, asyncio.Task[Any]] = {}
+        """What was asked and is not begun yet, by its name."""
         self._checked = float("-inf")
         self._others: list[Data] = []
         self.seconds = seconds
 
-    async def ask(self, question: Callable[[sa.Connection], T], *, even_if_stale: bool = False) -> T:
+    async def ask(
+        self,
+        question: Callable[[sa.Connection], T],
+        *,
+        even_if_stale: bool = False,
+        shared_by: Hashable | None = None,
+    ) -> T:
         """The answer to a question, in one transaction that only reads.
 
         Raises DatabaseError (TooLongError among them), SchemaError where the schema is another one or an older version
-        derived the history, and BusyError. `even_if_stale`: the question is about evidence alone.
+        derived the history, and BusyError. `even_if_stale`: the question is about evidence alone. `shared_by`: those
+        who wait for questions of the same name get one answer, to a question that begins after all of them came.
         """
-        return await self.run(lambda: self._ask(question, even_if_stale=even_if_stale))
+        return await self.run(lambda: self._ask(question, even_if_stale=even_if_stale), shared_by)
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], shared_by: Hashable | None = None) -> T:
         """Do work in one of the threads. Raises BusyError where too much waits already."""
-        if self._asked >= self._threads * (1 + WAITING):
-            raise BusyError
-        self._asked += 1
+        waiting = None if shared_by is None else self._waiting.get(shared_by)
+        if waiting is None:
+            if self._asked >= self._threads * (1 + WAITING):
+                raise BusyError
+            self._asked += 1
+            waiting = asyncio.create_task(self._in_thread(work, shared_by))
+            waiting.add_done_callback(_looked_at)
+            if shared_by is not None:
+                self._waiting[shared_by] = waiting
+        # Whoever gives up waiting keeps no other from the answer.
+        return cast("T", await asyncio.shield(waiting))
+
+    async def _in_thread(self, work: Callable[[], T], shared_by: Hashable | None) -> T:
+        def begin() -> T:
+            self._waiting.pop(shared_by, None)
+            return work()
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, begin)
         finally:
             self._asked -= 1
 
@@ -101,3 +124,9 @@ class Data:
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._engine is not None:
             self._engine.dispose()
+
+
+def _looked_at(task: asyncio.Task[Any]) -> None:
+    """Nobody may be left who waits for what went wrong."""
+    if not task.cancelled():
+        task.exception()

@@ -80,7 +80,7 @@ def routes(web: Web) -> list[BaseRoute]:
             return readiness(found, web.view(), web.settings.http_ready_max_bad)
 
         try:
-            return _answer(await data.ask(ask))
+            return _answer(await data.ask(ask, shared_by="readyz"))
         except CollectorError as error:
             return _answer((503, {"status": "unready", "sources": 0, "bad": 0, "reasons": [str(error)]}))
 

@@ -276,7 +276,8 @@ def routes(web: Web) -> list[BaseRoute]:
             return text(figures(connection, web.clock(), web.polled(), web.receivers()))
 
         try:
-            return await data.ask(ask, even_if_stale=True)
+            name = request.headers.get("accept")
+            return await data.ask(ask, even_if_stale=True, shared_by=("metrics", name))
         except CollectorError as error:
             log.warning("database_not_measured", error=str(error))
             return text(None)

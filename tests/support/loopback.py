@@ -17,7 +17,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -343,3 +343,9 @@ def bomb(size: int) -> bytes:
 
 
 BOMB = bomb(2 * MAX_BODY)
+
+
+def free_port() -> int:
+    """A port of loopback at which nobody listens just now."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        return int(listening.getsockname()[1])

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from collector.simulator.server import Simulator
+from tests.support.loopback import free_port
 from tests.support.services import Running, looking_into, until
 
 PATHS = (
@@ -24,11 +25,6 @@ PATHS = (
     "/?group=zone",
     "/evidence/gcore/1",
 )
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
-        return int(listening.getsockname()[1])
 
 
 def test_run_serves_pages_until_it_stops(

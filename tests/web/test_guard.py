@@ -7,6 +7,7 @@ import base64
 import socket
 import threading
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -227,3 +228,28 @@ def test_what_is_more_than_can_wait_is_refused() -> None:
         return found
 
     assert asyncio.run(ask()) == ["done"] * (2 + WAITING)
+
+
+def test_those_who_wait_for_the_same_get_one_answer_to_a_question_that_began_after_they_came() -> None:
+    begun, over, number = threading.Event(), threading.Event(), count(1)
+
+    def work() -> int:
+        begun.set()
+        over.wait(20)
+        return next(number)
+
+    async def ask() -> list[object]:
+        data = Data(lambda: open_engine("sqlite://"), threads=1)
+        first = asyncio.create_task(data.run(work, "page"))
+        await asyncio.to_thread(begun.wait, 20)
+        rest = [asyncio.create_task(data.run(work, "page")) for _ in range(50)]  # more than can wait alone
+        other = asyncio.create_task(data.run(work, "other"))
+        await asyncio.sleep(0)
+        rest[0].cancel()  # who gives up keeps nobody else from the answer
+        over.set()
+        found: list[object] = [await first, {await each for each in rest[1:]}, await other]
+        found.append(await data.run(work, "page"))
+        data.close()
+        return found
+
+    assert asyncio.run(ask()) == [1, {2}, 3, 4]

@@ -143,7 +143,8 @@ class Page:
             shown = self._question(connection, asked)
             return shown if isinstance(shown, Response) else rendered(shown, asked)
 
-        response = await self._web.data.ask(work, even_if_stale=self._even_if_stale)
+        name = (asked.origin, asked.root, scope["path"], scope["query_string"])
+        response = await self._web.data.ask(work, even_if_stale=self._even_if_stale, shared_by=name)
         await response(scope, receive, send)
 
 
