@@ -92,12 +92,12 @@ def _findings(settings: Settings, *, offline: bool) -> Iterator[Finding]:
 
 def _receivers(settings: Settings) -> Iterator[Finding]:
     """Whether each receiver could be told. None is: `collector webhooks test` does that."""
-    from collector.service.webhooks.companion import teller_of
+    from collector.service.webhooks.companion import tellers_of
 
     for receiver in settings.webhooks:
         try:
             receiver.keys()
-            teller_of(receiver)
+            tellers_of([receiver])
         except CollectorError as error:
             yield Finding("bad", str(error), "nobody there is told before")
         else:

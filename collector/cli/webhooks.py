@@ -114,13 +114,14 @@ def test(context: click.Context, receiver: str | None) -> None:
       collector webhooks test inventory
     """
     from collector.clock import utc_now
-    from collector.service.webhooks.companion import teller_of
+    from collector.service.webhooks.companion import tellers_of
     from collector.service.webhooks.trial import trial_event
 
     worst = 0
     for each in _chosen(settings_of(context), receiver):
         try:
-            outcome = teller_of(each)(trial_event(each, utc_now()))
+            (tell,) = tellers_of([each])
+            outcome = tell(trial_event(each, utc_now()))
         except CollectorError as error:
             say(f"{each.name}: {error}", err=True)
             worst = 1

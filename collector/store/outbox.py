@@ -261,12 +261,17 @@ def retry(
         return connection.execute(dead.values(given_up_at=None)).rowcount
 
 
-def prune(engine: sa.Engine, before: datetime) -> int:
-    """Forget what was delivered or given up before a time. Returns how many rows there were."""
-    d = webhook_deliveries.c
+def prune(engine: sa.Engine, before: datetime, known: Collection[str]) -> int:
+    """Forget what was delivered or given up before a time, and receivers other than those known of which nothing is
+    left. Returns how many events that were."""
+    d, q = webhook_deliveries.c, webhook_queues.c
     old = sa.delete(webhook_deliveries).where((d.delivered_at < before) | (d.given_up_at < before))
+    has_any = sa.exists().where(d.receiver == q.receiver)
+    unknown = sa.delete(webhook_queues).where(q.receiver.not_in(list(known)), ~has_any)
     with writing(engine) as connection:
-        return connection.execute(old).rowcount
+        forgotten = connection.execute(old).rowcount
+        connection.execute(unknown)
+        return forgotten
 
 
 def give_up_old(engine: sa.Engine, known: Collection[str], before: datetime, why: str, now: datetime) -> int:

@@ -22,9 +22,10 @@ from collector.database.transactions import writing
 from collector.errors import SettingsError
 from collector.reports.outbox import receivers as receivers_of
 from collector.service.webhooks.announcing import Announcer
-from collector.service.webhooks.companion import LONGEST_WAIT, Webhooks, clean, teller_of
+from collector.service.webhooks.companion import LONGEST_WAIT, Webhooks, clean, tellers_of
 from collector.service.webhooks.delivering import LONGEST_PAUSE, Deliverer, pause_after
 from collector.service.webhooks.once import deliver_once
+from collector.service.webhooks.sending import Tell
 from collector.service.webhooks.signing import headers_of
 from collector.store import outbox
 from collector.store.tables import webhook_queues
@@ -35,6 +36,11 @@ from tests.support.receivers import OLD_SECRET, SECRET, Receiver, read
 from tests.support.services import until
 
 DAY = timedelta(days=1)
+
+
+def teller_of(receiver: Any) -> Tell:
+    (tell,) = tellers_of([receiver])
+    return tell
 
 
 def silence(peer: Peer) -> None:
@@ -326,6 +332,7 @@ def test_only_one_process_tells_a_receiver_of_a_source_at_a_time(engine: sa.Engi
         assert [row["delivered_at"] for row in stage.rows()] == [None] * len(stage.rows())
 
 
+@pytest.mark.long
 def test_many_threads_deliver_everything_in_order_and_once(engine: sa.Engine) -> None:
     with Receiver() as hook:
         stage = Stage(engine, hook.settings(), names=("a", "b", "c"))
@@ -361,6 +368,7 @@ def beside(engine: sa.Engine, *receivers: Any, **more: Any) -> Iterator[Webhooks
         running.stop()
 
 
+@pytest.mark.long
 def test_a_receiver_that_hangs_delays_neither_a_poll_nor_another_receiver(engine: sa.Engine) -> None:
     with Receiver() as good, Receiver() as slow, Server(silence) as dead:
         slow.seconds = 0.1
@@ -398,19 +406,21 @@ def test_what_came_to_an_end_long_ago_is_forgotten(engine: sa.Engine) -> None:
         clean(engine, ["hook"], timedelta(hours=1), lambda: stage.now + timedelta(hours=2))
         assert {row["receiver"] for row in stage.rows()} == {"gone"}
         stage.now += LONGEST_WAIT + DAY
-        clean(engine, ["gone"], DAY, lambda: stage.now)
+        clean(engine, ["gone", "hook"], DAY, lambda: stage.now)
         assert {row["given_up_at"] for row in stage.rows()} == {None}
         clean(engine, ["hook"], DAY, lambda: stage.now)
         assert {row["last_error"] for row in stage.rows()} == {
             "nobody told it: its receiver is in the settings of no process"
         }
-        clean(engine, ["hook"], DAY, lambda: stage.now + 2 * DAY)
-        assert stage.rows() == []
+        assert len(stage.histories["gcore"].rows("webhook_queues")) == 1
+        clean(engine, ["other"], DAY, lambda: stage.now + 2 * DAY)
+        assert stage.rows() == stage.histories["gcore"].rows("webhook_queues") == []
 
 
 # People
 
 
+@pytest.mark.long  # Apprise imports all that it knows
 def test_people_get_a_message_by_apprise(sqlite_engine: sa.Engine) -> None:
     with Receiver() as chat:
         where = chat.url.removeprefix("http://")
@@ -431,6 +441,7 @@ def test_people_get_a_message_by_apprise(sqlite_engine: sa.Engine) -> None:
     assert stage.rows()[-1]["last_error"] == "the service did not take the message"
 
 
+@pytest.mark.long
 def test_an_apprise_url_that_nobody_knows_is_refused_without_being_shown() -> None:
     with pytest.raises(SettingsError) as raised:
         teller_of(Receiver.people("nothing://canary"))

@@ -72,6 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if len(body) < int(self.headers["Content-Length"]):
+            return  # who sent it died before it was whole
         headers = {name.lower(): value for name, value in self.headers.items()}
         event = read(Request(headers, body, 200), SECRET)  # else the line is missing
         data: Any = event.get_data()

@@ -157,7 +157,9 @@ def tell_under_fire(
     for name in SOURCES:
         assert len(expected[name]) > 5
         check(told[name], expected[name])
-    assert "WebhookVerificationError" not in (tmp_path / "receive.log").read_text()
+    refused = (tmp_path / "receive.log").read_text()
+    assert "standardwebhooks" not in refused, "a signature that is not valid"
+    assert "cloudevents" not in refused, "no event"
     return {
         "collector died": collecting.deaths,
         "receiver died": receiving.deaths,
@@ -183,7 +185,7 @@ def test_every_event_arrives_on_both_databases(database_url: str, tmp_path: Path
 def test_every_event_arrives_after_minutes_under_fire(database_url: str, tmp_path: Path, seed: int) -> None:
     found = tell_under_fire(database_url, tmp_path, seed, seconds=120)
     print(found)
-    assert min(found["collector died"], found["receiver died"]) > 50
+    assert min(found["collector died"], found["receiver died"]) > 20
 
 
 def test_the_check_finds_what_is_missing_or_out_of_order() -> None:

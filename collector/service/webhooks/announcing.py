@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.receivers import EventKind, Receiver
+from collector.receivers import EVENT_KINDS, EventKind, Receiver
 from collector.reports.coverage import coverage
 from collector.reports.cursors import Cursor, Position
 from collector.reports.events import events
@@ -51,8 +51,9 @@ class Announcer:
         self, connection: sa.Connection, source: str, seq: int, is_first: bool
     ) -> Sequence[Delivery]:
         """What an observation brings. `is_first`: it is the first of its source that was applied."""
-        wanting = [each for each in self.receivers if each.baseline or not is_first]
-        return self._deliveries(happened(connection, source, seq, is_first)) if wanting else ()
+        if not any(_may_want(each, source, is_first) for each in self.receivers):
+            return ()
+        return self._deliveries(happened(connection, source, seq, is_first))
 
     def gap_opened(self, connection: sa.Connection, source: str, now: datetime) -> Sequence[Delivery]:
         """What a gap that is open brings; nothing, where none is."""
@@ -113,6 +114,13 @@ class Announcer:
                 kind = TYPE_PREFIX + each.kind
                 deliveries.append(Delivery(receiver.name, each.row["seq"], ordinal, kind, made[ordinal]))
         return deliveries
+
+
+def _may_want(receiver: Receiver, source: str, is_first: bool) -> bool:
+    """Whether any event of an observation of this source could pass a receiver's filters."""
+    of_observations = set(receiver.kinds or EVENT_KINDS) - {"gap_opened", "verification_failed"}
+    is_ours = not receiver.sources or source in receiver.sources
+    return bool(of_observations) and is_ours and (receiver.baseline or not is_first)
 
 
 def is_wanted(receiver: Receiver, event: Event) -> bool:

@@ -38,11 +38,13 @@ LONGEST_WAIT = timedelta(days=31)
 log = logger(__name__)
 
 
-def teller_of(receiver: Receiver, clock: Clock = utc_now) -> Tell:
-    """How a receiver is told. Raises SettingsError where that can't be done."""
-    if receiver.apprise is not None:
-        return People(receiver)
-    return Webhook(receiver, open_client(), clock)
+def tellers_of(receivers: Sequence[Receiver], clock: Clock = utc_now) -> list[Tell]:
+    """How each of these is told. Raises SettingsError where that can't be done."""
+    client = open_client() if any(each.url is not None for each in receivers) else None
+    return [
+        Webhook(each, client, clock) if client and each.url is not None else People(each)
+        for each in receivers
+    ]
 
 
 class Webhooks:
@@ -70,12 +72,12 @@ class Webhooks:
         """Gaps that are open and were announced: sources, and when they were seen last."""
         self._bells: list[threading.Event] = []
         self._threads = [threading.Thread(target=self._watch, name="outbox", daemon=True)]
-        for receiver in announcer.receivers:
+        for receiver, tell in zip(announcer.receivers, tellers_of(announcer.receivers, clock), strict=True):
             bell = threading.Event()
             deliverer = Deliverer(
                 engine,
                 receiver,
-                teller_of(receiver, clock),
+                tell,
                 f"{owner}/{receiver.name}",
                 clock=clock,
                 count=count,
@@ -186,7 +188,7 @@ def clean(engine: sa.Engine, known: Collection[str], keep: timedelta, clock: Clo
     `known`: the receivers of the settings.
     """
     now = clock()
-    outbox.prune(engine, now - keep)
+    outbox.prune(engine, now - keep, known)
     why = "nobody told it: its receiver is in the settings of no process"
     if lost := outbox.give_up_old(engine, known, now - LONGEST_WAIT, why, now):
         log.error("dead_letters", events=lost, why=why)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from collector.clock import Clock, utc_now
 from collector.receivers import Receiver
 from collector.service.webhooks.announcing import Announcer
-from collector.service.webhooks.companion import announce_open_gaps, clean, teller_of
+from collector.service.webhooks.companion import announce_open_gaps, clean, tellers_of
 from collector.service.webhooks.delivering import Deliverer
 from collector.store.lease import process_name
 
@@ -38,8 +38,8 @@ def deliver_once(
         counts[receiver][outcome] += times
 
     deliverers = [
-        Deliverer(engine, each, teller_of(each, clock), f"{owner}/{each.name}", clock=clock, count=count)
-        for each in receivers
+        Deliverer(engine, each, tell, f"{owner}/{each.name}", clock=clock, count=count)
+        for each, tell in zip(receivers, tellers_of(receivers, clock), strict=True)
     ]
 
     def run(deliverer: Deliverer) -> None:
