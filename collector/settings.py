@@ -85,7 +85,8 @@ Anchors = Annotated[tuple[Anchor, ...], BeforeValidator(parse_anchors), AfterVal
 
 def parse_off(value: Any) -> Any:
     """A duration, or `off`."""
-    return None if isinstance(value, str) and value.strip().lower() == "off" else parse_duration(value)
+    is_off = value is None or (isinstance(value, str) and value.strip().lower() == "off")
+    return None if is_off else parse_duration(value)
 
 
 DurationOrOff = Annotated[timedelta | None, BeforeValidator(parse_off)]

@@ -37,10 +37,11 @@ from collector.database.transactions import reading, writing
 from collector.errors import CollectorError, SettingsError
 from collector.gcore.client import Client
 from collector.gcore.exchange import Answer, Cause, Exchange, Request
-from collector.poll import open_writer, poll
+from collector.poll import poll
 from collector.service.runner import Runner
 from collector.settings import Source, load
 from collector.store import lease, rederive
+from collector.store.opening import open_writer
 from tests.support import forks
 from tests.support.builders import answer, body, keystone, metrics_database, region
 from tests.support.command import Said, collector, environment, process
