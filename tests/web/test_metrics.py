@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -21,6 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families as families
 
 from collector import __version__
 from collector.database.transactions import reading
+from collector.database.url import sqlite_path
+from collector.gcore.exchange import Cause
 from collector.poll import PollResult
 from collector.reports import figures as figures_module
 from collector.reports.coverage import coverage
@@ -79,6 +81,9 @@ def test_polls_are_counted_by_what_poll_returns(
     assert value(text, "polls_total", source="gcore", outcome="ok") == 3
     assert value(text, "polls_total", source="gcore", outcome="failed") == 1
     assert value(text, "polls_total", source="gcore", outcome="held") == 0
+    cause = results[2].failure.cause if results[2].failure else ""
+    for each in get_args(Cause):
+        assert value(text, "failed_polls_total", source="gcore", cause=each) == (each == cause)
     assert value(text, "transitions_total", source="gcore", entity="region", kind="appeared") == 2
     assert value(text, "transitions_total", source="gcore", entity="region", kind="changed") == 1
     assert value(text, "poll_retries_total", source="gcore") == 0
@@ -116,13 +121,20 @@ def test_the_database_says_the_same_on_every_replica(told: History, serve: Serve
     one = serve(told.engine.url, clock=lambda: LATER, **known).get("metrics").text
     other = serve(told.engine.url, clock=lambda: LATER, running=lambda: view_of(*polled)).get("metrics").text
     names = {f"{name}{'_total' if spec.kind == 'counter' else ''}" for name, spec in OF_DATABASE.items()}
+    names -= {"database_size_bytes", "disk_free_bytes", "disk_size_bytes"}  # they change meanwhile
     first, second = (
-        {key: each for key, each in values(text).items() if key[0] in names - {"database_size_bytes"}}
-        for text in (one, other)
+        {key: each for key, each in values(text).items() if key[0] in names} for text in (one, other)
     )
     assert first == second
+<<<<<<< HEAD
     of_receivers = {name for name in names if name.startswith("event_")}
     assert {key[0] for key in first} == names - {"database_size_bytes"} - of_receivers
+=======
+    assert {key[0] for key in first} == names
+    assert (
+        value(one, "leases_taken_total", source="gcore") == told.row("sources", name="gcore")["lease_epoch"]
+    )
+>>>>>>> 55b2c99 (Ship alerts, dashboards and manifests that watch the collector)
     assert value(one, "last_success_timestamp_seconds", source="preprod") == told.time(120).timestamp()
     assert value(one, "last_poll_timestamp_seconds", source="gcore") == told.time(60 * 28).timestamp()
     assert value(one, "expected_interval_seconds", source="gcore") == 60
@@ -258,6 +270,16 @@ def test_metrics_are_asked_for_beside_pages_that_take_all_threads(history: Histo
                 leave.set()
             assert page.result().status_code == 200
         sa.event.remove(sa.Engine, "before_cursor_execute", hold)
+
+
+def test_how_full_the_disk_is_can_be_said_of_a_file_only(history: History, serve: Serve) -> None:
+    text = serve(history.engine.url).get("metrics").text
+    free, size = (value(text, f"disk_{what}_bytes") for what in ("free", "size"))
+    if (path := sqlite_path(history.engine)) is None:
+        assert (free, size) == (None, None)
+    else:
+        assert free is not None
+        assert 0 < free < shutil.disk_usage(path.parent).total == size
 
 
 def test_a_gap_that_is_open_grows(history: History) -> None:
