@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from collector.database import migrate
 from collector.database.engine import open_engine
 from tests.support.builders import region
-from tests.support.databases import a_postgresql_server, new_database
+from tests.support.databases import GIVEN, WORKER, a_postgresql_server, new_database
 from tests.support.demo import Answer, DemoDatabase, is_setting
 from tests.support.history import History
 from tests.support.reuse import ReusedDatabase, share_compiled_statements
@@ -81,7 +81,10 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
-    """A server for this test process."""
+    """A server for this test process, or the one that TEST_POSTGRESQL_URL names."""
+    if given := os.environ.get(GIVEN):
+        yield sa.make_url(given).set(drivername="postgresql+psycopg")
+        return
     with a_postgresql_server(tmp_path_factory.mktemp("pg")) as url:
         yield url
 
@@ -104,12 +107,12 @@ def postgresql_template(postgresql_server: sa.URL) -> sa.URL:
 @pytest.fixture(scope="session")
 def postgresql_database(postgresql_template: sa.URL) -> ReusedDatabase:
     """A database for one test after the other, each of which finds it empty."""
-    return ReusedDatabase(postgresql_template, "test_reused")
+    return ReusedDatabase(postgresql_template, f"test_reused{WORKER}")
 
 
 @pytest.fixture(scope="session")
 def told_postgresql_database(told_postgresql: sa.URL) -> ReusedDatabase:
-    return ReusedDatabase(told_postgresql, "test_told")
+    return ReusedDatabase(told_postgresql, f"test_told{WORKER}")
 
 
 @pytest.fixture(scope="session")

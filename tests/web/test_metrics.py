@@ -126,15 +126,11 @@ def test_the_database_says_the_same_on_every_replica(told: History, serve: Serve
         {key: each for key, each in values(text).items() if key[0] in names} for text in (one, other)
     )
     assert first == second
-<<<<<<< HEAD
     of_receivers = {name for name in names if name.startswith("event_")}
-    assert {key[0] for key in first} == names - {"database_size_bytes"} - of_receivers
-=======
-    assert {key[0] for key in first} == names
+    assert {key[0] for key in first} == names - of_receivers
     assert (
         value(one, "leases_taken_total", source="gcore") == told.row("sources", name="gcore")["lease_epoch"]
     )
->>>>>>> 55b2c99 (Ship alerts, dashboards and manifests that watch the collector)
     assert value(one, "last_success_timestamp_seconds", source="preprod") == told.time(120).timestamp()
     assert value(one, "last_poll_timestamp_seconds", source="gcore") == told.time(60 * 28).timestamp()
     assert value(one, "expected_interval_seconds", source="gcore") == 60
