@@ -11,6 +11,7 @@ no other place waiting for longer than one try.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -117,8 +118,8 @@ class Anchoring:
                 )
                 continue
             # A required anchor that is missing is an error; polls go on all the same.
-            tell = log.error if place.anchor.mode == "required" else log.warning
-            tell(
+            log.log(
+                logging.ERROR if place.anchor.mode == "required" else logging.WARNING,
                 "not_anchored",
                 source=source,
                 anchor=place.anchor.name,

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tests.support.kustomize import containers, render
 from tests.support.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -63,5 +64,5 @@ def deployment() -> Yaml:
 
 
 def all_containers() -> list[Yaml]:
-    spec = deployment()["spec"]["template"]["spec"]
-    return [*spec["initContainers"], *spec["containers"]]
+    """Those of all pods of the base."""
+    return list(containers(render(BASE)))

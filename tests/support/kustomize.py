@@ -34,6 +34,9 @@ def render(folder: Path, *components: Path) -> list[Object]:
         data = {key: base64.b64encode((folder / file).read_bytes()).decode() for key, file in files.items()}
         _generate(objects, {"apiVersion": "v1", "kind": "Secret", "type": "Opaque"}, generator, data)
     for patch in said.get("patches", ()):
+        if "target" not in patch:
+            objects.remove(_to_delete(objects, yaml.safe_load((folder / patch["path"]).read_text())))
+            continue
         wanted = (patch["target"]["kind"], patch["target"]["name"])
         (target,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == wanted]
         for operation in yaml.safe_load((folder / patch["path"]).read_text()):
@@ -72,11 +75,31 @@ def apply(target: Any, operation: dict[str, Any]) -> None:
             raise NotImplementedError(other)
 
 
+def _to_delete(objects: list[Object], patch: Object) -> Object:
+    assert patch["$patch"] == "delete"
+    assert set(patch) == {"$patch", "apiVersion", "kind", "metadata"}
+    wanted = (patch["kind"], patch["metadata"]["name"])
+    (found,) = [each for each in objects if (each["kind"], each["metadata"]["name"]) == wanted]
+    return found
+
+
+def templates(objects: list[Object]) -> Iterator[Object]:
+    """The templates of all pods: metadata and spec."""
+    for each in objects:
+        spec = each.get("spec", {})
+        spec = spec.get("jobTemplate", {}).get("spec", spec)
+        if "template" in spec:
+            yield spec["template"]
+
+
 def containers(objects: list[Object]) -> Iterator[Object]:
     """All containers of all pods."""
-    for each in objects:
-        pod = each.get("spec", {}).get("template", {}).get("spec", {})
-        yield from (*pod.get("initContainers", ()), *pod.get("containers", ()))
+    for template in templates(objects):
+        yield from containers_of(template["spec"])
+
+
+def containers_of(pod: Object) -> list[Object]:
+    return [*pod.get("initContainers", ()), *pod["containers"]]
 
 
 def _load(folder: Path) -> dict[str, Any]:

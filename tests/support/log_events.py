@@ -24,6 +24,9 @@ def logged(folder: Path = ROOT / "collector") -> Mapping[str, tuple[set[str], se
     found: dict[str, tuple[set[str], set[str]]] = {}
     for path in sorted(folder.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
+        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        for node in ast.walk(tree):
+            assert not _is_of_log(node) or id(node) in called, f"{path}: a method of log under another name"
         for scope in ast.walk(tree):
             if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
                 for call in _calls(scope):
@@ -39,15 +42,18 @@ def _calls(scope: ast.AST) -> Iterator[ast.Call]:
     for node in ast.iter_child_nodes(scope):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr in METHODS
-            and isinstance(node.func.value, ast.Name)
-            and node.func.value.id == "log"
-        ):
+        if isinstance(node, ast.Call) and _is_of_log(node.func):
             yield node
         yield from _calls(node)
+
+
+def _is_of_log(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr in METHODS
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "log"
+    )
 
 
 def _said(call: ast.Call, scope: ast.AST) -> tuple[str, str, set[str]]:

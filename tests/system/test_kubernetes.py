@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.support.deployed import (
     instructions,
     run,
 )
-from tests.support.kustomize import files_of, render
+from tests.support.kustomize import containers_of, files_of, render, templates
 from tests.support.tools import tool
 
 SQLITE, MONITORING = KUBERNETES / "sqlite", KUBERNETES / "monitoring"
@@ -132,35 +133,45 @@ def test_no_secret_is_shipped() -> None:
 
 
 def test_pods_find_what_they_name(objects: Objects) -> None:
-    pod = pod_of(objects)
-    volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    secret = named(objects, "Secret", volumes["secret"]["secret"]["secretName"])
     settings = load(named(objects, "ConfigMap")["data"])
-    used: set[str] = set()
-    for container in (*pod.get("initContainers", ()), *pod["containers"]):
-        places = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
-        used |= set(places.values())
-        for entry in container.get("env", ()):
-            folder, _, key = entry["value"].rpartition("/")
-            if entry["name"].endswith("_FILE"):
-                assert places[folder] == "secret"
-                assert key in secret["data"]
-            elif entry["name"] == "PGPASSFILE":
-                assert places[folder] == "pgpass"
-            else:
-                assert (entry["name"], entry["value"] in places) == ("TMPDIR", True)
-    assert used == set(volumes)
-    url = settings.database_url.get_secret_value()
-    if "data" in volumes:
-        claim = named(objects, "PersistentVolumeClaim", volumes["data"]["persistentVolumeClaim"]["claimName"])
-        assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
-        assert url == "sqlite:////data/collector.db"
-        assert "/data" in places
-    else:
-        assert url.startswith("postgresql://")
-        _, _, _, taken, kept = pod["initContainers"][0]["command"]
-        assert kept == {e["name"]: e["value"] for e in pod["containers"][0]["env"]}["PGPASSFILE"]
-        assert taken.rpartition("/")[2] in secret["data"]
+    is_sqlite = settings.database_url.get_secret_value() == "sqlite:////data/collector.db"
+    assert is_sqlite or settings.database_url.get_secret_value().startswith("postgresql://")
+    for template in templates(objects):
+        pod = template["spec"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        secret = named(objects, "Secret", volumes["secret"]["secret"]["secretName"])
+        used: set[str] = set()
+        for container in containers_of(pod):
+            places = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+            used |= set(places.values())
+            for entry in container.get("env", ()):
+                folder, _, key = entry["value"].rpartition("/")
+                if entry["name"].endswith("_FILE"):
+                    assert places[folder] == "secret"
+                    assert key in secret["data"]
+                elif entry["name"] == "PGPASSFILE":
+                    assert places[folder] == "pgpass"
+                else:
+                    assert (entry["name"], entry["value"] in places) == ("TMPDIR", True)
+        assert used == set(volumes)
+        assert ("data" in volumes) == is_sqlite
+        if is_sqlite:
+            name = volumes["data"]["persistentVolumeClaim"]["claimName"]
+            claim = named(objects, "PersistentVolumeClaim", name)
+            assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+            assert "/data" in places
+        else:
+            _, _, _, taken, kept = pod["initContainers"][0]["command"]
+            assert kept == {e["name"]: e["value"] for e in pod["containers"][0]["env"]}["PGPASSFILE"]
+            assert taken.rpartition("/")[2] in secret["data"]
+
+
+def test_the_history_is_verified_every_day(objects: Objects) -> None:
+    """By a job, or by the process itself where it alone has the file."""
+    jobs = [each for each in objects if each["kind"] == "CronJob"]
+    every = load(named(objects, "ConfigMap")["data"]).verify_every
+    assert (len(jobs) == 1) == (every is None)
+    assert every in (None, timedelta(days=1))
 
 
 def test_only_postgresql_has_replicas(objects: Objects) -> None:
@@ -177,64 +188,60 @@ def test_only_postgresql_has_replicas(objects: Objects) -> None:
 
 def test_pods_keep_to_the_restricted_standard(objects: Objects) -> None:
     """Each control of the Pod Security Standards' level `restricted`, with those of `baseline`, by its name there."""
-    pod = pod_of(objects)
-    each = [*pod.get("initContainers", ()), *pod["containers"], *pod.get("ephemeralContainers", ())]
-    contexts = [container["securityContext"] for container in each]
-    # Host Process, Host Namespaces, Host Ports, Host Probes
-    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
-    assert not any("windowsOptions" in c for c in (*contexts, pod["securityContext"]))
-    assert not any("hostPort" in port for container in each for port in container.get("ports", ()))
-    probes = [c[p] for c in each for p in ("livenessProbe", "readinessProbe") if p in c]
-    assert not any("host" in probe["httpGet"] for probe in probes)
-    # Privileged Containers, Privilege Escalation, Capabilities
-    assert not any(context.get("privileged") for context in contexts)
-    assert all(context["allowPrivilegeEscalation"] is False for context in contexts)
-    assert all(context["capabilities"] == {"drop": ["ALL"]} for context in contexts)
-    # HostPath Volumes, Volume Types
-    kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
-    assert kinds <= {
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
-    }
-    # AppArmor, SELinux, /proc Mount Type, Sysctls
-    assert not any(
-        {"appArmorProfile", "seLinuxOptions", "procMount"} & set(c)
-        for c in (*contexts, pod["securityContext"])
-    )
-    assert "sysctls" not in pod["securityContext"]
-    annotations = named(objects, "Deployment")["spec"]["template"]["metadata"].get("annotations", {})
-    assert not any("apparmor" in name for name in annotations)
-    # Running as Non-root, Running as Non-root user, Seccomp
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] > 0
-    assert not any({"runAsUser", "runAsNonRoot", "seccompProfile"} & set(context) for context in contexts)
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for template in templates(objects):
+        pod = template["spec"]
+        each = [*containers_of(pod), *pod.get("ephemeralContainers", ())]
+        contexts = [container["securityContext"] for container in each]
+        # Host Process, Host Namespaces, Host Ports, Host Probes
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+        assert not any("windowsOptions" in c for c in (*contexts, pod["securityContext"]))
+        assert not any("hostPort" in port for container in each for port in container.get("ports", ()))
+        probes = [c[p] for c in each for p in ("livenessProbe", "readinessProbe") if p in c]
+        assert not any("host" in probe["httpGet"] for probe in probes)
+        # Privileged Containers, Privilege Escalation, Capabilities
+        assert not any(context.get("privileged") for context in contexts)
+        assert all(context["allowPrivilegeEscalation"] is False for context in contexts)
+        assert all(context["capabilities"] == {"drop": ["ALL"]} for context in contexts)
+        # HostPath Volumes, Volume Types
+        kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
+        allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim"}
+        assert kinds <= allowed | {"projected", "secret"}
+        # AppArmor, SELinux, /proc Mount Type, Sysctls
+        special = {"appArmorProfile", "seLinuxOptions", "procMount"}
+        assert not any(special & set(c) for c in (*contexts, pod["securityContext"]))
+        assert "sysctls" not in pod["securityContext"]
+        assert not any("apparmor" in name for name in template["metadata"].get("annotations", {}))
+        # Running as Non-root, Running as Non-root user, Seccomp
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+        assert not any({"runAsUser", "runAsNonRoot", "seccompProfile"} & set(context) for context in contexts)
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
 def test_pods_have_less_than_the_standard_allows(objects: Objects) -> None:
-    pod = pod_of(objects)
-    context = pod["securityContext"]
-    assert f"{context['runAsUser']}:{context['runAsGroup']}" == dict(instructions(DOCKERFILE))["USER"]
-    assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False)
-    for container in (*pod.get("initContainers", ()), *pod["containers"]):
-        assert container["securityContext"]["readOnlyRootFilesystem"] is True
-        assert set(container["resources"]) == {"requests", "limits"}
-        assert "startupProbe" not in container, "it kills; see the manifest"
-        for mount in container["volumeMounts"]:
-            assert mount.get("readOnly") or mount["name"] in ("tmp", "data", "pgpass"), mount
+    for template in templates(objects):
+        pod = template["spec"]
+        context = pod["securityContext"]
+        assert f"{context['runAsUser']}:{context['runAsGroup']}" == dict(instructions(DOCKERFILE))["USER"]
+        assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False)
+        for container in containers_of(pod):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert set(container["resources"]) == {"requests", "limits"}
+            assert "startupProbe" not in container, "it kills; see the manifest"
+            for mount in container["volumeMounts"]:
+                assert mount.get("readOnly") or mount["name"] in ("tmp", "data", "pgpass"), mount
 
 
 def test_networks_let_in_and_out_what_the_collector_needs(objects: Objects) -> None:
     spec = named(objects, "NetworkPolicy")["spec"]
     labels = named(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
     policies = [each["spec"] for each in objects if each["kind"] == "NetworkPolicy"]
-    assert all(policy["podSelector"] == {"matchLabels": labels} for policy in policies)
+    (selected,) = spec["podSelector"]["matchExpressions"]
+    assert selected["operator"] == "In"
+    of_pods = {template["metadata"]["labels"][selected["key"]] for template in templates(objects)}
+    assert of_pods <= set(selected["values"])
+    others = [policy for policy in policies if policy != spec]
+    assert all(policy["podSelector"] == {"matchLabels": labels} for policy in others)
     assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
     ports = {port["port"] for rule in spec["egress"] for port in rule["ports"]}
     url = named(objects, "ConfigMap")["data"]["COLLECTOR_DATABASE_URL"]
@@ -269,4 +276,4 @@ def test_prometheus_finds_the_pods_and_the_rules() -> None:
 
 
 def test_every_container_of_the_base_is_ours() -> None:
-    assert {container["image"] for container in all_containers()} == {"gcore-collector"}
+    assert {container["image"].partition(":")[0] for container in all_containers()} == {"gcore-collector"}
