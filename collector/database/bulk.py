@@ -4,11 +4,12 @@ SQLAlchemy looks at every value of every row that it is given; for ten thousand 
 database does.
 
 SQLite takes rows one after another, each at little cost. PostgreSQL would parse and plan the statement again for each:
-it takes all rows as one parameter, a JSON list, in a fifth of the time.
+it takes an array of each column, which costs it half as much as rows in JSON, and no more than COPY does in all.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -59,8 +60,7 @@ def write(connection: sa.Connection, act: Act, table: sa.Table, columns: Columns
         if on_sqlite:
             connection.exec_driver_sql(statement, some)
         else:
-            objects = [dict(zip(names, row, strict=True)) for row in some]
-            connection.exec_driver_sql(statement, (msgspec.json.encode(objects).decode(),))
+            connection.exec_driver_sql(statement, tuple(map(_array, zip(*some, strict=True))))
 
 
 def write_row(connection: sa.Connection, act: Act, table: sa.Table, row: Mapping[str, Any]) -> None:
@@ -72,14 +72,14 @@ def write_row(connection: sa.Connection, act: Act, table: sa.Table, row: Mapping
 def _statement(act: Act, table: sa.Table, names: tuple[str, ...], on_sqlite: bool) -> str:
     value = {name: f"?{n}" if on_sqlite else f"new.{name}" for n, name in enumerate(names, 1)}
     key = [c.name for c in table.primary_key.columns]
-    types = (f"{name} {table.c[name].type.compile(_DIALECT)}" for name in names)
+    arrays = (f"%s::{table.c[name].type.compile(_DIALECT)}[]" for name in names)
     return (_SQLITE if on_sqlite else _POSTGRESQL)[act].format(
         table=table.name,
         names=", ".join(names),
         values=", ".join(value.values()),
         changes=", ".join(f"{name} = {value[name]}" for name in names if name not in key),
         is_it=" AND ".join(f"{table.name}.{name} = {value[name]}" for name in key),
-        rows=f"json_to_recordset(%s) AS new({', '.join(types)})",
+        rows=f"unnest({', '.join(arrays)}) AS new({', '.join(names)})",
     )
 
 
@@ -91,6 +91,17 @@ def _converters(
     lists = {name: _list_text for name in names if isinstance(table.c[name].type, JsonList)}
     times = {name: _time_text for name in names if isinstance(table.c[name].type, UtcTime)}
     return lists | times if on_sqlite else lists
+
+
+def _array(values: Sequence[Any]) -> str:
+    """An array as PostgreSQL reads it: written as in JSON, but for braces and control characters."""
+    text = msgspec.json.encode(values).decode()
+    if "\\" in text:
+        text = _ESCAPE.sub(lambda m: m[0] if m[0][1] in '"\\' else msgspec.json.decode(f'"{m[0]}"'), text)
+    return f"{{{text[1:-1]}}}"
+
+
+_ESCAPE = re.compile(r"\\(?:u....|.)")
 
 
 @lru_cache(1024)
