@@ -10,8 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.audit.claims import Row, Run, observed, runs
-from collector.printable import printable
-from collector.reports.words import show_span, show_time
+from collector.reports.words import brief, show_span, show_time
 from collector.store.tables import anchors
 
 MAX_TOLD = 20
@@ -74,9 +73,9 @@ def claim(connection: sa.Connection, source_id: int, source: str, region_id: int
 
 def in_words(run: Run) -> str:
     """One sentence that holds."""
-    name, keys = printable(run.name), keys_in_words(run.keys)
+    name, keys = brief(run.name), keys_in_words(run.keys)
     if run.state is not None:
-        what = f"was in {printable(run.state)}"
+        what = f"was in {brief(run.state)}"
         shown = f"shown by {run.polls:,} poll{'s' * (run.polls != 1)} with {keys}"
     else:
         what = "was not listed"
@@ -102,7 +101,7 @@ def keys_in_words(keys: Sequence[str]) -> str:
 def limits(run: Run) -> tuple[str, ...]:
     """What a run does not say, in sentences."""
     said = []
-    state = printable(run.state) if run.state is not None else "absence"
+    state = brief(run.state) if run.state is not None else "absence"
     if run.not_before is None:
         said.append(f"When {state} began is not known: nobody looked before.")
     else:
@@ -114,7 +113,7 @@ def limits(run: Run) -> tuple[str, ...]:
             f"Nothing later is known: {show_time(run.until_at)} is when the last poll asked that showed it."
         )
     else:
-        then = printable(run.next_state) if run.next_state is not None else "not listed"
+        then = brief(run.next_state) if run.next_state is not None else "not listed"
         said.append(
             f"It ended after {show_time(run.until_at)}, and by {show_time(run.next_at)}: then it was {then}."
         )
@@ -133,7 +132,7 @@ def limits(run: Run) -> tuple[str, ...]:
 
 def _not_known(before: Run | None, after: Run | None, at: datetime, region_id: int) -> str:
     shown = before or after
-    name = printable(shown.name) if shown else f"region {region_id}"
+    name = brief(shown.name) if shown else f"region {region_id}"
     then = f"It is not known in which state {name} was at {show_time(at)}"
     if before is None:
         return (
@@ -154,7 +153,7 @@ def _not_known(before: Run | None, after: Run | None, at: datetime, region_id: i
 
 
 def _state(run: Run) -> str:
-    return printable(run.state) if run.state is not None else "not listed"
+    return brief(run.state) if run.state is not None else "not listed"
 
 
 def _capital(text: str) -> str:

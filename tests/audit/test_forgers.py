@@ -370,6 +370,13 @@ def test_what_follows_the_last_head_that_was_given_is_said_to_be_uncovered(
     edit("observations", longer)(files)
     made_anew(files)
     edit("gaps", lambda all_: all_[-1].update(from_at=at(839)))(files)
+
+    def as_long(all_: list[Json]) -> None:
+        for claim in all_:
+            if claim["last_seq"] == 11:
+                claim |= {"until_at": at(838), "polls": claim["polls"] + 97}
+
+    edit("claims", as_long)(files)
     said = said_of(files, tmp_path, head)
     assert said[0].startswith("HOLDS: ")
     (but,) = [line for line in said if line.startswith("BUT ")]

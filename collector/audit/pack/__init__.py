@@ -21,6 +21,8 @@ import sqlalchemy as sa
 
 from collector import __version__
 from collector.audit.findings import Verification
+from collector.audit.pack.content import anchor_rows, claim_row, claims_of
+from collector.audit.pack.content import page as first_page
 from collector.audit.verify import verify_source
 from collector.clock import time_text
 from collector.database.types import UtcTime
@@ -33,7 +35,7 @@ from collector.store.payloads import Reader
 from collector.store.rederive import Progress
 from collector.store.sources import source_id_of
 
-FORMAT = 1
+FORMAT = 2
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The same content gives the same bytes."""
 
@@ -63,6 +65,9 @@ def build(
         )
     content = _Content(connection, source_id_of(connection, source), start, end, regions)
     files = content.files()
+    source_id = source_id_of(connection, source)
+    claims = claims_of(connection, source_id, regions, (content.first_seq, content.up_to), start, end)
+    anchored = anchor_rows(connection, source_id, content.first_seq)
     facts: Json = {
         "format": FORMAT,
         "source": source,
@@ -94,6 +99,9 @@ def build(
         derived_rows=verified.derived_rows,
     )
     files |= {
+        "claims.jsonl": _lines(claim_row(run) for run in claims),
+        "anchors.jsonl": _lines(anchored),
+        "index.html": first_page(facts, claims, anchored, content.gaps).encode(),
         "README.txt": page.encode(),
         "queries.sql": _resource("queries.sql").encode(),
         "check.py": _resource("check.py").encode(),
@@ -129,15 +137,18 @@ class _Content:
         self.first_seq: int = extent["first_seq"]
         self.up_to: int = extent["up_to"]
         self._bound |= extent
+        self.gaps: list[Json] = []
+        """Once the files were asked for."""
 
     def files(self) -> dict[str, bytes]:
         observations = self._ask("observations")
         for row in observations:
             row["missing"] = None if row["missing"] is None else json.loads(row["missing"])
+        self.gaps = self._gaps(observations)
         return {
             "transitions.jsonl": _lines(self._transitions),
             "unseen.jsonl": _lines(row for row in self._ask("unseen") if self._is_about(row)),
-            "gaps.jsonl": _lines(self._gaps(observations)),
+            "gaps.jsonl": _lines(self.gaps),
             "observations.jsonl": _lines(observations),
             "answers.jsonl": _lines(self._answer(row["address"]) for row in self._ask("answers")),
         }
@@ -196,7 +207,7 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _zip(facts: Json, files: Mapping[str, bytes]) -> bytes:
     facts["files"] = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
-    whole = {"pack.json": json.dumps(facts, indent=2).encode("ascii"), **files}
+    whole = {"pack.json": json.dumps(facts, indent=2, default=time_text).encode("ascii"), **files}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name in sorted(whole):

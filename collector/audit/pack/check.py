@@ -13,21 +13,32 @@ from the pack: a forged pack brings a forged checker.
                     transitions.jsonl says, no more and no less, value by value, and what was present and
                     not shown what unseen.jsonl says
     5. blindness    times without a successful poll must be what gaps.jsonl says
+    6. claims       in which state each region was, since when and until when, by how many polls: must be what
+                    claims.jsonl says
+    7. anchors      each must be of this history, and what anchors.jsonl says: values and digests are computed again.
+                    With --ca-file, --public-key and --anchors, tokens, signatures and lines outside are compared;
+                    the first two need the command openssl
 
-Exits with 0 when all of that holds, else with 1. The first line says of what, from when and up to when. Compare the
-head that is printed with one that was kept outside the database, or give it with --head: without that, a history that
-was made anew as a whole is not told from a true one.
+Exits with 0 when all of that holds and a head, or an anchor that was checked, shows that it was not made up as a whole;
+with 1 when something was forged or damaged; with 3 when that could not be checked: there is no such file, or neither a
+head nor an anchor was given; with 2 on wrong usage. The first line says of what, from when and up to when; then come
+the claims.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import io
 import json
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import zipfile
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -35,17 +46,22 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
+FORMATS = (1, 2)
 FILES = {
     "README.txt",
+    "anchors.jsonl",
     "answers.jsonl",
     "check.py",
+    "claims.jsonl",
     "gaps.jsonl",
+    "index.html",
     "observations.jsonl",
     "queries.sql",
     "transitions.jsonl",
     "unseen.jsonl",
 }
+FILES_OF = {1: FILES - {"anchors.jsonl", "claims.jsonl", "index.html"}, 2: FILES}
+"""By format: packs of the first one had neither claims nor anchors."""
 GENESIS = "0" * 64
 OPENING = (
     "seq",
@@ -109,6 +125,22 @@ TRANSITION = (
     "first_missing_at",
     "seq",
 )
+CLAIM = (
+    "region_id",
+    "name",
+    "state",
+    "from_at",
+    "until_at",
+    "polls",
+    "first_seq",
+    "last_seq",
+    "keys",
+    "blind",
+)
+ANCHORED = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
+STATED = ("number", "target", "kind", "made_at", "seq", "head", *ANCHORED)
+RESULT = ("outcome", "answered_at", "attested_at", "token", "signed_by", "signature", "error")
+ANCHOR = ("previous_digest", *STATED, "value", *RESULT, "digest")
 GAP = ("from_at", "until_at", "seconds", "cause", "error", "failed_polls")
 KINDS = ("region", "keystone", "metrics_database")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
@@ -117,6 +149,8 @@ MAX_BYTES = 1 << 30
 """Of all files together, unpacked: a ZIP of some kilobytes can hold as much."""
 MAX_LINE = 1 << 27
 """More than the longest answer that the collector reads."""
+MAX_HANDED_OUT = 1 << 16
+"""Bytes of a line that an anchor was given."""
 MAX_PRINTED = 1000
 """Characters of a line."""
 
@@ -144,7 +178,8 @@ def read_files(path: Path) -> dict[str, bytes]:
         names = archive.namelist()
         need(len(names) == len(set(names)), "a file stands twice in the archive")
         need("pack.json" in names, "pack.json is missing")
-        need(set(names) == FILES | {"pack.json"}, f"the files are not pack.json and {sorted(FILES)}")
+        is_known = any(set(names) == each | {"pack.json"} for each in FILES_OF.values())
+        need(is_known, f"the files are not pack.json and {sorted(FILES)}")
         size = sum(entry.file_size for entry in archive.infolist())
         need(size <= MAX_BYTES, f"it holds {size} bytes, and this checker reads {MAX_BYTES}: see MAX_BYTES")
         return {name: archive.read(name) for name in names}
@@ -152,11 +187,16 @@ def read_files(path: Path) -> dict[str, bytes]:
 
 def check_files(files: dict[str, bytes]) -> Json:
     pack: Json = loads(files["pack.json"])
+    form: Any = pack.get("format")
     need(
-        pack.get("format") == FORMAT, f"format {pack.get('format')} is not {FORMAT}, which this checker knows"
+        type(form) is int and form in FORMATS,
+        f"format {form!r} is none of {FORMATS}, which this checker knows",
     )
     named = pack["files"]
-    need(set(named) == FILES, "the files are not those that pack.json names")
+    need(
+        set(named) == FILES_OF[form] == set(files) - {"pack.json"},
+        "the files are not those that pack.json names",
+    )
     for name, digest in named.items():
         need(
             hashlib.sha256(files[name]).hexdigest() == digest, f"{name} has another hash than pack.json says"
@@ -386,6 +426,8 @@ class Shown:
         """Ids that are named, but not shown usably: neither confirmed nor absent."""
         self.withheld: str | None = None
         """Why the answer proves no absence."""
+        self.names: dict[int, str] = {}
+        """What regions are called."""
 
     def doubt(self, row: Json, only: set[int] | None) -> str | None:
         """Why this answer of an observation does not say of everything whether it was there; None: it does."""
@@ -410,6 +452,8 @@ def shown_regions(records: list[Any]) -> tuple[Shown, int]:
         state = each[0].get("state")
         if usable_text(state) and all(meaning(copy) == meaning(each[0]) for copy in each[1:]):
             shown.states[region_id] = (state, region_id)
+            called = (as_text(each[0].get(name)) for name in ("display_name", "slug"))
+            shown.names[region_id] = next((name for name in called if name), f"region {region_id}")
         else:
             shown.named.add(region_id)
             refused += len(each)
@@ -795,11 +839,249 @@ def failures(rows: list[Json], after: int, before: int) -> Json:
     return {"cause": cause, "error": most["message"], "failed_polls": sum(polls.values())}
 
 
+# 6. Claims
+
+
+def check_claims(
+    listed: list[Json] | None, history: History, steps: list[Step], start: str, end: str
+) -> list[Json]:
+    """What can be claimed of each region in that time; it must be what is listed, if claims are."""
+    found = [
+        claim
+        for claim in claims_of(history, steps)
+        if claim["from_at"] < end and max(claim["from_at"], claim["until_at"]) >= start
+    ]
+    if listed is not None:
+        for given, claim in zip(listed, found, strict=False):
+            what = f"region {claim['region_id']} from {claim['from_at']}"
+            for name in CLAIM:
+                need(
+                    same(given[name], claim[name]),
+                    f"{what}: {name} is {claim[name]}, the claim says {given[name]}",
+                )
+        need(
+            len(listed) == len(found),
+            f"{len(found)} claims follow from the answers, and {len(listed)} are given",
+        )
+    return found
+
+
+def claims_of(history: History, steps: list[Step]) -> Iterator[Json]:
+    """A claim for each time in which every answer that showed a region showed the same state, or no complete answer
+    listed it; by region and time."""
+    first = steps[0][0]["seq"]
+    begun: dict[int, list[tuple[int, str | None]]] = {}
+    if not history.is_whole:
+        for region_id, (state, _) in steps[0][1].states.items():
+            if history.only is None or region_id in history.only:
+                begun[region_id] = [(first, state)]
+    for change in history.changes:
+        begun.setdefault(change["entity_id"], []).append((change["seq"], change["to_state"]))
+    numbers = [row["seq"] for row, _ in steps]
+    for region_id, changes in sorted(begun.items()):
+        ends = [seq for seq, _ in changes[1:]] + [numbers[-1] + 1]
+        name = f"region {region_id}"
+        for (begin, state), end in zip(changes, ends, strict=True):
+            within = steps[bisect_left(numbers, begin) : bisect_left(numbers, end)]
+            showing = [row for row, shown in within if shows(row, shown, region_id, state)]
+            name = next((s.names[region_id] for _, s in reversed(within) if region_id in s.names), name)
+            if showing:
+                yield claim_of(region_id, name, state, [row for row, _ in within], showing)
+
+
+def shows(row: Json, shown: Shown, region_id: int, state: str | None) -> bool:
+    if state is not None:
+        return region_id in shown.states
+    return row["outcome"] == "ok" and shown.withheld is None and region_id not in shown.named
+
+
+def claim_of(region_id: int, name: str, state: str | None, within: list[Json], showing: list[Json]) -> Json:
+    """`within`: all observations of that time whose records were applied."""
+    ours = {row["seq"] for row in showing}
+    blind: list[list[str]] = []
+    last: Json | None = None
+    before: Json | None = None
+    for row in within:
+        if row["seq"] in ours:
+            if last is not None and (before is not last or is_gap(last, row)):
+                blind.append([last["last_asked_at"], row["first_at"]])
+            last = row
+        before = row
+    values = (
+        region_id,
+        name,
+        state,
+        showing[0]["first_at"],
+        showing[-1]["last_asked_at"],
+        sum(row["polls"] for row in showing),
+        showing[0]["seq"],
+        showing[-1]["seq"],
+        list(dict.fromkeys(key_of(row) for row in showing)),
+        blind,
+    )
+    return dict(zip(CLAIM, values, strict=True))
+
+
+def moment(text: str) -> str:
+    """A time as a person reads it: `2026-05-01 12:30:00.500Z`."""
+    return f"{text[:10]} {text[11:23].removesuffix('.000')}Z"
+
+
+def key_of(row: Json) -> str:
+    is_import = row["key_fingerprint"] == "" and row["auth_scheme"] == "import"
+    return "import" if is_import else str(row["key_fingerprint"])
+
+
+def in_words(claim: Json) -> str:
+    """The claim as a sentence."""
+    keys = [key[:8] for key in claim["keys"] if key not in ("", "import")]
+    said = [f"key{'s' * (len(keys) > 1)} {', '.join(keys)}"] if keys else []
+    said += ["no key"] * ("" in claim["keys"]) + ["answers that somebody saved"] * ("import" in claim["keys"])
+    who, polls = " and ".join(said), claim["polls"]
+    if claim["state"] is not None:
+        what, shown = f"was in {claim['state']}", f"shown by {polls:,} poll{'s' * (polls != 1)} with {who}"
+    else:
+        what, shown = "was not listed", f"shown by {polls:,} complete answer{'s' * (polls != 1)} to {who}"
+    begin, until, blind = moment(claim["from_at"]), moment(claim["until_at"]), len(claim["blind"])
+    if claim["from_at"] >= claim["until_at"]:
+        return f"{claim['name']} {what} at some moment between {until} and {begin}, {shown}."
+    apart = (
+        f", apart from {'one time' if blind == 1 else f'{blind} times'} when it could not be seen"
+        if blind
+        else ""
+    )
+    return f"{claim['name']} {what} from {begin} to at least {until}{apart}, {shown}; never contradicted."
+
+
+# 7. Anchors
+
+
+class Proof:
+    """What is given beside a pack, to show that it was not made up as a whole."""
+
+    def __init__(
+        self, lines: list[Path] | None = None, ca_file: Path | None = None, public_key: Path | None = None
+    ) -> None:
+        self.values = {value for path in lines or () for value in handed_out(path)}
+        """Source, number and value of each line that an anchor was given."""
+        self.ca_file, self.public_key = ca_file, public_key
+        needs_openssl = ca_file is not None or public_key is not None
+        need(not needs_openssl or shutil.which("openssl") is not None, "the command openssl is not there")
+
+    def holds(self, source: str, row: Json, statement: bytes) -> str | None:
+        """How an anchor that was taken is proven; None: it is not. Raises BrokenError where it is forged."""
+        number = row["number"]
+        outside = {value for name, n, value in self.values if (name, n) == (source, number)}
+        need(not outside or row["value"] in outside, f"anchor {number} is another one than was handed out")
+        if row["outcome"] != "anchored":
+            return None
+        if self.ca_file is not None and row["token"] is not None:
+            given = {"token": base64.b64decode(row["token"]), "ca": self.ca_file.read_bytes()}
+            command = ("ts", "-verify", "-in", "token", "-digest", row["value"], "-CAfile", "ca")
+            need(openssl(given, *command), f"anchor {number}: its token does not hold")
+            return f"time-stamped {row['attested_at']} by an authority of {self.ca_file}"
+        if self.public_key is not None and row["signature"] is not None:
+            key = self.public_key.read_bytes()
+            given = {"key": key, "statement": statement, "signature": base64.b64decode(row["signature"])}
+            options = ("-pubin", "-inkey", "key", "-rawin", "-in", "statement", "-sigfile", "signature")
+            need(
+                openssl(given, "pkeyutl", "-verify", *options),
+                f"anchor {number}: its signature does not hold",
+            )
+            return f"signed with {self.public_key}"
+        return "handed out" if row["value"] in outside else None
+
+
+def openssl(files: dict[str, bytes], *command: str) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            Path(folder, name).write_bytes(content)
+        # The reader's own openssl, on files that were just written.
+        done = subprocess.run(  # noqa: S603
+            ["openssl", *command],  # noqa: S607
+            cwd=folder,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+    return done.returncode == 0
+
+
+def handed_out(path: Path) -> Iterator[tuple[str, int, str]]:
+    """Source, number and value of the lines of a file, which may be a log with other lines in it."""
+    with path.open("rb") as file:
+        for text in iter(lambda: file.readline(MAX_HANDED_OUT), b""):
+            begin = text.find(b'{"anchor"')
+            try:
+                row = loads(text[begin:]) if begin >= 0 else {}
+                if row.get("anchor") == 1:
+                    yield row["source"], row["number"], row["value"]
+            except (BrokenError, KeyError, TypeError, ValueError):
+                continue
+
+
+def check_anchors(
+    source: str, listed: list[Json], rows: list[Json], proof: Proof
+) -> list[tuple[Json, str | None]]:
+    """The anchors that were taken, each with how it is proven."""
+    by_seq = {row["seq"]: row for row in rows}
+    taken = []
+    previous: str | None = None
+    for place, row in enumerate(listed):
+        number = row["number"]
+        need(
+            type(number) is int and number == listed[0]["number"] + place,
+            f"anchor {number!r} is out of order",
+        )
+        need(number > 1 or row["previous_digest"] == GENESIS, "the first anchor has something before it")
+        need(
+            place == 0 or row["previous_digest"] == previous, f"anchor {number} does not hold the one before"
+        )
+        stated = [row["previous_digest"], source, *(row[name] for name in STATED)]
+        statement = json.dumps(stated, separators=(",", ":")).encode("ascii")
+        need(
+            hashlib.sha256(statement).hexdigest() == row["value"],
+            f"anchor {number}: its value is another one",
+        )
+        token = None if row["token"] is None else base64.b64decode(row["token"], validate=True)
+        hashed = {**row, "token": None if token is None else hashlib.sha256(token).hexdigest()}
+        result = digest_of([row["value"], *(hashed[name] for name in RESULT)])
+        need(result == row["digest"], f"anchor {number}: its digest is another one")
+        check_anchored(row, by_seq)
+        how = proof.holds(source, row, statement)
+        if row["outcome"] == "anchored":
+            taken.append((row, how))
+        previous = row["digest"]
+    return taken
+
+
+def check_anchored(anchor: Json, rows: dict[int, Json]) -> None:
+    """The observation is the one that was anchored, and has only grown since."""
+    number, seq = anchor["number"], anchor["seq"]
+    need(seq in rows, f"anchor {number}: observation {seq!r} is not in the pack")
+    row = rows[seq]
+    is_it = row["opening_digest"] == anchor["head"]
+    need(is_it, f"anchor {number}: observation {seq} was another one then")
+    has_grown = row["polls"] > anchor["polls"]
+    for name in ANCHORED:
+        now, then = row[name], anchor[name]
+        grew = has_grown and (now > then or name == "last_asked_at")
+        need(
+            same(now, then) or grew,
+            f"anchor {number}: {name} of observation {row['seq']} was {then}, and is {now}",
+        )
+
+
 # All of it
 
 
-def check(path: Path, heads: list[str]) -> list[str]:
+def check(path: Path, heads: list[str], proof: Proof | None = None) -> list[str]:
     """Everything; returns what there is to say. Raises BrokenError."""
+    return examine(path, heads, proof or Proof())[0]
+
+
+def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool]:
+    """What there is to say, and whether a head or an anchor shows that the whole was not made up."""
     files = read_files(path)
     pack = check_files(files)
     start, end = pack["from"], pack["to"]
@@ -847,15 +1129,25 @@ def check(path: Path, heads: list[str]) -> list[str]:
     check_transitions(listed, histories, start, end)
     check_unseen(unseen, histories, start, end)
     check_gaps(list(lines(files, "gaps.jsonl", GAP)), rows, start, end)
+    is_of_now = pack["format"] > 1
+    region_steps = [(row, shown[row["payload"]]["region"]) for row in applied]
+    given = list(lines(files, "claims.jsonl", CLAIM)) if is_of_now else None
+    claims = check_claims(given, histories[0], region_steps, start, end)
+    handed = list(lines(files, "anchors.jsonl", ANCHOR)) if is_of_now else []
+    taken = check_anchors(pack["source"], handed, rows, proof)
+    proven = [(row, how) for row, how in taken if how is not None]
     regions = [each["region"] for each in shown.values()]
     seen = {i for each in regions for i in (*each.states, *each.named)}
     said = [
-        verdict(pack, rows),
-        *limits(rows, later, only, seen, transitions, is_whole, end),
+        verdict(pack, rows, [row for row, _ in proven]),
+        *(f"  {in_words(claim)}" for claim in claims),
+        *limits(rows, later, only, seen, transitions, is_whole, end, [row for row, _ in proven]),
         f"{len(rows)} observations, {count} answers, {len(transitions)} transitions: all hold",
         *(f"head {wanted}: observation {openings[wanted]}" for wanted in heads),
+        *about_anchors(taken, proven),
     ]
-    covered = max((openings[wanted] for wanted in heads), default=None)
+    by_anchors = [row["seq"] for row, _ in proven]
+    covered = max([*(openings[wanted] for wanted in heads), *by_anchors], default=None)
     if covered is None:
         said.append(f"head {head} (observation {rows[-1]['seq']}): compare it with one that was kept outside")
     elif covered < (rests_on := up_to if later[0]["first_at"] >= end else rows[-1]["seq"]):
@@ -870,18 +1162,39 @@ def check(path: Path, heads: list[str]) -> list[str]:
             ", covered by no head that was given" if covered is not None and t["seq"] > covered else ""
         )
         said.append(f"  {t['entity']} {t['entity_id']}: {states}, {window} ({t['basis']}){uncovered}")
+    return said, covered is not None
+
+
+def about_anchors(taken: list[tuple[Json, str | None]], proven: list[tuple[Json, str]]) -> list[str]:
+    """What anchors show, and what has to be given to check more of them."""
+    said = []
+    if proven:
+        row, how = max(proven, key=lambda each: (each[0]["seq"], each[0]["last_at"]))
+        said.append(
+            f"anchor {row['number']} at {row['target']}, {how}: observation {row['seq']}, {row['polls']} polls up to "
+            f"{row['last_at']}"
+        )
+    tokens = sum(how is None and row["token"] is not None for row, how in taken)
+    others = sum(how is None and row["token"] is None for row, how in taken)
+    if tokens:
+        said.append(f"{tokens} tokens of time-stamping authorities were not checked: give --ca-file")
+    if others:
+        said.append(
+            f"{others} anchors were compared with nothing outside: give what their places have with --anchors"
+        )
     return said
 
 
-def verdict(pack: Json, rows: list[Json]) -> str:
+def verdict(pack: Json, rows: list[Json], proven: list[Json]) -> str:
     """Of which source, of which regions, and of which time it speaks. Before the first observation nothing was seen;
-    after the newest one no digest proves anything."""
+    after the newest one no digest proves anything, but an anchor may. `proven`: anchors."""
     regions = pack["regions"]
     which = "all regions and keystones" if regions is None else f"region {', '.join(map(str, regions))}"
     start, first = pack["from"], rows[0]
     begin = start if first["seq"] > 1 or first["first_at"] < start else first["first_at"]
     newest = [row for row in rows if row["outcome"] != "failed"][-1]
     up_to = newest["first_at" if newest is rows[-1] else "last_at"]
+    up_to = max([up_to, *(row["last_at"] for row in proven if row["seq"] == newest["seq"])])
     seen = "all of it seen" if up_to >= pack["to"] else f"as seen up to {up_to}"
     return f"HOLDS: source {pack['source']}, {which}, from {begin} to {pack['to']}, {seen}"
 
@@ -894,11 +1207,13 @@ def limits(
     transitions: list[Json],
     is_whole: bool,
     end: str,
+    proven: list[Json],
 ) -> list[str]:
     """What the verdict does not speak of, though one might think so. `later`: what was applied, from the last answer of
     the pack on. `seen`: regions that some answer shows or names."""
     newest, said = rows[-1], []
-    if newest["first_at"] < end or newest["outcome"] == "failed":
+    is_anchored = any((row["seq"], row["polls"]) == (newest["seq"], newest["polls"]) for row in proven)
+    if not is_anchored and (newest["first_at"] < end or newest["outcome"] == "failed"):
         said.append(
             f"observation {newest['seq']} is open: that {newest['polls']} polls went on like this until "
             f"{newest['last_at']} stands under no digest yet"
@@ -970,12 +1285,36 @@ def main() -> int:
     parser.add_argument(
         "--head", action="append", default=[], help="a head that was kept outside the database"
     )
+    parser.add_argument(
+        "--anchors", action="append", default=[], type=Path, help="a file of lines that an anchor was given"
+    )
+    parser.add_argument("--ca-file", type=Path, help="certificates that tokens must lead to; needs openssl")
+    parser.add_argument("--public-key", type=Path, help="whose signatures count (PEM); needs openssl")
     arguments = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    for path in (arguments.pack, *arguments.anchors, arguments.ca_file, arguments.public_key):
+        try:
+            if path is not None:
+                path.open("rb").close()
+        except OSError as error:
+            print(printable(f"NOT CHECKED: {path} can't be read: {error.strerror}")[:MAX_PRINTED])
+            return 3
     try:
-        said = check(arguments.pack, [head.strip().lower() for head in arguments.head])
+        proof = Proof(arguments.anchors, arguments.ca_file, arguments.public_key)
+    except BrokenError as error:
+        print(f"NOT CHECKED: {error}")
+        return 3
+    try:
+        said, is_proven = examine(arguments.pack, [head.strip().lower() for head in arguments.head], proof)
         code = 0
+        if not is_proven:
+            said[0] = said[0].replace("HOLDS", "NOT PROVEN", 1)
+            said[1:1] = [
+                "all of it agrees with itself, but neither a head nor an anchor from outside was given: it may have "
+                "been made up as a whole"
+            ]
+            code = 3
     except BrokenError as error:
         said, code = [f"BROKEN: {error}"], 1
     except Exception as error:  # noqa: BLE001 - there is no end to what a hostile file can do to those who read it

@@ -1,0 +1,176 @@
+"""What a pack says first, and what proves it: claims, anchors, and how the checker ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from collector.anchors import Anchor
+from collector.audit.anchoring.record import make
+from collector.audit.anchoring.signing import signer_of
+from tests.support.authority import Authority
+from tests.support.builders import region
+from tests.support.history import History, failure
+from tests.support.packs import CHECKER, Files, build, edit, in_pack, made_anew, repacked, rows
+
+
+def check(path: Path, *options: str | Path) -> tuple[int, list[str]]:
+    command = [sys.executable, "-I", "-S", str(CHECKER), str(path), *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.returncode, done.stdout.splitlines()
+
+
+@pytest.fixture
+def history(sqlite_engine: sa.Engine) -> History:
+    history = History(sqlite_engine)
+    two = region(2, display_name="Two <script>alert(1)</script>")
+    for state in ("ACTIVE", "ACTIVE", "MAINTENANCE", "MAINTENANCE"):
+        history.poll([region(1, state), two])
+    history.poll(failure())
+    history.poll([region(1, "MAINTENANCE"), two])
+    history.poll([two])
+    history.poll([two])
+    return history
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Anchor:
+    return Anchor(name="disk", to=f"file:{tmp_path}/heads")  # type: ignore[arg-type]
+
+
+def packed(files: Files, tmp_path: Path) -> Path:
+    return repacked(files, tmp_path / "pack.zip")
+
+
+def test_the_checker_states_each_claim_and_the_page_says_the_same(history: History, tmp_path: Path) -> None:
+    files = build(history, 100, 1000)
+    key = history.row("observers")["key_fingerprint"][:8]
+    _, said = check(packed(files, tmp_path))
+    claims = [line.strip() for line in said if line.endswith("never contradicted.")]
+    assert claims[:3] == [
+        "Region 1 was in ACTIVE from 2026-05-01 12:01:00Z to at least 2026-05-01 12:01:59.500Z, shown by 2 polls with "
+        f"key {key}; never contradicted.",
+        "Region 1 was in MAINTENANCE from 2026-05-01 12:03:00Z to at least 2026-05-01 12:05:59.500Z, shown by 3 polls "
+        f"with key {key}; never contradicted.",
+        "Region 1 was not listed from 2026-05-01 12:07:00Z to at least 2026-05-01 12:07:59.500Z, shown by 2 complete "
+        f"answers to key {key}; never contradicted.",
+    ]
+    page = files["index.html"].decode()
+    for claim in claims[:3]:
+        assert claim in page
+    assert "Two &lt;script&gt;alert(1)&lt;/script&gt; was in ACTIVE" in page
+    assert "<script" not in page
+    assert page.index("was in MAINTENANCE") < page.index("How to check it")
+
+
+@pytest.mark.parametrize("name", ["claims"])
+def test_a_claim_that_says_more_is_found(history: History, tmp_path: Path, name: str) -> None:
+    files = build(history, 100, 1000)
+    head = json.loads(files["pack.json"])["head"]["digest"]
+    edit(name, lambda all_: all_[1].update(polls=312))(files)
+    code, said = check(packed(files, tmp_path), "--head", head)
+    assert (code, said) == (
+        1,
+        ["BROKEN: region 1 from 2026-05-01T12:03:00.000000Z: polls is 3, the claim says 312"],
+    )
+    edit(name, lambda all_: all_[1].update(polls=3))(files)
+    assert check(packed(files, tmp_path), "--head", head)[0] == 0
+    edit(name, lambda all_: all_.pop())(files)
+    assert check(packed(files, tmp_path), "--head", head)[0] == 1
+
+
+def test_how_the_checker_ends(history: History, tmp_path: Path) -> None:
+    files = build(history, 100, 1000)
+    path = packed(files, tmp_path)
+    head = json.loads(files["pack.json"])["head"]["digest"]
+    assert check(path, "--head", head)[0] == 0
+    code, said = check(path)
+    assert (code, said[0].startswith("NOT PROVEN: source gcore"), "made up as a whole" in said[1]) == (
+        3,
+        True,
+        True,
+    )
+    code, said = check(path, "--head", "0" * 64)
+    assert (code, said[0].startswith("BROKEN: no observation has the head")) == (1, True)
+    code, said = check(tmp_path / "missing.zip", "--head", head)
+    assert (code, said) == (
+        3,
+        [f"NOT CHECKED: {tmp_path}/missing.zip can't be read: No such file or directory"],
+    )
+    assert check(path, "--anchors", tmp_path / "missing")[0] == 3
+    wrong = subprocess.run([sys.executable, str(CHECKER)], capture_output=True, check=False)
+    assert wrong.returncode == 2
+
+
+def test_lines_outside_prove_a_pack_and_find_one_that_was_made_again(
+    history: History, disk: Anchor, tmp_path: Path
+) -> None:
+    make(history.engine, "gcore", disk, clock=lambda: history.time(600))
+    files = build(history, 100, 1000)
+    path = packed(files, tmp_path)
+    assert "1 anchors were compared with nothing outside" in "\n".join(check(path)[1])
+    code, said = check(path, "--anchors", disk.place)
+    assert (code, said[0].startswith("HOLDS: ")) == (0, True)
+    assert "as seen up to 2026-05-01T12:08:00.000000Z" in said[0], "its counters are covered too"
+    assert "stands under no digest" not in "\n".join(said)
+    assert any(line.startswith("anchor 1 at disk, handed out: observation 5") for line in said)
+    made_anew(files)
+    in_pack(head=json.loads(files["pack.json"])["head"])(files)
+    edit("anchors", list.clear)(files)
+    assert check(packed(files, tmp_path), "--anchors", disk.place)[0] == 3
+    files = build(history, 100, 1000)
+    edit("anchors", lambda all_: all_[0].update(polls=1))(files)
+    assert (
+        check(packed(files, tmp_path), "--anchors", disk.place)[1][0]
+        == "BROKEN: anchor 1: its value is another one"
+    )
+
+
+def test_a_pack_of_another_history_does_not_hold_by_somebody_elses_lines(
+    history: History, disk: Anchor, tmp_path: Path
+) -> None:
+    make(history.engine, "gcore", disk, clock=lambda: history.time(600))
+    line = json.loads(Path(disk.place).read_text())
+    Path(disk.place).write_text(json.dumps(line | {"value": "0" * 64}) + "\n")
+    code, said = check(packed(build(history, 100, 1000), tmp_path), "--anchors", disk.place)
+    assert (code, said[0]) == (1, "BROKEN: anchor 1 is another one than was handed out")
+
+
+def test_tokens_and_signatures_are_checked_by_openssl(history: History, tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path / "tsa"), Authority(tmp_path / "other", "Another CA")
+    key, public = tmp_path / "key.pem", tmp_path / "public.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True)
+    subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", public], check=True)
+    with authority.serving() as url:
+        anchor = Anchor(name="tsa", to=f"tsa+{url}")  # type: ignore[arg-type]
+        make(history.engine, "gcore", anchor, signer_of(key), clock=lambda: history.time(600))
+    path = packed(build(history, 100, 1000), tmp_path)
+    code, said = check(path)
+    assert (code, "1 tokens of time-stamping authorities were not checked" in "\n".join(said)) == (3, True)
+    code, said = check(path, "--ca-file", authority.ca_file)
+    assert (code, any("time-stamped" in line for line in said)) == (0, True)
+    assert check(path, "--ca-file", other.ca_file)[1] == ["BROKEN: anchor 1: its token does not hold"]
+    code, said = check(path, "--public-key", public)
+    assert (code, any("signed with" in line for line in said)) == (0, True)
+
+
+def test_packs_of_the_first_format_are_checked_still(history: History, tmp_path: Path) -> None:
+    files = build(history, 100, 1000)
+    for name in ("claims.jsonl", "anchors.jsonl", "index.html"):
+        del files[name]
+    in_pack(format=1)(files)
+    code, said = check(packed(files, tmp_path), "--head", json.loads(files["pack.json"])["head"]["digest"])
+    assert (code, said[0].startswith("HOLDS: ")) == (0, True)
+    assert any("was in MAINTENANCE from" in line for line in said)
+
+
+def test_a_pack_of_one_region_claims_of_that_one_only(history: History) -> None:
+    files = build(history, 100, 1000, regions={2})
+    assert {row["region_id"] for row in rows(files, "claims")} == {2}
+    assert "Region 1" not in files["index.html"].decode()
