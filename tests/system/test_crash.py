@@ -26,6 +26,7 @@ import pytest
 import sqlalchemy as sa
 
 from collector.database.engine import open_engine
+from collector.service.webhooks.announcing import Announcer
 from collector.store import lease
 from collector.store.tables import DERIVED, gaps, metadata, observations, sources, unseen
 from tests.support import forks
@@ -33,10 +34,13 @@ from tests.support.contents import Contents, contents, is_trusted
 from tests.support.databases import new_database
 from tests.support.history import History
 from tests.support.paths import ROOT
+from tests.support.receivers import Receiver
 from tests.support.script import STORY, play
 
 PATIENCE = 60.0
 Json = dict[str, Any]
+TOLD = Announcer([Receiver.configured("http://127.0.0.1:1/hook")])
+"""Somebody is told, so that polls write events too."""
 
 
 # The script
@@ -119,7 +123,7 @@ def run_undisturbed(url: str) -> Undisturbed:
         run.boundaries.append(Boundary(len(run.boundaries) + 1, name, len(run.states) - 1))
 
     watch(engine, reach)
-    history = History(engine)
+    history = History(engine, announce=TOLD)
     for number in range(len(STORY)):
         run.outcomes.append(play(history, number).outcome)
         run.finished.append(len(run.states) - 1)
@@ -150,7 +154,7 @@ def live(url: str, die_at: int, first: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     watch(engine, reach)
-    history = History(engine)
+    history = History(engine, announce=TOLD)
     for number in range(first, len(STORY)):
         recorded = play(history, number).recorded
         tell(step=number, seq=recorded.seq, opening_digest=recorded.head, polls=recorded.polls)
@@ -376,6 +380,6 @@ def test_the_script_has_it_all(undisturbed: Undisturbed) -> None:
     assert undisturbed.outcomes.count("held") == 2
     rows = undisturbed.states[-1]
     empty = [name for name in rows if not rows[name]]
-    assert empty == ["webhook_deliveries", "webhook_queues", "anchors", "verifications"]
+    assert empty == ["webhook_queues", "anchors", "verifications"]
     assert len(rows["observers"]) == 2
     assert len(undisturbed.boundaries) > MANY
