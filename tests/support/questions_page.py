@@ -13,6 +13,7 @@ from collector.reports.columns import Report
 from collector.reports.coverage import COVERAGE
 from collector.reports.inventory import REGIONS
 from collector.reports.lead_time import LEAD_TIME_SUMMARY, LEAD_TIMES
+from collector.reports.outbox import DELIVERIES, RECEIVERS
 from collector.reports.spans import SPANS
 from collector.reports.status import STATUS
 from collector.reports.transitions import TRANSITIONS
@@ -31,6 +32,8 @@ REPORTS = {
     "lead-time": LEAD_TIMES,
     "summary": LEAD_TIME_SUMMARY,
     "timeline": SPANS,
+    "receivers": RECEIVERS,
+    "deliveries": DELIVERIES,
 }
 """By the headings of the page."""
 
