@@ -35,6 +35,8 @@ PATHS = (
     *("/api/v1/regions", "/api/v1/regions/{region}", "/api/v1/events?limit=100", "/api/v1/sources"),
     *("/metrics", "/readyz", "/static/style.css", "/changes.atom", "/regions/gcore/{region}?from=2026-01-01"),
 )
+MOST = 150
+"""So many wait for answers at once; who comes then goes away again."""
 
 
 def main() -> None:
@@ -128,7 +130,7 @@ async def asked(
 ) -> tuple[Counter[int | str], list[float]]:
     """Statuses of all answers, or why none came, and how long each took."""
     answered, waited = Counter[int | str](), list[float]()
-    limits = httpx.Limits(max_connections=150, max_keepalive_connections=150)
+    limits = httpx.Limits(max_connections=MOST, max_keepalive_connections=MOST)
 
     async def ask(client: httpx.AsyncClient, path: str) -> None:
         began = monotonic()
@@ -139,14 +141,18 @@ async def asked(
         waited.append(monotonic() - began)
 
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60, limits=limits) as client:
-        begin, asking = monotonic(), []
+        begin, asking = monotonic(), set[asyncio.Task[None]]()
         paths = zip(itertools.cycle(PATHS), itertools.cycle(ids), strict=False)
         for number, (path, region) in enumerate(paths):
             due = begin + number / options.rate
             if due > begin + options.seconds:
                 break
             await asyncio.sleep(max(due - monotonic(), 0))
-            asking.append(asyncio.create_task(ask(client, path.format(region=region))))
+            asking = {task for task in asking if not task.done()}
+            if len(asking) < MOST:
+                asking.add(asyncio.create_task(ask(client, path.format(region=region))))
+            else:
+                answered["not asked"] += 1
         await asyncio.gather(*asking)
     return answered, sorted(waited)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import httpx
@@ -90,6 +91,19 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(
     assert violations(page) == []
     assert [text for text in said if "404" not in text] == []
     context.close()
+
+
+@pytest.mark.long
+def test_what_was_seen_long_ago_is_not_wider_than_a_phone_either(
+    browser: Browser, demo_database: DemoDatabase
+) -> None:
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    with serving(f"sqlite:///{demo_database.file}", clock=lambda: NOW + timedelta(days=1)) as stale:
+        page.goto(str(stale.base_url))
+        assert "as last seen" in page.locator("tbody").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert violations(page) == []
+    page.close()
 
 
 def test_a_strip_is_one_stop_in_which_arrows_move_and_each_day_has_a_name(browser: Browser, url: str) -> None:

@@ -6,7 +6,9 @@ import csv
 import io
 import re
 import shutil
+import sqlite3
 import xml.etree.ElementTree as ET
+from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import cycle
 from pathlib import Path
@@ -269,6 +271,37 @@ def test_a_database_without_tables_or_of_somebody_else_is_explained(
     said = serve(empty_database_url).get("/")
     assert said.status_code == 503
     assert "The database is empty; collector poll fills it." in document(said).text
+
+
+def test_a_file_that_vanishes_or_that_another_version_made_is_explained_everywhere(
+    tmp_path: Path, sqlite_template: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.web.data._CHECKED_SECONDS", 0.0)
+    path = Path(shutil.copy(sqlite_template, tmp_path / "collector.db"))
+    client = serve(f"sqlite:///{path}")
+    assert client.get("/").status_code == 200
+    away = path.rename(tmp_path / "away.db")
+
+    def told() -> list[str]:
+        said = [client.get(address) for address in ("/", "/api/v1/regions", "/readyz")]
+        assert [each.status_code for each in said] == [503] * 3
+        assert client.get("/healthz").status_code == 200
+        assert "gcore_collector_database_up 0.0" in client.get("/metrics").text
+        return [each.text for each in said]
+
+    assert all("collector.db" in each for each in told())
+    away.rename(path)
+    assert client.get("/").status_code == 200
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert all("which a newer version made" in each for each in told())
+
+
+@pytest.mark.parametrize("path", ["..%2f..%2fdata.py", "%2e%2e/data.py", "/etc/passwd", "", "%00"])
+def test_nothing_but_our_files_is_static(sqlite_template: Path, serve: Serve, path: str) -> None:
+    said = serve(f"sqlite:///{sqlite_template}").get(f"/static/{path}")
+    assert said.status_code == 404
+    document(said)
 
 
 def test_a_file_that_is_no_database_is_explained_without_a_traceback(tmp_path: Path, serve: Serve) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
 import msgspec
 import sqlalchemy as sa
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -27,6 +28,7 @@ from collector.web.data import Data
 
 IN_MEMORY = 1024 * 1024
 """Bytes of an answer; what is longer goes through a file."""
+AHEAD = timedelta(minutes=1)
 _PIECE = 64 * 1024
 _VERSION = re.sub(r"[^0-9A-Za-z.]", "", __version__)
 _encode = msgspec.json.Encoder().encode_into
@@ -61,6 +63,7 @@ class Answers:
         def work(connection: sa.Connection) -> Response:
             stand = standing(connection, source)
             now = max(self._clock(), stand.newest_at) if stand.newest_at else self._clock()
+            moment = None if as_of is None else _known(as_of, now)
             confirmed = stand.confirmed_at
             headers = {"cache-control": "private, no-cache"}
             if not moves:
@@ -69,20 +72,31 @@ class Answers:
                 if as_of is None and confirmed is not None:  # with a time in the question it stays as it is
                     headers["collector-last-confirmed-at"] = time_text(confirmed)
                 return Response(status_code=304, headers=headers)
-            if as_of is not None:
-                confirmed = last_confirmed_at(connection, as_of, source)
-            heading = {"as_of": as_of or now, "last_confirmed_at": confirmed, "head": stand.head}
+            if moment is not None:
+                confirmed = last_confirmed_at(connection, moment, source)
+            heading = {"as_of": moment or now, "last_confirmed_at": confirmed, "head": stand.head}
             if confirmed is not None:
                 headers["collector-last-confirmed-at"] = time_text(confirmed)
             file = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by the response
             try:
-                _write(file, heading | dict(question(connection, as_of or now, stand)))
+                _write(file, heading | dict(question(connection, moment or now, stand)))
             except BaseException:
                 file.close()
                 raise
             return _response(file, headers)
 
         return await self._data.ask(work, even_if_stale=True)  # `standing` looks
+
+
+def _known(as_of: datetime, now: datetime) -> datetime:
+    """A time of which something can be known: the asker's clock may be a little ahead of ours.
+
+    Raises RequestValidationError for a time in the future.
+    """
+    if as_of - now > AHEAD:
+        wrong = f"it lies in the future; nothing is known of it yet (now it is {time_text(now)})"
+        raise RequestValidationError([{"loc": ("query", "as_of"), "msg": wrong, "type": "future"}])
+    return min(as_of, now)
 
 
 def _tag(stand: Standing, target: str) -> str:
