@@ -124,6 +124,21 @@ def test_what_the_newest_answer_showed_first_may_have_been_over_when_it_came(
     ]
 
 
+def test_a_newest_answer_to_a_question_from_before_the_first_sight_leaves_all_of_it_unseen(
+    history: History, now: datetime
+) -> None:
+    """It was saved with an uncertain time: what it shows may have been so before everything else."""
+    for at in (3480, 3510):
+        history.poll([region(1, "NEW")], at=at, took=0)
+    history.poll([region(1, "ACTIVE")], at=3540, took=0)
+    history.poll([region(1, "DELETED")], at=3599, took=600)
+    rows = ask(history, "region_state_spans", "from_at")
+    assert [(r["from_at"], r["until_at"], r["earlier_state"], r["cause"]) for r in rows] == [
+        (history.time(3480), history.time(3540), "NEW", "unseen"),
+        (history.time(3540), history.time(3599), "ACTIVE", "unseen"),
+    ]
+
+
 def test_who_is_not_shown_now_was_confirmed_by_the_last_answer_that_showed_it(
     history: History, now: datetime
 ) -> None:

@@ -85,10 +85,11 @@ states AS (
         LEAD(t.state) OVER w AS next_state,
         CASE WHEN t.basis = 'observer_change' AND t.kind <> 'changed' THEN 2 ELSE 1 END AS windows,
         CASE WHEN t.basis = 'observer_change' AND t.to_state IS NULL THEN 1 ELSE 0 END AS is_out_of_sight,
-        -- A later window never begins before an earlier one.
-        MIN(t.not_before) OVER (
-            PARTITION BY t.source_id, t.entity_id ORDER BY t.seq DESC ROWS UNBOUNDED PRECEDING
-        ) AS not_before,
+        -- A later window never begins before an earlier one; one without a begin has no length here.
+        CASE WHEN t.not_before IS NOT NULL
+             THEN MIN(t.not_before) OVER (
+                 PARTITION BY t.source_id, t.entity_id ORDER BY t.seq DESC ROWS UNBOUNDED PRECEDING)
+             END AS not_before,
         t.observed_at,
         LEAD(t.observed_at) OVER w AS next_at,
         t.end_at
