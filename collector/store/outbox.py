@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import repeat
 from typing import Any
 
@@ -28,6 +28,8 @@ from collector.store.tables import sources, webhook_deliveries, webhook_queues
 
 CLAIM_SECONDS = 60
 """Longer than any one request may take."""
+LONGEST_PAUSE = timedelta(hours=1)
+"""Between two attempts. A longer one was written by a clock that has been set back since."""
 GAP_OPENED, VERIFICATION_FAILED = 1_000_000_001, 1_000_000_002
 """Ordinals of what no observation brings: they follow all that the newest one brought."""
 
@@ -138,7 +140,7 @@ def due(engine: sa.Engine, receiver: str, now: datetime) -> list[tuple[int, str]
         sa.select(waiting.c.source_id, sources.c.name, q.claimed_by, _is_free().label("is_free"))
         .join(sources, sources.c.id == waiting.c.source_id)
         .outerjoin(webhook_queues, (q.source_id == waiting.c.source_id) & (q.receiver == receiver))
-        .where(q.next_try_at.is_(None) | (q.next_try_at <= now))
+        .where(q.next_try_at.is_(None) | (q.next_try_at <= now) | (q.next_try_at > now + LONGEST_PAUSE))
         .order_by(waiting.c.source_id)
     )
     with reading(engine) as connection:
@@ -199,7 +201,7 @@ def settle(engine: sa.Engine, claimed: Claim, told: Told, now: datetime) -> bool
     failures = 0 if told.taken else claimed.failures
     since = None if told.taken else claimed.failing_since
     if told.refused is not None:
-        failures, since = failures + 1, since or now
+        failures, since = failures + 1, min(since or now, now)
     given_back = (
         sa.update(webhook_queues)
         .where(

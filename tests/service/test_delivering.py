@@ -267,7 +267,26 @@ def test_a_receiver_that_asks_for_peace_gets_it(sqlite_engine: sa.Engine) -> Non
         assert queue["next_try_at"] == stage.now + timedelta(seconds=600)
         assert (queue["failures"], queue["failing_since"]) == (1, stage.now)
     with Receiver(429, headers={"Retry-After": "999999999"}) as hook:
-        assert teller_of(hook.settings())('{"id": "1"}').wait_seconds == LONGEST_PAUSE
+        stage.later(minutes=10)
+        stage.deliverer(hook.settings()).round()
+        (queue,) = stage.histories["gcore"].rows("webhook_queues")
+        assert queue["next_try_at"] == stage.now + timedelta(seconds=LONGEST_PAUSE)
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_waiting_for_years(sqlite_engine: sa.Engine) -> None:
+    with Receiver(500) as hook:
+        stage = Stage(sqlite_engine, hook.settings())
+        stage.change()
+        stage.later(days=1000)
+        stage.deliverer().round()
+        stage.later(days=-999)
+        stage.deliverer().round()
+        assert len(hook.requests) == 2
+        (queue,) = stage.histories["gcore"].rows("webhook_queues")
+        assert queue["failing_since"] == stage.now
+        stage.later(days=1)
+        stage.deliverer().round()
+        assert stage.rows()[0]["given_up_at"] == stage.now
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from tests.support.demo import DemoDatabase
 from tests.support.frozen import NOW
 from tests.support.pages import serving
+from tests.support.receivers import Receiver
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -54,7 +55,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def client(demo_database: DemoDatabase) -> Iterator[httpx.Client]:
-    with serving(f"sqlite:///{demo_database.file}", clock=lambda: NOW) as found:
+    told = (Receiver.configured("https://inventory.example/hook", name="inventory"),)
+    with serving(f"sqlite:///{demo_database.file}", clock=lambda: NOW, webhooks=told) as found:
         yield found
 
 

@@ -23,7 +23,7 @@ from collector.service.webhooks.sending import Outcome, Tell
 from collector.store import outbox
 from collector.store.outbox import Claim, Told, Waiting
 
-FIRST_PAUSE, PAUSE_FACTOR, LONGEST_PAUSE = 5.0, 3.0, 3600.0
+FIRST_PAUSE, PAUSE_FACTOR, LONGEST_PAUSE = 5.0, 3.0, outbox.LONGEST_PAUSE.total_seconds()
 """Seconds until the second attempt, how much longer each pause is than the one before, and the longest."""
 AT_ONCE = 100
 _SETTLE_SECONDS, _LATEST_START = 1.0, 20.0
@@ -96,7 +96,7 @@ class Deliverer:
         # Neither for what came before the receiver began to fail, nor before the event was there.
         tried_for = now - max(since, event.created_at)
         is_given_up = tried_for >= self._receiver.give_up_after
-        wait = max(pause_after(failures), outcome.wait_seconds)
+        wait = min(max(pause_after(failures), outcome.wait_seconds), LONGEST_PAUSE)
         at = None if is_given_up else now + timedelta(seconds=wait)
         return Told((), event, outcome.why, is_given_up, at)
 

@@ -23,8 +23,6 @@ from collector.service.webhooks.events import CONTENT_TYPE
 from collector.service.webhooks.signing import headers_of
 
 CONNECT_SECONDS = 5.0
-LONGEST_WAIT = 3600.0
-"""A receiver may ask for so many seconds of peace at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ class Webhook:
 def _wait_of(response: httpx.Response) -> float:
     """Seconds of `Retry-After`; a date there is not heeded."""
     given = response.headers.get("Retry-After", "").strip()
-    return min(float(given), LONGEST_WAIT) if re.fullmatch(r"[0-9]{1,9}", given) else 0.0
+    return float(given) if re.fullmatch(r"[0-9]{1,9}", given) else 0.0
 
 
 def _parts_of(url: str) -> list[str]:
