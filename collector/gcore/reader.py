@@ -4,9 +4,10 @@
                               └────▶ new ones, all as documented: in one call, nothing to hide ─┤
                               └────▶ other new ones: strict JSON ─▶ redacted ─▶ canonical ──────┴─▶ Document
 
-A record is known by its bytes. That these records, and what stands around them, are the body is proven before
-anything is believed. Where that fails, or anything is out of the ordinary, `document_of` reads the whole body, and says
-what is wrong. So what comes out is always what `document_of` would say.
+A record is known by the SHA-256 of its bytes, which takes less memory than they do. That these records, and what
+stands around them, are the body is proven before anything is believed. Where that fails, or anything is out of the
+ordinary, `document_of` reads the whole body, and says what is wrong. So what comes out is always what `document_of`
+would say.
 """
 
 from __future__ import annotations
@@ -41,11 +42,9 @@ from collector.gcore.pieces import LEVELS, DoubtError, Pieces, part
 from collector.gcore.redaction import Judged, Redaction, TooMuchToJudgeError, judged_harmless
 
 MAX_REMEMBERED = 64 * 1024 * 1024
-"""Bytes that are kept of a source's records until its next answer: the largest one, as it came and as it is kept."""
+"""Bytes of a source's records that are kept until its next answer."""
 FEW_ESCAPES = 200
 """Characters of a record that may be escapes; with more it takes long to look for the key."""
-_LARGE = 16 * 1024 * 1024
-"""In a larger body records are known by SHA-256. That takes twice as long, and half the memory."""
 
 
 class _Known(NamedTuple):
@@ -94,7 +93,7 @@ class Reader:
         raws, _, around = pieces
         if len(raws) > self._limits.records:
             raise too_many_records(len(raws), self._limits)
-        names = list(map(bytes, raws)) if len(body) <= _LARGE else [sha256(raw).digest() for raw in raws]
+        names = [sha256(raw).digest() for raw in raws]
         found = list(map(self._known.get, names))
         new = [i for i, known in enumerate(found) if known is None]
         counts = [count_of_values(bytes(raws[i])) for i in new]

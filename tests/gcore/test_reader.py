@@ -290,13 +290,6 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "MAX_REMEMBERED", 4 * len(EACH))
     ours = agree([USUAL, VARIANTS["reordered"], USUAL, VARIANTS["one changed"]])
     assert 0 < len(ours._known) <= 4
-
-
-def test_a_large_body_is_known_by_digests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_LARGE", len(USUAL) - 1)
-    ours = agree(
-        [USUAL, VARIANTS["reordered"], VARIANTS["one gone"], VARIANTS["one more"], VARIANTS["indented"]]
-    )
     assert {len(name) for name in ours._known} == {32}
 
 
