@@ -36,6 +36,7 @@ from collector.store.tables import DERIVATION_REVISION, metadata, payloads, sour
 UNPROVEN: Mapping[str, tuple[str, ...]] = {
     "sources": ("id", "lease_owner", "lease_expires_at", "lease_epoch", "key_salt", "derivation_revision"),
     "observations (the newest of a source, until it is anchored or the next one opens)": chain.CLOSING,
+    "verifications": ("all",),
     "webhook_deliveries": ("all",),
     "webhook_queues": ("all",),
 }
