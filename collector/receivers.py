@@ -72,9 +72,9 @@ class Receiver(BaseModel):
 
     name: str = Field(default="webhook", min_length=1, max_length=100, pattern=r"^[\w.\-]+( [\w.\-]+)*$")
     url: Annotated[SecretStr, BeforeValidator(check_url)] | None = None
-    """Of a program: it is sent signed events, one a request."""
+    """A program that is sent signed events, one a request."""
     apprise: Annotated[SecretStr, BeforeValidator(check_apprise)] | None = None
-    """Of people: they are sent one short message a poll."""
+    """People who are sent one short message a poll."""
     secret: SecretStr | None = None
     """What requests are signed with; while it is rotated two, with a blank between them."""
     secret_file: Path | None = None
@@ -85,15 +85,15 @@ class Receiver(BaseModel):
     states: Texts = ()
     """Only what came from, or went to, one of these states."""
     baseline: bool = False
-    """Whether what the first complete answer of a source shows is told too."""
+    """True: what the first complete answer of a source shows is told too."""
     timeout: _Duration = Field(
         default=timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(seconds=30)
     )
-    """So long one request may take in all."""
+    """How long one request may take in all."""
     give_up_after: _Duration = Field(
         default=timedelta(days=1), ge=timedelta(minutes=1), le=timedelta(days=30)
     )
-    """So long an event is tried; then it is a dead letter."""
+    """How long an event is tried before it is a dead letter."""
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Receiver:
@@ -142,7 +142,7 @@ class Receiver(BaseModel):
         states: Mapping[str, str | None],
         is_baseline: bool,
     ) -> bool:
-        """Whether an event passes all filters. `states`: those that it came from and went to."""
+        """True if an event passes all filters. `states`: those that it came from and went to."""
         return (
             (not self.kinds or kind in self.kinds)
             and (not self.sources or source in self.sources)

@@ -180,7 +180,7 @@ class Settings(BaseModel):
     public_url: BaseUrl | None = None
     """Where people reach the pages: events link to them."""
     webhook_keep: Duration = Field(default=timedelta(days=30), ge=timedelta(hours=1), le=timedelta(days=3650))
-    """So long events stay in the outbox after they were delivered or given up."""
+    """How long events stay in the outbox after they were delivered or given up."""
     webhooks: tuple[Receiver, ...] = Field(default=(), max_length=50)
     """Who is told what happened. Each has a thread of its own."""
     anchor: Anchors = Field(default=(), max_length=10)

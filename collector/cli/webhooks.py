@@ -39,7 +39,7 @@ def webhooks() -> None:
 @click.argument("receiver", type=Word(), required=False)
 @click.option("--dead", is_flag=True, help="List the dead letters, with the receiver's answers.")
 @click.option("--events", is_flag=True, help="List the events that wait, and the dead letters.")
-@click.option("--limit", type=LIMIT, default=1000, show_default=True, help="So many events at most.")
+@click.option("--limit", type=LIMIT, default=1000, show_default=True, help="List no more events than this.")
 @format_option
 @click.pass_context
 def list_(

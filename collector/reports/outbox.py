@@ -15,7 +15,7 @@ from collector.store.tables import sources, webhook_deliveries, webhook_queues
 RECEIVERS = Report(
     columns=(
         Column("receiver", "text", "name of the receiver in the settings"),
-        Column("in_settings", "boolean", "whether it is in the settings of this command"),
+        Column("in_settings", "boolean", "true: it is in the settings of this command"),
         Column("waiting", "integer", "events that wait"),
         Column("oldest_at", "time or null", "when the oldest of them was queued"),
         Column("dead_letters", "integer", "events that were given up and are still kept"),

@@ -112,7 +112,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came of a claim: so many of the first events were taken, and what the next one met."""
+    """What came of a claim: the first events, which were taken, and what the next one met."""
 
     taken: Sequence[Waiting] = ()
     refused: Waiting | None = None
@@ -164,7 +164,7 @@ def claim(engine: sa.Engine, receiver: str, source_id: int, owner: str) -> Claim
 
 
 def _is_dead(claimed_by: str) -> bool:
-    """Whether the process that claimed is known to be no more, so that nobody need wait for its claim to run out."""
+    """True if the process that claimed is known to have ended: nobody need wait for its claim to run out."""
     return is_dead(claimed_by.partition("/")[0])
 
 

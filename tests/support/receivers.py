@@ -66,7 +66,7 @@ class Receiver:
     ) -> None:
         self.status, self.decide = status, decide
         self.seconds = 0.0
-        """So long it takes to answer."""
+        """How long it takes to answer."""
         self.requests: list[Request] = []
         self._more = dict(headers or {})
         self._lock = threading.Lock()

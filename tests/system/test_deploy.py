@@ -443,7 +443,7 @@ MEANING = {
     "COLLECTOR_PAGE_SIZES": "An answer of such a length that misses a region may be one page; or none.",
     "COLLECTOR_PUBLIC_URL": "Where people reach the pages; events link to them.",
     "COLLECTOR_SOURCE": "Name of the one source that these variables describe.",
-    "COLLECTOR_WEBHOOK_KEEP": "So long events stay in the database after they were delivered or given up.",
+    "COLLECTOR_WEBHOOK_KEEP": "How long events stay in the database after they were delivered or given up.",
     "COLLECTOR_WEBHOOK_SECRET": "What the receiver's requests are signed with; better in a file.",
     "COLLECTOR_WEBHOOK_SECRET_FILE": "A file that holds it, read again for every request.",
     "COLLECTOR_WEBHOOK_URL": "A receiver that is told what happens, by signed webhooks; a secret.",

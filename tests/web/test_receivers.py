@@ -18,7 +18,7 @@ URL = "http://127.0.0.1:1/canary-of-a-url"
 
 
 def refused(engine: sa.Engine) -> History:
-    """Of three events one was delivered, one was given up, and one waits."""
+    """Three events: one was delivered, one was given up, and one waits."""
     told = Announcer([Receiver.configured(URL)])
     history = History(engine, announce=told)
     for state in ("ACTIVE", "MAINTENANCE", "DELETING", "DELETED"):

@@ -44,7 +44,7 @@ class Announcer:
 
     @property
     def names(self) -> list[str]:
-        """Of the receivers."""
+        """The names of the receivers."""
         return [each.name for each in self.receivers]
 
     def __call__(
@@ -117,14 +117,14 @@ class Announcer:
 
 
 def _may_want(receiver: Receiver, source: str, is_first: bool) -> bool:
-    """Whether any event of an observation of this source could pass a receiver's filters."""
+    """True if any event of an observation of this source could pass a receiver's filters."""
     of_observations = set(receiver.kinds or EVENT_KINDS) - {"gap_opened", "verification_failed"}
     is_ours = not receiver.sources or source in receiver.sources
     return bool(of_observations) and is_ours and (receiver.baseline or not is_first)
 
 
 def is_wanted(receiver: Receiver, event: Event) -> bool:
-    """Whether a receiver is told of an event."""
+    """True if a receiver is told of an event."""
     return receiver.wants(
         event.kind,
         source=event.row["source"],

@@ -33,7 +33,7 @@ PAUSE = 5.0
 WATCH_SECONDS = 10.0
 CLEAN_SECONDS = 600.0
 LONGEST_WAIT = timedelta(days=31)
-"""Longer than any receiver is tried: what has waited for so long is of one that no process knows."""
+"""No receiver is tried for longer. What has waited longer belongs to one that no process knows."""
 
 log = logger(__name__)
 
@@ -125,8 +125,8 @@ class Webhooks:
                 self._done(self._clean)
 
     def _done(self, work: Callable[[], bool]) -> bool:
-        """Whether work was done, and more of it may wait. An error is no reason to end: the polls tell that the
-        database is away."""
+        """Do work. Returns True if it was done and more may wait. An error does not end the thread: the polls tell that
+        the database is away."""
         try:
             return work()
         except CollectorError as error:

@@ -63,7 +63,7 @@ def kind_of(row: Row, arrived: Mapping[int, EventKind]) -> EventKind | None:
 
 
 def id_of(row: Row, head: str) -> str:
-    """Of an event, for ever: also where a backup is put back, so that numbers are given again to other observations."""
+    """The id of an event. No other event ever has it, even if a backup is put back and numbers are given again."""
     which = hashlib.sha256(f"{row['source']}\n{head}".encode()).hexdigest()[:16]
     return f"{row['seq']}-{row['ordinal']}-{which}"
 

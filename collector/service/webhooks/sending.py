@@ -32,7 +32,7 @@ class Outcome:
     why: str | None = None
     """Why the receiver did not take it; None: it did."""
     wait_seconds: float = 0.0
-    """So long the receiver asks not to be tried again."""
+    """How long the receiver asks not to be tried again."""
 
 
 Tell = Callable[[str], Outcome]
