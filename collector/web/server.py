@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import signal
 import socket
 import threading
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from collector.errors import SettingsError
+from collector.errors import CollectorError, SettingsError
 from collector.logs import logger
 from collector.settings import Settings
 from collector.web.app import Web, make_app
@@ -91,11 +92,23 @@ class Server:
         self._web.data.close()
 
     def serve_until_told(self) -> None:
-        """Serve in this thread, until SIGTERM or SIGINT."""
-        log.info("serving", url=self.url)
-        asyncio.run(self._server.serve(sockets=[self._socket]))
-        self._socket.close()
-        self._web.data.close()
+        """Serve until SIGTERM or SIGINT; a second one ends the process at once.
+
+        Raises CollectorError where serving ends by itself.
+        """
+        told = threading.Event()
+
+        def tell(number: int, _: Any) -> None:
+            signal.signal(number, signal.SIG_DFL)
+            told.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, tell)
+        self.start()
+        while not told.wait(0.5):
+            if self._thread is None or not self._thread.is_alive():
+                raise CollectorError("pages are served no more; the log says why")
+        self.stop()
 
 
 def _is_unsafe(settings: Settings, listening: socket.socket) -> str | None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import httpx
 import pytest
 
+from collector.database.engine import open_engine
 from collector.simulator.server import Simulator
+from tests.support.builders import region
+from tests.support.history import History
 from tests.support.loopback import Server, reply
 from tests.support.samples import value
 from tests.support.services import Running, until
@@ -63,3 +69,22 @@ def test_polls_go_on_while_questions_take_all_threads(
         statuses = set().union(*askers.map(ask, range(4)))
     assert statuses == {200}
     running.until("poll", before + 3)
+
+
+@pytest.mark.long
+def test_pages_alone_end_well_when_they_are_told_to_amid_an_answer_that_nobody_reads(
+    start: Start, sqlite_url: str
+) -> None:
+    engine = open_engine(sqlite_url)
+    History(engine).poll([region(number) for number in range(1, 1500)], at=0)
+    engine.dispose()
+    command = [sys.executable, "-m", "collector", "web", "--log-format", "json"]
+    running = start(sqlite_url, command=command, http_bind="127.0.0.1:0")
+    (line,) = running.until("serving")
+    port = httpx.URL(line["url"]).port or 0
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.sendall(b"GET /api/v1/regions HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert slow.recv(15) == b"HTTP/1.1 200 OK"
+        assert running.stop() == 0
+    assert "Traceback" not in running.log.read_text()
