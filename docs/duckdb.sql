@@ -54,6 +54,8 @@ CREATE OR REPLACE VIEW rejected_records AS SELECT * FROM c.rejected_records;
 CREATE OR REPLACE VIEW schema_drift AS SELECT * FROM c.schema_drift;
 CREATE OR REPLACE VIEW webhook_deliveries AS SELECT * FROM c.webhook_deliveries;
 CREATE OR REPLACE VIEW webhook_queues AS SELECT * FROM c.webhook_queues;
+CREATE OR REPLACE VIEW anchors AS SELECT * FROM c.anchors;
+CREATE OR REPLACE VIEW verifications AS SELECT * FROM c.verifications;
 
 -- Views: SQLite answers each as a whole, and its columns get their types here.
 

@@ -52,7 +52,7 @@ def catalog_errors(
     errors += [
         f"{name} is {_short(found[name])}, not {_short(how)}"
         for name, how in sorted(expected.items())
-        if name in found and found[name] != how
+        if name in found and flattened(found[name]) != flattened(how)
     ]
     return errors
 
@@ -90,6 +90,29 @@ def postgresql(
 def _without_schema(detail: str) -> str:
     """A default names its sequence with the schema where another of that name is found first."""
     return re.sub(r"nextval\('[^']*?(\w+)'::regclass\)", r"nextval(\1)", detail)
+
+
+def flattened(expression: str) -> str:
+    """`((a AND b) AND c)` as `(a AND b AND c)`, which means the same: a dump that is restored comes back so."""
+    opened: list[int] = []
+    lists: dict[int, bool] = {-1: False}
+    text = re.sub(r"'(?:[^']|'')*'", lambda quoted: "'" * len(quoted[0]), expression)
+    for at, character in enumerate(text):
+        if character == "(":
+            opened.append(at)
+            lists[at] = False
+        elif character == ")" and opened:
+            begins = opened.pop()
+            before, after = text[:begins], text[at + 1 :]
+            is_part = before.endswith(("(", " AND ")) and (
+                before.endswith(" AND ") or after.startswith(" AND ")
+            )
+            is_whole = after.startswith((" AND ", ")")) or not after
+            if lists[begins] and is_part and is_whole:
+                return flattened(expression[:begins] + expression[begins + 1 : at] + expression[at + 1 :])
+        elif text.startswith(" AND ", at):
+            lists[opened[-1] if opened else -1] = True
+    return expression
 
 
 def _sqlite(connection: sa.Connection, relations: Collection[str]) -> Catalog:

@@ -20,7 +20,8 @@ from collector.database.engine import open_engine
 from collector.database.transactions import reading
 from collector.reports import views
 from collector.store.tables import metadata
-from tests.support.databases import a_postgresql_server, new_database
+from tests.support.databases import a_postgresql_server, new_database, postgresql_program
+from tests.support.deployed import run
 
 SNAPSHOT = Path(catalog.__file__).with_name("catalog.json")
 
@@ -120,6 +121,13 @@ STRANGE |= {
     "a view that says another time": (
         "CREATE OR REPLACE VIEW coverage_gaps AS "
         + views.definition("coverage_gaps", "postgresql").replace("2.5", "25"),
+    ),
+    "a view that takes one observation for another": (
+        "CREATE OR REPLACE VIEW region_state_spans AS "
+        + views.definition("region_state_spans", "postgresql").replace(
+            "THEN f.expected_interval_ms ELSE o.expected_interval_ms",
+            "THEN o.expected_interval_ms ELSE f.expected_interval_ms",
+        ),
     ),
     "a view that asks a function that is worked out before": (
         "CREATE FUNCTION allowed() RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT TRUE'",
@@ -276,6 +284,40 @@ SQLITE_STRANGE = {
     "a column more": "ALTER TABLE regions ADD COLUMN note TEXT",
     "a table less": "DROP TABLE schema_drift",
 }
+
+
+def test_what_a_dump_brings_back_is_no_damage(postgresql_server: sa.URL, tmp_path: Path) -> None:
+    """Names of tables within views, and brackets, are other ones then."""
+    origin, copy = new_database(postgresql_server), new_database(postgresql_server)
+    engine = open_engine(origin)
+    migrate.upgrade(engine)
+    engine.dispose()
+    one, other = (
+        url.set(drivername="postgresql").render_as_string(hide_password=False) for url in (origin, copy)
+    )
+    run(postgresql_program("pg_dump"), "-Fc", "-f", tmp_path / "dump", one)
+    run(postgresql_program("pg_restore"), "--no-owner", "--exit-on-error", "-d", other, tmp_path / "dump")
+    engine = open_engine(copy)
+    with reading(engine) as connection:
+        assert catalog.catalog_errors(connection, metadata, views.NAMES, views.FUNCTIONS) == []
+        assert views.altered(connection) == []
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("expression", "flat"),
+    [
+        ("(((a >= 0) AND (a <= 16)) AND (b))", "((a >= 0) AND (a <= 16) AND (b))"),
+        ("((c) AND ((a) AND (b)))", "((c) AND (a) AND (b))"),
+        ("(((a) AND (b)) OR (c))", "(((a) AND (b)) OR (c))"),
+        ("((c) OR ((a) AND (b)))", "((c) OR ((a) AND (b)))"),
+        ("(NOT ((a) AND (b)))", "(NOT ((a) AND (b)))"),
+        ("(((a) AND (b)) = (c))", "(((a) AND (b)) = (c))"),
+        ("((x ~ '((a) AND (b)) AND ('::text) AND (c))", "((x ~ '((a) AND (b)) AND ('::text) AND (c))"),
+    ],
+)
+def test_only_brackets_that_mean_nothing_are_left_out(expression: str, flat: str) -> None:
+    assert catalog.flattened(expression) == flat
 
 
 @pytest.mark.parametrize("name", SQLITE_STRANGE)

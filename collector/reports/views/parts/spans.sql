@@ -43,17 +43,17 @@ blind AS (
         CROSS JOIN gaps g
         WHERE g.source_id = s.id AND g.seq > 0
         UNION ALL
-        SELECT m.source_id, 1, m.last_asked_at, NULL
+        SELECT m.source_id, 1 AS present, m.last_asked_at, NULL AS until_at
         FROM ends m
         WHERE m.last_asked_at < m.end_at
         UNION ALL
-        SELECT x.source_id, 0, x.from_at, x.until_at
+        SELECT x.source_id, 0 AS present, x.from_at, x.until_at
         FROM sources s
         CROSS JOIN unproven_absences x
         WHERE x.source_id = s.id AND x.entity = '{{ entity }}' AND x.scope = 'all'
         UNION ALL
         -- The time since the last complete answer that withheld nothing.
-        SELECT o.source_id, 0, o.last_asked_at, NULL
+        SELECT o.source_id, 0 AS present, o.last_asked_at, NULL AS until_at
         FROM ends m
         JOIN observations o ON o.source_id = m.source_id AND o.seq = (
             SELECT a.seq FROM observations a
@@ -64,12 +64,12 @@ blind AS (
         WHERE o.last_asked_at < m.end_at
     ) g ON g.source_id = e.source_id
     UNION ALL
-    SELECT u.source_id, u.entity_id, 1, u.last_asked_at, u.until_at
+    SELECT u.source_id, u.entity_id, 1 AS present, u.last_asked_at, u.until_at
     FROM sources s
     CROSS JOIN unseen u
     WHERE u.source_id = s.id AND u.entity = '{{ entity }}'
     UNION ALL
-    SELECT x.source_id, CAST(x.scope AS BIGINT), 0, x.from_at, x.until_at
+    SELECT x.source_id, CAST(x.scope AS BIGINT) AS entity_id, 0 AS present, x.from_at, x.until_at
     FROM sources s
     CROSS JOIN unproven_absences x
     WHERE x.source_id = s.id AND x.entity = '{{ entity }}' AND x.scope <> 'all'
@@ -134,8 +134,14 @@ edges AS (
     SELECT
         b.source_id,
         b.entity_id,
-        CASE WHEN c.sign = 1 THEN b.from_at ELSE b.until_at END,
-        NULL, NULL, NULL, 0, c.sign * b.present, c.sign * (1 - b.present), NULL
+        CASE WHEN c.sign = 1 THEN b.from_at ELSE b.until_at END AS at,
+        NULL AS seq,
+        NULL AS state,
+        NULL AS next_state,
+        0 AS windows,
+        c.sign * b.present AS not_shown,
+        c.sign * (1 - b.present) AS not_excluded,
+        NULL AS end_at
     FROM blind b
     CROSS JOIN (SELECT 1 AS sign UNION ALL SELECT -1) c
     WHERE c.sign = 1 OR b.until_at IS NOT NULL
