@@ -21,7 +21,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress, groupby, islice
+from itertools import compress, islice
 from operator import attrgetter, ne
 from typing import Any
 
@@ -136,9 +136,15 @@ def _runs(old: str, new: str) -> list[str]:
 
 def _runs_of(places: Iterable[int]) -> Iterator[range]:
     """Ascending numbers, those that follow each other together."""
-    for _, run in groupby(enumerate(places), lambda each: each[1] - each[0]):
-        first, *others = [place for _, place in run]
-        yield range(first, first + 1 + len(others))
+    begin = end = -1
+    for place in places:
+        if place != end:
+            if begin < end:
+                yield range(begin, end)
+            begin = place
+        end = place + 1
+    if begin < end:
+        yield range(begin, end)
 
 
 def _run(start: int, count: int, pieces: Sequence[str]) -> str:

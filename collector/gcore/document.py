@@ -15,6 +15,8 @@ from itertools import chain, repeat
 from operator import attrgetter
 from typing import Any
 
+from msgspec import Struct
+
 from collector.gcore import documented, jsontext, wire
 from collector.gcore.pieces import LEVELS, part
 from collector.gcore.redaction import Redaction, TooMuchToJudgeError
@@ -55,19 +57,20 @@ class NotAListingError(ValueError):
         """The parsed answer: an error object of the API, perhaps."""
 
 
-class Record:
+class Record(Struct, eq=False, gc=False):
     """One element of `results`: compared by its canonical text."""
 
-    __slots__ = ("digest", "id", "meaning", "text")
+    text: str
+    """Canonical JSON, in ASCII."""
+    id: int | None
+    """Where it has a usable one."""
+    digest: bytes = b""
+    """Of the text."""
+    meaning: Any = None
+    """What `listing` understood, once it was asked."""
 
-    def __init__(self, text: str, record_id: int | None) -> None:
-        self.text = text
-        """Canonical JSON, in ASCII."""
-        self.id = record_id
-        """Where it has a usable one."""
-        self.digest = hashlib.sha256(text.encode()).digest()
-        self.meaning: Any = None
-        """What `listing` understood, once it was asked."""
+    def __post_init__(self) -> None:
+        self.digest = hashlib.sha256(self.text.encode()).digest()
 
     @property
     def value(self) -> Any:

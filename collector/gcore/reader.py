@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from collector.gcore import documented, jsontext, wire
 from collector.gcore.document import (
@@ -47,7 +49,7 @@ FEW_ESCAPES = 200
 """Characters of a record that may be escapes; with more it takes long to look for the key."""
 
 
-class _Known(NamedTuple):
+class _Known(Struct, frozen=True, gc=False):
     """A raw record, read."""
 
     record: Record
