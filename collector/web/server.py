@@ -59,6 +59,8 @@ class Server:
                 limit_concurrency=MAX_CONNECTIONS,
                 backlog=128,
                 timeout_graceful_shutdown=1,
+                # Longer than clients keep theirs: else one may ask just as it is closed.
+                timeout_keep_alive=max(round(HEADER_SECONDS), 1),
                 h11_max_incomplete_event_size=MAX_HEADERS,
             )
         )
