@@ -19,7 +19,6 @@ RECEIVERS = Report(
         Column("waiting", "integer", "events that wait"),
         Column("oldest_at", "time or null", "when the oldest of them was queued"),
         Column("dead_letters", "integer", "events that were given up and are still kept"),
-        Column("delivered", "integer", "events that were delivered and are still kept"),
         Column("failures", "integer", "attempts that failed in a row, of the source that fares worst"),
         Column("failing_since", "time or null", "since when attempts fail"),
         Column("next_try_at", "time or null", "when the next attempt after a failure is due"),
@@ -35,7 +34,6 @@ RECEIVERS = Report(
         "waiting": "waiting",
         "oldest_at": "oldest",
         "dead_letters": "dead letters",
-        "delivered": "delivered",
         "failing_since": "failing since",
         "next_try_at": "next try",
         "last_error": "last error",
@@ -83,14 +81,16 @@ def receivers(connection: sa.Connection, of_settings: Collection[str] = ()) -> l
 def _counted(connection: sa.Connection, of_settings: Collection[str]) -> list[Row]:
     """The same without words."""
     d, q = webhook_deliveries.c, webhook_queues.c
-    is_waiting = d.delivered_at.is_(None) & d.given_up_at.is_(None)
-    kept = sa.select(
-        d.receiver,
-        sa.func.count().filter(is_waiting).label("waiting"),
-        sa.type_coerce(sa.func.min(d.created_at).filter(is_waiting), UtcTime()).label("oldest_at"),
-        sa.func.count(d.given_up_at).label("dead_letters"),
-        sa.func.count(d.delivered_at).label("delivered"),
-    ).group_by(d.receiver)
+    waiting = (
+        sa.select(
+            d.receiver,
+            sa.func.count().label("waiting"),
+            sa.type_coerce(sa.func.min(d.created_at), UtcTime()).label("oldest_at"),
+        )
+        .where(_is_waiting())
+        .group_by(d.receiver)
+    )
+    dead = sa.select(d.receiver, sa.func.count().label("dead_letters")).where(_is_dead()).group_by(d.receiver)
     going = sa.select(
         q.receiver,
         sa.func.max(q.failures).label("failures"),
@@ -98,22 +98,28 @@ def _counted(connection: sa.Connection, of_settings: Collection[str]) -> list[Ro
         sa.type_coerce(sa.func.min(q.next_try_at), UtcTime()).label("next_try_at"),
     ).group_by(q.receiver)
     found: dict[str, Row] = {name: {"receiver": name} for name in of_settings}
-    for query in (kept, going):
+    for query in (waiting, dead, going):
         for row in connection.execute(query).mappings():
             found.setdefault(row["receiver"], {}).update(row)
-    nothing = {"waiting": 0, "dead_letters": 0, "delivered": 0, "failures": 0}
+    nothing = {"waiting": 0, "dead_letters": 0, "failures": 0}
     return [dict.fromkeys(RECEIVERS.fields) | nothing | found[name] for name in sorted(found)]
 
 
-def _last_error(connection: sa.Connection, receiver: str) -> str | None:
+def _is_waiting() -> sa.ColumnElement[bool]:
     d = webhook_deliveries.c
-    query = (
-        sa.select(d.last_error)
-        .where(d.receiver == receiver, d.delivered_at.is_(None), d.last_error.is_not(None))
-        .order_by(d.given_up_at.is_not(None), d.given_up_at.desc(), d.seq)
-        .limit(1)
-    )
-    return connection.scalar(query)
+    return d.delivered_at.is_(None) & d.given_up_at.is_(None)
+
+
+def _is_dead() -> sa.ColumnElement[bool]:
+    return webhook_deliveries.c.given_up_at.is_not(None)
+
+
+def _last_error(connection: sa.Connection, receiver: str) -> str | None:
+    """What an event that waits met, else what the newest dead letter met."""
+    d = webhook_deliveries.c
+    query = sa.select(d.last_error).where(d.receiver == receiver, d.last_error.is_not(None)).limit(1)
+    waiting = connection.scalar(query.where(_is_waiting()).order_by(d.source_id, d.seq, d.ordinal))
+    return waiting or connection.scalar(query.where(_is_dead()).order_by(d.given_up_at.desc()))
 
 
 def undelivered(
@@ -128,12 +134,11 @@ def undelivered(
     query = (
         sa.select(sources.c.name.label("source"), *(d[n] for n in DELIVERIES.fields if n != "source"))
         .join(sources, sources.c.id == d.source_id)
-        .where(d.delivered_at.is_(None))
+        .where(_is_dead() if dead_only else _is_dead() | _is_waiting())
         .order_by(d.receiver, sources.c.name, d.seq, d.ordinal)
         .limit(limit)
     )
     query = query.where(d.receiver == receiver) if receiver else query
-    query = query.where(d.given_up_at.is_not(None)) if dead_only else query
     return [dict(row) for row in connection.execute(query).mappings()]
 
 

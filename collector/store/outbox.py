@@ -267,11 +267,16 @@ def prune(engine: sa.Engine, before: datetime, known: Collection[str]) -> int:
     """Forget what was delivered or given up before a time, and receivers other than those known of which nothing is
     left. Returns how many events that were."""
     d, q = webhook_deliveries.c, webhook_queues.c
-    old = sa.delete(webhook_deliveries).where((d.delivered_at < before) | (d.given_up_at < before))
-    has_any = sa.exists().where(d.receiver == q.receiver)
+    ended = (
+        d.delivered_at.is_not(None) & (d.delivered_at < before),
+        d.given_up_at.is_not(None) & (d.given_up_at < before),
+    )
+    has_any = sa.exists().where(d.source_id == q.source_id, d.receiver == q.receiver)
     unknown = sa.delete(webhook_queues).where(q.receiver.not_in(list(known)), ~has_any)
     with writing(engine) as connection:
-        forgotten = connection.execute(old).rowcount
+        forgotten = sum(
+            connection.execute(sa.delete(webhook_deliveries).where(each)).rowcount for each in ended
+        )
         connection.execute(unknown)
         return forgotten
 

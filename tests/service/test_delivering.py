@@ -436,6 +436,33 @@ def test_what_came_to_an_end_long_ago_is_forgotten(engine: sa.Engine) -> None:
         assert stage.rows() == stage.histories["gcore"].rows("webhook_queues") == []
 
 
+def test_no_question_about_the_outbox_reads_what_was_delivered(sqlite_engine: sa.Engine) -> None:
+    """There may be a month of it. Else metrics, pages, each look for work and each cleaning would read it all."""
+    with Receiver() as hook:
+        stage = Stage(sqlite_engine, hook.settings())
+        stage.change(3)
+        stage.deliverer().round()
+    asked: list[tuple[str, Any]] = []
+
+    def on_statement(_c: Any, _k: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "webhook_deliveries" in statement:
+            asked.append((statement, parameters))
+
+    sa.event.listen(sqlite_engine, "before_cursor_execute", on_statement)
+    with sqlite_engine.connect() as connection:
+        receivers_of(connection, ["hook"])
+    outbox.due(sqlite_engine, "hook", stage.now)
+    clean(sqlite_engine, ["hook"], DAY, lambda: stage.now)
+    sa.event.remove(sqlite_engine, "before_cursor_execute", on_statement)
+    assert len(asked) > 6
+    with sqlite_engine.connect() as connection:
+        for statement, parameters in asked:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            steps = [row[3] for row in plan if "webhook_deliveries" in row[3]]
+            assert steps, statement
+            assert all(" INDEX ix_" in step or "SEARCH" in step for step in steps), (statement, steps)
+
+
 # People
 
 

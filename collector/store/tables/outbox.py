@@ -44,6 +44,11 @@ webhook_deliveries = table(
         "ordinal",
         **only_where("delivered_at IS NULL AND given_up_at IS NULL"),
     ),
+    # A month of what was delivered is read by nobody, and found only to be deleted.
+    sa.Index("ix_webhook_deliveries_delivered_at", "delivered_at", **only_where("delivered_at IS NOT NULL")),
+    sa.Index(
+        "ix_webhook_deliveries_dead", "receiver", "given_up_at", **only_where("given_up_at IS NOT NULL")
+    ),
 )
 
 webhook_queues = table(
