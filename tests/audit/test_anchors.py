@@ -6,8 +6,10 @@ import base64
 import hashlib
 import json
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -205,6 +207,21 @@ def test_anchors_that_were_taken_out_or_altered_are_found(history: History, disk
     away = outside_of([disk])
     assert away.unread == {"disk": f"{disk.place} can't be read: No such file or directory"}
     assert verified(history, away).proven_seq is None
+
+
+def test_an_anchor_of_an_observation_that_is_gone_is_a_finding_only_where_later_ones_are_too(
+    history: History, disk: Anchor
+) -> None:
+    """What was at the beginning may be pruned: whether it was, the chain says. What was at the end may not."""
+    anchored(history, disk, 200)
+    history.poll(ONE)
+    history.poll(TWO)
+    anchored(history, disk, 400)
+    gone = "of which it is, is missing"
+    for seq, is_found in ((2, False), (4, True)):
+        with closing(sqlite3.connect(str(history.engine.url.database))) as raw, raw:
+            raw.execute("DELETE FROM observations WHERE seq = ?", (seq,))
+        assert (gone in found(history, outside_of([disk]))) == is_found
 
 
 def test_an_authority_signs_the_value_and_its_token_is_checked_offline(
