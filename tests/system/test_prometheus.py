@@ -96,3 +96,10 @@ def test_prometheus_asks_the_collectors_of_compose() -> None:
     mounted = " ".join(services["prometheus"]["volumes"])
     assert "../prometheus/prometheus.yml:" in mounted
     assert "../prometheus/rules.yml:" in mounted
+
+
+def test_links_within_the_page_lead_to_headings() -> None:
+    text = OPERATIONS.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    known = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= known
