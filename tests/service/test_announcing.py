@@ -99,8 +99,8 @@ def _read(engine: sa.Engine, known: dict[Any, Row]) -> None:
         known.setdefault((row["source"], row["seq"], row["ordinal"]), row)
 
 
-def test_each_event_says_all_that_a_receiver_needs(engine: sa.Engine) -> None:
-    history = History(engine, announce=announcer(public_url="https://collector.example/inventory"))
+def test_each_event_says_all_that_a_receiver_needs(sqlite_engine: sa.Engine) -> None:
+    history = History(sqlite_engine, announce=announcer(public_url="https://collector.example/inventory"))
     one, two = region(1, metrics_database_id=7, metrics_database=metrics_database(7)), region(2)
     history.poll([one, two])
     history.poll([one | {"state": "MAINTENANCE", "has_ai_gpu": True}, two])
@@ -138,8 +138,8 @@ def test_each_event_says_all_that_a_receiver_needs(engine: sa.Engine) -> None:
     assert drift["data"]["link"] == "https://collector.example/inventory/evidence/gcore/3"
 
 
-def test_what_happened_while_we_were_down_is_told_as_across_a_gap(engine: sa.Engine) -> None:
-    history = History(engine, announce=announcer())
+def test_what_happened_while_we_were_down_is_told_as_across_a_gap(sqlite_engine: sa.Engine) -> None:
+    history = History(sqlite_engine, announce=announcer())
     history.poll([region(1)])
     history.restart()
     history.poll([region(1, "MAINTENANCE")], at=history.at + 7200)
@@ -159,9 +159,9 @@ def test_metrics_databases_come_go_and_come_again(engine: sa.Engine) -> None:
     assert words[1].startswith("The metrics database of Region 1: port went from 9097 to 1, between")
 
 
-def test_the_baseline_is_told_only_where_it_is_asked_for(engine: sa.Engine) -> None:
+def test_the_baseline_is_told_only_where_it_is_asked_for(sqlite_engine: sa.Engine) -> None:
     told = announcer(receiver(), receiver("all", baseline=True))
-    history = History(engine, announce=told)
+    history = History(sqlite_engine, announce=told)
     history.poll([region(1, odd=1), region(2)])
     assert (kinds(history), sorted(set(kinds(history, "all")))) == ([], ["appeared", "drift"])
     assert kinds(history, "all").count("appeared") == 4
@@ -214,24 +214,24 @@ def test_people_are_sent_one_message_a_poll(sqlite_engine: sa.Engine) -> None:
 # Once
 
 
-def test_an_unchanged_poll_costs_receivers_nothing(engine: sa.Engine) -> None:
-    history = History(engine, announce=announcer())
+def test_an_unchanged_poll_costs_receivers_nothing(sqlite_engine: sa.Engine) -> None:
+    history = History(sqlite_engine, announce=announcer())
     for _ in range(2):
         history.poll([region(1)])
-    with counted_statements(engine) as statements:
+    with counted_statements(sqlite_engine) as statements:
         history.poll([region(1)])
     assert len(statements) == 2
 
 
-def test_a_poll_of_which_nobody_is_told_reads_no_events(engine: sa.Engine) -> None:
+def test_a_poll_of_which_nobody_is_told_reads_no_events(sqlite_engine: sa.Engine) -> None:
     counts = []
     nobody = announcer(
         receiver("gaps", kinds=["gap_opened", "verification_failed"]), receiver("other", sources=["other"])
     )
     for name, told in (("plain", None), ("nobody", nobody), ("told", announcer())):
-        history = History(engine, name, announce=told)
+        history = History(sqlite_engine, name, announce=told)
         history.poll([region(1)])
-        with counted_statements(engine) as statements:
+        with counted_statements(sqlite_engine) as statements:
             history.poll([region(1, "MAINTENANCE")])
         counts.append(len(statements))
     assert counts[0] == counts[1] < counts[2]
@@ -341,19 +341,19 @@ def test_a_gap_is_announced_once_to_those_who_want_it_and_only_of_ours(engine: s
     assert announce_open_gaps(engine, announcer(receiver(kinds="drift")), ["gcore"]) == []
 
 
-def test_a_source_that_was_never_seen_has_a_gap_too(engine: sa.Engine, now: Any) -> None:
-    history = History(engine)
+def test_a_source_that_was_never_seen_has_a_gap_too(sqlite_engine: sa.Engine, now: Any) -> None:
+    history = History(sqlite_engine)
     history.poll(failure(), at=0)
-    announce_gap(engine, announcer(), "gcore")
+    announce_gap(sqlite_engine, announcer(), "gcore")
     assert [row["seq"] for row in queued(history)] == [1]
 
 
-def test_a_verification_that_fails_is_told_once_for_each_newest_observation(engine: sa.Engine) -> None:
-    history = History(engine)
+def test_a_verification_that_fails_is_told_once_for_each_newest_observation(sqlite_engine: sa.Engine) -> None:
+    history = History(sqlite_engine)
     for state in ("ACTIVE", "DELETED"):
         history.poll([region(1, state)])
         for _ in range(2):
-            announce_verification(engine, announcer(), "gcore", "regions (id 1): it was edited")
+            announce_verification(sqlite_engine, announcer(), "gcore", "regions (id 1): it was edited")
     assert [(row["seq"], row["type"]) for row in queued(history)] == [
         (1, "gcore-collector.verification_failed"),
         (2, "gcore-collector.verification_failed"),

@@ -53,8 +53,8 @@ def test_receivers_are_measured(engine: sa.Engine, serve: Serve) -> None:
     assert value(text, "event_attempts_total", receiver="hook", outcome="delivered") == 3
 
 
-def test_coverage_says_who_was_not_told(engine: sa.Engine, serve: Serve) -> None:
-    history = refused(engine)
+def test_coverage_says_who_was_not_told(sqlite_engine: sa.Engine, serve: Serve) -> None:
+    history = refused(sqlite_engine)
     client = serve(
         history.engine.url, webhooks=(Receiver.configured(URL), Receiver.configured(URL, name="quiet"))
     )
