@@ -106,7 +106,7 @@ class Anchoring:
             if made is None:
                 continue
             if made.outcome == "anchored":
-                place.last[source] = Last(made.seq, newest[1] if made.seq == newest[0] else 0, now)
+                place.last[source] = Last(made.seq, made.polls, now)
                 place.works(lambda: log.info("anchor_recovered", anchor=place.anchor.name))
                 log.info(
                     "anchored",

@@ -379,6 +379,8 @@ HOUR, PAUSE = timedelta(hours=1), timedelta(minutes=10)
         (599, (3, 1), False),
         (600, (3, 1), True),
         (-1, (2, 5), True),
+        (3600, (2, 4), False),
+        (3600, (1, 9), False),
     ],
 )
 def test_what_is_anchored_when(seconds: float, newest: tuple[int, int], is_it: bool) -> None:

@@ -40,6 +40,7 @@ class Made:
     target: str
     number: int
     seq: int
+    polls: int
     value: str
     outcome: Literal["anchored", "failed"]
     error: str | None = None
@@ -76,6 +77,7 @@ def make(
         target=anchor.name,
         number=row["number"],
         seq=row["seq"],
+        polls=row["polls"],
         value=row["value"],
         outcome="failed" if error else "anchored",
         error=error,
@@ -193,5 +195,5 @@ def is_due(
     if age < timedelta(0):
         return True  # a clock was set back
     return (newest_now[0] > last.seq and age >= pause) or (
-        newest_now != (last.seq, last.polls) and age >= every
+        newest_now > (last.seq, last.polls) and age >= every
     )
