@@ -90,7 +90,8 @@ def commands() -> Iterator[list[str]]:
     for service in compose()["services"].values():
         if service["image"].startswith("gcore-collector"):
             yield service.get("command", [])
-    yield re.findall(r"^ExecStart=\S+/collector (.*)$", UNIT.read_text(), re.M)[0].split()
+    for service in SERVICES:
+        yield re.findall(r"^ExecStart=\S+/collector (.*)$", service.read_text(), re.M)[0].split()
     for container in all_containers():
         if container.get("command", [""])[0] != "install":
             yield container.get("args", [])
@@ -376,22 +377,29 @@ def test_the_secrets_of_compose_are_made_as_its_first_lines_say(tmp_path: Path) 
 # systemd
 
 
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+SERVICES = sorted(UNIT.parent.glob("*.service"))
+
+
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     analyze = tool("systemd-analyze", package="systemd")
-    # The command must exist where it is checked; all else stays.
-    text, replaced = re.subn(
-        r"^ExecStart=\S+", f"ExecStart={shutil.which('true')}", UNIT.read_text(), flags=re.M
-    )
-    assert replaced == 1
-    copy = tmp_path / UNIT.name
-    copy.write_text(text)
-    assert run(analyze, "verify", "--man=no", copy) == ""
+    for service in SERVICES:
+        # The command must exist where it is checked; all else stays.
+        text, replaced = re.subn(
+            r"^ExecStart=\S+", f"ExecStart={shutil.which('true')}", service.read_text(), flags=re.M
+        )
+        assert replaced == 1
+        (tmp_path / service.name).write_text(text)
+    for timer in UNIT.parent.glob("*.timer"):
+        shutil.copy(timer, tmp_path)
+        assert timer.with_suffix(".service") in SERVICES
+    assert run(analyze, "verify", "--man=no", *sorted(tmp_path.iterdir())) == ""
 
 
-def test_the_unit_is_exposed_as_little_as_its_work_allows() -> None:
+@pytest.mark.parametrize("service", SERVICES, ids=lambda path: path.stem)
+def test_the_units_are_exposed_as_little_as_their_work_allows(service: Path) -> None:
     analyze = tool("systemd-analyze", package="systemd")
     # 1.1 of 10 is for the network, which it needs, and for a root folder of its own, which it has no use for.
-    run(analyze, "security", "--offline=true", "--threshold=12", "--no-pager", UNIT)
+    run(analyze, "security", "--offline=true", "--threshold=12", "--no-pager", service)
 
 
 def test_the_unit_keeps_its_database_in_its_state_folder() -> None:
