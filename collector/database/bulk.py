@@ -49,13 +49,11 @@ def write(connection: sa.Connection, act: Act, table: sa.Table, columns: Columns
     on_sqlite, names = is_sqlite(connection), tuple(columns)
     statement = _statement(act, table, names, on_sqlite)
     converters = _converters(table, names, on_sqlite)
-    rows = zip(
-        *(
-            map(converters[name], values) if name in converters else values
-            for name, values in columns.items()
-        ),
-        strict=False,
-    )
+    converted = {
+        name: map(converters[name], values) if name in converters else values
+        for name, values in columns.items()
+    }
+    rows = zip(*(converted[name] for name in _order(act, table, names, on_sqlite)), strict=False)
     while some := list(islice(rows, _ROWS_AT_ONCE)):
         if on_sqlite:
             connection.exec_driver_sql(statement, some)
@@ -70,7 +68,8 @@ def write_row(connection: sa.Connection, act: Act, table: sa.Table, row: Mapping
 
 @lru_cache(maxsize=200)
 def _statement(act: Act, table: sa.Table, names: tuple[str, ...], on_sqlite: bool) -> str:
-    value = {name: f"?{n}" if on_sqlite else f"new.{name}" for n, name in enumerate(names, 1)}
+    # Not ?1: that is a name to Python's sqlite3, which from 3.14 on takes no sequence for names.
+    value = {name: "?" if on_sqlite else f"new.{name}" for name in names}
     key = [c.name for c in table.primary_key.columns]
     arrays = (f"%s::{table.c[name].type.compile(_DIALECT)}[]" for name in names)
     return (_SQLITE if on_sqlite else _POSTGRESQL)[act].format(
@@ -81,6 +80,15 @@ def _statement(act: Act, table: sa.Table, names: tuple[str, ...], on_sqlite: boo
         is_it=" AND ".join(f"{table.name}.{name} = {value[name]}" for name in key),
         rows=f"unnest({', '.join(arrays)}) AS new({', '.join(names)})",
     )
+
+
+@lru_cache(maxsize=200)
+def _order(act: Act, table: sa.Table, names: tuple[str, ...], on_sqlite: bool) -> Sequence[str]:
+    """The columns in the order in which the statement takes them."""
+    if not on_sqlite or act == "insert":
+        return names
+    key = [c.name for c in table.primary_key.columns]
+    return key if act == "delete" else [*(name for name in names if name not in key), *key]
 
 
 @lru_cache(maxsize=200)
