@@ -142,6 +142,7 @@ def test_a_pack_of_another_history_does_not_hold_by_somebody_elses_lines(
     assert (code, said[0]) == (1, "BROKEN: anchor 1 is another one than was handed out")
 
 
+@pytest.mark.long
 def test_tokens_and_signatures_are_checked_by_openssl(history: History, tmp_path: Path) -> None:
     authority, other = Authority(tmp_path / "tsa"), Authority(tmp_path / "other", "Another CA")
     key, public = tmp_path / "key.pem", tmp_path / "public.pem"
