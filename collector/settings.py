@@ -175,6 +175,8 @@ class Settings(BaseModel):
     """So many sources, or so many in a hundred, may be bad before /readyz says that this process is not ready."""
     http_max_requests: int = Field(default=4, ge=1, le=64)
     """So many requests are answered at once; as many times eight wait, and others are refused."""
+    keep: DurationOrOff = Field(default=None, ge=timedelta(days=1), le=timedelta(days=36_600))
+    """So much history is kept, and what is older is pruned now and then; None: all of it."""
     heartbeat_url: SecretUrl | None = None
     """Called after each round in which every source was seen. Who knows it can make things look well: a secret."""
     public_url: BaseUrl | None = None
@@ -262,6 +264,7 @@ _SHOWN = (
     "anchor_every",
     "anchor_pause",
     "verify_every",
+    "keep",
     "log_level",
     "log_format",
 )
@@ -475,7 +478,7 @@ def origins(environment: Mapping[str, str] | None = None, config: Path | None = 
             value = ",".join(value)
         if isinstance(value, timedelta):
             value = f"{value.total_seconds():.10g}s"
-        shown = str(value) if value is not None else "off" if name == "verify_every" else ""
+        shown = str(value) if value is not None else "off" if name in ("keep", "verify_every") else ""
         if name == "database_url":
             shown = _without_secrets(shown)
         found.append(Origin(PREFIX + variable, shown, origin))

@@ -12,6 +12,7 @@ CREATE OR REPLACE VIEW sources AS SELECT * FROM c.sources;
 CREATE OR REPLACE VIEW observers AS SELECT * FROM c.observers;
 CREATE OR REPLACE VIEW payloads AS SELECT * FROM c.payloads;
 CREATE OR REPLACE VIEW observations AS SELECT * FROM c.observations;
+CREATE OR REPLACE VIEW amendments AS SELECT * FROM c.amendments;
 CREATE OR REPLACE VIEW regions AS SELECT * REPLACE (
     has_ai::BOOLEAN AS has_ai,
     has_ai_gpu::BOOLEAN AS has_ai_gpu,

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from collector.audit.amended import Start, check_amendments, check_kept
 from collector.audit.bounds import broken_bounds
 from collector.audit.findings import IMPOSSIBLE, MAX_BREAKS, Findings, in_one_line, readable
 from collector.clock import time_text
@@ -22,7 +23,11 @@ from collector.store.tables import observations, observers, payloads
 _TIMES = tuple(c.name for c in observations.columns if isinstance(c.type, UtcTime))
 
 
-def check_chain(live: sa.Connection, source_id: int, source: str, newest: int, found: Findings) -> None:
+def check_chain(live: sa.Connection, source_id: int, source: str, newest: int, found: Findings) -> Start:
+    """Returns where the chain begins."""
+    start = check_amendments(live, source_id, source, newest, found)
+    check_kept(live, source_id, start, found)
+    begins = start.begins.begins_seq if start.begins else 0
     o, who = observations.c, observers.c
     rows = live.execute(
         sa.select(
@@ -34,13 +39,18 @@ def check_chain(live: sa.Connection, source_id: int, source: str, newest: int, f
         )
         .outerjoin(observers, (who.source_id == o.source_id) & (who.id == o.observer_id))
         .outerjoin(payloads, (payloads.c.source_id == o.source_id) & (payloads.c.address == o.payload))
-        .where(o.source_id == source_id)
+        .where(o.source_id == source_id, o.seq > begins)
         .order_by(o.seq),
         execution_options={"yield_per": BATCH},
     ).mappings()
     first_used: dict[int, Any] = {}
-    expected, previous = 1, chain.GENESIS
-    last_at: datetime | None = None
+    expected, previous = begins + 1, start.digest
+    kept = {row["seq"]: row for row in start.snapshot.observations} if start.snapshot else {}
+    last_at: datetime | None = kept[begins]["last_at"] if begins in kept else None
+    found.observations, found.polls = len(kept), sum(row["polls"] for row in kept.values())
+    found.heads |= {
+        row["opening_digest"]: seq for seq, row in kept.items() if row["opening_digest"] in found.asked
+    }
     try:
         for row in rows:
             while expected < row["seq"] and len(found.breaks) < MAX_BREAKS:
@@ -48,7 +58,7 @@ def check_chain(live: sa.Connection, source_id: int, source: str, newest: int, f
                 expected, previous = expected + 1, ""
             if row["seq"] < expected:
                 found.add("observations", {"seq": row["seq"]}, "this row stands there more than once")
-            _check_observation(dict(row), source, previous, row["seq"] == newest, found)
+            _check_observation(dict(row), source, previous, row["seq"] == newest, start, found)
             bounds = broken_bounds(dict(row), last_at if row["seq"] == expected else None)
             for name, why in bounds.items():
                 found.add("observations", {"seq": row["seq"]}, why, name, row[name])
@@ -63,16 +73,17 @@ def check_chain(live: sa.Connection, source_id: int, source: str, newest: int, f
     except IMPOSSIBLE as error:
         key = {"seq": expected}
         found.add("observations", key, f"this row, or one soon after it, can't be read: {in_one_line(error)}")
-        return
+        return start
     if type(newest) is int and expected != newest + 1:
         why = "not the number of the newest observation"
         found.add("sources", {"name": source}, why, "newest_seq", newest, expected - 1)
     with readable("observers", found):
-        _check_observers(live, source_id, first_used, found)
+        _check_observers(live, source_id, first_used, start, found)
+    return start
 
 
 def _check_observation(
-    row: Mapping[str, Any], source: str, previous: str, is_newest: bool, found: Findings
+    row: Mapping[str, Any], source: str, previous: str, is_newest: bool, start: Start, found: Findings
 ) -> None:
     """`previous`: the digest of the row before; empty where that row is missing."""
     key = {"seq": row["seq"]}
@@ -88,6 +99,7 @@ def _check_observation(
         return
     opening = chain.opening_digest(source, row, row)
     check("opening_digest", opening, f"one of these was edited: {', '.join(chain.OPENING)}, or who looked")
+    check("amended", start.due.get(row["seq"]), "not what was pruned or redacted just before")
     if row["missing"] is not None:
         check("missing_text", list_text(row["missing"]), "the list is spelled otherwise")
     for name in _TIMES:
@@ -103,17 +115,24 @@ def _check_observation(
 
 
 def _check_observers(
-    live: sa.Connection, source_id: int, first_used: Mapping[int, Any], found: Findings
+    live: sa.Connection, source_id: int, first_used: Mapping[int, Any], start: Start, found: Findings
 ) -> None:
-    """Observers count from 1 in the order of their first poll, and each has looked."""
+    """Observers count from 1 in the order of their first poll, and each has looked; of earlier ones the snapshot says
+    so."""
+    kept = {row["id"]: row for row in start.snapshot.observers} if start.snapshot else {}
     raw = sa.type_coerce(observers.c.first_used_at, sa.Text).label("first_used_text")
     rows = live.execute(
         sa.select(observers, raw).where(observers.c.source_id == source_id).order_by(observers.c.id)
     )
-    order = {observer_id: number for number, observer_id in enumerate(first_used, 1)}
+    later = [observer_id for observer_id in first_used if observer_id not in kept]
+    order = {observer_id: number for number, observer_id in enumerate(later, len(kept) + 1)}
     for row in rows.mappings():
         key = {"id": row["id"]}
-        if row["id"] not in order:
+        if (expected := kept.pop(row["id"], None)) is not None:
+            for name, value in expected.items():
+                if row[name] != value:
+                    found.add("observers", key, "not what the snapshot says", name, row[name], value)
+        elif row["id"] not in order:
             found.add("observers", key, "no observation is by this observer")
         elif order[row["id"]] != row["id"]:
             found.add(
@@ -125,26 +144,35 @@ def _check_observers(
         elif row["first_used_text"] not in (row["first_used_at"], time_text(row["first_used_at"])):
             why = "the time is spelled otherwise"
             found.add("observers", key, why, "first_used_at", row["first_used_text"], row["first_used_at"])
+    for observer_id in kept:
+        found.add("observers", {"id": observer_id}, "this row is missing; the snapshot has it")
 
 
-def check_payloads(live: sa.Connection, source_id: int, found: Findings) -> Iterator[None]:
+def check_payloads(live: sa.Connection, source_id: int, start: Start, found: Findings) -> Iterator[None]:
     """Yields after each answer. They are read in the order in which they were written."""
     p, o = payloads.c, observations.c
+    begins = start.begins.begins_seq if start.begins else 0
+    kept = {row["seq"]: row["payload"] for row in start.snapshot.observations} if start.snapshot else {}
     first_seq = sa.func.min(o.seq)
     addresses = live.execute(
-        sa.select(p.address, first_seq)
+        sa.select(p.address, first_seq, sa.func.max(o.seq), p.compressed_size, p.base)
         .outerjoin(observations, (o.source_id == p.source_id) & (o.payload == p.address))
         .where(p.source_id == source_id)
-        .group_by(p.address)
+        .group_by(p.address, p.compressed_size, p.base)
         .order_by(first_seq, p.address),
         execution_options={"yield_per": BATCH},
     )
     answers = Reader(live, source_id)
     resting: dict[str, int] = {}
-    for address, seq in addresses:
+    for address, seq, last_seq, size, base in addresses:
         found.payloads += 1
         if seq is None:
             found.add("payloads", {"address": address}, "no observation has this answer")
+        elif last_seq < begins and size and address != kept.get(begins):
+            found.add("payloads", {"address": address}, "this answer was pruned, and stands here again")
+        elif last_seq < begins and not size and base is None and address != kept.get(begins):
+            yield  # its address stays, since an observation does
+            continue
         try:
             _check_payload(answers.read(address), found)
         except DamagedAnswerError as error:

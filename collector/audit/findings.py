@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 
 from collector.database.health import is_unreadable
+from collector.store.amendments import Amendment, Beginning
 
 if TYPE_CHECKING:
     from collector.audit.anchoring.stored import Anchored
@@ -52,6 +53,12 @@ class Verification:
     """The first ones, at most ten."""
     heads: Mapping[str, int]
     """Of the heads that were asked about: those that the chain has, with their observations."""
+    newest_seq: int = 0
+    """Number of the observation that the newest head is of."""
+    begins: Beginning | None = None
+    """Where the history begins, if it was pruned."""
+    amendments: tuple[Amendment, ...] = ()
+    """What was pruned and redacted."""
     anchored: tuple[Anchored, ...] = ()
     """What each anchor has of it."""
 
@@ -74,6 +81,7 @@ class Findings:
     head: str | None = None
     heads: dict[str, int] = field(default_factory=dict)
     breaks: list[Break] = field(default_factory=list)
+    amendments: list[Amendment] = field(default_factory=list)
 
     def add(
         self,

@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
+from collector.audit.amended import Start
 from collector.audit.anchoring.outside import Outside
 from collector.audit.anchoring.stored import Anchored, check_anchors
 from collector.audit.evidence import check_chain, check_payloads
@@ -82,8 +83,9 @@ def verify_source(
     for name, value in row._mapping.items():
         if type(value) is not int:
             found.add("sources", {"name": source}, "no whole number", name, value)
+    start = Start(None, None, "", {})
     with readable("observations", found):
-        check_chain(live, source_id, source, row.newest_seq, found)
+        start = check_chain(live, source_id, source, row.newest_seq, found)
     answers = _count(live, payloads, source_id)
     steps = answers + found.observations
 
@@ -92,7 +94,7 @@ def verify_source(
             progress(answers + done, steps)
 
     with readable("payloads", found):
-        for number, _ in enumerate(check_payloads(live, source_id, found)):
+        for number, _ in enumerate(check_payloads(live, source_id, start, found)):
             if progress:
                 progress(number + 1, steps)
     of_anchors = Findings(())
@@ -124,6 +126,9 @@ def verify_source(
         breaks=tuple(found.breaks),
         heads=found.heads,
         anchored=anchored,
+        newest_seq=row.newest_seq,
+        begins=start.begins,
+        amendments=tuple(found.amendments),
     )
 
 

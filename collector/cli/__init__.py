@@ -18,6 +18,7 @@ import click
 
 from collector import __version__
 from collector.cli import durations, evidence, questions, streams
+from collector.cli.amending import prune
 from collector.cli.audit import audit
 from collector.cli.database import db
 from collector.cli.demo import demo
@@ -77,6 +78,7 @@ for command in (
     db,
 ):
     cli.add_command(command)
+db.add_command(prune)
 
 
 def main() -> NoReturn:

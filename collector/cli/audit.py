@@ -33,6 +33,7 @@ from collector.reports.words import show_time
 
 if TYPE_CHECKING:
     from collector.audit.findings import Break, Verdict, Verification
+    from collector.store.amendments import Amendment
 
 
 @click.group()
@@ -212,8 +213,11 @@ def verify(
         say(break_in_words(broken))
     for each in found:
         _tell(each, wanted)
+    begun = [each.begins for each in found if each.begins]
     for digest in lost:
-        say(f"head {digest}: no observation has it; the history is not the one that this head was taken of")
+        why = "the history is not the one that this head was taken of"
+        why += ", or the head is from before it begins" if begun else ""
+        say(f"head {digest}: no observation has it; {why}")
     for name, why in outside.unread.items():
         say(f"anchor {name}: {why}; so nothing was compared with it")
     for name, anchor_name in missing:
@@ -284,9 +288,22 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
         say(f"  and {more} more derived rows")
     if found.derived_rows is None:
         say("  the evidence is broken, so what follows from it was not compared")
+    begins = found.begins
+    if begins is not None:
+        say(
+            f"  the history begins with observation {begins.begins_seq}, at {show_time(begins.begins_at)}: what was "
+            f"before, from {show_time(begins.pruned_from_at)} on, was pruned"
+        )
+    for each in found.amendments:
+        say(f"  {_amended(each)}")
     for digest, seq in found.heads.items():
-        is_whole = found.derived_rows is not None
-        say(f"  head {digest}: observation {seq}" + ", and nothing before it was edited" * is_whole)
+        said = ""
+        if found.derived_rows is not None:
+            since = f" from observation {begins.begins_seq} on" if begins else ""
+            said = f", and nothing before it{since} was edited"
+            if begins and seq <= begins.begins_seq:
+                said = ", from before the history begins"
+        say(f"  head {digest}: observation {seq}{said}")
     if asked and not found.heads and found.verdict != "altered":
         say("  BUT none of the heads that were given is of this source: it may have been made anew")
     for place in found.anchored:
@@ -294,6 +311,15 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
     if found.proven_seq is not None and found.proven_seq < found.observations:
         say(f"  observations after {found.proven_seq} are covered by no anchor and no head that was checked")
     say(f"  head now: {found.head or 'none yet'}")
+
+
+def _amended(each: Amendment) -> str:
+    """What was pruned or redacted, in a line."""
+    facts = each.read()
+    where = f"behind observation {each.at_seq}, {show_time(each.made_at)}, by {each.made_by}, digest {each.digest}"
+    if each.kind == "prune":
+        return f"pruned up to observation {facts['begins_seq']} ({where})"
+    return f"redacted {facts['path']} in {facts['redacted']} answers ({where})"
 
 
 def _as_json(

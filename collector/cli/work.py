@@ -222,6 +222,11 @@ def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log
 
         config = context.find_root().obj
         service.accompany(Verifying(engine, settings.verify_every, command_of(config and str(config))))
+    if settings.keep is not None:
+        from collector.cli.amending import who
+        from collector.service.pruner import Pruner
+
+        service.accompany(Pruner(engine, settings.keep, service.view, who()))
     if (sender := traces()) is not None:
         service.accompany(sender)
         service.publish_to(sender.trace)

@@ -45,6 +45,8 @@ def open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
         if writes:
             raw: Any = connection.connection.dbapi_connection
             raw.execute(f"PRAGMA busy_timeout = {timeouts.lock_milliseconds(options)}").close()
+        if options.get("prunes"):
+            raw.execute("PRAGMA foreign_keys = OFF").close()  # until its end: `transactions.pruning`
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     if path is not None:

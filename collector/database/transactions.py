@@ -58,6 +58,22 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextmanager
+def pruning(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A write transaction that takes rows out together with all that refers to them: SQLite does not look for those.
+
+    Who prunes says which rows stay. To look for each row that goes through every table would take hours.
+    """
+    with friendly(engine), engine.connect().execution_options(writes=True, prunes=True) as connection:
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            if sqlite_path(engine) is not None:
+                raw: Any = connection.connection.dbapi_connection
+                raw.execute("PRAGMA foreign_keys = ON").close()
+
+
+@contextmanager
 def migrating(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that changes the schema: one at a time, and as long as it takes."""
     with (

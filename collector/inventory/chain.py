@@ -5,6 +5,13 @@
                              each column of LATER that is not NULL)
     digest         = SHA-256(JSON list: opening digest, then the final counters in the order of CLOSING)
 
+What was pruned or redacted is a chain of its own, an amendment each:
+
+    digest         = SHA-256(JSON list: previous digest, source, the columns of AMENDMENT)
+
+The observation that opens after an amendment holds the digest of the newest one in `amended`, so that every later head
+covers it.
+
 Times are hashed as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, lists as JSON lists, the whole as compact ASCII JSON.
 """
 
@@ -41,9 +48,10 @@ OPENING = (
     "collector_version",
     "recorded_at",
 )
-LATER = ("paging", "age_ms")
+LATER = ("paging", "age_ms", "amended")
 """Columns that came later. Rows without them have the digests that they had before there were any."""
 CLOSING = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
+AMENDMENT = ("number", "kind", "made_at", "made_by", "at_seq", "facts")
 OBSERVER = ("key_fingerprint", "base_url", "auth_scheme")
 
 
@@ -61,6 +69,11 @@ def opening_digest(source: str, row: Mapping[str, Any], observer: Mapping[str, A
 def closing_digest(row: Mapping[str, Any]) -> str:
     """`row`: the columns of CLOSING and `opening_digest`, as they stand when the next row opens."""
     return _digest(row["opening_digest"], *(row[name] for name in CLOSING))
+
+
+def amendment_digest(source: str, row: Mapping[str, Any]) -> str:
+    """`row`: the columns of AMENDMENT and `previous_digest`."""
+    return _digest(row["previous_digest"], source, *(row[name] for name in AMENDMENT))
 
 
 def _digest(*parts: Any) -> str:

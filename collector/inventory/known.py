@@ -85,6 +85,8 @@ class Failures:
     first_seq: int
     message: str | None
     """Of their longest stretch."""
+    longest: int
+    """Polls of that stretch."""
 
 
 @dataclass(frozen=True, slots=True)

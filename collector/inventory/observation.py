@@ -183,6 +183,8 @@ class Observation:
     """Follows from the rest; None while the observation is open."""
     paging: str | None = None
     age_ms: int | None = None
+    amended: str | None = None
+    """Digest of what was last pruned or redacted, if that was done since the observation before."""
     observer: Observer
     """Who `observer_id` is; no column of its own."""
 
@@ -198,6 +200,7 @@ class Observation:
         *,
         recorded_at: datetime,
         collector_version: str,
+        amended: str | None = None,
     ) -> Observation:
         """The observation that a poll opens behind `before`, which it closes."""
         facts = asdict(said)
@@ -219,6 +222,7 @@ class Observation:
             previous_digest=before.closed().digest or "" if before else chain.GENESIS,
             opening_digest="",
             age_ms=poll.age // _MILLISECOND or None,
+            amended=amended,
             observer=poll.observer,
             **facts,
         )

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from collector.database.joins import InOrder
 from collector.database.types import UtcTime, earlier
 from collector.inventory.entities import Kind
+from collector.reports.beginnings import is_pruned
 from collector.store.tables import (
     CURRENT,
     TYPED,
@@ -63,7 +64,7 @@ def as_of(kind: Kind, moment: Moment, source: str | None = None) -> sa.Select[An
 
 def last_looks(moment: Moment, source: str | None = None) -> sa.Select[Any]:
     """Each source that was seen by a moment, with its newest successful poll then: it is sure that this was answered no
-    earlier than `last_seen_at`.
+    earlier than `last_seen_at`. None whose history begins later, since what was before is pruned.
 
     Of a stretch that goes on beyond the moment only its ends and its longest interval are on record. `last_at` and
     `expected_interval_ms` are those of the stretch.
@@ -77,6 +78,7 @@ def last_looks(moment: Moment, source: str | None = None) -> sa.Select[Any]:
         o.last_at,
         o.expected_interval_ms,
     ).select_from(InOrder(sources, observations, (o.source_id == sources.c.id) & (o.seq == newest)))
+    query = query.where(~is_pruned(sources.c.id, moment))
     return query.where(sources.c.name == source) if source else query
 
 

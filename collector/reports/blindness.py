@@ -18,6 +18,7 @@ from collector.inventory.observation import gap_limit
 from collector.inventory.spans import Edge, blind_edges
 from collector.reports.asof import newest_applied
 from collector.store.tables import (
+    amendments,
     gaps,
     observations,
     sources,
@@ -123,7 +124,7 @@ def blind_times(
         """What ended later was still open at the time."""
         return None if known_at and moment and moment > known_at else moment
 
-    g, u, x, o = gaps.c, unseen.c, unproven_absences.c, observations.c
+    g, u, x, o, a = gaps.c, unseen.c, unproven_absences.c, observations.c, amendments.c
     present, absent = (defaultdict[int, list[Any]](list) for _ in range(2))
     not_shown, not_proven = (defaultdict[tuple[int, int], list[Any]](list) for _ in range(2))
 
@@ -144,6 +145,11 @@ def blind_times(
     ):
         of = absent[source_id] if scope == "all" else not_proven[source_id, int(scope)]
         of.append((from_at, until(until_at)))
+    for source_id, from_at, until_at in rows_of(
+        amendments, a.pruned_from_at, a.begins_at, where=is_asked(a.begins_at, a.begins_at.is_not(None))
+    ):
+        present[source_id].append((from_at, until_at))
+        absent[source_id].append((from_at, until_at))
     proofs = connection.execute(_last_proofs(asked, entity, known_at), given).all()
     proven = {source_id: proven_at for source_id, proven_at in proofs if proven_at is not None}
     for source in found:

@@ -16,10 +16,11 @@ from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
 from collector.inventory.entities import Kind
 from collector.reports.asof import as_of, at
+from collector.reports.beginnings import beginnings, refuse_before
 from collector.reports.columns import SOURCE, Column, Report
 from collector.reports.filters import Row, find_region
 from collector.reports.transitions import TransitionFilter, transitions
-from collector.reports.words import transition_in_words
+from collector.reports.words import show_time, transition_in_words
 from collector.store.payloads import load
 from collector.store.tables import (
     TYPED,
@@ -177,6 +178,7 @@ def _in_force(
     connection: sa.Connection, kind: Kind, moment: datetime, source: str | None
 ) -> dict[tuple[str, int], Mapping[str, Any]]:
     """The entities in force at a time, with their fields, by source and id."""
+    refuse_before(connection, moment, source)
     query = as_of(kind, at(moment), source)
     c = query.selected_columns
     query = query.with_only_columns(c.source, c[f"{kind}_id"], *(c[name] for name in TYPED[kind]))
@@ -217,6 +219,11 @@ def explain(connection: sa.Connection, reference: str, source: str | None = None
         names = ", ".join(row["source"] for row in found)
         raise UsageError(f"several sources have a transition {reference}; add --source with one of: {names}")
     row = found[0]
+    begun = beginnings(connection, row["source"]).get(row["source"])
+    if begun is not None and seq <= begun.seq:
+        raise UsageError(
+            f"the history of {row['source']} begins at {show_time(begun.at)}: what {reference} rests on was pruned"
+        )
     o = observations.c
     source_id = connection.scalar(sa.select(sources.c.id).where(sources.c.name == row["source"]))
     query = sa.select(observations).where(o.source_id == source_id)
@@ -225,9 +232,14 @@ def explain(connection: sa.Connection, reference: str, source: str | None = None
     between: tuple[Row, ...] = ()
     if row["not_before"] is not None:
         asked = query.where(o.last_asked_at == row["not_before"], o.seq < seq, o.outcome != "failed")
-        confirmed = dict(connection.execute(asked.order_by(o.seq.desc()).limit(1)).mappings().one())
-        polls = query.where(o.seq > confirmed["seq"], o.seq < seq).order_by(o.seq)
+        found_it = connection.execute(asked.order_by(o.seq.desc()).limit(1)).mappings().first()
+        confirmed = dict(found_it) if found_it else None
+        polls = query.where(o.seq > (confirmed["seq"] if confirmed else 0), o.seq < seq).order_by(o.seq)
         between = tuple(dict(r) for r in connection.execute(polls).mappings())
+    if row["not_before"] is not None and (
+        confirmed is None or (begun is not None and confirmed["seq"] < begun.seq)
+    ):
+        return Explanation(transition_in_words(row), row, None, between, showed, ())
     old, new = (
         _record(load(connection, int(source_id or 0), each["payload"]), entity, entity_id) if each else None
         for each in (confirmed, showed)

@@ -28,7 +28,8 @@ COVERAGE = Report(
         Column(
             "cause",
             "text",
-            "why most polls failed; `no_polls`: none was made, or none could be written; of a single "
+            "why most polls failed; `no_polls`: none was made, or none could be written; `pruned`: what was seen then "
+            "is not on record any more; of a single "
             "entity: `partial`, `held`, `not_given`, `record_without_id`, `reference_not_stated`",
         ),
         Column("error", "text or null", "what the failed polls said"),

@@ -28,7 +28,8 @@ _LONG = 500
 
 
 class AnotherHistoryError(CollectorError):
-    """The cursor comes from another history than this one, or from before a backup was put back."""
+    """The cursor comes from another history than this one, from before a backup was put back, or from a time that was
+    pruned since."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

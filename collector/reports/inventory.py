@@ -13,6 +13,7 @@ from collector.database.types import UtcTime
 from collector.inventory.observation import gap_limit
 from collector.reports import asof
 from collector.reports.asof import as_of, at
+from collector.reports.beginnings import beginnings, refuse_before
 from collector.reports.columns import SOURCE, Column, Report, of
 from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.store.tables import TYPED, observations, region_versions, sources
@@ -84,6 +85,7 @@ def each_region_as_of(
     connection: sa.Connection, moment: datetime, wanted: RegionFilter, names: Sequence[str] = ()
 ) -> Iterator[Row]:
     """The same, one after the other, however many there are."""
+    refuse_before(connection, moment, wanted.source)
     query = as_of("region", at(moment), wanted.source)
     c = query.selected_columns
     if wanted.region:
@@ -140,7 +142,7 @@ def is_seen(look: Look | None, row: Row | None) -> bool:
 
 
 def first_looks(connection: sa.Connection, source: str | None = None) -> dict[str, datetime]:
-    """When each source, or this one, was first seen, by its name."""
+    """When each source, or this one, was first seen, by its name; of a pruned history, when it begins."""
     first = sa.type_coerce(sa.func.min(observations.c.first_at), UtcTime())
     query = (
         sa.select(sources.c.name, first)
@@ -150,4 +152,5 @@ def first_looks(connection: sa.Connection, source: str | None = None) -> dict[st
         .order_by(sources.c.name)
     )
     rows = connection.execute(query.where(sources.c.name == source) if source else query)
-    return dict(rows.all())
+    begun = beginnings(connection, source)
+    return {name: begun[name].at if name in begun else at for name, at in rows}

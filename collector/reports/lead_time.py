@@ -24,6 +24,7 @@ import sqlalchemy as sa
 
 from collector.database.types import UtcTime
 from collector.reports.asof import newest_applied
+from collector.reports.beginnings import Begun, beginnings
 from collector.reports.columns import PLACE, Column, Report
 from collector.reports.filters import Row
 from collector.reports.transitions import TransitionFilter, selected
@@ -108,6 +109,7 @@ def lead_times(
     such region.
     """
     t = state_transitions.c
+    begun = beginnings(connection, source)
     query = selected(connection, TransitionFilter(source=source, region=region, entity=entity))
     query = query.order_by(t.source_id, t.entity_id, t.seq)
     found = [
@@ -115,7 +117,7 @@ def lead_times(
         for rows in _by_entity(
             map(dict, connection.execution_options(yield_per=5000).execute(query).mappings())
         )
-        for each in _journeys(rows, from_state, to_state)
+        for each in _journeys(_on_record(rows, begun), from_state, to_state)
         if (since is None or each["began_at"] >= since) and (until is None or each["began_at"] < until)
     ]
     if found:
@@ -136,6 +138,14 @@ def lead_times(
 def _by_entity(rows: Iterable[Row]) -> Iterator[list[Row]]:
     for _, group in itertools.groupby(rows, key=lambda row: (row["source"], row["entity_id"])):
         yield list(group)
+
+
+def _on_record(rows: list[Row], begun: Mapping[str, Begun]) -> list[Row]:
+    """The transitions of one entity without those of a pruned time, but for the one that led to the state at its
+    end."""
+    start = begun.get(rows[0]["source"])
+    old = [row for row in rows if start and row["seq"] <= start.seq]
+    return rows[max(len(old) - 1, 0) :]
 
 
 def _journeys(rows: Sequence[Row], from_state: str, to_state: str) -> Iterator[Row]:
@@ -239,6 +249,8 @@ def _blind(connection: sa.Connection, entity: str) -> Mapping[tuple[str, int | N
         .where(u.entity == entity, u.until_at.is_not(None))
     )
     found: dict[tuple[str, int | None], list[Blind]] = defaultdict(list)
+    for name, begun in beginnings(connection).items():
+        found[name, None].append((begun.first_at, begun.at))
     for query in (of_source, not_shown):
         for source, entity_id, since, until in connection.execute(query):
             found[source, entity_id].append((since, until))

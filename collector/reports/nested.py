@@ -10,6 +10,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from collector.reports.asof import as_of, at
+from collector.reports.beginnings import refuse_before
 from collector.reports.columns import SOURCE, Column, Report, of
 from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.reports.inventory import SEEN, each_row
@@ -53,6 +54,7 @@ def nested_as_of(
 
     The region is the one whose copy counted then. `last_seen_at` says when each was last confirmed.
     """
+    refuse_before(connection, moment, wanted.source)
     query = as_of(kind, at(moment), wanted.source)
     c = query.selected_columns
     if wanted.region:

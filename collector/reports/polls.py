@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from collector.database.types import UtcTime
 from collector.inventory.spans import UNKNOWN
+from collector.reports.beginnings import beginnings
 from collector.reports.coverage import coverage
 from collector.reports.days import Days
 from collector.reports.filters import Row
@@ -35,10 +36,12 @@ def stretches(
     """Observations of a source in the fields of STRETCH_FIELDS, newest first. `until`: those that had begun by then;
     `before`: those with a lower seq, which is where a page goes on."""
     o = observations.c
+    begun = beginnings(connection, source).get(source)
+    first = begun.seq if begun else 1
     query = (
         sa.select(sources.c.name.label("source"), *(o[name] for name in STRETCH_FIELDS[1:]))
         .join(sources, sources.c.id == o.source_id)
-        .where(sources.c.name == source)
+        .where(sources.c.name == source, o.seq >= first)
         .order_by(o.seq.desc())
         .limit(limit)
     )

@@ -17,6 +17,8 @@ from collector.inventory.entities import ENTITIES, Drift, Entity, Kind, Listing
 from collector.inventory.known import Doubt, Failures, Known, KnownEntity, Proof, Unseen
 from collector.inventory.observation import Observation, Observer
 from collector.store import observations as stored
+from collector.store.amendments import beginning
+from collector.store.snapshots import carried_failures
 from collector.store.tables import (
     CURRENT,
     TYPED,
@@ -43,16 +45,17 @@ def gather(
 
     `remembered`: what was known after the last applied observation, if the same eyes look now.
     """
-    known = remembered or _read(connection, source_id, seq, observer)
+    known = remembered or known_before(connection, source_id, seq, observer)
     after = known.applied.seq if known.applied else 0
     if after < seq - 1:
-        failures = _failures(connection, source_id, after, seq)
+        failed = failures(connection, source_id, after, seq)
         first = None if known.applied else stored.by_seq(connection, source_id, [1])[1]
-        known = replace(known, failures=failures, first=first)
+        known = replace(known, failures=failed, first=first)
     return replace(known, entities=_with_values(connection, source_id, known, listing))
 
 
-def _read(connection: sa.Connection, source_id: int, seq: int, observer: Observer) -> Known:
+def known_before(connection: sa.Connection, source_id: int, seq: int, observer: Observer) -> Known:
+    """What the database says of all before an observation, in which this observer looks."""
     applied = stored.newest(connection, source_id, "applied", before=seq)
     if applied is None:
         return Known()
@@ -201,18 +204,29 @@ class _Finder:
         }
 
 
-def _failures(connection: sa.Connection, source_id: int, after: int, seq: int) -> tuple[Failures, ...]:
+def failures(connection: sa.Connection, source_id: int, after: int, seq: int) -> tuple[Failures, ...]:
     """The failed polls between two observations, by cause."""
+    begins = beginning(connection, source_id)
+    pruned: tuple[Failures, ...] = ()
+    if begins is not None and after < begins.begins_seq:
+        pruned, after = carried_failures(connection, source_id), begins.begins_seq
     between = (_o.source_id == source_id, _o.seq > after, _o.seq < seq, _o.outcome == "failed")
     sums = connection.execute(
         sa.select(_o.cause, sa.func.sum(_o.polls), sa.func.min(_o.seq)).where(*between).group_by(_o.cause)
     ).all()
-    found = []
+    found = {each.cause: each for each in pruned}
     for cause, polls, first_seq in sums:
-        longest = sa.select(_o.message).where(*between, _o.cause == cause)
-        message = connection.scalar(longest.order_by(_o.polls.desc(), _o.seq).limit(1))
-        found.append(Failures(cause, int(polls), first_seq, message))
-    return tuple(found)
+        of_cause = sa.select(_o.message, _o.polls).where(*between, _o.cause == cause)
+        longest = connection.execute(of_cause.order_by(_o.polls.desc(), _o.seq).limit(1)).one()
+        own = Failures(cause, int(polls), first_seq, longest.message, longest.polls)
+        found[cause] = _together(found[cause], own) if cause in found else own
+    return tuple(found[cause] for cause in sorted(found))
+
+
+def _together(earlier: Failures, later: Failures) -> Failures:
+    longest = later if later.longest > earlier.longest else earlier
+    polls = earlier.polls + later.polls
+    return replace(longest, polls=polls, first_seq=earlier.first_seq)
 
 
 def _with_values(

@@ -189,21 +189,22 @@ _FENCE = (
         sources.c.derivation_revision == DERIVATION_REVISION,
     )
     .values(lease_expires_at=database_time(LEASE_SECONDS))
-    .returning(sources.c.newest_seq)
+    .returning(sources.c.newest_seq, sources.c.amendments)
 )
 """Made once: to put it together takes longer than SQLite needs for it."""
 
 
-def fence(connection: sa.Connection, lease: Lease) -> int:
-    """Pass the fence and renew the lease. Returns the source's newest seq. Raises LeaseLostError."""
+def fence(connection: sa.Connection, lease: Lease) -> tuple[int, int]:
+    """Pass the fence and renew the lease. Returns the numbers of the source's newest observation and amendment, 0 where
+    there is none. Raises LeaseLostError."""
     ours = {"source": lease.source_id, "holder": lease.owner, "epoch": lease.epoch}
-    seq = connection.scalar(_FENCE, ours)
-    if seq is None:
+    row = connection.execute(_FENCE, ours).one_or_none()
+    if row is None:
         raise LeaseLostError(
             f"the lease of source {lease.source!r} was lost, or a newer version derived its history; "
             "nothing was written"
         )
-    return int(seq)
+    return int(row.newest_seq), int(row.amendments)
 
 
 def resume(engine: sa.Engine, lease: Lease) -> bool:

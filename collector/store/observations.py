@@ -99,8 +99,12 @@ def open_next(
     outcome: Outcome,
     said: Answered | Failed,
     recorded_at: datetime,
+    amended: str | None = None,
 ) -> Observation:
-    """Close the newest observation and open the next one. An answer's payload is stored already."""
+    """Close the newest observation and open the next one. An answer's payload is stored already.
+
+    `amended`: digest of the newest amendment, if no observation holds it yet.
+    """
     source_id = lease.source_id
     observer_id = _observer_id(connection, source_id, poll, before)
     now = Observation.opened(
@@ -112,6 +116,7 @@ def open_next(
         said,
         recorded_at=recorded_at,
         collector_version=__version__,
+        amended=amended,
     )
     if before is not None:
         # Its counters as well: a log that was lost may have taken some of them with it.

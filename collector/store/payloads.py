@@ -54,7 +54,8 @@ def store(
     that one returned, where it is known; else it is read.
     """
     stored = Stored(document.address, texts_of(document))
-    if connection.scalar(_THERE, {"of": source_id, "from": document.address}) is not None:
+    there = connection.execute(_THERE, {"of": source_id, "from": document.address}).first()
+    if there is not None and there.compressed_size:
         return stored
     size = document.size()
     over = _over(connection, source_id, stored.texts, size, newest, remembered) if newest else None
@@ -69,7 +70,11 @@ def store(
         "base": base,
         "links": links,
     }
-    insert_if_new(connection, payloads, [row])
+    if there is None:
+        insert_if_new(connection, payloads, [row])
+    else:  # it was pruned, and is said again
+        mine = (_p.source_id == source_id, _p.address == document.address)
+        connection.execute(sa.update(payloads).where(*mine).values(row))
     return stored
 
 
@@ -83,7 +88,7 @@ def _over(
 ) -> tuple[str, int, bytes] | None:
     """Base, links and body of an answer as a delta, if that saves at least half."""
     chain = _chain(connection, source_id, newest)
-    if not chain or chain[-1].links:  # broken: it bears nothing
+    if not chain or chain[-1].links or not chain[-1].compressed_size:  # broken, or pruned: it bears nothing
         return None
     base = chain[0] if chain[0].links < MAX_LINKS else _before_small_ones(chain)
     if base is None:
@@ -102,7 +107,7 @@ def _over(
 
 _WANTED = (_p.address, _p.base, _p.links, _p.size, _p.compressed_size)
 _FIRST = (_p.source_id == sa.bindparam("of"), _p.address == sa.bindparam("from"))
-_THERE = sa.select(_p.address).where(*_FIRST)
+_THERE = sa.select(_p.compressed_size).where(*_FIRST)
 _UPPER = sa.select(*_WANTED, sa.literal(0).label("depth")).where(*_FIRST).cte("chain", recursive=True)
 _LINKS = _UPPER.union_all(
     sa.select(*_WANTED, _UPPER.c.depth + 1).where(
@@ -175,12 +180,17 @@ class Reader:
 
     def read(self, address: str) -> Read:
         """A stored answer, with all that stands in its row. Raises DamagedAnswerError."""
+        self._kept.pop(
+            address, None
+        )  # one that rests on it may have been read before it, if it was said again later
         rows = self._rows(address)
         under, near = self._kept.get(rows[0].base, (-1, None))
         texts = texts_of(near) if near else None
         done: list[Texts] = []
         for links, row in enumerate(rows, under + 1):
             base = texts
+            if not row.body:
+                raise self._damaged(row.address, "was pruned", address)
             if row.links != links or links > MAX_LINKS:
                 self._check_content(rows, done, address)
                 why = f"has {row.links} links, but is written over {links} others (at most {MAX_LINKS})"

@@ -19,11 +19,12 @@ import sqlalchemy as sa
 from collector.database.statements import insert_if_new
 from collector.database.transactions import reading, writing
 from collector.database.url import is_sqlite
-from collector.errors import SchemaError
+from collector.errors import IntegrityError, SchemaError
 from collector.gcore.listing import listing_of
 from collector.inventory.changes import changes
 from collector.inventory.known import Known, known_after
 from collector.store import observations as stored_observations
+from collector.store.amendments import beginning
 from collector.store.apply import apply
 from collector.store.comparison import (
     BATCH,
@@ -38,11 +39,13 @@ from collector.store.comparison import (
 )
 from collector.store.gather import gather
 from collector.store.payloads import Reader
+from collector.store.snapshots import load, parsed, stored_text
 from collector.store.sources import source_id_of
 from collector.store.tables import (
     CURRENT,
     DERIVATION_REVISION,
     DERIVED,
+    amendments,
     observations,
     observers,
     sources,
@@ -53,11 +56,22 @@ Progress = Callable[[int, int], None]
 
 
 def replay(
-    live: sa.Connection, scratch: sa.Connection, source_id: int, after: int, progress: Progress | None
+    live: sa.Connection,
+    scratch: sa.Connection,
+    source_id: int,
+    after: int,
+    progress: Progress | None,
+    until: int | None = None,
 ) -> int:
-    """Derive all observations after seq `after`. Returns the newest seq."""
+    """Derive all observations after seq `after`, up to `until` or the newest. Returns the last seq.
+
+    A pruned history begins with its snapshot. Raises IntegrityError where that can't be read.
+    """
     o = observations.c
     newest = live.scalar(sa.select(sources.c.newest_seq).where(sources.c.id == source_id)) or 0
+    newest = newest if until is None else min(until, newest)
+    if not after or beginning(live, source_id) != beginning(scratch, source_id):
+        after = _begin(live, scratch, source_id)
     # The row that was the newest may have been extended since, and an observer may be new.
     scratch.execute(sa.delete(observations).where(o.seq == after))
     scratch.execute(sa.delete(observers))
@@ -83,6 +97,25 @@ def replay(
     return newest
 
 
+def _begin(live: sa.Connection, scratch: sa.Connection, source_id: int) -> int:
+    """Put into a scratch database what the history begins with. Returns the observation behind which it goes on."""
+    for table in (*reversed(DERIVED), observations, observers, amendments, sources):
+        scratch.execute(sa.delete(table))
+    row = live.execute(sa.select(sources).where(sources.c.id == source_id)).mappings().one()
+    scratch.execute(sa.insert(sources), dict(row))
+    copy_rows(live, scratch, amendments, amendments, source_id)
+    begins = beginning(live, source_id)
+    if begins is None:
+        return 0
+    try:
+        load(parsed(stored_text(live, source_id)), scratch, source_id)
+    except (ValueError, KeyError, TypeError, sa.exc.StatementError):
+        raise IntegrityError(
+            "the snapshot with which the history begins is not one of this version"
+        ) from None
+    return begins.begins_seq
+
+
 MAX_ROUNDS = 5
 """After so many rounds in which the poller was faster, the comparison is made under the lock."""
 
@@ -103,7 +136,7 @@ def rebuild(
             if check_only:
                 return result
             with writing(engine) as live:
-                newest, now = _lock(live, source_id)
+                newest, now = lock(live, source_id)
                 if now != revision and now > DERIVATION_REVISION:
                     raise SchemaError(
                         f"a newer version derived the history of source {source!r} meanwhile; nothing was written"
@@ -131,7 +164,7 @@ def _revision(live: sa.Connection, source_id: int) -> int:
     )
 
 
-def _lock(live: sa.Connection, source_id: int) -> tuple[int, int]:
+def lock(live: sa.Connection, source_id: int) -> tuple[int, int]:
     """Keep every writer of the source out. Not the lease's fence: another process may hold the lease, and
     waits at its own fence. Returns the newest seq, and the revision of the rules."""
     same = {"derivation_revision": sources.c.derivation_revision}

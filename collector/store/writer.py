@@ -44,7 +44,7 @@ from collector.inventory.observation import (
     Outcome,
     Poll,
 )
-from collector.store import observations, outbox, payloads
+from collector.store import amendments, observations, outbox, payloads
 from collector.store.apply import apply
 from collector.store.gather import gather
 from collector.store.lease import Lease, fence
@@ -122,6 +122,8 @@ class Writer:
         self._after: _Memory | None = None
         self._understood: tuple[Document, Listing] | None = None
         """The last answer, and what it says."""
+        self._amendment: amendments.Amendment | None = None
+        """What was last pruned or redacted."""
         self._unconfirmed: tuple[Poll, Observation] | None = None
         """A poll whose commit may have come through unconfirmed, and the row as it left it."""
 
@@ -202,9 +204,7 @@ class Writer:
                 missing=judgement.missing,
                 paging=paging,
             )
-            now = observations.open_next(
-                connection, self.lease, before, timed, judgement.outcome, answer, recorded_at
-            )
+            now = self._open(connection, before, timed, judgement.outcome, answer, recorded_at)
             began = perf_counter()
             decided = changes(now, listing, known)
             deciding += perf_counter() - began
@@ -235,10 +235,24 @@ class Writer:
         without_answer = replace(memory, body_hash=None, listing=None)
         if before is not None and failure.equals(before) and before.is_continued_by(timed):
             return replace(self._extend(connection, without_answer, timed), failure=failure)
-        row = observations.open_next(connection, self.lease, before, timed, "failed", failure, recorded_at)
+        row = self._open(connection, before, timed, "failed", failure, recorded_at)
         known = memory.known.with_final(before) if memory.known and before else None
         self._after = _Memory(row, known=known, stored=memory.stored)
         return replace(_recorded(row), failure=failure)
+
+    def _open(
+        self,
+        connection: sa.Connection,
+        before: Observation | None,
+        timed: Poll,
+        outcome: Outcome,
+        said: Answered | Failed,
+        recorded_at: datetime,
+    ) -> Observation:
+        amended = amendments.due(self._amendment, before.seq if before else 0)
+        return observations.open_next(
+            connection, self.lease, before, timed, outcome, said, recorded_at, amended
+        )
 
     def _applied(self, connection: sa.Connection, before: Observation | None) -> Observation | None:
         if before is None or before.outcome in APPLIED:
@@ -257,7 +271,11 @@ class Writer:
             self._memory = memory
             with writing(self.engine) as connection:
                 self._memory = None
-                seq = fence(connection, self.lease)
+                seq, amended = fence(connection, self.lease)
+                if amended != (self._amendment.number if self._amendment else 0):
+                    # Something was pruned or redacted: what is remembered may hold what is not on record any more.
+                    self._amendment = amendments.newest(connection, self.lease.source_id)
+                    memory = None
                 if memory is None or memory.row is None or memory.row.seq != seq:
                     memory = _Memory(observations.newest(connection, self.lease.source_id) if seq else None)
                 yield connection, memory

@@ -452,7 +452,7 @@ def test_every_column_that_no_digest_covers_is_named() -> None:
     """What stands in an observation is in a digest, or refers to what is."""
     covered = {*chain.OPENING, *chain.LATER, *chain.CLOSING, "previous_digest", "opening_digest", "digest"}
     assert set(observations.c.keys()) - covered == {"source_id", "observer_id"}
-    assert set(sources.c.keys()) - set(UNPROVEN["sources"]) == {"name", "newest_seq"}
+    assert set(sources.c.keys()) - set(UNPROVEN["sources"]) == {"name", "newest_seq", "amendments"}
 
 
 def test_reading_is_all_that_a_verification_does(told: History) -> None:

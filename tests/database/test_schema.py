@@ -56,7 +56,7 @@ def postgresql_engine(postgresql_template: sa.URL) -> Iterator[sa.Engine]:
 
 
 def fill(history: History) -> None:
-    """Leave rows in every table that a poller fills."""
+    """Leave rows in every table that a poller fills: `amendments` only has those of who prunes or redacts."""
     history.poll([region(1, "NEW", metrics_database_id=1, metrics_database=metrics_database()), region(2)])
     history.poll(answer([region(1)], count=2))
     history.poll(failure())
@@ -77,7 +77,8 @@ def fill(history: History) -> None:
         queue = {"source_id": 1, "receiver": "r", "failures": 0}
         connection.execute(sa.insert(metadata.tables["webhook_queues"]), queue)
     prove(history.engine)
-    assert all(history.rows(table) for table in metadata.tables), "a table has no row"
+    filled = metadata.tables.keys() - {"amendments"}
+    assert all(history.rows(table) for table in filled), "a table has no row"
 
 
 # Models and migrations

@@ -445,7 +445,7 @@ def test_a_failure_in_the_middle_leaves_the_target_empty(
         assert nothing_in(sink)
         counted: dict[str, int] = {}
         copying.copy(engine, sink, lambda name, rows: counted.update({name: counted.get(name, 0) + rows}))
-        assert counted == {name: len(rows) for name, rows in everything(engine).items()}
+        assert counted == {name: len(rows) for name, rows in everything(engine).items() if rows}
 
 
 def test_a_row_that_the_target_refuses_leaves_it_empty(new: NewUrl) -> None:

@@ -19,8 +19,9 @@ from collector.database import migrate
 from collector.database.engine import open_engine
 from collector.gcore.exchange import Failure
 from tests.support.claims import check_claims
-from tests.support.history import failure
+from tests.support.history import History, failure
 from tests.support.state_machines import explore
+from tests.support.twins import Twins
 from tests.support.worlds import (
     DATABASE_IDS,
     KEYS,
@@ -170,7 +171,10 @@ class Worlds(RuleBasedStateMachine):
 
     @initialize(cloud=clouds)
     def a_cloud(self, cloud: Cloud) -> None:
-        self.world = World(new_history(self.engine), cloud)
+        self.world = World(self.new_history(), cloud)
+
+    def new_history(self) -> History:
+        return new_history(self.engine)
 
     def teardown(self) -> None:
         if hasattr(self, "world") and self.world.sound:
@@ -259,6 +263,23 @@ class Worlds(RuleBasedStateMachine):
         self.world.set_interval(seconds)
 
 
+class PrunedWorlds(Worlds):
+    """A second history of the same polls, which is pruned now and then."""
+
+    def new_history(self) -> Twins:
+        return Twins(self.engine)
+
+    @rule(share=st.sampled_from((0.2, 0.5, 0.8, 1.0)))
+    def the_past_is_pruned(self, share: float) -> None:
+        assert isinstance(self.world.history, Twins)
+        self.world.history.prune(share)
+
+    def teardown(self) -> None:
+        if hasattr(self, "world") and self.world.sound:
+            assert isinstance(self.world.history, Twins)
+            self.world.history.check()
+
+
 @pytest.fixture
 def memory() -> Iterator[sa.Engine]:
     engine = open_engine("sqlite://")
@@ -274,6 +295,16 @@ def test_worlds_in_memory(memory: sa.Engine) -> None:
 @pytest.mark.long
 def test_worlds_in_a_database(engine: sa.Engine) -> None:
     explore(partial(Worlds, engine), examples=8, steps=40)
+
+
+@pytest.mark.long
+def test_worlds_whose_past_is_pruned(engine: sa.Engine) -> None:
+    explore(partial(PrunedWorlds, engine), examples=10, steps=40)
+
+
+@pytest.mark.slow
+def test_hundreds_of_worlds_whose_past_is_pruned(memory: sa.Engine) -> None:
+    explore(partial(PrunedWorlds, memory), examples=500, steps=50)
 
 
 @pytest.mark.slow

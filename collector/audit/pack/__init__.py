@@ -31,6 +31,7 @@ from collector.gcore import jsontext
 from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
 from collector.inventory.observation import gap_limit
+from collector.store.amendments import beginning
 from collector.store.payloads import Reader
 from collector.store.rederive import Progress
 from collector.store.sources import source_id_of
@@ -63,6 +64,11 @@ def build(
             f"the history of source {source!r} is {verified.verdict}, so nothing was packed: "
             "`collector audit verify` says what is wrong"
         )
+    if verified.begins is not None and start < verified.begins.begins_at:
+        raise UsageError(
+            f"the history of {source} begins at {time_text(verified.begins.begins_at)}, what was before was pruned: "
+            "ask for a time from then on"
+        )
     content = _Content(connection, source_id_of(connection, source), start, end, regions)
     files = content.files()
     source_id = source_id_of(connection, source)
@@ -75,7 +81,7 @@ def build(
         "to": time_text(end),
         "regions": None if regions is None else sorted(regions),
         "answers_up_to": content.up_to,
-        "head": {"seq": verified.observations, "digest": verified.head},
+        "head": {"seq": verified.newest_seq, "digest": verified.head},
         "made_at": time_text(made_at),
         "collector_version": __version__,
         "verification": asdict(verified),
@@ -89,7 +95,7 @@ def build(
         end=facts["to"],
         which=which,
         head=verified.head,
-        head_seq=verified.observations,
+        head_seq=verified.newest_seq,
         first_seq=content.first_seq,
         made_at=facts["made_at"],
         version=__version__,
@@ -129,11 +135,17 @@ class _Content:
             "all_kinds": int(regions is None),
             "only": "".join(f",{region}" for region in regions or ()) + ",",
         }
+        begins = beginning(connection, source_id)
+        self._bound["begins_seq"] = begins.begins_seq if begins else 1
         self._transitions = [t for t in self._ask("transitions") if self._is_about(t)]
         self._bound["last_seq"] = max((t["seq"] for t in self._transitions), default=1)
         extent = self._ask("extent")[0]
         if extent["up_to"] is None:
             raise UsageError("there is no answer to pack: no poll has succeeded yet")
+        if extent["first_seq"] is None:
+            raise UsageError(
+                f"a pack from {time_text(start)} on would rest on answers that were pruned; ask for a later time"
+            )
         self.first_seq: int = extent["first_seq"]
         self.up_to: int = extent["up_to"]
         self._bound |= extent
@@ -151,6 +163,8 @@ class _Content:
             "gaps.jsonl": _lines(self.gaps),
             "observations.jsonl": _lines(observations),
             "answers.jsonl": _lines(self._answer(row["address"]) for row in self._ask("answers")),
+            "amendments.jsonl": _lines(self._ask("amendments")),
+            "redacted.jsonl": _lines(self._ask("redacted")),
         }
 
     def _gaps(self, observations: list[Json]) -> list[Json]:

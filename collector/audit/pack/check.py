@@ -5,8 +5,8 @@ Needs nothing but Python 3.11, and shares no code with the collector. Take this 
 from the pack: a forged pack brings a forged checker.
 
     1. files        each is there, is named in pack.json, and has the hash that stands there
-    2. chain        both digests of each observation are computed again, and each holds the one before; its values
-                    are such as a poll writes
+  2. chain        both digests of each observation are computed again, and each holds the one before; its values
+                    are such as a poll writes; it holds the digest of what was pruned or redacted just before
     3. answers      the address of each is computed again from its records, or their hashes; no record that could
                     not be used is hidden
     4. history      states and presence are followed from answer to answer; what changed must be what
@@ -49,6 +49,7 @@ from typing import Any
 FORMATS = (1, 2)
 FILES = {
     "README.txt",
+    "amendments.jsonl",
     "anchors.jsonl",
     "answers.jsonl",
     "check.py",
@@ -57,11 +58,15 @@ FILES = {
     "index.html",
     "observations.jsonl",
     "queries.sql",
+    "redacted.jsonl",
     "transitions.jsonl",
     "unseen.jsonl",
 }
-FILES_OF = {1: FILES - {"anchors.jsonl", "claims.jsonl", "index.html"}, 2: FILES}
-"""By format: packs of the first one had neither claims nor anchors."""
+FILES_OF = {
+    1: FILES - {"amendments.jsonl", "anchors.jsonl", "claims.jsonl", "index.html", "redacted.jsonl"},
+    2: FILES,
+}
+"""By format: packs of the first one had neither claims nor anchors, and nothing was pruned or redacted."""
 GENESIS = "0" * 64
 OPENING = (
     "seq",
@@ -83,10 +88,13 @@ OPENING = (
     "collector_version",
     "recorded_at",
 )
-LATER = ("paging", "age_ms")
+LATER = ("paging", "age_ms", "amended")
 """Columns that older versions did not have: in the digest with their name, where they are not null."""
 CLOSING = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
 OBSERVER = ("key_fingerprint", "base_url", "auth_scheme")
+AMENDMENT = ("number", "kind", "made_at", "made_by", "at_seq", "facts")
+"""What was pruned or redacted: a chain of its own, of which each later observation holds the newest digest once."""
+REDACTED = ("address", "content", "redaction")
 OBSERVATION = (*OPENING, *LATER, *CLOSING, *OBSERVER, "previous_digest", "opening_digest", "digest")
 ANSWER = ("address", "envelope", "records")
 EYES = ("key_fingerprint", "base_url")
@@ -275,11 +283,15 @@ def check_values(row: Json) -> None:
         must(type(row[name]) is int, name)
     for name in ("declared", "http_status", "clock_offset_ms", "age_ms"):
         must(row[name] is None or type(row[name]) is int, name)
-    for name in (*TEXTS, "paging", "payload", "digest"):
+    for name in (*TEXTS, "paging", "payload", "digest", "amended"):
         must(row[name] is None or isinstance(row[name], str), name)
     for name in ("collector_version", *OBSERVER):
         must(isinstance(row[name], str), name)
-    for name in ("previous_digest", "opening_digest", *(n for n in ("payload", "digest") if row[n])):
+    for name in (
+        "previous_digest",
+        "opening_digest",
+        *(n for n in ("payload", "digest", "amended") if row[n]),
+    ):
         must(isinstance(row[name], str) and HASH.fullmatch(row[name]) is not None, name)
     must(row["outcome"] in OUTCOMES, "outcome")
     has_failed = row["outcome"] == "failed"
@@ -361,12 +373,50 @@ def check_chain(source: str, rows: list[Json]) -> None:
     need(rows[-1]["digest"] is None, f"observation {rows[-1]['seq']} is closed, but the next one is missing")
 
 
+def check_amendments(
+    source: str, amendments: list[Json], redacted: list[Json], rows: list[Json]
+) -> list[str]:
+    """What was pruned and redacted, in words. Each holds the digest of the one before, the first observation behind it
+    that of the newest, and the newest the hash of all redacted answers."""
+    previous, said = GENESIS, []
+    due: dict[int, str] = {}
+    answers = digest_of([])
+    for number, row in enumerate(amendments, 1):
+        need(row["number"] == number, f"amendment {number} is missing")
+        need(
+            row["previous_digest"] == previous,
+            f"amendment {number} does not hold the digest of the one before",
+        )
+        previous = digest_of([previous, source, *(row[name] for name in AMENDMENT)])
+        need(row["digest"] == previous, f"amendment {number}: the digest is not that of its facts")
+        need(type(row["at_seq"]) is int, f"amendment {number}: at_seq is no number")
+        due[row["at_seq"] + 1] = previous
+        facts = loads(row["facts"])
+        answers = facts["answers"]
+        what = (
+            f"history begins at {facts['begins_at']}"
+            if row["kind"] == "prune"
+            else f"redacted {facts['path']}"
+        )
+        said.append(f"{what}: by {row['made_by']}, {row['made_at']}, behind observation {row['at_seq']}")
+    for row in rows:
+        expected = due.get(row["seq"])
+        need(
+            row["amended"] == expected,
+            f"observation {row['seq']}: amended is {row['amended']}, and amendments.jsonl asks for {expected}",
+        )
+    listed = [[row[name] for name in REDACTED] for row in redacted]
+    need(digest_of(listed) == answers, "redacted.jsonl is not what the newest amendment says")
+    return said
+
+
 # 3. The answers
 
 
-def check_answer(answer: Json, is_whole: bool) -> list[Any]:
+def check_answer(answer: Json, is_whole: bool, redacted: dict[str, str]) -> list[Any]:
     """The records, parsed; None for one of which only the hash is given. `is_whole`: none may be hidden."""
     address = answer["address"]
+    content = redacted.get(address, address)
     digest = hashlib.sha256(hashlib.sha256(answer["envelope"].encode("ascii")).digest())
     records: list[Any] = []
     for record in answer["records"]:
@@ -379,7 +429,7 @@ def check_answer(answer: Json, is_whole: bool) -> list[Any]:
             hashed = record["hash"]
             records.append(None)
         digest.update(bytes.fromhex(hashed))
-    need(digest.hexdigest() == address, f"answer {address} has another content than its address says")
+    need(digest.hexdigest() == content, f"answer {address} has another content than its address says")
     return records
 
 
@@ -1085,8 +1135,15 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool
     files = read_files(path)
     pack = check_files(files)
     start, end = pack["from"], pack["to"]
-    rows = list(lines(files, "observations.jsonl", OBSERVATION))
+    later = {"amended"} if pack["format"] == 1 else set()
+    rows = [
+        dict.fromkeys(later) | row for row in lines(files, "observations.jsonl", {*OBSERVATION} - later)
+    ]
     check_chain(pack["source"], rows)
+    files = {"redacted.jsonl": b"", "amendments.jsonl": b""} | files
+    redacted = list(lines(files, "redacted.jsonl", REDACTED))
+    amendments = list(lines(files, "amendments.jsonl", (*AMENDMENT, "previous_digest", "digest")))
+    amended = check_amendments(pack["source"], amendments, redacted, rows)
     head = rows[-1]["opening_digest"]
     need(
         same(pack["head"], {"seq": rows[-1]["seq"], "digest": head}),
@@ -1108,7 +1165,8 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool
     need(up_to in (row["seq"] for row in applied), f"no answer is of observation {up_to}")
     later = [row for row in applied if row["seq"] >= up_to]
     applied = [row for row in applied if row["seq"] <= up_to]
-    shown, count = check_answers(files, applied, only is None)
+    left = {row["address"]: row["content"] for row in redacted}
+    shown, count = check_answers(files, applied, only is None, left)
     transitions = list(lines(files, "transitions.jsonl", TRANSITION))
     unseen = list(lines(files, "unseen.jsonl", UNSEEN))
     listed = by_key(transitions, "seq")
@@ -1142,6 +1200,8 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool
         verdict(pack, rows, [row for row, _ in proven]),
         *(f"  {in_words(claim)}" for claim in claims),
         *limits(rows, later, only, seen, transitions, is_whole, end, [row for row, _ in proven]),
+        *amended,
+        *said_of_redacted(applied, left),
         f"{len(rows)} observations, {count} answers, {len(transitions)} transitions: all hold",
         *(f"head {wanted}: observation {openings[wanted]}" for wanted in heads),
         *about_anchors(taken, proven),
@@ -1240,8 +1300,19 @@ def limits(
     return said
 
 
+def said_of_redacted(applied: list[Json], left: dict[str, str]) -> list[str]:
+    """That answers of the pack are not what was recorded."""
+    seqs = [row["seq"] for row in applied if row["payload"] in left]
+    if not seqs:
+        return []
+    return [
+        f"in the answers of {len(seqs)} observations, {seqs[0]} to {seqs[-1]}, values were replaced later: that all "
+        "else in them is as it was recorded rests on the word of who did that"
+    ]
+
+
 def check_answers(
-    files: dict[str, bytes], applied: list[Json], is_whole: bool
+    files: dict[str, bytes], applied: list[Json], is_whole: bool, redacted: dict[str, str]
 ) -> tuple[dict[str, dict[str, Shown]], int]:
     """What each answer shows, by its address; and how many there are."""
     rows_of: dict[str, list[Json]] = {}
@@ -1250,7 +1321,7 @@ def check_answers(
     shown: dict[str, dict[str, Shown]] = {}
     count = 0
     for answer in lines(files, "answers.jsonl", ANSWER):
-        records, address = check_answer(answer, is_whole), answer["address"]
+        records, address = check_answer(answer, is_whole, redacted), answer["address"]
         count += 1
         need(address not in shown, f"answer {address} is given twice")
         need(address in rows_of, f"answer {address} is of no observation")

@@ -1,7 +1,7 @@
 -- What an audit pack holds, as it is asked of the database. :source is the source's number, :from_at and :to_at the time
 -- asked for, :first_seq and :up_to the first and the last observation whose answers are in the pack,
 -- :last_seq the last transition's observation, :all_kinds 1 for a pack of everything, 0 of some regions, :only the ids of
--- these, each between commas.
+-- these, each between commas, :begins_seq the observation with which the history begins, 1 if it was never pruned.
 
 -- name: transitions
 -- Transitions whose window touches the time asked for; one without not_before by when it was observed.
@@ -35,7 +35,7 @@ ORDER BY g.from_at;
 -- transition has a window that touches the time; else with the newest.
 WITH sure AS NOT MATERIALIZED (
     SELECT b.seq, b.first_asked_at, b.last_asked_at FROM observations b
-    WHERE b.source_id = :source AND b.outcome = 'ok'
+    WHERE b.source_id = :source AND b.outcome = 'ok' AND b.seq >= :begins_seq
         AND NOT EXISTS (
             SELECT 1 FROM withheld_absences w
             WHERE w.source_id = b.source_id AND w.seq = b.seq AND (1 = :all_kinds OR w.entity = 'region'
@@ -65,7 +65,7 @@ SELECT COALESCE((
                 WHERE u.source_id = :source AND u.from_at < :to_at AND (u.until_at IS NULL OR u.until_at >= :from_at)
             ) AS candidates
         )
-    ), 1) AS first_seq,
+    ), CASE WHEN CAST(:begins_seq AS BIGINT) = 1 THEN 1 END) AS first_seq,
     COALESCE(
         (SELECT MIN(seq) FROM sure WHERE seq >= :last_seq AND first_asked_at >= :to_at AND last_asked_at >= :to_at),
         (SELECT MAX(o.seq) FROM observations o WHERE o.source_id = :source AND o.outcome <> 'failed')
@@ -76,10 +76,22 @@ SELECT COALESCE((
 SELECT o.seq, o.outcome, o.first_at, o.last_at, o.polls, o.listed, o.declared, o.rejected, o.missing, o.variants, o.cause,
     o.http_status, o.exception_class, o.message, o.request_id, o.first_asked_at, o.last_asked_at,
     o.expected_interval_ms, o.longest_interval_ms, o.clock_offset_ms, o.payload, o.collector_version, o.recorded_at,
-    o.previous_digest, o.opening_digest, o.digest, o.paging, o.age_ms, w.key_fingerprint, w.base_url, w.auth_scheme
+    o.previous_digest, o.opening_digest, o.digest, o.paging, o.age_ms, o.amended, w.key_fingerprint, w.base_url, w.auth_scheme
 FROM observations o JOIN observers w ON w.source_id = o.source_id AND w.id = o.observer_id
 WHERE o.source_id = :source AND o.seq >= :first_seq
 ORDER BY o.seq;
+
+-- name: amendments
+-- All that was pruned or redacted, ever: later observations hold the digest of the newest.
+SELECT a.number, a.kind, a.made_at, a.made_by, a.at_seq, a.facts, a.previous_digest, a.digest FROM amendments a
+WHERE a.source_id = :source
+ORDER BY a.number;
+
+-- name: redacted
+-- All answers that are not as they were recorded: their address, that of what is left, and the amendment that says so.
+SELECT p.address, p.content, p.redaction FROM payloads p
+WHERE p.source_id = :source AND (p.content IS NOT NULL OR p.redaction IS NOT NULL)
+ORDER BY p.address;
 
 -- name: answers
 -- The distinct answers of these observations.

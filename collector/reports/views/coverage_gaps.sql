@@ -3,13 +3,13 @@
 -- until_at is NULL while the gap is open. cause: no_polls, or why most polls of that time failed.
 -- Example: when were we blind for more than an hour?
 --   SELECT source, from_at, until_at, cause FROM coverage_gaps WHERE seconds > 3600
--- A source that failed from the first is not covered from its first poll on.
+-- A source that failed from the first is not covered from its first poll on. What was pruned is one row, cause pruned.
 -- Columns:
 --   source        = sources.name
 --   from_at       time     The newest successful poll before; of a source that failed from the first, its first poll
 --   until_at      time     The next successful poll; NULL: none yet
 --   seconds       double   Length, until now while it is open
---   cause         text     Of most failed polls in it, or no_polls
+--   cause         text     Of most failed polls in it, or no_polls; pruned: it was covered, and is not on record any more
 --   error         text     Message of the longest stretch of those polls
 --   failed_polls  = gaps.failed_polls
 --   transitions   bigint   Changes of state or presence whose window spans it
@@ -74,6 +74,19 @@ measured AS (
         NULL
     FROM open_gaps p
     WHERE {{ seconds_between("p.from_at", "p.now_at") }} * 1000 > 2.5 * p.interval_ms
+    UNION ALL
+    SELECT
+        a.source_id,
+        0,
+        a.pruned_from_at,
+        a.begins_at,
+        {{ seconds_between("a.pruned_from_at", "a.begins_at") }},
+        'pruned',
+        NULL,
+        0,
+        NULL
+    FROM amendments a
+    WHERE a.begins_at = (SELECT MAX(x.begins_at) FROM amendments x WHERE x.source_id = a.source_id)
 )
 SELECT
     s.name AS source,

@@ -1,5 +1,5 @@
 -- One row: a day (UTC) of a source, from its first poll to now, also one without any poll.
--- failed_…: the failed polls by cause. Time is covered where no gap of coverage_gaps lies; the first day begins with
+-- Of a history that was pruned, from its beginning. failed_…: the failed polls by cause. Time is covered where no gap of coverage_gaps lies; the first day begins with
 -- the first poll, and today ends now.
 -- Example: on which days could less than 99 % of the time be seen, and why?
 --   SELECT source, day, share_covered, polls, failed_polls FROM poll_health WHERE share_covered < 0.99
@@ -26,6 +26,7 @@
 WITH RECURSIVE looked AS (
     SELECT o.source_id, MIN(o.first_at) AS from_at, MAX(o.last_at) AS last_at, {{ now }} AS now_at
     FROM observations o
+    WHERE NOT EXISTS (SELECT 1 FROM amendments a WHERE a.source_id = o.source_id AND a.begins_seq > o.seq)
     GROUP BY o.source_id
 ),
 spans AS (
@@ -87,6 +88,7 @@ polled AS MATERIALIZED (
         SUM(CASE WHEN o.cause = 'not_a_listing' THEN o.polls ELSE 0 END) AS failed_not_a_listing,
         SUM(CASE WHEN o.cause = 'stale' THEN o.polls ELSE 0 END) AS failed_stale
     FROM observations o
+    WHERE NOT EXISTS (SELECT 1 FROM amendments a WHERE a.source_id = o.source_id AND a.begins_seq > o.seq)
     GROUP BY o.source_id, {{ day_of("o.first_at") }}
 ),
 measured AS (

@@ -1,6 +1,6 @@
 """All tables. The comments of tables and columns are the data dictionary.
 
-    evidence     sources, observers, payloads, observations
+    evidence     sources, observers, payloads, observations, amendments
     entities     what is derived: each entity as last seen, and its versions
     history      what is derived: transitions, times without sight, rejected records, drift
     outbox       work to be done for others
@@ -25,7 +25,7 @@ from collector.store.tables.entities import (
     region_volume_types,
     regions,
 )
-from collector.store.tables.evidence import MAX_LINKS, observations, observers, payloads, sources
+from collector.store.tables.evidence import MAX_LINKS, amendments, observations, observers, payloads, sources
 from collector.store.tables.history import (
     gaps,
     rejected_records,
@@ -46,6 +46,7 @@ __all__ = [
     "MAX_LINKS",
     "TYPED",
     "VERSIONS",
+    "amendments",
     "anchors",
     "gaps",
     "keystone_versions",

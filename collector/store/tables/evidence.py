@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from collector.database.types import JsonList, UtcTime
-from collector.store.tables.parts import check, column, one_of, seq, source_id, table
+from collector.store.tables.parts import check, column, one_of, only_on_sqlite, seq, source_id, table
 
 MAX_LINKS = 16
 """So many answers may lie between an answer and the whole one that it rests on."""
@@ -22,6 +22,13 @@ sources = table(
     column("lease_expires_at", UtcTime, "By the database's clock", null=True),
     column("lease_epoch", sa.BigInteger, "Grows with every change of the lease's owner"),
     column("key_salt", sa.Text, "Salt of the key fingerprints; the same for all sources of a database"),
+    sa.Column(
+        "amendments",
+        sa.Integer,
+        nullable=False,
+        server_default="0",
+        comment="Number of the newest row of amendments; 0: nothing was pruned or redacted",
+    ),
     sa.UniqueConstraint("name", name="uq_sources_name"),
     check("sources_newest_seq", "newest_seq >= 0"),
 )
@@ -54,7 +61,7 @@ payloads = table(
     column(
         "body",
         sa.LargeBinary,
-        "The canonical JSON, compressed with zlib; where there is a base, of what changed over that",
+        "The canonical JSON, compressed with zlib; where there is a base, of what changed over that; empty: pruned",
     ),
     # No foreign key: SQLite could add one only by copying all answers. Each is kept by its observation anyway.
     column(
@@ -69,6 +76,13 @@ payloads = table(
         server_default="0",
         comment="Number of answers under this one, down to a whole one; 0: it is whole",
     ),
+    column(
+        "content",
+        sa.Text,
+        "Address of what is left, where values were redacted later; NULL: nothing was",
+        null=True,
+    ),
+    column("redaction", sa.Integer, "Newest row of amendments that redacted something in it", null=True),
     sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_payloads_source_id"),
 )
 
@@ -131,9 +145,19 @@ observations = table(
         "How old a cache said the answer was, at the first poll; NULL: it came from no cache",
         null=True,
     ),
+    column(
+        "amended",
+        sa.Text,
+        "Digest of the newest row of amendments, if that was written since the observation before; NULL: none was",
+        null=True,
+    ),
     sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_observations_source_id"),
-    sa.ForeignKeyConstraint(
-        ["source_id", "payload"], ["payloads.source_id", "payloads.address"], name="fk_observations_payload"
+    only_on_sqlite(
+        sa.ForeignKeyConstraint(
+            ["source_id", "payload"],
+            ["payloads.source_id", "payloads.address"],
+            name="fk_observations_payload",
+        )
     ),
     sa.ForeignKeyConstraint(
         ["source_id", "observer_id"], ["observers.source_id", "observers.id"], name="fk_observations_observer"
@@ -145,12 +169,52 @@ observations = table(
     check("observations_polls", "polls >= 1"),
 )
 
+amendments = table(
+    "amendments",
+    "One row: what was taken out of a history that was on record already: its beginning, or a value",
+    source_id(),
+    column(
+        "number",
+        sa.Integer,
+        "Counts from 1 within the source, without holes",
+        primary_key=True,
+        autoincrement=False,
+    ),
+    column("kind", sa.Text, "prune or redaction"),
+    column("made_at", UtcTime, "When"),
+    column("made_by", sa.Text, "Who: user, host and process"),
+    seq("Newest observation then; the one after it holds the digest of the newest such row", "at_seq"),
+    column("facts", sa.Text, "What was done, as canonical JSON: see docs/audit.md"),
+    column(
+        "begins_seq",
+        sa.BigInteger,
+        "Of a prune: the observation with whose state the history begins",
+        null=True,
+    ),
+    column(
+        "begins_at", UtcTime, "Of a prune: when that was first answered; what was before is gone", null=True
+    ),
+    column("pruned_from_at", UtcTime, "Of a prune: when the first poll of all was answered", null=True),
+    column("previous_digest", sa.Text, "digest of the row before; of the first row: 64 zeros"),
+    column("digest", sa.Text, "SHA-256 over previous_digest and everything before it in this row"),
+    column(
+        "snapshot",
+        sa.LargeBinary,
+        "Of the newest prune: the state with which the history begins, canonical JSON compressed with zlib",
+        null=True,
+    ),
+    sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_amendments_source_id"),
+    check("amendments_kind", one_of("kind", "prune", "redaction")),
+)
+
 
 def seen_by(table: str, *names: str) -> list[sa.ForeignKeyConstraint]:
     """Every fact points to the observation that saw it."""
     return [
-        sa.ForeignKeyConstraint(
-            ["source_id", name], ["observations.source_id", "observations.seq"], name=f"fk_{table}_{name}"
+        only_on_sqlite(
+            sa.ForeignKeyConstraint(
+                ["source_id", name], ["observations.source_id", "observations.seq"], name=f"fk_{table}_{name}"
+            )
         )
         for name in names
     ]

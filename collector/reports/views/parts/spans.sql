@@ -43,6 +43,12 @@ blind AS (
         CROSS JOIN gaps g
         WHERE g.source_id = s.id AND g.seq > 0
         UNION ALL
+        -- What was before the beginning of a history that was pruned.
+        SELECT a.source_id, c.present, a.pruned_from_at AS from_at, a.begins_at AS until_at
+        FROM amendments a
+        CROSS JOIN (SELECT 1 AS present UNION ALL SELECT 0) c
+        WHERE a.begins_at IS NOT NULL
+        UNION ALL
         SELECT m.source_id, 1 AS present, m.last_asked_at, NULL AS until_at
         FROM ends m
         WHERE m.last_asked_at < m.end_at

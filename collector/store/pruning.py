@@ -1,0 +1,337 @@
+"""Prune a source's history: its beginning goes, what it had come to stays, and can be proven.
+
+    1. in a read transaction: replay some observations more into a scratch database, take out of it what does not stay,
+       and write what is left as a snapshot
+    2. in a write transaction: lock the source; write an amendment with the snapshot, and take the same out of the real
+       database
+    3. again, up to the cut
+
+Each round is whole by itself: a crash leaves the history pruned up to a round. So the source is locked for a round at a
+time, which takes a fraction of a second, and its polls wait no longer than that.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.clock import time_text
+from collector.database import bulk
+from collector.database.transactions import pruning, reading
+from collector.errors import SchemaError
+from collector.inventory.known import Failures
+from collector.inventory.observation import Observation
+from collector.store import amendments, snapshots, staying, tables
+from collector.store import observations as stored
+from collector.store.amendments import Amendment, Beginning, beginning
+from collector.store.comparison import copy_rows, scratch_database
+from collector.store.payloads import Reader
+from collector.store.rederive import lock, replay
+from collector.store.sources import source_id_of
+from collector.store.tables import (
+    DERIVATION_REVISION,
+    observations,
+    payloads,
+    sources,
+    unseen,
+    withheld_absences,
+)
+
+ROUND = 1000
+"""So many observations go at once."""
+ROUNDS_WITHOUT_LOCK = 3
+"""After so many rounds in which the poller was faster, what becomes of answers is worked out under the lock."""
+Progress = Callable[[int, int], None]
+"""Called with observations done and observations in all."""
+_o, _p = observations.c, payloads.c
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was pruned, or would be."""
+
+    source: str
+    begins: Beginning | None
+    """Where the history begins afterwards; None: it is whole."""
+    observations: int
+    """That went, or would go at most."""
+    answers: int
+    """That went, or would go at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A round that is worked out."""
+
+    last: Observation
+    snapshot: str
+    keep: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What becomes of stored answers."""
+
+    newest: int
+    """Observation up to which that was worked out."""
+    gone: tuple[str, ...]
+    emptied: tuple[str, ...]
+    """Of observations that stay: their address does, what they say goes."""
+    whole: tuple[tuple[str, bytes], ...]
+    """Written over what goes: address and new body."""
+    links: tuple[tuple[str, int], ...]
+    """Written over those: address and new number of answers under it."""
+
+
+def cut_before(connection: sa.Connection, source_id: int, moment: datetime) -> int | None:
+    """The newest observation that began by a moment and has ended, if the history does not begin with it or later.
+
+    The newest one whose answer proves all absences, if there is any: from it on, packs can be made.
+    """
+    newest = sa.select(sources.c.newest_seq).where(sources.c.id == source_id).scalar_subquery()
+    begins = beginning(connection, source_id)
+    first = begins.begins_seq if begins else 1
+    query = sa.select(_o.seq).where(
+        _o.source_id == source_id, _o.first_at <= moment, _o.seq < newest, _o.seq > first
+    )
+    query = query.order_by(_o.seq.desc()).limit(1)
+    w, u = withheld_absences.c, unseen.c
+    doubtful = sa.exists().where(w.source_id == _o.source_id, w.seq == _o.seq)
+    not_shown = sa.exists().where(
+        u.source_id == _o.source_id, u.missed_seq <= _o.seq, u.until_seq.is_(None) | (u.until_seq > _o.seq)
+    )
+    sure = query.where(_o.outcome == "ok", _o.missing.is_(None), ~doubtful, ~not_shown)
+    return connection.scalar(sure) or connection.scalar(query)
+
+
+def foreseen(connection: sa.Connection, source: str, moment: datetime) -> Pruned:
+    """What `prune` would do, at most: it keeps what is still open. Raises UsageError."""
+    source_id = source_id_of(connection, source)
+    begins = beginning(connection, source_id)
+    cut = cut_before(connection, source_id, moment)
+    if cut is None:
+        return Pruned(source, begins, 0, 0)
+    old = (_o.source_id == source_id, _o.seq < cut)
+    count = connection.scalar(sa.select(sa.func.count()).where(*old)) or 0
+    newer = sa.select(_o.payload).where(_o.source_id == source_id, _o.seq > cut, _o.payload.is_not(None))
+    answers = sa.select(sa.func.count()).where(
+        _p.source_id == source_id, _p.compressed_size > 0, _p.address.not_in(newer)
+    )
+    last = stored.by_seq(connection, source_id, [cut])[cut]
+    first = begins.pruned_from_at if begins else _first_at(connection, source_id)
+    return Pruned(source, Beginning(cut, last.first_at, first), count, connection.scalar(answers) or 0)
+
+
+def prune(
+    engine: sa.Engine,
+    source: str,
+    moment: datetime,
+    *,
+    made_at: datetime,
+    made_by: str,
+    progress: Progress | None = None,
+) -> Pruned:
+    """Prune all that questions about times from `moment` on do not need.
+
+    Raises UsageError where there is no such source, SchemaError where its history was derived by other rules,
+    IntegrityError where it can't be derived again.
+    """
+    with reading(engine) as live:
+        source_id = source_id_of(live, source)
+        begins = beginning(live, source_id)
+        target = cut_before(live, source_id, moment)
+        before = _counts(live, source_id)
+        if target is None:
+            return Pruned(source, begins, 0, 0)
+        first_at = begins.pruned_from_at if begins else _first_at(live, source_id)
+    mine: Amendment | None = None
+    with scratch_database() as scratch:
+        done = 0
+        start = begins.begins_seq if begins else 0
+        for seq in _rounds(start, target):
+            with reading(engine) as live:
+                done = replay(live, scratch, source_id, done, None, until=seq)
+            cut = _worked_out(scratch, source_id, done)
+            begins = Beginning(done, cut.last.first_at, first_at)
+            mine = _write(engine, source_id, source, cut, begins, mine, made_at, made_by, scratch)
+            if progress:
+                progress(done - start, target - start)
+    with reading(engine) as live:
+        after = _counts(live, source_id)
+    return Pruned(source, begins, before[0] - after[0], before[1] - after[1])
+
+
+def proof(connection: sa.Connection, source: str) -> str | None:
+    """The digest of what was last pruned or redacted: the next observation holds it. None: nothing was."""
+    latest = amendments.newest(connection, source_id_of(connection, source))
+    return latest.digest if latest else None
+
+
+def _rounds(start: int, target: int) -> Iterator[int]:
+    while start < target:
+        start = min(start + ROUND, target)
+        yield start
+
+
+def _first_at(connection: sa.Connection, source_id: int) -> datetime:
+    return stored.by_seq(connection, source_id, [1])[1].first_at
+
+
+def _counts(connection: sa.Connection, source_id: int) -> tuple[int, int]:
+    """Observations, and answers that say something."""
+    count = sa.func.count()
+    answers = sa.select(count).where(_p.source_id == source_id, _p.compressed_size > 0)
+    rows = sa.select(count).where(_o.source_id == source_id)
+    return connection.scalar(rows) or 0, connection.scalar(answers) or 0
+
+
+def _worked_out(scratch: sa.Connection, source_id: int, seq: int) -> _Cut:
+    """Take out of a scratch database that ends with an observation what does not stay."""
+    last = stored.by_seq(scratch, source_id, [seq])[seq]
+    looked = scratch.scalar(sa.select(sa.func.max(_o.observer_id)).where(_o.source_id == source_id))
+    keep, failed = staying.needed(scratch, source_id, seq)
+    staying.forget(scratch, source_id, last)
+    keep |= staying.referred_to(scratch, source_id, seq)
+    staying.forget_observations(scratch, source_id, seq, keep)
+    return _Cut(last, _snapshot(scratch, source_id, failed, looked or 0), frozenset(keep))
+
+
+def _snapshot(scratch: sa.Connection, source_id: int, failed: Sequence[Failures], looked: int) -> str:
+    if beginning(scratch, source_id) is not None:
+        before = snapshots.parsed(snapshots.stored_text(scratch, source_id))
+        looked = max(looked, len(before.observers))
+    return snapshots.snapshot_text(scratch, source_id, failed, looked)
+
+
+def _write(
+    engine: sa.Engine,
+    source_id: int,
+    source: str,
+    cut: _Cut,
+    begins: Beginning,
+    mine: Amendment | None,
+    made_at: datetime,
+    made_by: str,
+    scratch: sa.Connection,
+) -> Amendment:
+    """One round in the real database, all or nothing. `mine`: what the round before wrote."""
+    for attempt in range(ROUNDS_WITHOUT_LOCK + 1):
+        with reading(engine) as live:
+            answers = _answers(live, source_id, cut)
+        with pruning(engine) as live:
+            newest, revision = lock(live, source_id)
+            if revision != DERIVATION_REVISION:
+                raise SchemaError(
+                    f"the history of source {source!r} was derived by other rules: run `collector db rebuild`"
+                )
+            if newest != answers.newest:
+                if attempt < ROUNDS_WITHOUT_LOCK:
+                    continue
+                answers = _answers(live, source_id, cut)
+            latest = amendments.newest(live, source_id)
+            is_mine = mine is not None and latest == mine and latest.at_seq == newest
+            staying.forget(live, source_id, cut.last)
+            staying.forget_observations(live, source_id, cut.last.seq, cut.keep)
+            _rewrite(live, source_id, answers)
+            facts = {
+                "answers": snapshots.answers_hash(live, source_id),
+                "begins_at": time_text(begins.begins_at),
+                "begins_seq": begins.begins_seq,
+                "cut_digest": cut.last.digest,
+                "pruned_from_at": time_text(begins.pruned_from_at),
+                "snapshot": snapshots.hash_of(cut.snapshot),
+            }
+            made = amendments.write(
+                live,
+                source_id,
+                source,
+                "prune",
+                facts,
+                made_at=made_at,
+                made_by=made_by,
+                at_seq=newest,
+                instead_of=mine.number if mine is not None and is_mine else None,
+                begins=begins,
+                snapshot=snapshots.packed(cut.snapshot),
+            )
+        with reading(engine) as live:
+            scratch.execute(sa.delete(tables.amendments))
+            copy_rows(live, scratch, tables.amendments, tables.amendments, source_id)
+        return made
+    raise AssertionError("the last attempt returns")
+
+
+def _answers(live: sa.Connection, source_id: int, cut: _Cut) -> _Answers:
+    """What becomes of the answers of observations up to the cut."""
+    newest = live.scalar(sa.select(sources.c.newest_seq).where(sources.c.id == source_id)) or 0
+    mine = (_o.source_id == source_id, _o.payload.is_not(None))
+    old = sa.select(_o.seq, _o.payload).where(*mine, _o.seq <= cut.last.seq)
+    of_old: dict[str, bool] = {}
+    for seq, address in live.execute(old):
+        of_old[address] = of_old.get(address, False) or seq in cut.keep
+    of_old.pop(cut.last.payload or "", None)  # what was there at the cut can still be looked up
+    for some in _some(list(of_old)):
+        again = sa.select(_o.payload).where(*mine, _o.seq > cut.last.seq, _o.payload.in_(some)).distinct()
+        for address in live.scalars(again):
+            del of_old[address]
+    bases = {
+        address
+        for some in _some(list(of_old))
+        for address in live.scalars(
+            sa.select(_p.address).where(
+                _p.source_id == source_id, _p.address.in_(some), _p.compressed_size > 0
+            )
+        )
+    }
+    children = [child for child, _ in _over(live, source_id, bases) if child not in of_old]
+    answers = Reader(live, source_id)
+    whole = [(child, zlib.compress(answers.load(child).canonical(), 6)) for child in children]
+    return _Answers(
+        newest,
+        gone=tuple(address for address, stays in of_old.items() if not stays),
+        emptied=tuple(address for address, stays in of_old.items() if stays and address in bases),
+        whole=tuple(whole),
+        links=tuple(_levels(live, source_id, children)),
+    )
+
+
+def _levels(live: sa.Connection, source_id: int, whole: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The answers that rest on these once they are whole, each with the number of answers under it."""
+    roots, below, level = set(whole), list(whole), 0
+    while below:
+        level += 1
+        below = [child for child, _ in _over(live, source_id, below) if child not in roots]
+        for child in below:
+            yield child, level
+
+
+def _over(live: sa.Connection, source_id: int, bases: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The answers that are written over these: address and base."""
+    for some in _some(sorted(bases)):
+        query = sa.select(_p.address, _p.base).where(_p.source_id == source_id, _p.base.in_(some))
+        yield from ((address, base) for address, base in live.execute(query))
+
+
+def _some(addresses: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(addresses), 500):
+        yield addresses[start : start + 500]
+
+
+def _rewrite(live: sa.Connection, source_id: int, answers: _Answers) -> None:
+    key = ("source_id", "address")
+    rows: list[tuple[Any, ...]] = [
+        (source_id, address, body, len(body), None, 0) for address, body in answers.whole
+    ]
+    rows += [(source_id, address, b"", 0, None, 0) for address in answers.emptied]
+    for _, address, body, size, base, links in rows:
+        changed = {"body": body, "compressed_size": size, "base": base, "links": links}
+        live.execute(
+            sa.update(payloads).where(_p.source_id == source_id, _p.address == address).values(changed)
+        )
+    bulk.write(live, "update", payloads, (*key, "links"), [(source_id, *each) for each in answers.links])
+    bulk.write(live, "delete", payloads, key, [(source_id, address) for address in answers.gone])

@@ -1,0 +1,289 @@
+"""Pruned histories: what stays, what is proven, what a crash leaves, and what questions say."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from collector.audit import pack, retention
+from collector.audit.pack import check
+from collector.audit.verify import verify, verify_database
+from collector.database.transactions import reading, writing
+from collector.errors import IntegrityError, UsageError
+from collector.inventory import chain
+from collector.reports import views
+from collector.reports.coverage import coverage
+from collector.reports.inventory import RegionFilter, regions_as_of
+from collector.reports.spans import SpanFilter, spans
+from collector.store import copying, pruning, snapshots
+from collector.store.amendments import text_of
+from collector.store.pruning import Pruned
+from tests.support.builders import region
+from tests.support.databases import copy_of
+from tests.support.history import History, failure
+from tests.support.twins import Twins
+
+STATES = ("ACTIVE", "MAINTENANCE", "ACTIVE", "FROZEN", "ACTIVE", "NEW")
+
+
+def lived(history: History) -> History:
+    """Two regions for some hours: one changes, one goes and comes back, and polls fail now and then."""
+    for number, state in enumerate(STATES * 3):
+        records = [region(1, state), region(2), region(3)]
+        history.poll(records[: 2 if number % 6 == 3 else 3], at=history.at + 60)
+        history.poll(failure(("connect", "timeout")[number % 2]), at=history.at + 60)
+    history.poll([region(1, "ACTIVE"), region(2), region(3)])
+    return history
+
+
+def prune(history: History, seconds: float, **how: Any) -> Pruned:
+    made_at = history.time(history.at)
+    return retention.prune(
+        history.engine, history.source.name, history.time(seconds), made_at=made_at, made_by="a test", **how
+    )
+
+
+def test_the_beginning_goes_and_the_rest_is_as_it_was(engine: sa.Engine) -> None:
+    twins = Twins(engine)
+    lived(twins)
+    done = twins.prune(0.5)
+    assert done is not None
+    assert done.observations > 10
+    lived(twins)
+    twins.check()
+    twins.prune(0.9)
+    lived(twins)
+    twins.check()
+    assert not verify_database(engine, views.NAMES)
+
+
+def test_heads_from_before_hold_where_their_observations_stay(history: History) -> None:
+    lived(history)
+    heads = {row["seq"]: row["opening_digest"] for row in history.rows("observations")}
+    done = prune(history, 1200)
+    assert done.begins is not None
+    cut = done.begins.begins_seq
+    found = verify(history.engine, "gcore", heads=list(heads.values()))
+    assert {seq for seq in heads if heads[seq] in found.heads} >= {1, *range(cut, len(heads) + 1)}
+    assert heads[cut - 1] not in found.heads
+    lived(history)
+    amended = [row for row in history.rows("observations") if row["amended"]]
+    assert [row["seq"] for row in amended] == [len(heads) + 1]
+    assert amended[0]["amended"] == history.row("amendments")["digest"]
+    found = verify(history.engine, "gcore", heads=[amended[0]["amended"], heads[cut]])
+    assert (found.verdict, len(found.heads)) == ("good", 2)
+
+
+def test_questions_about_what_was_pruned_say_so(history: History) -> None:
+    lived(history)
+    done = prune(history, 1200)
+    assert done.begins is not None
+    with reading(history.engine) as connection:
+        with pytest.raises(UsageError, match="begins at"):
+            regions_as_of(connection, history.time(600), RegionFilter())
+        assert len(regions_as_of(connection, done.begins.begins_at, RegionFilter())) in (2, 3)
+        gap = coverage(connection, "gcore")[-1]
+        assert (gap["cause"], gap["until_at"]) == ("pruned", done.begins.begins_at)
+        of_all = [row for row in spans(connection, SpanFilter()) if row["until_at"] <= done.begins.begins_at]
+        assert {row["state"] for row in of_all} == {"UNKNOWN"}
+        with pytest.raises(UsageError, match="begins at"):
+            pack.build(connection, "gcore", history.time(600), history.time(9000), made_at=history.time(9000))
+
+
+def test_first_and_last_facts_stay(history: History) -> None:
+    lived(history)
+    before = {row["id"]: row["first_seen_at"] for row in history.rows("regions")}
+    first = history.transitions()[0]
+    prune(history, 1800)
+    assert {row["id"]: row["first_seen_at"] for row in history.rows("regions")} == before
+    assert history.transitions()[0] == first
+
+
+def test_a_pack_that_begins_where_the_history_begins_holds(history: History, tmp_path: Path) -> None:
+    lived(history)
+    done = prune(history, 1200)
+    assert done.begins is not None
+    lived(history)
+    path = tmp_path / "pack.zip"
+    with reading(history.engine) as connection:
+        packed, verified = pack.build(
+            connection,
+            "gcore",
+            done.begins.begins_at + timedelta(seconds=1),
+            history.time(9000),
+            made_at=history.time(9000),
+        )
+    path.write_bytes(packed)
+    said = check.check(path, [str(verified.head)])
+    assert said[0].startswith("HOLDS")
+    assert any("history begins at" in line for line in said)
+
+
+def _amend(connection: sa.Connection, **changes: Any) -> None:
+    """Forge the amendment, with a digest that fits."""
+    row = dict(connection.execute(sa.text("SELECT * FROM amendments")).mappings().one())
+    facts = json.loads(row["facts"]) | changes
+    row["facts"] = text_of(facts)
+    connection.execute(
+        sa.text("UPDATE amendments SET facts = :facts, digest = :digest"),
+        {"facts": row["facts"], "digest": chain.amendment_digest("gcore", row)},
+    )
+
+
+def _other_state(connection: sa.Connection) -> None:
+    body = connection.scalar(sa.text("SELECT snapshot FROM amendments"))
+    text = zlib.decompress(body).decode().replace('"ACTIVE"', '"FROZEN"')
+    connection.execute(sa.text("UPDATE amendments SET snapshot = :b"), {"b": snapshots.packed(text)})
+    _amend(connection, snapshot=snapshots.hash_of(text))
+
+
+FORGERIES: dict[str, Callable[[sa.Connection], Any]] = {
+    "the snapshot altered, its hash too": _other_state,
+    "the snapshot cut": lambda c: c.execute(
+        sa.text("UPDATE amendments SET snapshot = substr(snapshot, 1, 50)")
+    ),
+    "the snapshot removed": lambda c: c.execute(sa.text("UPDATE amendments SET snapshot = NULL")),
+    "the amendment removed": lambda c: c.execute(sa.text("DELETE FROM amendments")),
+    "the amendment removed and counted off": lambda c: (
+        c.execute(sa.text("DELETE FROM amendments")),
+        c.execute(sa.text("UPDATE sources SET amendments = 0")),
+    ),
+    "the cut moved": lambda c: c.execute(sa.text("UPDATE amendments SET begins_seq = begins_seq + 1")),
+    "the cut moved, its digest too": lambda c: _amend(c, begins_seq=20),
+    "who did it": lambda c: c.execute(sa.text("UPDATE amendments SET made_by = 'nobody'")),
+    "a kept observation removed": lambda c: c.execute(
+        sa.text("DELETE FROM observations WHERE seq = (SELECT begins_seq FROM amendments)")
+    ),
+    "a kept observation edited": lambda c: c.execute(
+        sa.text("UPDATE observations SET polls = 7 WHERE seq = 1")
+    ),
+    "an older observation slipped in": lambda c: c.execute(
+        sa.text("UPDATE observations SET seq = 2 WHERE seq = 1")
+    ),
+    "a fact of then slipped in": lambda c: c.execute(
+        sa.text(
+            "UPDATE state_transitions SET from_state = 'FROZEN' WHERE seq = (SELECT begins_seq FROM amendments)"
+        )
+    ),
+    "the first sight of a region": lambda c: c.execute(
+        sa.text("UPDATE regions SET first_seen_at = changed_at WHERE id = 1")
+    ),
+    "the observation behind it does not know": lambda c: c.execute(
+        sa.text("UPDATE observations SET amended = NULL WHERE amended IS NOT NULL")
+    ),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_forged_beginning_is_found(sqlite_engine: sa.Engine, forgery: str) -> None:
+    history = lived(History(sqlite_engine))
+    prune(history, 1380)
+    history.poll([region(1, "NEW"), region(2), region(3)])
+    history.verify()
+    with writing(sqlite_engine) as connection:
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        FORGERIES[forgery](connection)
+        try:
+            found = verify_after(connection)
+        finally:
+            connection.rollback()
+    assert found == "altered"
+
+
+def verify_after(connection: sa.Connection) -> str:
+    from collector.audit.verify import verify_source
+
+    return verify_source(connection, "gcore").verdict
+
+
+class Crash(BaseException):
+    """The process ends."""
+
+
+@pytest.mark.long
+def test_a_crash_at_any_statement_leaves_it_before_or_after(
+    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "ROUND", 12)
+    history = lived(History(engine))
+    engine.dispose()
+    crashed, number = 0, 0
+    while crashed == number:
+        number += 3
+        with copy_of(engine, tmp_path / f"{number}.db") as other:
+            writes = iter(range(number, -1, -1))
+
+            def crash(*event: Any, writes: Any = writes) -> None:
+                if event[2].startswith(("DELETE", "UPDATE", "INSERT")) and not next(writes, 1):
+                    raise Crash
+
+            sa.event.listen(other, "before_cursor_execute", crash)
+            copied = History(other)
+            copied.at = history.at
+            try:
+                pruning.prune(
+                    other,
+                    "gcore",
+                    history.time(1500),
+                    made_at=history.time(history.at),
+                    made_by="a test",
+                )
+            except Crash:
+                crashed += 3
+            sa.event.remove(other, "before_cursor_execute", crash)
+            copied.verify()
+            assert copied.rebuilt().different == 0
+            prune(copied, 1500)
+            copied.verify()
+    assert crashed > 20
+
+
+def test_an_altered_history_is_not_pruned(history: History) -> None:
+    lived(history)
+    with writing(history.engine) as connection:
+        connection.execute(sa.text("UPDATE regions SET state = 'FROZEN' WHERE id = 2"))
+    with pytest.raises(IntegrityError, match="nothing was pruned"):
+        prune(history, 1200)
+    assert not history.rows("amendments")
+
+
+def test_a_pruned_history_can_be_copied(engine: sa.Engine, tmp_path: Path) -> None:
+    history = lived(History(engine))
+    prune(history, 1200)
+    history.restart()
+    from collector.database import migrate
+    from collector.database.engine import open_engine
+
+    sink = open_engine(f"sqlite:///{tmp_path / 'copy.db'}")
+    migrate.upgrade(sink)
+    copying.copy(engine, sink)
+    assert verify(sink, "gcore").verdict == "good"
+    sink.dispose()
+
+
+def test_what_is_said_again_after_it_was_pruned_is_stored_again(history: History) -> None:
+    lived(history)
+    prune(history, 1800)
+    history.poll([region(1, "MAINTENANCE"), region(2), region(3)])
+    history.poll([region(1, "FROZEN"), region(2)])
+    history.verify()
+    assert history.rebuilt().different == 0
+
+
+def test_it_is_due_only_when_enough_has_come_together(engine: sa.Engine) -> None:
+    history = History(engine)
+    day = 86400
+    for number in range(40):
+        history.poll([region(1)], at=number * day)
+    now = history.time(history.at)
+    keep = timedelta(days=30)
+    assert retention.due(engine, keep, now) == ["gcore"]
+    retention.prune(engine, "gcore", now - keep, made_at=now, made_by="a test")
+    assert retention.due(engine, keep, now + timedelta(hours=23)) == []
