@@ -66,9 +66,10 @@ def check_amendments(live: sa.Connection, source_id: int, source: str, newest: i
         return Start(None, None, chain.GENESIS, due)
     newest_prune = [row for row in rows if row.kind == "prune"][-1]
     try:
-        facts = newest_prune.read()
-        digest = str(facts["cut_digest"])
-        snapshot = _snapshot(live, source_id, newest_prune, str(facts["snapshot"]), found)
+        digest = str(newest_prune.read()["cut_digest"])
+        # A redaction that came later may have changed it, and says so.
+        latest = [facts for row in rows if "snapshot" in (facts := row.read())][-1]
+        snapshot = _snapshot(live, source_id, newest_prune, str(latest["snapshot"]), found)
     except (ValueError, LookupError, TypeError):
         found.add("amendments", {"number": newest_prune.number}, "can't be read", "facts", newest_prune.facts)
         return Start(begins, None, "", due)

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.audit.claims import Row, Run, observed, runs
+from collector.reports.beginnings import refuse_before
 from collector.reports.words import brief, show_span, show_time
 from collector.store.tables import anchors
 
@@ -42,7 +43,8 @@ class Claim:
 
 
 def claim(connection: sa.Connection, source_id: int, source: str, region_id: int, at: datetime) -> Claim:
-    """In which state a region was at a time."""
+    """In which state a region was at a time. Raises UsageError where that was pruned."""
+    refuse_before(connection, at, source)
     rows = observed(connection, source_id)
     found = list(runs(connection, source_id, region_id, rows=rows))
     run = next((each for each in found if each.knows(at)), None)

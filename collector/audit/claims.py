@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.inventory.observation import IMPORT, gap_limit
+from collector.store.amendments import beginning
 from collector.store.tables import (
     observations,
     observers,
@@ -180,7 +181,10 @@ def _is_gap(one: Row, other: Row) -> bool:
 def observed(
     connection: sa.Connection, source_id: int, first_seq: int = 1, last_seq: int | None = None
 ) -> list[Row]:
-    """What runs are made of: observations in order, each with the key that looked."""
+    """What runs are made of: observations in order, each with the key that looked; of a pruned history from its
+    beginning."""
+    if (begins := beginning(connection, source_id)) is not None:
+        first_seq = max(first_seq, begins.begins_seq)
     is_import = (_who.key_fingerprint == "") & (_who.auth_scheme == IMPORT)
     query = (
         sa.select(

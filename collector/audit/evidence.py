@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,9 +15,11 @@ from collector.clock import time_text
 from collector.database.types import UtcTime, list_text
 from collector.gcore.delta import delta, texts_of
 from collector.gcore.jsontext import CANONICAL_VERSION
+from collector.gcore.paths import Path, cleaned
 from collector.inventory import chain
 from collector.store.comparison import BATCH
 from collector.store.payloads import DamagedAnswerError, Read, Reader
+from collector.store.redacting import rules_of
 from collector.store.tables import observations, observers, payloads
 
 _TIMES = tuple(c.name for c in observations.columns if isinstance(c.type, UtcTime))
@@ -162,6 +164,7 @@ def check_payloads(live: sa.Connection, source_id: int, start: Start, found: Fin
         .order_by(first_seq, p.address),
         execution_options={"yield_per": BATCH},
     )
+    rules = rules_of(found.amendments)
     answers = Reader(live, source_id)
     resting: dict[str, int] = {}
     for address, seq, last_seq, size, base in addresses:
@@ -174,7 +177,7 @@ def check_payloads(live: sa.Connection, source_id: int, start: Start, found: Fin
             yield  # its address stays, since an observation does
             continue
         try:
-            _check_payload(answers.read(address), found)
+            _check_payload(answers.read(address), rules, found)
         except DamagedAnswerError as error:
             if error.address == address:
                 found.add("payloads", {"address": address}, f"this answer {error.why}", error.column)
@@ -185,9 +188,11 @@ def check_payloads(live: sa.Connection, source_id: int, start: Start, found: Fin
         found.rests_on(address, count)
 
 
-def _check_payload(answer: Read, found: Findings) -> None:
+def _check_payload(answer: Read, rules: Sequence[Path], found: Findings) -> None:
     row, canonical = answer.row, answer.document.canonical()
     key = {"address": row.address}
+    if rules and cleaned(answer.document, rules) is not answer.document:
+        found.add("payloads", key, "a value stands here that was redacted", "body")
     facts = {
         "canonical_version": CANONICAL_VERSION,
         "size": len(canonical),

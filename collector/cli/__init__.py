@@ -18,7 +18,7 @@ import click
 
 from collector import __version__
 from collector.cli import durations, evidence, questions, streams
-from collector.cli.amending import prune
+from collector.cli.amending import prune, redact
 from collector.cli.audit import audit
 from collector.cli.database import db
 from collector.cli.demo import demo
@@ -79,6 +79,7 @@ for command in (
 ):
     cli.add_command(command)
 db.add_command(prune)
+db.add_command(redact)
 
 
 def main() -> NoReturn:

@@ -41,6 +41,55 @@ def who() -> str:
 
 
 @click.command()
+@click.argument("path", metavar="PATH", type=Word())
+@click.option("--dry-run", is_flag=True, help="Only say how many answers have a value there.")
+@click.option("--source", metavar="NAME", type=Word(), help="Only this source of the database.")
+@click.pass_context
+def redact(context: click.Context, path: str, dry_run: bool, source: str | None) -> None:
+    """Take a secret out of all stored answers, and out of all that come.
+
+    PATH says where it stands, as schema_drift spells it. The values there are replaced in every answer, and in all that
+    was derived of it; each later poll replaces them before anything else. A record stays of who did so and when, and
+    `audit verify` says so. Change the secret all the same: backups, packs, exports and receivers have it.
+
+    \b
+    Example:
+      collector db redact 'results[].keystone.extra.notes' --dry-run
+    """
+    from collector.clock import utc_now
+    from collector.database.transactions import reading
+    from collector.database.vacuum import vacuum as give_back
+    from collector.gcore.paths import Path
+    from collector.store import redacting
+    from collector.store.sources import source_names
+
+    try:
+        place = Path.parse(path)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    engine = open_existing(context) if dry_run else open_for_writing(context)
+    with reading(engine) as connection:
+        names = source_names(connection, source)
+    for name in names:
+        with progress_bar(name) as progress:
+            if dry_run:
+                with reading(engine) as connection:
+                    done = redacting.foreseen(connection, name, place, progress)
+            else:
+                done = redacting.redact(
+                    engine, name, place, made_at=utc_now(), made_by=who(), progress=progress
+                )
+        say(f"{name}: {place.text} {'stands' if dry_run else 'was redacted'} in {done.answers} answers")
+        if not dry_run:
+            say(f"  {done.derived} derived rows changed; later polls redact it at once")
+            say(f"  proof: {done.digest}; `audit verify --head` knows it like a head")
+    if not dry_run and give_back(engine) is None:
+        say(
+            "old versions of rows stay in PostgreSQL's files until VACUUM FULL payloads, and in its log and backups"
+        )
+
+
+@click.command()
 @click.option(
     "--keep", type=Lasting(), metavar="DURATION", help="How much stays: 400d. Else COLLECTOR_KEEP says so."
 )

@@ -114,6 +114,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from collector.database.transactions import reading
     from collector.database.url import parse_url, sqlite_path
     from collector.reports import views
+    from collector.reports.beginnings import beginnings, redactions
     from collector.reports.status import statuses
     from collector.store.tables import metadata
 
@@ -169,6 +170,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
             else:
                 verdict: Literal["bad", "note"] = "bad" if status.verdict == "stale" else "note"
                 yield Finding(verdict, f"{what}: {status.why}", "is `collector run`, or your timer, running?")
+        for name, begun in beginnings(connection).items():
+            when = f"{begun.at:%Y-%m-%d %H:%M:%S} UTC"
+            yield Finding("note", f"source {name}: the history begins at {when}, what was before is pruned")
+        for name, place, since in redactions(connection):
+            yield Finding(
+                "note", f"source {name}: {place} is redacted in every answer, since {since:%Y-%m-%d}"
+            )
     engine.dispose()
 
 

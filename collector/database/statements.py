@@ -18,6 +18,12 @@ def insert_if_new(connection: sa.Connection, table: sa.Table, rows: list[dict[st
         connection.execute(statement(table).on_conflict_do_nothing(), rows)
 
 
+def forget_deleted(connection: sa.Connection) -> None:
+    """Let SQLite overwrite with zeros what this connection deletes from now on, instead of leaving it in free pages."""
+    if is_sqlite(connection):
+        connection.exec_driver_sql("PRAGMA secure_delete = ON").close()
+
+
 def one_at_a_time(connection: sa.Connection) -> None:
     """Wait for other write transactions that came to this point; on SQLite there are none."""
     if not is_sqlite(connection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import NamedTuple
 
@@ -34,6 +35,18 @@ def beginnings(connection: sa.Connection, source: str | None = None) -> dict[str
     )
     query = query.where(sources.c.name == source) if source else query
     return {name: Begun(*rest) for name, *rest in connection.execute(query)}
+
+
+def redactions(connection: sa.Connection) -> list[tuple[str, str, datetime]]:
+    """What is redacted in every answer: source, path, and since when."""
+    a = amendments.c
+    query = (
+        sa.select(sources.c.name, a.facts, a.made_at)
+        .join(sources, sources.c.id == a.source_id)
+        .where(a.kind == "redaction")
+        .order_by(sources.c.name, a.number)
+    )
+    return [(name, json.loads(facts)["path"], at) for name, facts, at in connection.execute(query)]
 
 
 def refuse_before(connection: sa.Connection, moment: datetime, source: str | None = None) -> None:

@@ -208,7 +208,7 @@ class Reader:
                 self._check_content(rows, done, address)
                 raise self._damaged(row.address, "can't be read", address) from None
             done.append(texts)
-        if document.address != address:
+        if document.address != (rows[-1].content or address):
             self._check_content(rows, done[:-1], address)
             raise self._damaged(address, f"has the content of {document.address}", address)
         if under < 0 and near is not None:
@@ -236,7 +236,7 @@ class Reader:
     def _check_content(self, rows: Sequence[sa.Row[Any]], steps: Sequence[Texts], asked: str) -> None:
         """Find the first answer, from the whole one up, that is not what its address says."""
         for row, texts in zip(rows, steps, strict=False):
-            if (found := texts.address()) != row.address:
+            if (found := texts.address()) != (row.content or row.address):
                 raise self._damaged(row.address, f"has the content of {found}", asked)
 
     def _damaged(self, address: str, why: str, asked: str, column: str = "body") -> DamagedAnswerError:

@@ -323,7 +323,6 @@ def _some(addresses: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _rewrite(live: sa.Connection, source_id: int, answers: _Answers) -> None:
-    key = ("source_id", "address")
     rows: list[tuple[Any, ...]] = [
         (source_id, address, body, len(body), None, 0) for address, body in answers.whole
     ]
@@ -333,5 +332,8 @@ def _rewrite(live: sa.Connection, source_id: int, answers: _Answers) -> None:
         live.execute(
             sa.update(payloads).where(_p.source_id == source_id, _p.address == address).values(changed)
         )
-    bulk.write(live, "update", payloads, (*key, "links"), [(source_id, *each) for each in answers.links])
-    bulk.write(live, "delete", payloads, key, [(source_id, address) for address in answers.gone])
+    addresses, links = zip(*answers.links, strict=True) if answers.links else ((), ())
+    mine = {"source_id": (source_id,) * len(addresses), "address": addresses, "links": links}
+    bulk.write(live, "update", payloads, mine)
+    gone = {"source_id": (source_id,) * len(answers.gone), "address": answers.gone}
+    bulk.write(live, "delete", payloads, gone)

@@ -20,6 +20,7 @@ from collector.database.statements import insert_if_new
 from collector.database.transactions import reading, writing
 from collector.database.url import is_sqlite
 from collector.errors import IntegrityError, SchemaError
+from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
 from collector.inventory.changes import changes
 from collector.inventory.known import Known, known_after
@@ -62,16 +63,19 @@ def replay(
     after: int,
     progress: Progress | None,
     until: int | None = None,
+    clean: Callable[[Document], Document] = lambda document: document,
+    snapshot: str | None = None,
 ) -> int:
     """Derive all observations after seq `after`, up to `until` or the newest. Returns the last seq.
 
-    A pruned history begins with its snapshot. Raises IntegrityError where that can't be read.
+    A pruned history begins with its snapshot, or with this one. `clean`: what is left of an answer. Raises
+    IntegrityError where the snapshot can't be read.
     """
     o = observations.c
     newest = live.scalar(sa.select(sources.c.newest_seq).where(sources.c.id == source_id)) or 0
     newest = newest if until is None else min(until, newest)
     if not after or beginning(live, source_id) != beginning(scratch, source_id):
-        after = _begin(live, scratch, source_id)
+        after = _begin(live, scratch, source_id, snapshot)
     # The row that was the newest may have been extended since, and an observer may be new.
     scratch.execute(sa.delete(observations).where(o.seq == after))
     scratch.execute(sa.delete(observers))
@@ -85,7 +89,7 @@ def replay(
         for row in stored_observations.applied(scratch, source_id, start, end):
             assert row.payload is not None  # noqa: S101 - a constraint: every answer has its payload
             now = row.at_insert()
-            listing = listing_of(answers.load(row.payload))
+            listing = listing_of(clean(answers.load(row.payload)))
             if known and known.applied and known.applied.observer.eyes != now.observer.eyes:
                 known = None
             known = gather(scratch, source_id, now.seq, now.observer, listing, known)
@@ -97,7 +101,7 @@ def replay(
     return newest
 
 
-def _begin(live: sa.Connection, scratch: sa.Connection, source_id: int) -> int:
+def _begin(live: sa.Connection, scratch: sa.Connection, source_id: int, snapshot: str | None) -> int:
     """Put into a scratch database what the history begins with. Returns the observation behind which it goes on."""
     for table in (*reversed(DERIVED), observations, observers, amendments, sources):
         scratch.execute(sa.delete(table))
@@ -108,7 +112,7 @@ def _begin(live: sa.Connection, scratch: sa.Connection, source_id: int) -> int:
     if begins is None:
         return 0
     try:
-        load(parsed(stored_text(live, source_id)), scratch, source_id)
+        load(parsed(snapshot or stored_text(live, source_id)), scratch, source_id)
     except (ValueError, KeyError, TypeError, sa.exc.StatementError):
         raise IntegrityError(
             "the snapshot with which the history begins is not one of this version"
@@ -147,7 +151,7 @@ def rebuild(
                 if is_old:
                     done = replay(live, scratch, source_id, done, progress)
                     result = compare(live, scratch, source_id, done)
-                _apply(live, scratch)
+                put(live, scratch)
                 live.execute(
                     sa.update(sources)
                     .where(sources.c.id == source_id)
@@ -173,7 +177,7 @@ def lock(live: sa.Connection, source_id: int) -> tuple[int, int]:
     return int(locked.newest_seq), int(locked.derivation_revision)
 
 
-def _apply(live: sa.Connection, scratch: sa.Connection) -> None:
+def put(live: sa.Connection, scratch: sa.Connection) -> None:
     """Make the stored rows equal to the derived ones: children go first, parents come first.
 
     Current rows that stay are updated, since others refer to them; all other rows are replaced. A row that is there

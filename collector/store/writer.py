@@ -29,6 +29,7 @@ from collector.database.transactions import checkpoint, writing
 from collector.errors import DatabaseError
 from collector.gcore.document import LIMITS, Document, Limits
 from collector.gcore.listing import listing_of
+from collector.gcore.paths import Path, cleaned
 from collector.gcore.reader import Reader
 from collector.inventory.changes import Changes, Transition, changes, new_drift
 from collector.inventory.entities import Listing
@@ -48,6 +49,7 @@ from collector.store import amendments, observations, outbox, payloads
 from collector.store.apply import apply
 from collector.store.gather import gather
 from collector.store.lease import Lease, fence
+from collector.store.redacting import rules_of
 
 assert timedelta(seconds=LEASE_SECONDS) <= MAX_STEP_BACK  # noqa: S101 - it may be set back by a lease
 
@@ -124,6 +126,8 @@ class Writer:
         """The last answer, and what it says."""
         self._amendment: amendments.Amendment | None = None
         """What was last pruned or redacted."""
+        self._rules: tuple[Path, ...] = ()
+        """What is redacted in every answer, before anything else."""
         self._unconfirmed: tuple[Poll, Observation] | None = None
         """A poll whose commit may have come through unconfirmed, and the row as it left it."""
 
@@ -161,10 +165,11 @@ class Writer:
 
         An answer that may be older than the last applied one is recorded as a failure.
         """
-        listing = listing_of(document, self._understood)
-        self._understood = document, listing
-        paging = signs_of_paging(poll, listing)
+        document, listing = self._understand(document)
         with self._transaction(poll) as (connection, memory):
+            if cleaned(document, self._rules) is not document:  # a rule that came just now
+                document, listing = self._understand(document)
+            paging = signs_of_paging(poll, listing)
             before = memory.row
             if self._is_recorded(before, poll):
                 return _recorded(before)
@@ -214,6 +219,13 @@ class Writer:
                 outbox.queue(connection, self.lease.source_id, told, recorded_at)
             self._after = _Memory(now, body_hash, listing, known_after(known, now, listing, decided), stored)
             return replace(_recorded(now, listing, decided), decide_seconds=deciding)
+
+    def _understand(self, document: Document) -> tuple[Document, Listing]:
+        """What is left of an answer by the rules of redaction, and what that says."""
+        document = cleaned(document, self._rules) if self._rules else document
+        listing = listing_of(document, self._understood)
+        self._understood = document, listing
+        return document, listing
 
     def record_failure(self, poll: Poll, failure: Failed, recorded_at: datetime) -> Recorded:
         """Record that there was no usable answer."""
@@ -274,8 +286,10 @@ class Writer:
                 seq, amended = fence(connection, self.lease)
                 if amended != (self._amendment.number if self._amendment else 0):
                     # Something was pruned or redacted: what is remembered may hold what is not on record any more.
-                    self._amendment = amendments.newest(connection, self.lease.source_id)
-                    memory = None
+                    found = amendments.all_of(connection, self.lease.source_id)
+                    self._amendment = found[-1] if found else None
+                    self._rules = rules_of(found)
+                    memory = self._understood = None
                 if memory is None or memory.row is None or memory.row.seq != seq:
                     memory = _Memory(observations.newest(connection, self.lease.source_id) if seq else None)
                 yield connection, memory

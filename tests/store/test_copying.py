@@ -293,7 +293,9 @@ def test_all_rows_and_heads_are_equal_and_back_again(new: NewUrl, dialect: str, 
     with opened(origin, target, back) as (engine, sink, again):
         tell(engine)
         before = everything(engine)
-        assert all(before[name] for name in metadata.tables), "something in every table"
+        assert all(before[name] for name in metadata.tables if name != "amendments"), (
+            "something in every table"
+        )
         said = collector("db", "copy", "--to", target, database_url=origin)
         assert (said.code, said.err) == (0, "")
         for name, rows in before.items():

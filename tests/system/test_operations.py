@@ -254,6 +254,15 @@ def test_move_to_postgresql(with_postgresql: Machine) -> None:
 
 
 @pytest.mark.long
+def test_keep_a_bounded_history_and_redact(machine: Machine) -> None:
+    (pruning,) = blocks("Keeping a bounded history")
+    assert machine.run(pruning).count("nothing is older") == 2
+    (redacting,) = blocks("A secret slipped in")
+    assert "was redacted in" in machine.run(redacting)
+    assert "good" in machine.collector("audit", "verify")
+
+
+@pytest.mark.long
 def test_disk_full(machine: Machine) -> None:
     (block,) = blocks("Disk full")
     before = count(machine)

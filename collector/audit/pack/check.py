@@ -1135,10 +1135,9 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool
     files = read_files(path)
     pack = check_files(files)
     start, end = pack["from"], pack["to"]
-    later = {"amended"} if pack["format"] == 1 else set()
-    rows = [
-        dict.fromkeys(later) | row for row in lines(files, "observations.jsonl", {*OBSERVATION} - later)
-    ]
+    lacking: set[str] = {"amended"} if pack["format"] == 1 else set()
+    older: Json = dict.fromkeys(lacking)
+    rows: list[Json] = [older | row for row in lines(files, "observations.jsonl", {*OBSERVATION} - lacking)]
     check_chain(pack["source"], rows)
     files = {"redacted.jsonl": b"", "amendments.jsonl": b""} | files
     redacted = list(lines(files, "redacted.jsonl", REDACTED))

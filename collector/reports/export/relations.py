@@ -20,6 +20,7 @@ from collector.reports import views
 from collector.reports.types import LISTS_OF_NUMBERS, word_of
 from collector.store.payloads import Reader
 from collector.store.tables import (
+    amendments,
     anchors,
     metadata,
     observations,
@@ -143,7 +144,7 @@ class _Answer(sa.types.TypeDecorator[str]):
             raise IntegrityError(f"{error}: run `collector audit verify`") from None
 
 
-_NOT_HISTORY = (webhook_deliveries, webhook_queues, anchors, verifications)
+_NOT_HISTORY = (webhook_deliveries, webhook_queues, anchors, verifications, amendments)
 """Work for others, which is done and forgotten, and proof, which says nothing of the cloud."""
 
 
@@ -186,12 +187,13 @@ def _table(table: sa.Table, connection: sa.Connection) -> Relation:
         joined = joined.join(o, (o.c.source_id == table.c.source_id) & (o.c.seq == table.c.seq))
         times = {"first_at": o.c.first_at, "last_at": o.c.last_at}
     key = tuple(table.primary_key.columns)
+    query = sa.select(sources.c.name.label("source"), *selected).select_from(joined)
     settles_by = next((c for c in selected if c.name == _SETTLES_BY.get(table.name)), None)
     return Relation(
         name=table.name,
         kind="table",
         columns=(Column("source", sa.Text(), nullable=False), *columns),
-        query=sa.select(sources.c.name.label("source"), *selected).select_from(joined),
+        query=query.where(payloads.c.compressed_size > 0) if table is payloads else query,
         source=sources.c.name,
         span=_span(times),
         order=(table.c.source_id, seen.c.first_seq, *key) if table is payloads else key,

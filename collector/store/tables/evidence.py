@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from collector.database.types import JsonList, UtcTime
-from collector.store.tables.parts import check, column, one_of, only_on_sqlite, seq, source_id, table
+from collector.database.types import JsonList, UtcTime, only_on_sqlite
+from collector.store.tables.parts import check, column, one_of, seq, source_id, table
 
 MAX_LINKS = 16
 """So many answers may lie between an answer and the whole one that it rests on."""

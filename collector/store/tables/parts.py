@@ -34,12 +34,6 @@ def check(name: str, sql: str) -> sa.CheckConstraint:
     return sa.CheckConstraint(sql, name=f"ck_{name}")
 
 
-def only_on_sqlite(key: sa.ForeignKeyConstraint) -> sa.ForeignKeyConstraint:
-    """A foreign key to what may be pruned. PostgreSQL would look through the whole of each table that refers to it, for
-    each row that goes; SQLite can do without for a transaction. `audit verify` finds what either would refuse."""
-    return key.ddl_if(dialect="sqlite")
-
-
 def source_id() -> sa.Column[Any]:
     return column("source_id", sa.Integer, "The source; see sources", primary_key=True, autoincrement=False)
 

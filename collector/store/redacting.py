@@ -1,0 +1,324 @@
+"""Take a value that should never have been recorded out of all that is on record of a source.
+
+    1. in a read transaction: work out what is left of each answer, derive all history again from that in a scratch
+       database, and compare
+    2. in one write transaction: lock the source; if nothing was recorded meanwhile, write an amendment, the answers and
+       the derived rows that differ, else go back to 1
+
+The amendment holds the path, who did it and when, and a hash over the addresses of all redacted answers with those of
+what is left. The value itself leaves no trace, not even a hash. The path is a rule from then on: each later poll
+applies it before anything else. Observations keep the addresses that the chain was made with, so heads from before
+hold.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from collector.database.statements import forget_deleted
+from collector.database.transactions import reading, writing
+from collector.errors import SchemaError
+from collector.gcore.delta import delta, texts_of
+from collector.gcore.document import Document
+from collector.gcore.jsontext import CANONICAL_VERSION
+from collector.gcore.paths import RECORDS, Path, cleaned
+from collector.gcore.secret_names import MARKER
+from collector.store import amendments, snapshots
+from collector.store.amendments import Amendment, all_of, beginning
+from collector.store.comparison import compare, scratch_database
+from collector.store.payloads import Reader
+from collector.store.rederive import MAX_ROUNDS, lock, put, replay
+from collector.store.sources import source_id_of
+from collector.store.tables import (
+    DERIVATION_REVISION,
+    observations,
+    payloads,
+    sources,
+    webhook_deliveries,
+)
+from collector.store.tables import amendments as amendments_table
+
+Progress = Callable[[int, int], None]
+"""Called with answers done and answers in all."""
+_o, _p, _d = observations.c, payloads.c, webhook_deliveries.c
+
+
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """What was redacted, or would be."""
+
+    source: str
+    answers: int
+    """That had the value."""
+    derived: int
+    """Derived rows that differ for that; 0 if only foreseen."""
+    digest: str | None
+    """Of the amendment; None: nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What becomes of one stored answer."""
+
+    address: str
+    content: str | None
+    """Address of what is left, where that differs."""
+    is_new: bool
+    """Whether it differs for this path."""
+    size: int
+    body: bytes
+
+
+def rules(connection: sa.Connection, source_id: int) -> tuple[Path, ...]:
+    """The paths that are redacted in every answer of a source."""
+    return rules_of(all_of(connection, source_id))
+
+
+def rules_of(found: Sequence[Amendment]) -> tuple[Path, ...]:
+    paths = dict.fromkeys(each.read()["path"] for each in found if each.kind == "redaction")
+    return tuple(Path.parse(text) for text in paths)
+
+
+def foreseen(
+    connection: sa.Connection, source: str, path: Path, progress: Progress | None = None
+) -> Redacted:
+    """How many answers have a value there. Raises UsageError."""
+    source_id = source_id_of(connection, source)
+    answers = sum(each.is_new for each in _worked_out(connection, source_id, path, progress, set()))
+    return Redacted(source, answers, 0, None)
+
+
+def redact(
+    engine: sa.Engine,
+    source: str,
+    path: Path,
+    *,
+    made_at: datetime,
+    made_by: str,
+    progress: Progress | None = None,
+) -> Redacted:
+    """Redact a path in all that is on record of a source, and in all that will be.
+
+    Raises UsageError where there is no such source, SchemaError where its history was derived by other rules,
+    IntegrityError where an answer can't be read.
+    """
+    for round_ in range(1, MAX_ROUNDS + 1):
+        with scratch_database() as scratch:
+            with reading(engine) as live:
+                source_id = source_id_of(live, source)
+                plan = _plan(live, scratch, source_id, path, progress)
+            with writing(engine) as live:
+                forget_deleted(live)
+                newest, revision = lock(live, source_id)
+                if revision != DERIVATION_REVISION:
+                    raise SchemaError(
+                        f"the history of source {source!r} was derived by other rules: run `collector db rebuild`"
+                    )
+                if newest != plan.newest:
+                    if round_ < MAX_ROUNDS:
+                        continue
+                    plan = _plan(live, scratch, source_id, path, None)
+                made = _write(live, scratch, source_id, source, path, plan, made_at, made_by)
+                return Redacted(source, plan.count, plan.derived, made.digest)
+    raise AssertionError("the last round returns")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    newest: int
+    count: int
+    derived: int
+    snapshot: str | None
+    removed: frozenset[str]
+    """Texts that stood there, for what else may hold them. Never written anywhere."""
+
+
+def _plan(
+    live: sa.Connection, scratch: sa.Connection, source_id: int, path: Path, progress: Progress | None
+) -> _Plan:
+    """Work everything out; the answers stand in the scratch database."""
+    newest = live.scalar(sa.select(sources.c.newest_seq).where(sources.c.id == source_id)) or 0
+    removed: set[str] = set()
+    count = 0
+    snapshot = None
+    if beginning(live, source_id) is not None:
+        snapshot = _snapshot(snapshots.stored_text(live, source_id), path)
+    replay(live, scratch, source_id, 0, None, clean=lambda d: cleaned(d, [path]), snapshot=snapshot)
+    scratch.execute(sa.delete(payloads))
+    for each in _worked_out(live, source_id, path, progress, removed):
+        count += each.is_new
+        row = {
+            "source_id": source_id,
+            "address": each.address,
+            "canonical_version": CANONICAL_VERSION,
+            "size": each.size,
+            "compressed_size": len(each.body),
+            "body": each.body,
+            "content": each.content,
+            "redaction": int(each.is_new),
+        }
+        scratch.execute(sa.insert(payloads), row)
+    result = compare(live, scratch, source_id, newest)
+    return _Plan(newest, count, result.different, snapshot, frozenset(removed))
+
+
+def _worked_out(
+    live: sa.Connection, source_id: int, path: Path, progress: Progress | None, removed: set[str]
+) -> Iterator[_Answer]:
+    """The answers that are stored otherwise from now on: those that have the value, and those written over them."""
+    first = sa.func.min(_o.seq)
+    rows = live.execute(
+        sa.select(_p.address, _p.base, _p.content)
+        .outerjoin(observations, (_o.source_id == _p.source_id) & (_o.payload == _p.address))
+        .where(_p.source_id == source_id, _p.compressed_size > 0)
+        .group_by(_p.address, _p.base, _p.content)
+        .order_by(first, _p.address)
+    ).all()
+    answers = Reader(live, source_id)
+    for number, row in enumerate(rows):
+        under = answers.load(row.base) if row.base else None
+        document = answers.load(row.address)
+        left, base = cleaned(document, [path]), under and cleaned(under, [path])
+        is_new = left is not document
+        if is_new:
+            removed |= set(_texts_at(document, path))
+        if is_new or base is not under:
+            text = delta(texts_of(base), texts_of(left)).encode() if base else left.canonical()
+            content = left.address if is_new else row.content
+            yield _Answer(row.address, content, is_new, left.size(), zlib.compress(text, 6))
+        if progress:
+            progress(number + 1, len(rows))
+
+
+def _texts_at(document: Document, path: Path) -> Iterator[str]:
+    values: list[Any] = [record.value for record in document.records]
+    steps = path.steps[2:] if path.is_of_records else path.steps
+    for value in values if path.is_of_records else [dict(document.envelope)]:
+        yield from _leaves(value, steps)
+
+
+def _leaves(value: Any, steps: Sequence[str | None]) -> Iterator[str]:
+    if steps:
+        step, rest = steps[0], steps[1:]
+        if step is None and isinstance(value, list):
+            for item in value:
+                yield from _leaves(item, rest)
+        elif step is not None and isinstance(value, dict) and step in value:
+            yield from _leaves(value[step], rest)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _leaves(item, ())
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item, ())
+    elif isinstance(value, str) and value != MARKER:
+        yield value
+
+
+def _write(
+    live: sa.Connection,
+    scratch: sa.Connection,
+    source_id: int,
+    source: str,
+    path: Path,
+    plan: _Plan,
+    made_at: datetime,
+    made_by: str,
+) -> Amendment:
+    latest = amendments.newest(live, source_id)
+    number = latest.number + 1 if latest else 1
+    for row in scratch.execute(sa.select(payloads)):
+        changed: dict[str, Any] = {"body": row.body, "compressed_size": row.compressed_size, "size": row.size}
+        if row.redaction:
+            changed |= {"content": row.content, "redaction": number}
+        live.execute(
+            sa.update(payloads).where(_p.source_id == source_id, _p.address == row.address).values(changed)
+        )
+    put(live, scratch)
+    _redact_events(live, source_id, plan.removed)
+    facts: dict[str, Any] = {
+        "answers": snapshots.answers_hash(live, source_id),
+        "path": path.text,
+        "redacted": plan.count,
+    }
+    if plan.snapshot is not None:
+        facts["snapshot"] = snapshots.hash_of(plan.snapshot)
+        a = amendments_table.c
+        live.execute(
+            sa.update(amendments_table)
+            .where(a.source_id == source_id, a.snapshot.is_not(None))
+            .values(snapshot=snapshots.packed(plan.snapshot))
+        )
+    return amendments.write(
+        live,
+        source_id,
+        source,
+        "redaction",
+        facts,
+        made_at=made_at,
+        made_by=made_by,
+        at_seq=plan.newest,
+    )
+
+
+def _redact_events(live: sa.Connection, source_id: int, removed: frozenset[str]) -> None:
+    """Take the texts out of events that wait for receivers, or were delivered."""
+    wanted = [json.dumps(text)[1:-1] for text in sorted(removed, key=len, reverse=True) if len(text) > 3]
+    rows = live.execute(
+        sa.select(_d.receiver, _d.seq, _d.ordinal, _d.event).where(_d.source_id == source_id)
+    ).all()
+    for row in rows if wanted else ():
+        event = row.event
+        for text in wanted:
+            event = event.replace(text, MARKER)
+        if event != row.event:
+            key = (_d.receiver == row.receiver, _d.seq == row.seq, _d.ordinal == row.ordinal)
+            live.execute(
+                sa.update(webhook_deliveries).where(_d.source_id == source_id, *key).values(event=event)
+            )
+
+
+def _snapshot(text: str, path: Path) -> str:
+    """A snapshot without what may come from the path: values of its columns, and drift at it and below."""
+    value = json.loads(text)
+    tables = value["rows"]
+    for table, names in _columns_of(path).items():
+        for row in tables[table]:
+            for name in names:
+                if row.get(name) is not None:
+                    row[name] = (
+                        MARKER if isinstance(row[name], str) and not name.endswith(("_on", "_at")) else None
+                    )
+    if path.text == "results[].available_volume_types" or path.text.startswith(
+        "results[].available_volume_types["
+    ):
+        tables["region_volume_types"] = []
+    tables["schema_drift"] = [
+        row
+        for row in tables["schema_drift"]
+        if not (row["path"] == path.text and row["kind"] == "unknown_value")
+        and not row["path"].startswith((f"{path.text}.", f"{path.text}["))
+    ]
+    return amendments.text_of(value)
+
+
+def _columns_of(path: Path) -> dict[str, list[str]]:
+    """The columns that a path is read into, by table."""
+    if not path.text.startswith(RECORDS):
+        return {}
+    first, _, rest = path.text.removeprefix(RECORDS).partition(".")
+    name = (rest or first).removesuffix("[]")
+    if first in ("keystone", "metrics_database"):
+        return {f"{first}s": [name], f"{first}_versions": [name]}
+    if first == "ddos_endpoint":
+        every = ["id", "region_id", "service", "url", "version", "client_ids", "created_on", "updated_at"]
+        names = [f"ddos_{name}"] if rest else [f"ddos_{each}" for each in every]
+        return {"regions": names, "region_versions": names}
+    return {"regions": [name], "region_versions": [name]}

@@ -1,0 +1,209 @@
+"""A secret that slipped in under a name nobody expected: it goes, and what it was not stays provable."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path as File
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from collector.audit import pack, retention
+from collector.audit.pack import check
+from collector.audit.verify import verify
+from collector.database.transactions import reading, writing
+from collector.database.vacuum import vacuum
+from collector.gcore.paths import Path
+from collector.store import redacting
+from collector.store.redacting import Redacted
+from tests.support.builders import keystone, region
+from tests.support.command import collector
+from tests.support.history import History
+
+SECRET = "hunter2hunter2"
+NOTES = Path.parse("results[].keystone.extra.notes")
+
+
+def told(number: int, state: str = "ACTIVE", **fields: Any) -> dict[str, Any]:
+    extra = {"notes": f"{SECRET}{number}", "of": 1}
+    return region(
+        number, state, keystone_id=100 + number, keystone=keystone(100 + number, extra=extra), **fields
+    )
+
+
+def lived(history: History) -> History:
+    for number, state in enumerate(("ACTIVE", "NEW", "ACTIVE", "FROZEN") * 5):
+        history.poll(
+            [told(1, state), told(2), region(3), {"id": "x", "keystone": {"extra": {"notes": SECRET}}}]
+        )
+        if number % 7 == 3:
+            history.poll([told(1, state), told(2), region(3)])
+    return history
+
+
+def redact(history: History, path: Path = NOTES) -> Redacted:
+    name = history.source.name
+    return redacting.redact(history.engine, name, path, made_at=history.time(history.at), made_by="a test")
+
+
+def everything(history: History) -> str:
+    """All that stands in the database, answers unpacked."""
+    found = []
+    for table in ("payloads", "amendments", "regions", "keystones", "keystone_versions", "rejected_records"):
+        for row in history.rows(table):
+            for value in row.values():
+                if isinstance(value, bytes):
+                    value = zlib.decompress(value) if value else b""
+                found.append(str(value))
+    found += [str(row) for row in history.rows("schema_drift") + history.rows("webhook_deliveries")]
+    return "\n".join(found)
+
+
+def test_it_goes_from_all_that_is_stored(history: History) -> None:
+    lived(history)
+    assert SECRET in everything(history)
+    heads = [row["opening_digest"] for row in history.rows("observations")]
+    with reading(history.engine) as connection:
+        foreseen = redacting.foreseen(connection, "gcore", NOTES)
+    done = redact(history)
+    assert (done.answers, foreseen.answers) == (len(history.rows("payloads")),) * 2
+    assert SECRET not in everything(history)
+    found = verify(history.engine, "gcore", heads=[*heads, str(done.digest)])
+    assert (found.verdict, len(found.heads)) == ("good", len(heads) + 1)
+    assert history.rebuilt().different == 0
+
+
+def test_later_polls_redact_it_at_once(history: History) -> None:
+    lived(history)
+    redact(history)
+    lived(history)
+    history.restart()
+    lived(history)
+    assert SECRET not in everything(history)
+    history.verify()
+    assert [bool(row["amended"]) for row in history.rows("observations")].count(True) == 1
+
+
+def test_what_a_column_held_goes_from_derived_rows(history: History) -> None:
+    keys = [keystone(101, url=f"https://{SECRET}.example/{n}") for n in range(3)]
+    for each in keys:
+        history.poll([region(1, keystone_id=101, keystone=each)])
+    assert len(history.rows("keystone_versions")) == 3
+    done = redact(history, Path.parse("results[].keystone.url"))
+    assert done.derived
+    assert [row["url"] for row in history.rows("keystone_versions")] == ["[redacted]"]
+    assert SECRET not in everything(history)
+    history.verify()
+
+
+def test_a_pruned_history_is_redacted_too(history: History) -> None:
+    history.poll([region(1, keystone_id=101, keystone=keystone(101, username=SECRET))])
+    lived(history)
+    retention.prune(
+        history.engine, "gcore", history.time(900), made_at=history.time(history.at), made_by="a test"
+    )
+    redact(history, Path.parse("results[].keystone.username"))
+    redact(history)
+    lived(history)
+    retention.prune(
+        history.engine, "gcore", history.time(1500), made_at=history.time(history.at), made_by="a test"
+    )
+    assert SECRET not in everything(history)
+    history.verify()
+    assert history.rebuilt().different == 0
+
+
+def test_its_bytes_are_not_left_in_the_file(sqlite_engine: sa.Engine) -> None:
+    history = lived(History(sqlite_engine))
+    history.poll([region(1, keystone_id=101, keystone=keystone(101, url=f"https://{SECRET}.example"))])
+    redact(history, Path.parse("results[].keystone.url"))
+    redact(history)
+    history.restart()
+    assert vacuum(sqlite_engine)
+    sqlite_engine.dispose()
+    file = File(str(sqlite_engine.url.database))
+    assert SECRET.encode() not in b"".join(path.read_bytes() for path in file.parent.glob(f"{file.name}*"))
+
+
+def test_an_auditor_is_told(history: History, tmp_path: File) -> None:
+    lived(history)
+    head = history.rows("observations")[-1]["opening_digest"]
+    redact(history)
+    path = tmp_path / "pack.zip"
+    with reading(history.engine) as connection:
+        packed, _ = pack.build(
+            connection, "gcore", history.time(0), history.time(9000), made_at=history.time(9000)
+        )
+    path.write_bytes(packed)
+    said = check.check(path, [head])
+    assert said[0].startswith("HOLDS")
+    assert any("redacted results[].keystone.extra.notes" in line for line in said)
+    assert any("rests on the word" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE payloads SET content = address",
+        "UPDATE payloads SET redaction = redaction + 1",
+        "UPDATE payloads SET content = NULL, redaction = NULL",
+        "DELETE FROM amendments",
+        "UPDATE amendments SET facts = REPLACE(facts, 'extra', 'other')",
+    ],
+)
+def test_a_forged_redaction_is_found(sqlite_engine: sa.Engine, statement: str) -> None:
+    history = lived(History(sqlite_engine))
+    redact(history)
+    history.poll([told(1, "NEW")])
+    history.verify()
+    with writing(sqlite_engine) as connection:
+        connection.execute(sa.text(statement))
+    assert verify(sqlite_engine, "gcore").verdict == "altered"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("results[].state", "says who is there"),
+        ("results", "says who is there"),
+        ("results.x", "is a list"),
+        ("results[].", "is no path"),
+        ("a b", "is no path"),
+        ("", "a name at least"),
+    ],
+)
+def test_what_is_no_path_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Path.parse(text)
+
+
+def test_names_in_quotation_marks() -> None:
+    assert Path.parse('results[]."odd.name".x[][]').steps == ("results", None, "odd.name", "x", None, None)
+
+
+def test_the_commands(sqlite_url: str) -> None:
+    from collector.database.engine import open_engine
+
+    engine = open_engine(sqlite_url)
+    history = lived(History(engine))
+    history.restart()
+    engine.dispose()
+    run = {"database_url": sqlite_url}
+    assert "stands in 6 answers" in collector("db", "redact", NOTES.text, "--dry-run", **run).out
+    said = collector("db", "redact", NOTES.text, **run)
+    assert (said.code, "was redacted in 6 answers" in said.out) == (0, True), said
+    assert f"redacted {NOTES.text} in 6 answers" in collector("audit", "verify", **run).out
+    assert f"{NOTES.text} is redacted in every answer" in collector("doctor", "--offline", **run).out
+    assert collector("db", "redact", "results[].id", **run).code == 2
+    said = collector("db", "prune", "--keep", "1d", "--dry-run", **run)
+    assert (said.code, "would begin" in said.out) == (0, True), said
+    said = collector("db", "prune", "--keep", "1d", "--vacuum", **run)
+    assert (said.code, "proof:" in said.out, "the file had" in said.out) == (0, True, True), said
+    said = collector("audit", "verify", **run)
+    assert (said.code, "was pruned" in said.out) == (0, True), said
+    assert collector("regions", "--as-of", "2026-05-01T12:02", **run).code == 2
+    assert "pruned" in collector("coverage", **run).out
+    assert collector("db", "prune", **run).code == 2
+    assert json.loads(collector("audit", "verify", "--format", "json", **run).out)["sources"][0]["begins"]
