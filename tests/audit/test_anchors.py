@@ -25,6 +25,7 @@ from collector.audit.anchoring.signing import Signer, signer_of
 from collector.audit.findings import Verification
 from collector.audit.verify import verify
 from collector.database.transactions import writing
+from collector.errors import SettingsError
 from collector.inventory import chain, statement
 from collector.store.tables import anchors, observations
 from tests.support import loopback
@@ -225,7 +226,7 @@ def test_an_anchor_of_an_observation_that_is_gone_is_a_finding_only_where_later_
 
 
 def test_an_authority_signs_the_value_and_its_token_is_checked_offline(
-    history: History, authority: Authority, tmp_path: Path
+    history: History, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with authority.serving() as url:
         anchor = Anchor(name="tsa", to=f"tsa+{url}", ca_file=authority.ca_file)  # type: ignore[arg-type]
@@ -236,6 +237,11 @@ def test_an_authority_signs_the_value_and_its_token_is_checked_offline(
     assert (place.proof, place.attested_at, place.proven_seq) == ("token", made.attested_at, 2)
     (place,) = verified(history, Outside()).anchored
     assert (place.proof, place.proven_seq) == ("unchecked token", None)
+    with monkeypatch.context() as without:
+        without.setattr(timestamps, "find_spec", lambda name: None)
+        assert verified(history, Outside()).anchored[0].proof == "on record"
+        with pytest.raises(SettingsError, match="not installed"):
+            timestamps.check_available()
     # OpenSSL says the same, from what is in the database alone.
     token = tmp_path / "token.tsr"
     token.write_bytes(history.row("anchors")["token"])

@@ -171,8 +171,9 @@ def _token(row: Mapping[str, Any], outside: Outside, found: Findings) -> Proof:
     if row["token"] is None:
         found.add("anchors", key, "its token is missing", "token")
         return "on record"
+    if not timestamps.are_available():
+        return "on record"  # whoever names certificates was told already what is missing
     try:
-        timestamps.check_available()
         said = timestamps.read(row["token"])
         if said.imprint != row["value"]:
             raise timestamps.TokenError("it is of something else")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,13 +38,15 @@ class Token:
     nonce: int | None
 
 
+def are_available() -> bool:
+    """Whether the libraries are installed."""
+    return all(find_spec(name) is not None for name in ("asn1crypto", "rfc3161_client"))
+
+
 def check_available() -> None:
-    """Raises SettingsError where the library is missing."""
-    try:
-        import asn1crypto  # noqa: F401
-        import rfc3161_client  # noqa: F401
-    except ImportError:
-        raise SettingsError(f"a time-stamping authority {NEEDS}") from None
+    """Raises SettingsError where they are not."""
+    if not are_available():
+        raise SettingsError(f"a time-stamping authority {NEEDS}")
 
 
 def request_of(statement: bytes) -> tuple[bytes, int]:
