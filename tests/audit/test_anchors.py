@@ -27,6 +27,7 @@ from collector.audit.verify import verify
 from collector.database.transactions import writing
 from collector.errors import SettingsError
 from collector.inventory import chain, statement
+from collector.store.pruning import prune
 from collector.store.tables import anchors, observations
 from tests.support import loopback
 from tests.support.authority import Authority
@@ -406,3 +407,22 @@ def test_a_place_that_failed_is_not_asked_again_at_once(history: History, tmp_pa
 def test_nothing_is_anchored_before_the_first_poll(sqlite_engine: sa.Engine, disk: Anchor) -> None:
     assert make(sqlite_engine, "gcore", disk) is None
     assert not Path(disk.place).exists()
+
+
+def test_a_pruned_history_verifies_against_its_anchors(sqlite_engine: sa.Engine, disk: Anchor) -> None:
+    """Those of what is gone, too: no line outside is missing in the database, and the chain is still the one."""
+    history, day = History(sqlite_engine), 86400
+    for number in range(5):
+        for state in ("ACTIVE", "MAINTENANCE"):
+            history.poll([region(1, state)], at=number * day + (0 if state == "ACTIVE" else 60))
+        anchored(history, disk, number * day + 300)
+    now = history.time(5 * day)
+    pruned = prune(sqlite_engine, "gcore", history.time(3 * day), made_at=now, made_by="test")
+    assert pruned.observations > 0
+    history.restart()
+    history.poll([region(1)], at=5 * day)
+    anchored(history, disk, 5 * day + 300)
+    checked = verified(history, outside_of([disk]))
+    assert (checked.verdict, checked.breaks, checked.proven_seq) == ("good", (), 11)
+    edit(history, anchors, {"number": 1}, seq=1)
+    assert "anchors {'number': 1} value" in found(history, outside_of([disk]))

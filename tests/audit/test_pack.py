@@ -34,6 +34,7 @@ from tests.support.packs import (
     hide,
     in_pack,
     made_anew,
+    of_an_older_version,
     only,
     repacked,
     rows,
@@ -302,11 +303,7 @@ def test_a_pack_made_anew_as_a_whole_needs_a_head_from_outside(true_pack: Files,
     head = json.loads(files["pack.json"])["head"]["digest"]
     assert checked(files, tmp_path, head)[0] == 0
     tell_otherwise(files)
-    older = ("claims.jsonl", "anchors.jsonl", "index.html", "amendments.jsonl", "redacted.jsonl")
-    for name in older:  # as if an older version had made it
-        del files[name]
-    edit("observations", lambda content: [row.pop("amended") for row in content])(files)
-    in_pack(format=1)(files)
+    of_an_older_version(files)
     assert checked(files, tmp_path)[0] == 0
     code, said = checked(files, tmp_path, head)
     assert code == 1

@@ -16,7 +16,17 @@ from collector.audit.anchoring.signing import signer_of
 from tests.support.authority import Authority
 from tests.support.builders import region
 from tests.support.history import History, failure
-from tests.support.packs import CHECKER, Files, build, edit, in_pack, made_anew, repacked, rows
+from tests.support.packs import (
+    CHECKER,
+    Files,
+    build,
+    edit,
+    in_pack,
+    made_anew,
+    of_an_older_version,
+    repacked,
+    rows,
+)
 
 
 def check(path: Path, *options: str | Path) -> tuple[int, list[str]]:
@@ -163,9 +173,7 @@ def test_tokens_and_signatures_are_checked_by_openssl(history: History, tmp_path
 
 def test_packs_of_the_first_format_are_checked_still(history: History, tmp_path: Path) -> None:
     files = build(history, 100, 1000)
-    for name in ("claims.jsonl", "anchors.jsonl", "index.html"):
-        del files[name]
-    in_pack(format=1)(files)
+    of_an_older_version(files)
     code, said = check(packed(files, tmp_path), "--head", json.loads(files["pack.json"])["head"]["digest"])
     assert (code, said[0].startswith("HOLDS: ")) == (0, True)
     assert any("was in MAINTENANCE from" in line for line in said)

@@ -91,6 +91,14 @@ def in_pack(**changes: Any) -> Callable[[Files], None]:
     return forge
 
 
+def of_an_older_version(files: Files) -> None:
+    """A pack as it was before there were claims and anchors, and before anything could be pruned or redacted."""
+    for name in ("claims.jsonl", "anchors.jsonl", "index.html", "amendments.jsonl", "redacted.jsonl"):
+        del files[name]
+    edit("observations", lambda content: [row.pop("amended") for row in content])(files)
+    in_pack(format=1)(files)
+
+
 def said_of(files: Files, folder: Path, *heads: str) -> list[str]:
     """What the checker prints."""
     try:
