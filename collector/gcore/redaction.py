@@ -19,6 +19,7 @@ from collector.gcore import jsontext
 from collector.gcore.jsontext import Number
 from collector.gcore.secret_keys import PART_IN_EVIDENCE, PART_IN_MESSAGE, Parts, keys_of, without
 from collector.gcore.secret_names import MARKER, is_named, is_naming, is_secret_name
+from collector.gcore.secret_tables import PAIRS, is_name_of_secret, without_column_values, without_rows
 from collector.gcore.secret_texts import MOST_SIGNS, SUSPICIOUS, may_hold_secrets, scrub_text, signs
 from collector.gcore.words import AnyOf
 
@@ -34,7 +35,7 @@ __all__ = [
     "scrub_text",
 ]
 
-_LONGEST_NAME, _LONGEST_JUDGED = 64, 64 * 1024
+_LONGEST_JUDGED = 64 * 1024
 _LONGEST_JSON = 64 * 1024
 """Longer JSON in a string is judged as other text: to read it costs a hundred times its length in memory."""
 _A_TEXT, _SIGNS_A_TEXT, _VALUES_A_TEXT = 60, 4, 16
@@ -148,10 +149,10 @@ class Redaction:
             raise TooMuchToJudgeError
 
     def _object(self, value: dict[str, Any]) -> dict[str, Any]:
-        names_a_secret = any(self._name(k).is_naming and _is_name_of_secret(v) for k, v in value.items())
+        names_a_secret = any(self._name(k).is_naming and is_name_of_secret(v) for k, v in value.items())
         redacted: dict[str, Any] = {}
         again: dict[str, int] = {}
-        for k, v in value.items():
+        for k, v in without_rows(value).items():
             judged = self._name(k)
             is_hidden = v is not None and (judged.is_secret or (names_a_secret and is_named(k)))
             name = judged.shown
@@ -180,6 +181,7 @@ class Redaction:
         return shown if self._keys is None else self._keys.scrub(shown)
 
     def _list(self, value: list[Any]) -> list[Any]:
+        value = without_column_values(value)
         redacted = [self.of(_pair(item)) for item in value]
         for at, item in enumerate(value[:-1]):
             # The arguments of a command: ["--password", "…"]
@@ -235,13 +237,9 @@ def _one_of_equals(names: frozenset[str]) -> frozenset[str]:
 
 def _pair(item: Any) -> Any:
     """A pair in a list of pairs, as headers are written: without its value where the first is a secret's name."""
-    if not (isinstance(item, list) and 2 <= len(item) <= 3 and _is_name_of_secret(item[0])):
+    if not (isinstance(item, list) and len(item) in PAIRS and is_name_of_secret(item[0])):
         return item
     return [item[0], *(None if v is None else MARKER for v in item[1:])]
-
-
-def _is_name_of_secret(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= _LONGEST_NAME and is_secret_name(value)
 
 
 def contains_part(text: str, secret: str, size: int = PART_IN_EVIDENCE) -> bool:
