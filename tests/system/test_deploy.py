@@ -440,6 +440,7 @@ MEANING = {
     "COLLECTOR_HTTP_UNPROTECTED": "yes: serve an address that others can reach without tokens and users.",
     "COLLECTOR_HTTP_USERS_FILE": "A file of lines user:password, for browsers.",
     "COLLECTOR_INTERVAL": "How often polls are made: 60s, 5m, 1h30m; at least 1s.",
+    "COLLECTOR_KEEP": "So much history is kept (400d), and what is older is pruned; off: all of it.",
     "COLLECTOR_LOG_FORMAT": "How the service logs: json, console, or auto: console in a terminal.",
     "COLLECTOR_LOG_LEVEL": "The least that is logged: debug, info, warning or error.",
     "COLLECTOR_MAX_BODY": "So many bytes an answer may have, decompressed;",
