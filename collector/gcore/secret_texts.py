@@ -198,7 +198,7 @@ def scrub_text(text: str) -> str:
         return text
     if signs(text) > MOST_SIGNS:
         return MARKER
-    for _ in range(2):  # what one rule leaves another may see
+    for _ in range(4):  # what one rule leaves another may see
         scrubbed = _scrub(text)
         if scrubbed == text:
             break

@@ -54,6 +54,8 @@ ARGUMENTS = {
     "collector db rebuild": ["--check", "", "--source {hostile}"],
     "collector db backup": ["{new}"],
     "collector db copy": ["--to sqlite:///{new}"],
+    "collector db prune": ["--keep 400d", "--keep 1d --dry-run", "--keep {hostile}"],
+    "collector db redact": ["results[].slug --dry-run", "results[].{hostile} --dry-run", "{hostile}"],
     "collector webhooks list": ["", "--events", "--dead --format json", "{hostile}"],
     "collector webhooks retry": ["", "{hostile}", "--source {hostile}"],
     "collector webhooks test": ["", "{hostile}"],

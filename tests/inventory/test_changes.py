@@ -336,7 +336,7 @@ def test_a_repeated_answer_changes_nothing(source: Source) -> None:
 
 def test_a_gap_goes_from_answer_to_answer_and_says_why(source: Source) -> None:
     source.see(region(1), at=0)
-    failures = (Failures("timeout", 2, 2, "slow"), Failures("connect", 2, 3, "no route"))
+    failures = (Failures("timeout", 2, 2, "slow", 2), Failures("connect", 2, 3, "no route", 2))
     source.fail(at=60)
     source.known = replace(source.known, failures=failures)
     gap = source.see(region(1), at=900).gap
@@ -359,7 +359,7 @@ def test_a_gap_without_any_poll_says_so(source: Source) -> None:
 
 def test_a_source_that_fails_at_first_is_blind_from_its_first_poll_on(source: Source) -> None:
     source.fail(at=0)
-    source.known = replace(source.known, first=source.newest, failures=(Failures("connect", 1, 1, "x"),))
+    source.known = replace(source.known, first=source.newest, failures=(Failures("connect", 1, 1, "x", 1),))
     gap = source.see(region(1), at=900).gap
     assert gap is not None
     assert (gap.before, gap.from_at, gap.failed_polls) == (None, moment(0), 1)
