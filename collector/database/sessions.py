@@ -30,6 +30,7 @@ _SPELLING = {
     "bytea_output": "hex",
     "extra_float_digits": "1",
     "standard_conforming_strings": "on",
+    "array_nulls": "on",
     "transform_null_equals": "off",
     "quote_all_identifiers": "off",
     "row_security": "on",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tracemalloc
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from collector.audit import evidence
 from collector.audit import verify as verifying
 from collector.audit.findings import Verification
 from collector.audit.verify import UNPROVEN, verify, verify_database
+from collector.database import bulk
 from collector.database.transactions import reading, writing
 from collector.inventory import chain
 from collector.store import comparison, rederive
@@ -662,6 +664,8 @@ def test_a_database_that_writes_times_in_another_style_is_read(told: History, fo
 def test_memory_does_not_grow_with_the_history(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (comparison, evidence, rederive):
         monkeypatch.setattr(module, "BATCH", 20)
+    monkeypatch.setattr(bulk, "_ROWS_AT_ONCE", 20)
+    gc.set_threshold(50, 5, 5)  # what is held counts, and not what waits to be collected
 
     def peak_of(polls: int) -> int:
         while len(history.outcomes()) < polls:

@@ -80,12 +80,13 @@ def kill_at_random(
     seconds: float,
 ) -> None:
     """Kill one or the other, so often, and for so long. What was killed is left alone until something was polled."""
-    ends = monotonic() + seconds
+    ends, turns = monotonic() + seconds, list[bool]()
     while sum(each.deaths for each in (*collecting, receiving)) < deaths or monotonic() < ends:
         before = polled()
         until(lambda before=before: polled() > before)
         sleep(chance.expovariate(5.0))
-        victim = receiving if chance.random() < 0.5 else chance.choice(collecting)
+        turns = turns or chance.sample([True, False], 2)
+        victim = receiving if turns.pop() else chance.choice(collecting)
         victim.die()
         sleep(chance.choice([0.0, 0.0, 0.3]))
         victim.begin()
