@@ -16,13 +16,13 @@ from typing import IO, Any
 
 import msgspec
 import sqlalchemy as sa
-from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from collector import __version__
 from collector.clock import Clock, time_text
+from collector.errors import UsageError
 from collector.reports.standing import Standing, last_confirmed_at, standing
 from collector.web.data import Data
 
@@ -91,11 +91,13 @@ class Answers:
 def _known(as_of: datetime, now: datetime) -> datetime:
     """A time of which something can be known: the asker's clock may be a little ahead of ours.
 
-    Raises RequestValidationError for a time in the future.
+    Raises UsageError for a time in the future: a 404, as for a pruned time. It is no 422, because the OpenAPI document
+    allows it: no schema can say when now is.
     """
     if as_of - now > AHEAD:
-        wrong = f"it lies in the future; nothing is known of it yet (now it is {time_text(now)})"
-        raise RequestValidationError([{"loc": ("query", "as_of"), "msg": wrong, "type": "future"}])
+        raise UsageError(
+            f"as_of: {time_text(as_of)} lies in the future; nothing is known of it yet (now it is {time_text(now)})"
+        )
     return min(as_of, now)
 
 

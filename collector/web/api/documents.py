@@ -20,7 +20,7 @@ Json = dict[str, Any]
 _WHY = {
     "400": "The request can't be read",
     "401": "A token is needed",
-    "404": "There is no such region, source or time zone",
+    "404": "There is no such region, source or time zone, or nothing is known of that time",
     "409": "What was named is more than one thing, or the cursor comes from another history",
     "413": "A request has no body here",
     "414": "The address is too long",

@@ -118,7 +118,10 @@ Limit = Annotated[
 
 _SOURCE = Field(default=None, description="Only this source")
 _REGION = Field(default=None, description="Only this region: id, slug or display name")
-_AS_OF = Field(default=None, description="What was in force at this time; else what is in force now")
+_AS_OF = Field(
+    default=None,
+    description="What was in force at this time, which is not in the future; else what is in force now",
+)
 _FROM = Field(default=None, alias="from", description="From this time on")
 _TO = Field(default=None, alias="to", description="Up to before this time")
 _WITHOUT_ABSENT = Field(
