@@ -618,7 +618,15 @@ def test_no_question_breaks_the_api_and_no_answer_the_document(api: httpx.Client
     assert "No issues found" in said
 
 
-@pytest.mark.long
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param("sqlite", marks=pytest.mark.long),
+        # It would take CI as long again; the test before this one asks PostgreSQL, too.
+        pytest.param("postgresql", marks=pytest.mark.slow),
+    ],
+    indirect=True,
+)
 def test_no_question_of_many_breaks_the_api_and_no_answer_the_document(
     api: httpx.Client, tmp_path: Path
 ) -> None:
