@@ -99,6 +99,7 @@ def test_a_file_is_given_a_line_that_covers_the_open_observation(history: Histor
     assert (place.anchored, place.proof, place.until) == (1, "outside", row["last_at"])
 
 
+@pytest.mark.long
 def test_both_databases_anchor_and_check_alike(engine: sa.Engine, disk: Anchor, authority: Authority) -> None:
     history = History(engine)
     history.poll(ONE)
@@ -250,6 +251,7 @@ def test_an_authority_signs_the_value_and_its_token_is_checked_offline(
     assert b"Verification: OK" in subprocess.run(command, check=True, capture_output=True).stdout
 
 
+@pytest.mark.long
 def test_a_token_of_somebody_else_or_of_something_else_does_not_hold(
     history: History, authority: Authority, tmp_path: Path
 ) -> None:

@@ -50,6 +50,7 @@ def prune(history: History, seconds: float, **how: Any) -> Pruned:
     )
 
 
+@pytest.mark.long
 def test_the_beginning_goes_and_the_rest_is_as_it_was(engine: sa.Engine) -> None:
     twins = Twins(engine)
     lived(twins)
@@ -64,6 +65,7 @@ def test_the_beginning_goes_and_the_rest_is_as_it_was(engine: sa.Engine) -> None
     assert not verify_database(engine, views.NAMES)
 
 
+@pytest.mark.long
 def test_heads_from_before_hold_where_their_observations_stay(history: History) -> None:
     lived(history)
     heads = {row["seq"]: row["opening_digest"] for row in history.rows("observations")}

@@ -15,7 +15,7 @@ from tests.support.prometheus_rule import RULES
 from tests.support.tools import tool
 
 FOLDER = DEPLOY / "prometheus"
-TESTS = FOLDER / "rules.test.yml"
+TESTS = (FOLDER / "rules.test.yml", FOLDER / "rules.days.test.yml")
 OPERATIONS = ROOT / "docs" / "operations.md"
 
 
@@ -34,18 +34,18 @@ def test_promtool_accepts_rules_and_settings(promtool: str) -> None:
 
 
 def test_each_alert_fires_when_it_should_and_only_then(promtool: str) -> None:
-    """The cases stand in rules.test.yml; each alert is expected once at least, and once at least it is not."""
-    run(promtool, "test", "rules", TESTS)
-    cases = [case for each in yaml.safe_load(TESTS.read_text())["tests"] for case in each["alert_rule_test"]]
+    """Each alert is expected once at least, and once at least it is not."""
+    run(promtool, "test", "rules", *TESTS)
+    tests = [test for file in TESTS for test in yaml.safe_load(file.read_text())["tests"]]
+    cases = [case for each in tests for case in each["alert_rule_test"]]
     fires = {case["alertname"] for case in cases if case["exp_alerts"]}
     names = {rule["alert"] for rule in rules()}
     assert fires == names
     # Silence is another time of the same alert, or a series beside the one that fires.
     silent = {case["alertname"] for case in cases if not case["exp_alerts"]}
-    series = {each["name"]: each for each in yaml.safe_load(TESTS.read_text())["tests"]}
     silent |= {
         case["alertname"]
-        for each in series.values()
+        for each in tests
         for case in each["alert_rule_test"]
         if len(case["exp_alerts"]) < len({str(s["series"]) for s in each["input_series"]})
     }

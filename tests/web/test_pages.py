@@ -371,6 +371,7 @@ PARAMETERS = (
 )
 
 
+@pytest.mark.long
 def test_hostile_questions_stay_text(told_sqlite: Path, serve: Serve) -> None:
     """Each value of each parameter, on one page after the other."""
     client = serve(f"sqlite:///{told_sqlite}", clock=at(SOON))
