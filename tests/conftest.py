@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from collector.database import migrate
 from collector.database.engine import open_engine
@@ -32,6 +33,9 @@ from tests.support.views import clock_of_views_stopped
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# No test is timed: a busy machine takes any time for an example.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 share_compiled_statements()
 USUAL_THRESHOLD = gc.get_threshold()
 

@@ -192,20 +192,20 @@ def understood_or_refused(text: str, now: datetime) -> None:
     assert moment <= now
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), st.sampled_from(["", " "]))
 @example(["0001", "-01-01T00:00:00+10:00"], "")
 def test_any_words_are_understood_or_refused(words: list[str], between: str) -> None:
     understood_or_refused(between.join(words), NOW)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=60))
 def test_any_text_is_understood_or_refused(text: str) -> None:
     understood_or_refused(text, NOW)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.from_regex(r"\A\d{1,5}-\d{1,2}-\d{1,2}([T ]\d{1,2}(:\d{1,2}){0,3}([.,]\d+)?(Z|[+-]\d\d:?\d\d)?)?\Z")
 )
@@ -213,7 +213,7 @@ def test_anything_like_iso_8601_is_understood_or_refused(text: str) -> None:
     understood_or_refused(text, NOW)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.datetimes(min_value=datetime(1, 1, 3), max_value=NOW.replace(tzinfo=None)),  # noqa: DTZ001
     st.integers(-23 * 60, 23 * 60),
@@ -225,7 +225,7 @@ def test_every_past_time_is_read_as_it_was_written(naive: datetime, minutes: int
     assert parse_time(naive.isoformat(sep=" "), NOW) == moment
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 999), st.sampled_from(["minute", "hour", "day", "week"]))
 def test_so_long_ago_is_exact(number: int, unit: str) -> None:
     assert parse_time(f"{number} {unit}s ago", NOW) == NOW - timedelta(**{f"{unit}s": number})

@@ -115,7 +115,7 @@ def test_fuzzed_answers_read_the_same(seed: int) -> None:
 
 
 @given(st.lists(st.tuples(listings, st.integers()), min_size=1, max_size=4), st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_listings_read_the_same(given_: list[tuple[dict[str, Any], int]], data: st.DataObject) -> None:
     bodies = [spelled(joined(each), seed) for each, seed in given_]
     agree(data.draw(st.lists(st.sampled_from(bodies), min_size=1, max_size=6)))
@@ -421,7 +421,7 @@ field_texts = (
 @given(
     st.lists(nearly_documented(), min_size=1, max_size=3), st.sampled_from([KEY, OTHER_KEY, "12345678", "ed"])
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_records_that_are_nearly_documented_read_the_same(records: list[bytes], key: str) -> None:
     body_ = b'{"count": 1, "results": [' + b", ".join(records) + b"]}"
     agree([body_, body_], [key, key])
@@ -469,7 +469,6 @@ plain_values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*NAMES, "name", "value", "secret_name"]), plain_values, max_size=6))
-@settings(deadline=None)
 def test_a_record_is_redacted_by_itself_as_any_value_is(value: dict[str, Any]) -> None:
     long, short = Redaction(effort=10_000), Redaction(effort=10_000)
     expected = long.of(value)
@@ -494,7 +493,7 @@ def parsed(record: Record) -> Any:
 
 
 @given(st.integers())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_a_record_read_at_once_says_what_it_says_field_by_field(seed: int) -> None:
     fuzzer = Fuzzer(str(seed))
     document = loads(body(answer(fuzzer.good())))

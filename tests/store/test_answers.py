@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.audit.findings import Verification
@@ -56,7 +56,6 @@ def test_a_delta_makes_the_one_answer_of_the_other(one: Document, other: Documen
 
 
 @given(st.randoms(use_true_random=False))
-@settings(deadline=None)  # the machine may be busy
 def test_a_delta_says_little_where_little_changed(chance: random.Random) -> None:
     before = [region(i) for i in range(1, 60)]
     after = [dict(r) for r in before if chance.random() > 0.05 or r["id"] < 5]
