@@ -666,9 +666,6 @@ def test_memory_does_not_grow_with_the_history(history: History, monkeypatch: py
         monkeypatch.setattr(module, "BATCH", 20)
     monkeypatch.setattr(bulk, "_ROWS_AT_ONCE", 20)
     gc.set_threshold(50, 5, 5)  # what is held counts, and not what waits to be collected
-    for number in range(1024):  # what is remembered of values is bounded, and full from now on
-        bulk._time_text(history.time(0) + timedelta(microseconds=number))
-        bulk._list_text((number,))
 
     def peak_of(polls: int) -> int:
         while len(history.outcomes()) < polls:
@@ -683,7 +680,8 @@ def test_memory_does_not_grow_with_the_history(history: History, monkeypatch: py
 
     peak_of(20)  # what is made once, like compiled statements
     short = peak_of(40)
-    assert peak_of(120) < 1.2 * short
+    # What is remembered of values is bounded, and full of these after the first time.
+    assert min(peak_of(120) for _ in range(3)) < 1.2 * short
 
 
 # One line, whatever is wrong
