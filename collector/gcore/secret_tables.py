@@ -1,8 +1,10 @@
 """Secrets in tables: a name stands once, and its values stand in other places.
 
-lists    [["user", "password"], ["me", "…"]], {"columns": ["user", "password"], "rows": [["me", "…"]]}
-pairs    ["user", "me", "password", "…"]
-texts    CSV with a line of names
+    lists    [["user", "password"], ["me", "…"]], {"columns": ["user", "password"], "rows": [["me", "…"]]}
+    texts    CSV with a line of names
+
+A list of texts alone is no table: ["secret", "standard"] may as well be types. [["password", "…"], ["user", "me"]] is
+taken for pairs of a name and a value (`redaction`), and not for a table whose first column is a secret's.
 """
 
 from __future__ import annotations
