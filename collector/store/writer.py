@@ -165,9 +165,10 @@ class Writer:
 
         An answer that may be older than the last applied one is recorded as a failure.
         """
+        rules = self._rules
         document, listing = self._understand(document)
         with self._transaction(poll) as (connection, memory):
-            if cleaned(document, self._rules) is not document:  # a rule that came just now
+            if self._rules is not rules:  # one came just now
                 document, listing = self._understand(document)
             paging = signs_of_paging(poll, listing)
             before = memory.row
