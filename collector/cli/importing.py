@@ -142,7 +142,7 @@ def import_(
     from collector.clock import utc_now
     from collector.reports.periods import time_zone
     from collector.store import lease
-    from collector.store.opening import writer_for_once
+    from collector.store.opening import for_once, open_writer
 
     if git_file is not None and time_from != "auto":
         raise UsageError("--time-from is for files; versions in git have the dates of their commits")
@@ -156,7 +156,7 @@ def import_(
         with (
             _trial(context, source) if dry_run or not plan.units else _real(context, migrate) as engine,
             progress_bar(source.name) as progress,
-            writer_for_once(engine, source, lease.process_name(), wait_seconds=wait) as writer,
+            for_once(open_writer(engine, source, lease.process_name(), wait_seconds=wait)) as writer,
         ):
             report = bring_in(plan, archive, source, writer, whole_lists=whole_lists, progress=progress)
     _tell(report, source, zone, margin, whole_lists=whole_lists, dry_run=dry_run, show_all=show_all)

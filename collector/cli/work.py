@@ -59,7 +59,7 @@ def poll(
     from collector.gcore.client import Client
     from collector.poll import poll as poll_once
     from collector.store import lease
-    from collector.store.opening import writer_for_once
+    from collector.store.opening import for_once, open_writer
 
     settings = settings_of(context)
     sources = [s for s in settings.sources if source in (None, s.name)]
@@ -77,9 +77,10 @@ def poll(
     for each in sources:
         try:
             left = max(give_up - monotonic(), 0.0)
-            with writer_for_once(
+            writer = open_writer(
                 engine, each, owner, wait_seconds=left, accept_base_url=accept_base_url, announce=announce
-            ) as writer:
+            )
+            with for_once(writer):
                 result = poll_once(each, client.fetch, writer)
         except CollectorError as error:
             say(f"{each.name}: {error}", err=True)

@@ -60,32 +60,13 @@ def open_writer(
 
 
 @contextmanager
-def writer_for_once(
-    engine: sa.Engine,
-    source: Source,
-    owner: str,
-    *,
-    wait_seconds: float = 0.0,
-    accept_base_url: bool = False,
-    announce: Announce | None = None,
-) -> Iterator[Writer]:
-    """The writer of a source for one piece of work. Its lease is renewed meanwhile, and given back at the end.
-
-    Raises what `open_writer` raises.
-    """
-    writer = open_writer(
-        engine,
-        source,
-        owner,
-        wait_seconds=wait_seconds,
-        accept_base_url=accept_base_url,
-        announce=announce,
-    )
+def for_once(writer: Writer) -> Iterator[Writer]:
+    """A writer for one piece of work. Its lease is renewed meanwhile, and given back at the end."""
     try:
-        with lease.kept(engine, writer.lease):
+        with lease.kept(writer.engine, writer.lease):
             yield writer
     finally:
-        lease.release(engine, writer.lease)
+        lease.release(writer.engine, writer.lease)
 
 
 def limits_of(source: Source) -> Limits:
