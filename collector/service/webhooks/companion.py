@@ -205,17 +205,22 @@ def announce_verification(
 
     `found`: what is wrong, in words.
     """
-    with reading(engine) as connection:
-        source_id = source_id_of(connection, source)
-    now = clock()
-    outbox.queue_if_new(
-        engine, source_id, lambda c: announcer.verification_failed(c, source, found, now), now
-    )
+    _queue(engine, source, lambda c, now: announcer.verification_failed(c, source, found, now), clock)
 
 
 def announce_gap(engine: sa.Engine, announcer: Announcer, source: str, clock: Clock = utc_now) -> None:
     """Queue that a gap of a source has opened, unless that was done."""
+    _queue(engine, source, lambda c, now: announcer.gap_opened(c, source, now), clock)
+
+
+def _queue(
+    engine: sa.Engine,
+    source: str,
+    deliveries: Callable[[sa.Connection, datetime], Sequence[outbox.Delivery]],
+    clock: Clock,
+) -> None:
+    """Queue what no poll of a source brings."""
     with reading(engine) as connection:
         source_id = source_id_of(connection, source)
     now = clock()
-    outbox.queue_if_new(engine, source_id, lambda c: announcer.gap_opened(c, source, now), now)
+    outbox.queue_if_new(engine, source_id, lambda c: deliveries(c, now), now)
