@@ -12,7 +12,7 @@ its process, as leases have it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from itertools import repeat
 from typing import Any
@@ -56,9 +56,8 @@ def queue(
     connection: sa.Connection, source_id: int, deliveries: Sequence[Delivery], created_at: datetime
 ) -> None:
     """Write rows that wait."""
-    names = ("receiver", "seq", "ordinal", "type", "event")
-    same = {"source_id": source_id, "created_at": created_at, "attempts": 0}
-    columns = {name: [getattr(each, name) for each in deliveries] for name in names}
+    columns = {each.name: [getattr(d, each.name) for d in deliveries] for each in fields(Delivery)}
+    same = _same(source_id, created_at)
     bulk.write(connection, "insert", webhook_deliveries, columns | {n: repeat(v) for n, v in same.items()})
 
 
@@ -73,20 +72,13 @@ def queue_if_new(
     s = sources.c
     with writing(engine) as connection:
         connection.execute(sa.update(sources).where(s.id == source_id).values(newest_seq=s.newest_seq))
-        rows = [
-            {
-                "source_id": source_id,
-                "receiver": each.receiver,
-                "seq": each.seq,
-                "ordinal": each.ordinal,
-                "type": each.type,
-                "event": each.event,
-                "created_at": created_at,
-                "attempts": 0,
-            }
-            for each in deliveries(connection)
-        ]
+        rows = [asdict(each) | _same(source_id, created_at) for each in deliveries(connection)]
         insert_if_new(connection, webhook_deliveries, rows)
+
+
+def _same(source_id: int, created_at: datetime) -> dict[str, Any]:
+    """What rows have in common that are queued together."""
+    return {"source_id": source_id, "created_at": created_at, "attempts": 0}
 
 
 @dataclass(frozen=True, slots=True)
