@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic
 
@@ -49,7 +50,7 @@ class Deliverer:
         owner: str,
         *,
         clock: Clock = utc_now,
-        count: Callable[[str, str, int], None] = lambda receiver, outcome, times: None,
+        count: Callable[[str, str, int], None],
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         """`owner`: this process. `count`: is given the receiver, what attempts came to, and how many there were."""
@@ -84,7 +85,7 @@ class Deliverer:
                 told = self._refused(claimed, each, outcome, is_first=not taken)
                 break
             taken.append(each)
-        told = Told(taken, told.refused, told.why, told.is_given_up, told.next_try_at)
+        told = replace(told, taken=taken)
         if outbox.settle(self._engine, claimed, told, self._clock()):
             self._say(claimed, source, told)
         return bool(taken) or told.is_given_up

@@ -76,7 +76,7 @@ def cloud_event(event: Event, public_url: str | None) -> dict[str, Any]:
     link = f"{public_url}/{path_of(row)}" if public_url else None
     more = {
         "head": event.head,
-        "certainty": words.certainty_of(event.kind, row),
+        "certainty": words.certainty_of(row),
         "words": words.sentence(event.kind, row),
         "link": link,
     }

@@ -49,7 +49,7 @@ def what(kind: str, row: Row) -> str:
     return f"The history of {row['source']} could not be verified: {brief(row['found'], 300)}"
 
 
-def certainty_of(kind: str, row: Row) -> str | None:
+def certainty_of(row: Row) -> str | None:
     """How exactly the time is known, and how sure the change is; None: it is no change."""
     if row["event"] == "gone":
         return "a complete answer no longer gave it"
