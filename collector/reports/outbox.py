@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from collector.database.types import UtcTime
 from collector.reports.columns import SOURCE, Column, Report
 from collector.reports.filters import Row
-from collector.store.tables import sources, webhook_deliveries, webhook_queues
+from collector.store.tables import IS_DEAD, IS_WAITING, sources, webhook_deliveries, webhook_queues
 
 RECEIVERS = Report(
     columns=(
@@ -87,10 +87,10 @@ def _counted(connection: sa.Connection, of_settings: Collection[str]) -> list[Ro
             sa.func.count().label("waiting"),
             sa.type_coerce(sa.func.min(d.created_at), UtcTime()).label("oldest_at"),
         )
-        .where(_is_waiting())
+        .where(IS_WAITING)
         .group_by(d.receiver)
     )
-    dead = sa.select(d.receiver, sa.func.count().label("dead_letters")).where(_is_dead()).group_by(d.receiver)
+    dead = sa.select(d.receiver, sa.func.count().label("dead_letters")).where(IS_DEAD).group_by(d.receiver)
     going = sa.select(
         q.receiver,
         sa.func.max(q.failures).label("failures"),
@@ -105,21 +105,12 @@ def _counted(connection: sa.Connection, of_settings: Collection[str]) -> list[Ro
     return [dict.fromkeys(RECEIVERS.fields) | nothing | found[name] for name in sorted(found)]
 
 
-def _is_waiting() -> sa.ColumnElement[bool]:
-    d = webhook_deliveries.c
-    return d.delivered_at.is_(None) & d.given_up_at.is_(None)
-
-
-def _is_dead() -> sa.ColumnElement[bool]:
-    return webhook_deliveries.c.given_up_at.is_not(None)
-
-
 def _last_error(connection: sa.Connection, receiver: str) -> str | None:
     """What an event that waits met, else what the newest dead letter met."""
     d = webhook_deliveries.c
     query = sa.select(d.last_error).where(d.receiver == receiver, d.last_error.is_not(None)).limit(1)
-    waiting = connection.scalar(query.where(_is_waiting()).order_by(d.source_id, d.seq, d.ordinal))
-    return waiting or connection.scalar(query.where(_is_dead()).order_by(d.given_up_at.desc()))
+    waiting = connection.scalar(query.where(IS_WAITING).order_by(d.source_id, d.seq, d.ordinal))
+    return waiting or connection.scalar(query.where(IS_DEAD).order_by(d.given_up_at.desc()))
 
 
 def undelivered(
@@ -134,7 +125,7 @@ def undelivered(
     query = (
         sa.select(sources.c.name.label("source"), *(d[n] for n in DELIVERIES.fields if n != "source"))
         .join(sources, sources.c.id == d.source_id)
-        .where(_is_dead() if dead_only else _is_dead() | _is_waiting())
+        .where(IS_DEAD if dead_only else IS_DEAD | IS_WAITING)
         .order_by(d.receiver, sources.c.name, d.seq, d.ordinal)
         .limit(limit)
     )

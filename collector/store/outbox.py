@@ -24,7 +24,7 @@ from collector.database.statements import insert_if_new
 from collector.database.transactions import reading, writing
 from collector.database.types import database_time
 from collector.store.lease import is_dead
-from collector.store.tables import sources, webhook_deliveries, webhook_queues
+from collector.store.tables import IS_DEAD, IS_WAITING, sources, webhook_deliveries, webhook_queues
 
 CLAIM_SECONDS = 60
 """Longer than any one request may take."""
@@ -113,11 +113,6 @@ class Told:
     next_try_at: datetime | None = None
 
 
-def _is_waiting() -> sa.ColumnElement[bool]:
-    d = webhook_deliveries.c
-    return d.delivered_at.is_(None) & d.given_up_at.is_(None)
-
-
 def _is_free() -> sa.ColumnElement[bool]:
     """Nobody has it, or its claim ran out, or no right clock wrote its end."""
     ends = webhook_queues.c.claimed_until
@@ -127,7 +122,7 @@ def _is_free() -> sa.ColumnElement[bool]:
 def due(engine: sa.Engine, receiver: str, now: datetime) -> list[tuple[int, str]]:
     """Sources, by id and name, of which something waits for a receiver that may be told now."""
     d, q = webhook_deliveries.c, webhook_queues.c
-    waiting = sa.select(d.source_id).where(d.receiver == receiver, _is_waiting()).distinct().subquery()
+    waiting = sa.select(d.source_id).where(d.receiver == receiver, IS_WAITING).distinct().subquery()
     query = (
         sa.select(waiting.c.source_id, sources.c.name, q.claimed_by, _is_free().label("is_free"))
         .join(sources, sources.c.id == waiting.c.source_id)
@@ -178,7 +173,7 @@ def first_waiting(engine: sa.Engine, claimed: Claim, limit: int) -> list[Waiting
     d = webhook_deliveries.c
     query = (
         sa.select(d.seq, d.ordinal, d.event, d.created_at)
-        .where(d.source_id == claimed.source_id, d.receiver == claimed.receiver, _is_waiting())
+        .where(d.source_id == claimed.source_id, d.receiver == claimed.receiver, IS_WAITING)
         .order_by(d.seq, d.ordinal)
         .limit(limit)
     )
@@ -240,7 +235,7 @@ def retry(
 ) -> int:
     """Let dead letters wait again, and try at once whatever waits. Returns how many dead letters there were."""
     d, q = webhook_deliveries.c, webhook_queues.c
-    dead = sa.update(webhook_deliveries).where(d.given_up_at.is_not(None))
+    dead = sa.update(webhook_deliveries).where(IS_DEAD)
     queues = sa.update(webhook_queues)
     for value, of_delivery, of_queue in (
         (receiver, d.receiver, q.receiver),
@@ -278,7 +273,7 @@ def give_up_old(engine: sa.Engine, known: Collection[str], before: datetime, why
     were."""
     d = webhook_deliveries.c
     old = sa.update(webhook_deliveries).where(
-        _is_waiting(), d.created_at < before, d.receiver.not_in(list(known))
+        IS_WAITING, d.created_at < before, d.receiver.not_in(list(known))
     )
     with writing(engine) as connection:
         return connection.execute(old.values(given_up_at=now, last_error=why)).rowcount
@@ -292,11 +287,11 @@ def set_aside(engine: sa.Engine, now: datetime) -> int:
 
     Returns how many events that were.
     """
-    waiting = sa.update(webhook_deliveries).where(_is_waiting())
+    waiting = sa.update(webhook_deliveries).where(IS_WAITING)
     with reading(engine) as connection:
         if not sa.inspect(connection).has_table(webhook_queues.name):
             return 0  # of an older version
-        if connection.scalar(sa.select(sa.func.count()).where(_is_waiting())) == 0:
+        if connection.scalar(sa.select(sa.func.count()).where(IS_WAITING)) == 0:
             return 0
     with writing(engine) as connection:
         connection.execute(

@@ -35,7 +35,7 @@ from collector.store.tables.history import (
     unseen,
     withheld_absences,
 )
-from collector.store.tables.outbox import webhook_deliveries, webhook_queues
+from collector.store.tables.outbox import IS_DEAD, IS_WAITING, webhook_deliveries, webhook_queues
 from collector.store.tables.parts import metadata
 from collector.store.tables.proof import anchors, verifications
 
@@ -43,6 +43,8 @@ __all__ = [
     "CURRENT",
     "DERIVATION_REVISION",
     "DERIVED",
+    "IS_DEAD",
+    "IS_WAITING",
     "MAX_LINKS",
     "TYPED",
     "VERSIONS",

@@ -51,6 +51,10 @@ webhook_deliveries = table(
     ),
 )
 
+IS_WAITING = webhook_deliveries.c.delivered_at.is_(None) & webhook_deliveries.c.given_up_at.is_(None)
+"""What the first of these indexes holds: an event that was neither delivered nor given up."""
+IS_DEAD = webhook_deliveries.c.given_up_at.is_not(None)
+
 webhook_queues = table(
     "webhook_queues",
     "One row: how telling one receiver of one source goes; its events are delivered in order, by one process at a time",
