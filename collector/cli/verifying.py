@@ -1,0 +1,280 @@
+"""`collector audit verify`: what was checked, and what was found, in words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from collector.cli.anchoring import in_words
+from collector.cli.common import (
+    as_json,
+    object_option,
+    open_existing,
+    open_for_writing,
+    progress_bar,
+    settings_of,
+    source_option,
+)
+from collector.cli.printing import say
+from collector.errors import UsageError
+from collector.reports.words import show_time
+
+if TYPE_CHECKING:
+    from collector.audit.findings import Break, Verdict, Verification
+    from collector.store.amendments import Amendment
+
+
+@click.command()
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    metavar="DIGEST",
+    help="A head that was kept outside the database; can be given several times.",
+)
+@click.option(
+    "--anchors",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Lines that anchors were given, kept elsewhere; files of the settings are read anyway.",
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Certificates (PEM) that tokens of time-stamping authorities must lead to; else those of the settings.",
+)
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Whose signatures count; else that of COLLECTOR_SIGNING_KEY_FILE.",
+)
+@click.option(
+    "--record",
+    "keep",
+    is_flag=True,
+    help="Keep the result in the database, for metrics and pages; this is all that is written.",
+)
+@source_option
+@click.option(
+    "--tell",
+    is_flag=True,
+    help="Where something was altered, tell the receivers of the settings that it was.",
+)
+@object_option("json: one object with everything that was checked.")
+@click.pass_context
+def verify(
+    context: click.Context,
+    heads: tuple[str, ...],
+    files: tuple[Path, ...],
+    ca_file: Path | None,
+    public_key: Path | None,
+    keep: bool,
+    source: str | None,
+    tell: bool,
+    format_: str,
+) -> None:
+    """Check digests and answers, derive all history again, and compare. Writes nothing, but for --record and --tell.
+
+    Anchors of the settings are checked too, and say up to where the history is proven. Exits with 0 when all is good, 1
+    when something was altered or a head is missing, 3 when the history or the views are of an older version
+    (`collector db rebuild`, `collector db upgrade` put that right), or a required anchor proves nothing. Without an
+    anchor and without --head, a history that was made again as a whole, or whose newest observations were cut off,
+    can't be told from a true one.
+
+    \b
+    Example:
+      collector audit verify --head 5d0f…
+    """
+    from collector.audit.anchoring.outside import outside_of
+    from collector.audit.results import record
+    from collector.audit.verify import UNPROVEN, verify, verify_database
+    from collector.audit.words import break_in_words
+    from collector.clock import utc_now
+    from collector.database.engine import open_engine
+    from collector.database.transactions import reading
+    from collector.reports import views
+    from collector.store.sources import source_names
+
+    wanted = _digests(heads)
+    settings = settings_of(context)
+    outside = outside_of(
+        settings.anchors,
+        files=files,
+        ca_file=ca_file or settings.anchor_ca_file,
+        key_file=public_key or settings.signing_key_file,
+    )
+    started_at = utc_now()
+    engine = open_existing(context)
+    with reading(engine) as connection:
+        names = source_names(connection, source)
+        has_views = views.are_current(connection)
+    damage = verify_database(engine, views.NAMES)
+    found: list[Verification] = []
+    for name in names:
+        with progress_bar(name) as progress:
+            found.append(verify(engine, name, heads=wanted, outside=outside, progress=progress))
+    engine.dispose()
+    lost = [h for h in wanted if not any(h in each.heads for each in found)]
+    if keep:
+        writer = open_engine(settings.database_url.get_secret_value())
+        record(writer, found, damage, lost, started_at, utc_now())
+        writer.dispose()
+    verdicts: set[Verdict] = {each.verdict for each in found}
+    verdicts |= {"altered"} if damage or lost else set()
+    verdicts |= set() if has_views else {"stale"}
+    missing = [
+        (each.source, anchor.name)
+        for each in found
+        for anchor in settings.anchors
+        if anchor.mode == "required" and each.head is not None and not _is_proven_at(each, anchor.name)
+    ]
+    code = 1 if "altered" in verdicts else 3 if "stale" in verdicts or missing else 0
+    if tell and code == 1:
+        _tell_receivers(context, found, damage, lost)
+    if format_ == "json":
+        say(
+            json.dumps(
+                _as_json(found, damage, lost, wanted)
+                | {"views_current": has_views, "required_anchors_missing": missing},
+                indent=2,
+                default=as_json,
+            )
+        )
+        sys.exit(code)
+    if not has_views:
+        say("views: not those of this version; `collector db upgrade` puts them in place")
+    for broken in damage:
+        say(break_in_words(broken))
+    for each in found:
+        _tell(each, wanted)
+    begun = [each.begins for each in found if each.begins]
+    for digest in lost:
+        why = "the history is not the one that this head was taken of"
+        why += ", or the head is from before it begins" if begun else ""
+        say(f"head {digest}: no observation has it; {why}")
+    for name, why in outside.unread.items():
+        say(f"anchor {name}: {why}; so nothing was compared with it")
+    for name, anchor_name in missing:
+        say(f"{name}: the required anchor {anchor_name} proves nothing of it")
+    if not wanted and not all(each.proven_seq for each in found):
+        say(
+            "no --head was given, and no anchor proves it: a history made anew as a whole, or cut short, is not told "
+            "from a true one"
+        )
+    say("not covered by any proof:")
+    for table, columns in UNPROVEN.items():
+        say(f"  {table}: {', '.join(columns)}")
+    sys.exit(code)
+
+
+def _tell_receivers(
+    context: click.Context, found: list[Verification], damage: list[Break], lost: list[str]
+) -> None:
+    """Queue an event of each source that can't be verified; of each of all, where the database itself is damaged."""
+    from collector.audit.words import break_in_words
+    from collector.cli.webhooks import announcer_of
+    from collector.service.webhooks.companion import announce_verification
+
+    settings = settings_of(context)
+    if not settings.webhooks:
+        say("--tell: the settings name no receiver, so nobody is told", err=True)
+        return
+    general = [break_in_words(each) for each in damage] + [
+        f"no observation has the head {each}" for each in lost
+    ]
+    engine = open_for_writing(context)
+    for each in found:
+        wrong = [break_in_words(one) for one in each.breaks] if each.verdict == "altered" else []
+        if wrong := wrong + general:
+            rest = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            announce_verification(engine, announcer_of(settings), each.source, wrong[0] + rest)
+    engine.dispose()
+
+
+def _is_proven_at(found: Verification, target: str) -> bool:
+    return any(each.target == target and each.proven_seq is not None for each in found.anchored)
+
+
+def _digests(given: tuple[str, ...]) -> tuple[str, ...]:
+    wanted = tuple(digest.strip().lower() for digest in given)
+    for digest in wanted:
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise UsageError(
+                f"{digest[:80]!r} is no head: a head is 64 hex digits, as `collector audit head` prints it"
+            )
+    return wanted
+
+
+def _tell(found: Verification, asked: tuple[str, ...]) -> None:
+    from collector.audit.words import break_in_words
+
+    checked = f"{found.observations} observations of {found.polls} polls, {found.payloads} answers"
+    if found.derived_rows is not None:
+        checked += f", {found.derived_rows} derived rows"
+    say(f"{found.source}: {found.verdict}; checked {checked}")
+    if found.verdict == "stale":
+        say("  it was derived by older rules: run `collector db rebuild`, then verify again")
+        say(f"  {found.different} derived rows would change; the evidence is good")
+    for broken in found.breaks if found.verdict == "altered" else ():
+        say(f"  {break_in_words(broken)}")
+    more = found.different - len({(b.table, str(b.key)) for b in found.breaks})
+    if more > 0 and found.verdict == "altered":
+        say(f"  and {more} more derived rows")
+    if found.derived_rows is None:
+        say("  the evidence is broken, so what follows from it was not compared")
+    begins = found.begins
+    if begins is not None:
+        say(
+            f"  the history begins with observation {begins.begins_seq}, at {show_time(begins.begins_at)}: what was "
+            f"before, from {show_time(begins.pruned_from_at)} on, was pruned"
+        )
+    for each in found.amendments:
+        say(f"  {_amended(each)}")
+    for digest, seq in found.heads.items():
+        said = ""
+        if found.derived_rows is not None:
+            since = f" from observation {begins.begins_seq} on" if begins else ""
+            said = f", and nothing before it{since} was edited"
+            if begins and seq <= begins.begins_seq:
+                said = ", from before the history begins"
+        say(f"  head {digest}: observation {seq}{said}")
+    if asked and not found.heads and found.verdict != "altered":
+        say("  BUT none of the heads that were given is of this source: it may have been made anew")
+    for place in found.anchored:
+        say(f"  {in_words(place)}")
+    if found.proven_seq is not None and found.proven_seq < found.observations:
+        say(f"  observations after {found.proven_seq} are covered by no anchor and no head that was checked")
+    say(f"  head now: {found.head or 'none yet'}")
+
+
+def _amended(each: Amendment) -> str:
+    """What was pruned or redacted, in a line."""
+    facts = each.read()
+    where = f"behind observation {each.at_seq}, {show_time(each.made_at)}, by {each.made_by}, digest {each.digest}"
+    if each.kind == "prune":
+        return f"pruned up to observation {facts['begins_seq']} ({where})"
+    return f"redacted {facts['path']} in {facts['redacted']} answers ({where})"
+
+
+def _as_json(
+    found: list[Verification], damage: list[Break], lost: list[str], wanted: tuple[str, ...]
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from collector.audit.verify import UNPROVEN
+
+    return {
+        "sources": [asdict(each) for each in found],
+        "database": [asdict(each) for each in damage],
+        "heads_asked": list(wanted),
+        "heads_missing": lost,
+        "unproven": {table: list(columns) for table, columns in UNPROVEN.items()},
+    }
