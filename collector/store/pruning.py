@@ -23,7 +23,6 @@ import sqlalchemy as sa
 from collector.clock import time_text
 from collector.database import bulk
 from collector.database.transactions import pruning, reading
-from collector.errors import SchemaError
 from collector.inventory.known import Failures
 from collector.inventory.observation import Observation
 from collector.store import amendments, snapshots, staying, tables
@@ -31,10 +30,9 @@ from collector.store import observations as stored
 from collector.store.amendments import Amendment, Beginning, beginning
 from collector.store.comparison import copy_rows, scratch_database
 from collector.store.payloads import Reader
-from collector.store.rederive import lock, replay
+from collector.store.rederive import lock_derived, replay
 from collector.store.sources import source_id_of
 from collector.store.tables import (
-    DERIVATION_REVISION,
     observations,
     payloads,
     sources,
@@ -224,11 +222,7 @@ def _write(
         with reading(engine) as live:
             answers = _answers(live, source_id, cut)
         with pruning(engine) as live:
-            newest, revision = lock(live, source_id)
-            if revision != DERIVATION_REVISION:
-                raise SchemaError(
-                    f"the history of source {source!r} was derived by other rules: run `collector db rebuild`"
-                )
+            newest = lock_derived(live, source_id, source)
             if newest != answers.newest:
                 if attempt < ROUNDS_WITHOUT_LOCK:
                     continue

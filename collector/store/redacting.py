@@ -24,7 +24,6 @@ import sqlalchemy as sa
 
 from collector.database.statements import forget_deleted
 from collector.database.transactions import reading, writing
-from collector.errors import SchemaError
 from collector.gcore.delta import delta, texts_of
 from collector.gcore.document import Document
 from collector.gcore.jsontext import CANONICAL_VERSION
@@ -34,16 +33,15 @@ from collector.store import amendments, snapshots
 from collector.store.amendments import Amendment, all_of, beginning
 from collector.store.comparison import compare, scratch_database
 from collector.store.payloads import Reader
-from collector.store.rederive import MAX_ROUNDS, lock, put, replay
+from collector.store.rederive import MAX_ROUNDS, lock_derived, put, replay
 from collector.store.sources import source_id_of
+from collector.store.tables import amendments as amendments_table
 from collector.store.tables import (
-    DERIVATION_REVISION,
     observations,
     payloads,
     sources,
     webhook_deliveries,
 )
-from collector.store.tables import amendments as amendments_table
 
 Progress = Callable[[int, int], None]
 """Called with answers done and answers in all."""
@@ -116,11 +114,7 @@ def redact(
                 plan = _plan(live, scratch, source_id, path, progress)
             with writing(engine) as live:
                 forget_deleted(live)
-                newest, revision = lock(live, source_id)
-                if revision != DERIVATION_REVISION:
-                    raise SchemaError(
-                        f"the history of source {source!r} was derived by other rules: run `collector db rebuild`"
-                    )
+                newest = lock_derived(live, source_id, source)
                 if newest != plan.newest:
                     if round_ < MAX_ROUNDS:
                         continue

@@ -177,6 +177,17 @@ def lock(live: sa.Connection, source_id: int) -> tuple[int, int]:
     return int(locked.newest_seq), int(locked.derivation_revision)
 
 
+def lock_derived(live: sa.Connection, source_id: int, source: str) -> int:
+    """As `lock`, of a history that was derived by the rules of this version. Returns the newest seq. Raises
+    SchemaError."""
+    newest, revision = lock(live, source_id)
+    if revision != DERIVATION_REVISION:
+        raise SchemaError(
+            f"the history of source {source!r} was derived by other rules: run `collector db rebuild`"
+        )
+    return newest
+
+
 def put(live: sa.Connection, scratch: sa.Connection) -> None:
     """Make the stored rows equal to the derived ones: children go first, parents come first.
 
