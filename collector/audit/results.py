@@ -26,20 +26,18 @@ def record(
     lost: Collection[str],
     started_at: datetime,
     finished_at: datetime,
-) -> list[str]:
-    """Keep what a verification found of each source. Returns the names of the sources whose verification failed.
+) -> None:
+    """Keep what a verification found of each source.
 
     `damage`: of the database as a whole, which counts for each source; `lost`: heads that no source has.
     """
-    v, failed = verifications.c, []
+    v = verifications.c
     with writing(engine) as connection:
         ids = {row.name: row.id for row in connection.execute(sa.select(sources.c.id, sources.c.name))}
         for each in found:
             findings = [break_in_words(broken) for broken in (*each.breaks, *damage)]
             findings += [f"no observation has the head {head}" for head in lost]
             verdict: Verdict = "altered" if damage or lost else each.verdict
-            if verdict == "altered":
-                failed.append(each.source)
             first = printable(findings[0])[:MAX_TEXT] if findings and verdict == "altered" else None
             row = {
                 "source_id": ids[each.source],
@@ -69,7 +67,6 @@ def record(
             if oldest is not None:
                 gone = v.source_id == ids[each.source], v.started_at <= oldest
                 connection.execute(sa.delete(verifications).where(*gone))
-    return failed
 
 
 def is_due(connection: sa.Connection, now: datetime, every_seconds: float) -> bool:

@@ -10,8 +10,8 @@ from collector.audit.verify import verify
 from collector.database.transactions import reading
 from collector.errors import IntegrityError
 from collector.store import pruning
-from collector.store.pruning import Progress, Pruned
-from collector.store.rederive import Progress as Checked
+from collector.store.pruning import Pruned
+from collector.store.rederive import Progress
 from collector.store.sources import source_names
 
 LEAST = timedelta(days=1)
@@ -27,7 +27,6 @@ def prune(
     *,
     made_at: datetime,
     made_by: str,
-    checked: Checked | None = None,
     progress: Progress | None = None,
 ) -> Pruned:
     """Verify the history of a source, and prune what questions about times from `moment` on do not need.
@@ -38,7 +37,7 @@ def prune(
         foreseen = pruning.foreseen(connection, source, moment)
     if not foreseen.observations:
         return foreseen
-    verdict = verify(engine, source, progress=checked).verdict
+    verdict = verify(engine, source).verdict
     if verdict != "good":
         raise IntegrityError(
             f"the history of source {source!r} is {verdict}, so nothing was pruned: `collector audit verify` says "

@@ -13,10 +13,9 @@ time, which takes a fraction of a second, and its polls wait no longer than that
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -30,7 +29,7 @@ from collector.store import observations as stored
 from collector.store.amendments import Amendment, Beginning, beginning
 from collector.store.comparison import copy_rows, scratch_database
 from collector.store.payloads import Reader
-from collector.store.rederive import lock_derived, replay
+from collector.store.rederive import Progress, lock_derived, replay
 from collector.store.sources import source_id_of
 from collector.store.tables import (
     observations,
@@ -44,8 +43,6 @@ ROUND = 1000
 """So many observations go at once."""
 ROUNDS_WITHOUT_LOCK = 3
 """After so many rounds in which the poller was faster, what becomes of answers is worked out under the lock."""
-Progress = Callable[[int, int], None]
-"""Called with observations done and observations in all."""
 _o, _p = observations.c, payloads.c
 
 
@@ -317,12 +314,9 @@ def _some(addresses: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _rewrite(live: sa.Connection, source_id: int, answers: _Answers) -> None:
-    rows: list[tuple[Any, ...]] = [
-        (source_id, address, body, len(body), None, 0) for address, body in answers.whole
-    ]
-    rows += [(source_id, address, b"", 0, None, 0) for address in answers.emptied]
-    for _, address, body, size, base, links in rows:
-        changed = {"body": body, "compressed_size": size, "base": base, "links": links}
+    emptied = ((address, b"") for address in answers.emptied)
+    for address, body in (*answers.whole, *emptied):
+        changed = {"body": body, "compressed_size": len(body), "base": None, "links": 0}
         live.execute(
             sa.update(payloads).where(_p.source_id == source_id, _p.address == address).values(changed)
         )
