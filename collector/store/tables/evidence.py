@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from collector.database.types import JsonList, UtcTime, only_on_sqlite
-from collector.store.tables.parts import check, column, one_of, seq, source_id, table
+from collector.store.tables.parts import check, column, number, one_of, seq, source_id, table
 
 MAX_LINKS = 16
 """So many answers may lie between an answer and the whole one that it rests on."""
@@ -173,13 +173,7 @@ amendments = table(
     "amendments",
     "One row: what was taken out of a history that was on record already: its beginning, or a value",
     source_id(),
-    column(
-        "number",
-        sa.Integer,
-        "Counts from 1 within the source, without holes",
-        primary_key=True,
-        autoincrement=False,
-    ),
+    number(),
     column("kind", sa.Text, "prune or redaction"),
     column("made_at", UtcTime, "When"),
     column("made_by", sa.Text, "Who: user, host and process"),

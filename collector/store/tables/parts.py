@@ -42,6 +42,16 @@ def seq(comment: str, name: str = "seq", **options: Any) -> sa.Column[Any]:
     return column(name, sa.BigInteger, comment, autoincrement=False, **options)
 
 
+def number() -> sa.Column[Any]:
+    return column(
+        "number",
+        sa.Integer,
+        "Counts from 1 within the source, without holes",
+        primary_key=True,
+        autoincrement=False,
+    )
+
+
 def one_of(column: str, *allowed: str) -> str:
     return f"{column} IN ({', '.join(repr(a) for a in allowed)})"
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime
-from collector.store.tables.parts import check, column, one_of, seq, source_id, table
+from collector.store.tables.parts import check, column, number, one_of, seq, source_id, table
 
 anchors = table(
     "anchors",
     "One row: a digest of a history that was given to a place outside the database, or could not be",
     source_id(),
-    column(
-        "number",
-        sa.Integer,
-        "Counts from 1 within the source, without holes",
-        primary_key=True,
-        autoincrement=False,
-    ),
+    number(),
     column("target", sa.Text, "Name of the anchor in the settings"),
     column("kind", sa.Text, "file, webhook, syslog or tsa (a time-stamping authority)"),
     column("made_at", UtcTime, "When the value was made"),
