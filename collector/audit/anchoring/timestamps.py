@@ -13,13 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from collector.audit.anchoring.signing import NEEDS
 from collector.errors import SettingsError
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
     from rfc3161_client import TimeStampResponse
 
-NEEDS = "needs a library that is not installed: pip install 'gcore-collector[proof]'"
 MAX_TOKEN = 64 * 1024
 """Bytes; more than an authority's answer with its certificates has."""
 
