@@ -26,7 +26,7 @@ from typing import Any
 from collector.clock import time_text
 
 GENESIS = "0" * 64
-"""previous_digest of the first observation."""
+"""previous_digest of the first observation of a source, of its first amendment, and of its first anchor."""
 
 OPENING = (
     "seq",
@@ -76,6 +76,15 @@ def amendment_digest(source: str, row: Mapping[str, Any]) -> str:
     return _digest(row["previous_digest"], source, *(row[name] for name in AMENDMENT))
 
 
+def json_list(*parts: Any) -> bytes:
+    """What is hashed."""
+    return json.dumps([plain(part) for part in parts], separators=(",", ":")).encode("ascii")
+
+
+def plain(value: Any) -> Any:
+    """A value as it is hashed: times as text."""
+    return time_text(value) if isinstance(value, datetime) else value
+
+
 def _digest(*parts: Any) -> str:
-    text = json.dumps([time_text(p) if isinstance(p, datetime) else p for p in parts], separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    return hashlib.sha256(json_list(*parts)).hexdigest()

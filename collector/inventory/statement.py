@@ -13,23 +13,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from collector.clock import time_text
+from collector.inventory.chain import CLOSING, json_list, plain
 
 FORMAT = 1
 """Version of the line that is handed out."""
-GENESIS = "0" * 64
-"""previous_digest of the first anchor of a source."""
-COUNTERS = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
-STATED = ("source", "number", "target", "kind", "made_at", "seq", "head", *COUNTERS)
+STATED = ("source", "number", "target", "kind", "made_at", "seq", "head", *CLOSING)
 RESULT = ("outcome", "answered_at", "attested_at", "token_hash", "signed_by", "signature", "error")
 
 
 def statement(row: Mapping[str, Any]) -> bytes:
     """What is hashed, signed and time-stamped. `row`: the columns of STATED and `previous_digest`."""
-    return _list([row["previous_digest"], *(row[name] for name in STATED)])
+    return json_list(row["previous_digest"], *(row[name] for name in STATED))
 
 
 def value_of(row: Mapping[str, Any]) -> str:
@@ -41,23 +37,15 @@ def result_digest(row: Mapping[str, Any]) -> str:
     """`row`: `value`, the columns of RESULT but for the hash of the token, and the `token` itself."""
     token = row["token"]
     hashed = {**row, "token_hash": None if token is None else hashlib.sha256(token).hexdigest()}
-    return hashlib.sha256(_list([row["value"], *(hashed[name] for name in RESULT)])).hexdigest()
+    return hashlib.sha256(json_list(row["value"], *(hashed[name] for name in RESULT))).hexdigest()
 
 
 def line(row: Mapping[str, Any]) -> str:
     """One line of JSON: what is handed out. `row`: as of `statement`, with `value`, `signed_by` and `signature`."""
     names = ("previous_digest", *STATED, "value", "signed_by", "signature")
-    return json.dumps({"anchor": FORMAT, **{name: _plain(row[name]) for name in names}})
+    return json.dumps({"anchor": FORMAT, **{name: plain(row[name]) for name in names}})
 
 
 def head_statement(source: str, seq: int, head: str) -> bytes:
     """What is signed of a head that is printed."""
-    return _list(["head", source, seq, head])
-
-
-def _list(parts: list[Any]) -> bytes:
-    return json.dumps([_plain(part) for part in parts], separators=(",", ":")).encode("ascii")
-
-
-def _plain(value: Any) -> Any:
-    return time_text(value) if isinstance(value, datetime) else value
+    return json_list("head", source, seq, head)

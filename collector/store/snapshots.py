@@ -20,9 +20,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.clock import time_text
 from collector.database.types import JsonList, UtcTime
 from collector.errors import IntegrityError
+from collector.inventory.chain import plain
 from collector.inventory.entities import ENTITIES, Kind, content_hash
 from collector.inventory.known import Failures
 from collector.store.amendments import text_of
@@ -51,9 +51,7 @@ def snapshot_text(
     def rows(table: sa.Table, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
         query = sa.select(table).where(table.c.source_id == source_id, *where)
         found = connection.execute(query.order_by(*table.primary_key.columns)).mappings()
-        return [
-            {name: _as_json(value) for name, value in row.items() if name not in _LEFT_OUT} for row in found
-        ]
+        return [{name: plain(value) for name, value in row.items() if name not in _LEFT_OUT} for row in found]
 
     return text_of(
         {
@@ -153,10 +151,6 @@ def _hash(kind: Kind, row: Mapping[str, Any]) -> str:
 def carried_failures(connection: sa.Connection, source_id: int) -> tuple[Failures, ...]:
     """The failed polls that a snapshot counts, since their observations are gone."""
     return parsed(stored_text(connection, source_id)).failures
-
-
-def _as_json(value: Any) -> Any:
-    return time_text(value) if isinstance(value, datetime) else value
 
 
 def _of_json(table: sa.Table, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from collector.audit.anchoring.signing import Signer
 from collector.clock import Clock, utc_now
 from collector.database.transactions import reading, writing
 from collector.errors import SettingsError
-from collector.inventory import statement
+from collector.inventory import chain, statement
 from collector.store.tables import anchors, observations, sources
 
 PENDING = timedelta(minutes=2)
@@ -100,7 +100,7 @@ def _claim(
             before = connection.execute(
                 sa.select(anchors).where(_a.source_id == newest.source_id).order_by(_a.number.desc()).limit(1)
             ).one_or_none()
-            previous = statement.GENESIS
+            previous = chain.GENESIS
             if before is not None:
                 previous = before.digest
                 if before.outcome == "pending":
@@ -118,7 +118,7 @@ def _claim(
                 "made_at": now,
                 "seq": newest.seq,
                 "head": newest.opening_digest,
-                **{name: getattr(newest, name) for name in statement.COUNTERS},
+                **{name: getattr(newest, name) for name in chain.CLOSING},
                 "previous_digest": previous,
             }
             stated = row | {"source": source}

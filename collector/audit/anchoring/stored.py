@@ -18,7 +18,7 @@ from collector.audit.anchoring import timestamps
 from collector.audit.anchoring.outside import Line, Outside
 from collector.audit.anchoring.signing import is_signed, name_of
 from collector.audit.findings import Findings
-from collector.inventory import statement
+from collector.inventory import chain, statement
 from collector.store.tables import anchors, observations
 
 BATCH = 500
@@ -62,7 +62,7 @@ def check_anchors(
 ) -> tuple[Anchored, ...]:
     """Check all anchors of a source; what is wrong goes to `found`. Returns what each place has."""
     joined = (_o.source_id == _a.source_id) & (_o.seq == _a.seq)
-    now = ("opening_digest", *statement.COUNTERS)
+    now = ("opening_digest", *chain.CLOSING)
     rows = live.execute(
         sa.select(anchors, *(_o[name].label(f"{name}_now") for name in now))
         .outerjoin(observations, joined)
@@ -72,7 +72,7 @@ def check_anchors(
     ).mappings()
     begins = _begins(live, source_id)
     places: dict[str, Anchored] = {}
-    expected, previous = 1, statement.GENESIS
+    expected, previous = 1, chain.GENESIS
     for each in rows:
         row = dict(each) | {"source": source}
         for number in range(expected, row["number"]):
@@ -126,7 +126,7 @@ def _check_against_history(row: Mapping[str, Any], found: Findings) -> None:
         )
     else:
         has_grown = row["polls_now"] > row["polls"]
-        for name in statement.COUNTERS:
+        for name in chain.CLOSING:
             then, now = row[name], row[f"{name}_now"]
             if now == then or (has_grown and (now > then or name == "last_asked_at")):
                 continue

@@ -30,6 +30,7 @@ from collector.errors import IntegrityError, UsageError
 from collector.gcore import jsontext
 from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
+from collector.inventory.chain import plain
 from collector.inventory.observation import gap_limit
 from collector.store.amendments import beginning
 from collector.store.payloads import Reader
@@ -69,9 +70,9 @@ def build(
             f"the history of {source} begins at {time_text(verified.begins.begins_at)}, what was before was pruned: "
             "ask for a time from then on"
         )
-    content = _Content(connection, source_id_of(connection, source), start, end, regions)
-    files = content.files()
     source_id = source_id_of(connection, source)
+    content = _Content(connection, source_id, start, end, regions)
+    files = content.files()
     claims = claims_of(connection, source_id, regions, (content.first_seq, content.up_to), start, end)
     anchored = anchor_rows(connection, source_id, content.first_seq)
     facts: Json = {
@@ -201,9 +202,7 @@ class _Content:
         bound = {n: v for n, v in self._bound.items() if f":{n}" in query.text}
         times = [sa.bindparam(n, type_=UtcTime()) for n in ("from_at", "to_at") if n in bound]
         rows = self._connection.execute(query.bindparams(*times), bound).mappings()
-        return [
-            {str(k): time_text(v) if isinstance(v, datetime) else v for k, v in row.items()} for row in rows
-        ]
+        return [{str(k): plain(v) for k, v in row.items()} for row in rows]
 
 
 def _queries() -> dict[str, str]:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from collector.audit.claimed import in_words, keys_in_words, limits
 from collector.audit.claims import Run, observed, runs
 from collector.clock import time_text
+from collector.inventory.chain import plain
 from collector.printable import printable
 from collector.reports.words import show_time
 from collector.store.tables import anchors, state_transitions
@@ -69,15 +70,15 @@ def anchor_rows(connection: sa.Connection, source_id: int, first_seq: int) -> li
     first = sa.select(sa.func.min(_a.number)).where(mine, _a.seq >= first_seq).scalar_subquery()
     query = sa.select(anchors).where(mine, _a.number >= first, _a.outcome != "pending").order_by(_a.number)
     return [
-        {name: _plain(value) for name, value in row.items() if name != "source_id"}
+        {name: _as_json(value) for name, value in row.items() if name != "source_id"}
         for row in connection.execute(query).mappings()
     ]
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
-    return time_text(value) if isinstance(value, datetime) else value
+    return plain(value)
 
 
 def page(
