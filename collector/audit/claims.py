@@ -1,246 +1,195 @@
-"""Claims: in which state a region was, since when and until when that was shown, by how many polls and whose.
-
-A *run* is a time in which every answer that showed a region showed the same state, or no complete answer listed it. It
-begins with the answer of the poll that showed it first, and is sure up to the question of the last one that
-showed it. Where another state was shown, the run ends: so a run is never contradicted. In between it may have been out
-of sight; such times are `blind`.
-
-`collector/audit/pack/check.py` shares no code with us, and finds the same runs in the answers themselves.
-"""
+"""The claim of one region at one time: a sentence, what could not be known, and the evidence for it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from collector.inventory.observation import IMPORT, gap_limit
-from collector.store.amendments import beginning
-from collector.store.tables import (
-    observations,
-    observers,
-    region_versions,
-    state_transitions,
-    unseen,
-    withheld_absences,
-)
+from collector.audit.runs import Row, Run, observed, runs
+from collector.reports.beginnings import refuse_before
+from collector.reports.words import brief, show_span, show_time
+from collector.store.tables import anchors
 
-_o, _t, _u, _v, _w, _who = (
-    each.c
-    for each in (observations, state_transitions, unseen, region_versions, withheld_absences, observers)
-)
-_MILLISECOND = timedelta(milliseconds=1)
-_COLUMNS = (
-    "seq",
-    "outcome",
-    "first_asked_at",
-    "first_at",
-    "last_asked_at",
-    "last_at",
-    "polls",
-    "longest_interval_ms",
-    "expected_interval_ms",
-    "payload",
-    "opening_digest",
-)
+MAX_TOLD = 20
+"""Blind times that are told one by one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Blind:
-    """A time within a run in which no answer showed it: from a question to an answer."""
+class Claim:
+    """What can be claimed of a region at a time."""
 
-    from_at: datetime
-    until_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A region in one state, as far as it was shown."""
-
+    source: str
     region_id: int
-    name: str
-    """As the last answer of the run called it."""
+    at: datetime
+    is_known: bool
     state: str | None
-    """None: complete answers did not list it."""
-    not_before: datetime | None
-    """It may have been so since then; None: since any time."""
-    from_at: datetime
-    """Answer of the first poll that showed it."""
-    until_at: datetime
-    """Question of the last poll that showed it."""
-    polls: int
-    longest_interval_ms: int
-    """Longest time between two of these polls, apart from blind times."""
-    first_seq: int
-    last_seq: int
-    keys: tuple[str, ...]
-    """Fingerprints of the keys that looked; `import`: somebody who saved answers."""
-    blind: tuple[Blind, ...]
-    next_state: str | None
-    """What was shown next, in observation"""
-    next_seq: int | None
-    """of this number; None: nothing else was."""
-    next_at: datetime | None
+    """None: not known, or not listed."""
+    sentence: str
+    unknown: tuple[str, ...]
+    """What could not be known, in sentences."""
+    run: Run | None
+    """The run that holds the time, or else the last one before it."""
+    evidence: tuple[dict[str, Any], ...]
+    """Observations: the first and the last of the run, and those around the time."""
+    anchors: tuple[dict[str, Any], ...]
+    """What was given away of it: the first anchor of each place that covers the last of these observations."""
 
-    def knows(self, moment: datetime) -> bool:
-        """Whether it says in which state the region was at a moment."""
-        is_within = self.from_at <= moment <= self.until_at
-        return is_within and not any(each.from_at < moment < each.until_at for each in self.blind)
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
-Row = Mapping[str, Any]
-
-
-def runs(
-    connection: sa.Connection,
-    source_id: int,
-    region_id: int,
-    *,
-    first_seq: int = 1,
-    last_seq: int | None = None,
-    rows: Sequence[Row] | None = None,
-) -> Iterator[Run]:
-    """The runs of a region within these observations, in order. `rows`: of `observed`, where they are at hand."""
-    if rows is None:
-        rows = observed(connection, source_id, first_seq, last_seq)
-    if not rows:
-        return
-    first, last = rows[0]["seq"], rows[-1]["seq"]
-    changes = _changes(connection, source_id, region_id, first, last)
-    hidden = _spans(connection, source_id, region_id)
-    unproven = _withheld(connection, source_id, region_id)
-    for now, following in pairwise([*changes, None]):
-        assert now is not None  # noqa: S101 - only the last one is None
-        end = following["seq"] if following is not None else last + 1
-        within = [row for row in _between(rows, max(now["seq"], first), end) if row["outcome"] != "failed"]
-        if now["to_state"] is not None:
-            showing = [row for row in within if not _is_in(row["seq"], hidden)]
-        else:
-            showing = [row for row in within if row["outcome"] == "ok" and row["seq"] not in unproven]
-        if showing:
-            yield _run(connection, source_id, region_id, now, following, within, showing)
-
-
-def _run(
-    connection: sa.Connection,
-    source_id: int,
-    region_id: int,
-    now: Row,
-    following: Row | None,
-    within: Sequence[Row],
-    showing: Sequence[Row],
-) -> Run:
-    ours = {row["seq"] for row in showing}
-    blind = [Blind(one["last_asked_at"], other["first_at"]) for one, other in _out_of_sight(within, ours)]
-    intervals = [row["longest_interval_ms"] for row in showing]
-    intervals += [
-        (other["first_at"] - one["last_at"]) // _MILLISECOND
-        for one, other in pairwise(showing)
-        if not any(each.until_at == other["first_at"] for each in blind)
-    ]
-    return Run(
+def claim(connection: sa.Connection, source_id: int, source: str, region_id: int, at: datetime) -> Claim:
+    """In which state a region was at a time. Raises UsageError where that was pruned."""
+    refuse_before(connection, at, source)
+    rows = observed(connection, source_id)
+    found = list(runs(connection, source_id, region_id, rows=rows))
+    run = next((each for each in found if each.knows(at)), None)
+    before = [each for each in found if each.from_at <= at]
+    nearest = run or (before[-1] if before else None)
+    after = next((each for each in found if each.from_at > at), None)
+    if run is not None:
+        sentence, unknown = in_words(run), limits(run)
+    else:
+        sentence, unknown = _not_known(nearest, after, at, region_id), ()
+    last = _last_seq(rows, nearest, after, at)
+    wanted = _around(rows, at)
+    wanted |= {nearest.first_seq, nearest.last_seq} if nearest else set()
+    wanted |= {after.first_seq} if after else set()
+    return Claim(
+        source=source,
         region_id=region_id,
-        name=_name(connection, source_id, region_id, showing[-1]["seq"]),
-        state=now["to_state"],
-        not_before=now["not_before"],
-        from_at=showing[0]["first_at"],
-        until_at=showing[-1]["last_asked_at"],
-        polls=sum(row["polls"] for row in showing),
-        longest_interval_ms=max(intervals),
-        first_seq=showing[0]["seq"],
-        last_seq=showing[-1]["seq"],
-        keys=tuple(dict.fromkeys(row["key"] for row in showing)),
-        blind=tuple(blind),
-        next_state=following["to_state"] if following is not None else None,
-        next_seq=following["seq"] if following is not None else None,
-        next_at=following["observed_at"] if following is not None else None,
+        at=at,
+        is_known=run is not None,
+        state=run.state if run else None,
+        sentence=sentence,
+        unknown=unknown,
+        run=nearest,
+        evidence=tuple(dict(row) for row in rows if row["seq"] in wanted),
+        anchors=_anchors(connection, source_id, last),
     )
 
 
-def _out_of_sight(within: Sequence[Row], showing: set[int]) -> Iterator[tuple[Row, Row]]:
-    """Pairs of observations that show it, between which it could not be seen. `within`: all that were applied."""
-    last: Row | None = None
-    before: Row | None = None
-    for row in within:
-        if row["seq"] in showing:
-            if last is not None and (before is not last or _is_gap(last, row)):
-                yield last, row
-            last = row
-        before = row
+def in_words(run: Run) -> str:
+    """One sentence that holds."""
+    name, keys = brief(run.name), keys_in_words(run.keys)
+    if run.state is not None:
+        what = f"was in {brief(run.state)}"
+        shown = f"shown by {run.polls:,} poll{'s' * (run.polls != 1)} with {keys}"
+    else:
+        what = "was not listed"
+        shown = f"shown by {run.polls:,} complete answer{'s' * (run.polls != 1)} to {keys}"
+    if run.from_at >= run.until_at:
+        return f"{name} {what} at some moment between {show_time(run.until_at)} and {show_time(run.from_at)}, {shown}."
+    blind = f", apart from {len(run.blind)} times when it could not be seen" if len(run.blind) > 1 else ""
+    blind = ", apart from one time when it could not be seen" if len(run.blind) == 1 else blind
+    return (
+        f"{name} {what} from {show_time(run.from_at)} to at least {show_time(run.until_at)}{blind}, {shown}; "
+        "never contradicted."
+    )
 
 
-def _is_gap(one: Row, other: Row) -> bool:
-    intervals = (row["expected_interval_ms"] * _MILLISECOND for row in (one, other))
-    return bool(other["first_at"] - one["last_at"] > gap_limit(*intervals))
+def keys_in_words(keys: Sequence[str]) -> str:
+    """`key 1a2b3c4d`, or several; whoever saved answers has none."""
+    named = [key[:8] for key in keys if key not in ("", "import")]
+    said = [f"key{'s' * (len(named) > 1)} {', '.join(named)}"] if named else []
+    said += ["no key"] * ("" in keys) + ["answers that somebody saved"] * ("import" in keys)
+    return " and ".join(said)
 
 
-def observed(
-    connection: sa.Connection, source_id: int, first_seq: int = 1, last_seq: int | None = None
-) -> list[Row]:
-    """What runs are made of: observations in order, each with the key that looked; of a pruned history from its
-    beginning."""
-    if (begins := beginning(connection, source_id)) is not None:
-        first_seq = max(first_seq, begins.begins_seq)
-    is_import = (_who.key_fingerprint == "") & (_who.auth_scheme == IMPORT)
-    query = (
-        sa.select(
-            *(_o[name] for name in _COLUMNS),
-            sa.case((is_import, IMPORT), else_=_who.key_fingerprint).label("key"),
+def limits(run: Run) -> tuple[str, ...]:
+    """What a run does not say, in sentences."""
+    said = []
+    state = brief(run.state) if run.state is not None else "absence"
+    if run.not_before is None:
+        said.append(f"When {state} began is not known: nobody looked before.")
+    else:
+        said.append(
+            f"{_capital(state)} began after {show_time(run.not_before)}, and by {show_time(run.from_at)}."
         )
-        .join(observers, (_who.source_id == _o.source_id) & (_who.id == _o.observer_id))
-        .where(_o.source_id == source_id, _o.seq >= first_seq)
-        .order_by(_o.seq)
+    if run.next_at is None:
+        said.append(
+            f"Nothing later is known: {show_time(run.until_at)} is when the last poll asked that showed it."
+        )
+    else:
+        then = brief(run.next_state) if run.next_state is not None else "not listed"
+        said.append(
+            f"It ended after {show_time(run.until_at)}, and by {show_time(run.next_at)}: then it was {then}."
+        )
+    if run.polls > 1:
+        longest = show_span(run.longest_interval_ms / 1000)
+        said.append(
+            f"Polls are samples, at most {longest} apart: what came and went between two of them was not seen."
+        )
+    for each in run.blind[:MAX_TOLD]:
+        said.append(f"Between {show_time(each.from_at)} and {show_time(each.until_at)} it could not be seen.")
+    if len(run.blind) > MAX_TOLD:
+        said.append(f"{len(run.blind) - MAX_TOLD} more times it could not be seen.")
+    said.append("That the API told the truth, and told others the same, is not shown.")
+    return tuple(said)
+
+
+def _not_known(before: Run | None, after: Run | None, at: datetime, region_id: int) -> str:
+    shown = before or after
+    name = brief(shown.name) if shown else f"region {region_id}"
+    then = f"It is not known in which state {name} was at {show_time(at)}"
+    if before is None:
+        return (
+            f"{then}: it was first shown at {show_time(after.from_at)}."
+            if after
+            else f"{then}: nobody saw it."
+        )
+    state = _state(before)
+    blind = next((each for each in before.blind if each.from_at < at < each.until_at), None)
+    if blind is not None:
+        return (
+            f"{then}: it was {state} at {show_time(blind.from_at)}, and again at {show_time(blind.until_at)}."
+        )
+    if after is not None:
+        later = f"{_state(after)} at {show_time(after.from_at)}"
+        return f"{then}: it was {state} at {show_time(before.until_at)}, and {later}."
+    return f"{then}: it was {state} at {show_time(before.until_at)}, and no later answer shows it."
+
+
+def _state(run: Run) -> str:
+    return brief(run.state) if run.state is not None else "not listed"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _around(rows: Sequence[Row], at: datetime) -> set[int]:
+    """The observations with an answer before a time, or during it, and after it."""
+    applied = [row for row in rows if row["outcome"] != "failed"]
+    before = [row["seq"] for row in applied if row["first_at"] <= at]
+    after = [row["seq"] for row in applied if row["last_asked_at"] >= at]
+    return {*before[-1:], *after[:1]}
+
+
+def _last_seq(rows: Sequence[Row], before: Run | None, after: Run | None, at: datetime) -> int:
+    """The last observation on which a claim at a time rests."""
+    around = _around(rows, at)
+    if before is not None and before.knows(at):
+        return max(around, default=before.last_seq)
+    return after.first_seq if after is not None else before.last_seq if before is not None else 0
+
+
+def _anchors(connection: sa.Connection, source_id: int, seq: int) -> tuple[dict[str, Any], ...]:
+    a, first = anchors.c, anchors.alias("first").c
+    number = (
+        sa.select(sa.func.min(first.number))
+        .where(
+            first.source_id == source_id,
+            first.target == a.target,
+            first.outcome == "anchored",
+            first.seq >= max(seq, 1),
+        )
+        .scalar_subquery()
     )
-    query = query if last_seq is None else query.where(_o.seq <= last_seq)
-    return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def _changes(connection: sa.Connection, source_id: int, region_id: int, first: int, last: int) -> list[Row]:
-    """Changes of a region's state or presence up to an observation, from the last one before another on."""
-    query = (
-        sa.select(_t.seq, _t.to_state, _t.not_before, _t.observed_at)
-        .where(_t.source_id == source_id, _t.entity == "region", _t.entity_id == region_id, _t.seq <= last)
-        .order_by(_t.seq)
-    )
-    found: list[Row] = [dict(row) for row in connection.execute(query).mappings()]
-    earlier = [row for row in found if row["seq"] <= first]
-    return found[max(len(earlier) - 1, 0) :]
-
-
-def _between(rows: Sequence[Row], begin: int, end: int) -> Sequence[Row]:
-    """Observations are numbered without holes."""
-    offset = rows[0]["seq"]
-    return rows[begin - offset : end - offset]
-
-
-def _spans(connection: sa.Connection, source_id: int, region_id: int) -> list[tuple[int, int | None]]:
-    query = sa.select(_u.missed_seq, _u.until_seq).where(
-        _u.source_id == source_id, _u.entity == "region", _u.entity_id == region_id
-    )
-    return [(row.missed_seq, row.until_seq) for row in connection.execute(query)]
-
-
-def _is_in(seq: int, spans: Iterable[tuple[int, int | None]]) -> bool:
-    return any(begin <= seq and (end is None or seq < end) for begin, end in spans)
-
-
-def _withheld(connection: sa.Connection, source_id: int, region_id: int) -> set[int]:
-    query = sa.select(_w.seq).where(
-        _w.source_id == source_id, _w.entity == "region", _w.scope.in_(("all", str(region_id)))
-    )
-    return set(connection.scalars(query))
-
-
-def _name(connection: sa.Connection, source_id: int, region_id: int, seq: int) -> str:
-    query = (
-        sa.select(_v.display_name, _v.slug)
-        .where(_v.source_id == source_id, _v.region_id == region_id, _v.seq <= seq)
-        .order_by(_v.seq.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).first()
-    return str((row and (row.display_name or row.slug)) or f"region {region_id}")
+    names = ("number", "target", "kind", "seq", "made_at", "attested_at", "value")
+    query = sa.select(*(a[name] for name in names)).where(a.source_id == source_id, a.number == number)
+    return tuple(dict(row) for row in connection.execute(query.order_by(a.number)).mappings())

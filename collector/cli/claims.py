@@ -31,7 +31,7 @@ def state(context: click.Context, region: str, at: datetime, source: str | None,
     Example:
       collector audit state luxembourg-2 --at "2026-11-24 12:00"
     """
-    from collector.audit.claimed import claim
+    from collector.audit.claims import claim
     from collector.reports.filters import find_region
     from collector.store.sources import names_by_id
 

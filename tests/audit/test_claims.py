@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from collector.anchors import Anchor
 from collector.audit.anchoring.record import make
-from collector.audit.claimed import Claim, claim
-from collector.audit.claims import runs
+from collector.audit.claims import Claim, claim
+from collector.audit.runs import runs
 from collector.database.transactions import reading
 from collector.reports.spans import SpanFilter, spans
 from tests.support.builders import region

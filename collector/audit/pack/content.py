@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.audit.claimed import in_words, keys_in_words, limits
-from collector.audit.claims import Run, observed, runs
+from collector.audit.claims import in_words, keys_in_words, limits
+from collector.audit.runs import Run, observed, runs
 from collector.clock import time_text
 from collector.inventory.chain import plain
 from collector.printable import printable
