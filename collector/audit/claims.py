@@ -46,17 +46,18 @@ def claim(connection: sa.Connection, source_id: int, source: str, region_id: int
     """In which state a region was at a time. Raises UsageError where that was pruned."""
     refuse_before(connection, at, source)
     rows = observed(connection, source_id)
-    found = list(runs(connection, source_id, region_id, rows=rows))
+    found = list(runs(connection, source_id, region_id, rows))
     run = next((each for each in found if each.knows(at)), None)
     before = [each for each in found if each.from_at <= at]
     nearest = run or (before[-1] if before else None)
     after = next((each for each in found if each.from_at > at), None)
+    wanted = _around(rows, at)
     if run is not None:
         sentence, unknown = in_words(run), limits(run)
+        rests_on = max(wanted, default=run.last_seq)
     else:
         sentence, unknown = _not_known(nearest, after, at, region_id), ()
-    last = _last_seq(rows, nearest, after, at)
-    wanted = _around(rows, at)
+        rests_on = after.first_seq if after else nearest.last_seq if nearest else 0
     wanted |= {nearest.first_seq, nearest.last_seq} if nearest else set()
     wanted |= {after.first_seq} if after else set()
     return Claim(
@@ -69,7 +70,7 @@ def claim(connection: sa.Connection, source_id: int, source: str, region_id: int
         unknown=unknown,
         run=nearest,
         evidence=tuple(dict(row) for row in rows if row["seq"] in wanted),
-        anchors=_anchors(connection, source_id, last),
+        anchors=_anchors(connection, source_id, rests_on),
     )
 
 
@@ -168,14 +169,6 @@ def _around(rows: Sequence[Row], at: datetime) -> set[int]:
     before = [row["seq"] for row in applied if row["first_at"] <= at]
     after = [row["seq"] for row in applied if row["last_asked_at"] >= at]
     return {*before[-1:], *after[:1]}
-
-
-def _last_seq(rows: Sequence[Row], before: Run | None, after: Run | None, at: datetime) -> int:
-    """The last observation on which a claim at a time rests."""
-    around = _around(rows, at)
-    if before is not None and before.knows(at):
-        return max(around, default=before.last_seq)
-    return after.first_seq if after is not None else before.last_seq if before is not None else 0
 
 
 def _anchors(connection: sa.Connection, source_id: int, seq: int) -> tuple[dict[str, Any], ...]:

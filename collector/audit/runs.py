@@ -95,18 +95,8 @@ class Run:
 Row = Mapping[str, Any]
 
 
-def runs(
-    connection: sa.Connection,
-    source_id: int,
-    region_id: int,
-    *,
-    first_seq: int = 1,
-    last_seq: int | None = None,
-    rows: Sequence[Row] | None = None,
-) -> Iterator[Run]:
-    """The runs of a region within these observations, in order. `rows`: of `observed`, where they are at hand."""
-    if rows is None:
-        rows = observed(connection, source_id, first_seq, last_seq)
+def runs(connection: sa.Connection, source_id: int, region_id: int, rows: Sequence[Row]) -> Iterator[Run]:
+    """The runs of a region within these observations, in order. `rows`: of `observed`."""
     if not rows:
         return
     first, last = rows[0]["seq"], rows[-1]["seq"]

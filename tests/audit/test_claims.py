@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from collector.anchors import Anchor
 from collector.audit.anchoring.record import make
 from collector.audit.claims import Claim, claim
-from collector.audit.runs import runs
+from collector.audit.runs import observed, runs
 from collector.database.transactions import reading
 from collector.reports.spans import SpanFilter, spans
 from tests.support.builders import region
@@ -101,7 +101,7 @@ def test_one_poll_alone_shows_a_moment(sqlite_engine: sa.Engine) -> None:
     history.poll([region(1, "NEW\x1b[2J")])
     history.poll([region(1)])
     with reading(history.engine) as connection:
-        first, _ = runs(connection, 1, 1)
+        first, _ = runs(connection, 1, 1, observed(connection, 1))
     assert not first.knows(history.time(60))
     sentence = claimed(history, 1, 90).sentence
     assert "\x1b" not in sentence
@@ -120,9 +120,10 @@ def test_claims_say_what_spans_say(told: History) -> None:
         end = max(row["last_at"] for row in told.rows("observations", source_id=1))
         seconds = (end - told.time(0)).total_seconds()
         known = 0
+        rows = observed(connection, 1)
         for region_id in range(1, 8):
             found = list(spans(connection, SpanFilter(source="gcore", keys=[("gcore", region_id)])))
-            ours = list(runs(connection, 1, region_id))
+            ours = list(runs(connection, 1, region_id, rows))
             for step in range(0, int(seconds), 7):
                 moment = told.time(step)
                 span = next((s for s in found if s["from_at"] < moment < s["until_at"]), None)

@@ -40,7 +40,7 @@ def claims_of(
     rows = observed(connection, source_id, first_seq, last_seq)
     found = []
     for region_id in sorted(known if regions is None else known & set(regions)):
-        for run in runs(connection, source_id, region_id, first_seq=first_seq, last_seq=last_seq, rows=rows):
+        for run in runs(connection, source_id, region_id, rows):
             # Who was gone when the pack begins is in none of its answers.
             is_of_the_pack = run.state is not None or run.first_seq > first_seq
             if is_of_the_pack and run.from_at < end and max(run.from_at, run.until_at) >= start:
