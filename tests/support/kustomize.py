@@ -72,7 +72,7 @@ def apply(target: Any, operation: dict[str, Any]) -> None:
         case "remove":
             del target[key]
         case other:
-            raise NotImplementedError(other)
+            raise AssertionError(f"kustomize.py does not know the operation {other!r}: {operation}")
 
 
 def _to_delete(objects: list[Object], patch: Object) -> Object:
