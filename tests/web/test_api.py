@@ -379,6 +379,10 @@ def test_head_says_what_get_would_without_the_body(api: httpx.Client) -> None:
     [
         ("/nothing", 404, "nothing at this address"),
         ("/regions/", 404, "nothing at this address"),
+        ("/no%0Athing", 404, "nothing at this address"),
+        ("/regions%0A", 404, "nothing at this address"),
+        ("/regions/1/history%0A", 404, "nothing at this address"),
+        ("/regions/no%0Ape", 404, "there is no region 'no\\npe'"),
         ("/regions?sate=ACTIVE", 422, "sate"),
         ("/regions?state=", 422, "state"),
         ("/regions?state=A&state=B", 422, "more than once"),

@@ -8,6 +8,7 @@ which head it rests. What goes wrong is a problem of RFC 9457.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from starlette.routing import BaseRoute, Mount
@@ -22,4 +23,7 @@ def routes(web: Web) -> list[BaseRoute]:
     """The API, its OpenAPI document, and a page that shows it."""
     from collector.web.api.application import make_api  # FastAPI takes half a second to import
 
-    return [Mount(PATH, app=make_api(web.data, web.clock, web.polled))]
+    mounted = Mount(PATH, app=make_api(web.data, web.clock, web.polled))
+    # With line feeds, too: else a page says that there is nothing.
+    mounted.path_regex = re.compile(mounted.path_regex.pattern, re.DOTALL)
+    return [mounted]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Path, Query
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,12 +64,21 @@ def make_api(data: Data, clock: Clock, of_settings: Callable[[], Collection[str]
         generate_unique_id_function=lambda route: route.name,
         dependencies=[Depends(_once)],
     )
+    api.router.route_class = _Exactly
     answers = Answers(data, clock)
     _inventory(api, answers)
     _history(api, answers)
     _watching(api, answers, of_settings)
     describe(api, clock)
     return _WithHead(api)
+
+
+class _Exactly(APIRoute):
+    """A question at its path alone: a `$` holds before a line feed at the end as well."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
 
 
 def _once(request: Request) -> None:
