@@ -586,9 +586,9 @@ def test_the_document_knows_where_it_is_served(told: History, serve: Serve) -> N
 
 def ask_everything(api: httpx.Client, folder: Path, examples: int) -> str:
     """Schemathesis asks what the document allows and forbids, and holds every answer against it."""
-    (folder / "schemathesis.toml").write_text('[parameters]\n"path.region" = "Luxembourg-2"\n')
+    (folder / "of-a-region.toml").write_text('[parameters]\n"path.region" = "Luxembourg-2"\n')
     said = ""
-    for more in ([], ["--config-file", str(folder / "schemathesis.toml")]):
+    for more in ([], ["--config-file", str(folder / "of-a-region.toml")]):
         done = subprocess.run(
             [
                 *(
