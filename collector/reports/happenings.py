@@ -16,16 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from collector.errors import UsageError
+from collector.inventory.observation import TICK
 from collector.reports.filters import Row, find_region
 from collector.reports.happening_kinds import ASK, AT_ONCE, KINDS, Part, Search
 from collector.store.tables import sources
 
-_TICK = timedelta(microseconds=1)
 _Within = tuple[int, int, int, str]
 """The place of a happening among those of one moment: its kind, the id of its source, its number, its words."""
 
@@ -78,7 +78,7 @@ def _parts(wanted: HappeningFilter, place: tuple[datetime, _Within] | None) -> I
         # All that happened at the moment at which the last page ended: a part of it was shown already.
         moment = place[0]
         if (since is None or since <= moment) and (until is None or moment < until):
-            yield Part(moment, moment + _TICK, AT_ONCE)
+            yield Part(moment, moment + TICK, AT_ONCE)
         until = min(until, moment) if until else moment
     yield Part(since, until, wanted.limit)
 
@@ -99,7 +99,7 @@ def _number_and_words(row: Row) -> tuple[int, str]:
 
 
 def _microseconds(moment: datetime) -> int:
-    return (moment - datetime(1, 1, 1, tzinfo=UTC)) // _TICK
+    return (moment - datetime(1, 1, 1, tzinfo=UTC)) // TICK
 
 
 def reference_of(row: Row) -> str:
