@@ -67,7 +67,10 @@ class Periods:
 
     def stretches_of(self, begin: datetime, end: datetime) -> Iterator[tuple[int, int, float]]:
         """Where the time from `begin` to `end` lies: the first of some periods, the one after them, and how many
-        seconds lie in each. Periods that it covers go together, but for the last of all, which may be a part of one."""
+        seconds lie in each. Periods that it covers go together, but for the last of all, which may be a part of one.
+
+        For periods that are equally long, as days of UTC are; for others there is `parts_of`.
+        """
         bounds, last = self._bounds, len(self) - 1
         begin, end = max(begin, bounds[0]), min(end, bounds[-1])
         if begin >= end:
