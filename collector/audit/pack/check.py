@@ -5,7 +5,7 @@ Needs nothing but Python 3.11, and shares no code with the collector. Take this 
 from the pack: a forged pack brings a forged checker.
 
     1. files        each is there, is named in pack.json, and has the hash that stands there
-  2. chain        both digests of each observation are computed again, and each holds the one before; its values
+    2. chain        both digests of each observation are computed again, and each holds the one before; its values
                     are such as a poll writes; it holds the digest of what was pruned or redacted just before
     3. answers      the address of each is computed again from its records, or their hashes; no record that could
                     not be used is hidden
@@ -46,7 +46,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-FORMATS = (1, 2)
 FILES = {
     "README.txt",
     "amendments.jsonl",
@@ -145,8 +144,7 @@ CLAIM = (
     "keys",
     "blind",
 )
-ANCHORED = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
-STATED = ("number", "target", "kind", "made_at", "seq", "head", *ANCHORED)
+STATED = ("number", "target", "kind", "made_at", "seq", "head", *CLOSING)
 RESULT = ("outcome", "answered_at", "attested_at", "token", "signed_by", "signature", "error")
 ANCHOR = ("previous_digest", *STATED, "value", *RESULT, "digest")
 GAP = ("from_at", "until_at", "seconds", "cause", "error", "failed_polls")
@@ -197,8 +195,8 @@ def check_files(files: dict[str, bytes]) -> Json:
     pack: Json = loads(files["pack.json"])
     form: Any = pack.get("format")
     need(
-        type(form) is int and form in FORMATS,
-        f"format {form!r} is none of {FORMATS}, which this checker knows",
+        type(form) is int and form in FILES_OF,
+        f"format {form!r} is none of {tuple(FILES_OF)}, which this checker knows",
     )
     named = pack["files"]
     need(
@@ -260,6 +258,12 @@ def unique(pairs: list[tuple[str, Any]]) -> Json:
 def same(one: Any, other: Any) -> bool:
     """Equal to the letter: 1, 1.0 and true are not the same."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def need_same(given: Json, found: Json, what: str, teller: str) -> None:
+    """A row that is given says what was found in the answers. `teller`: what says it, in words."""
+    for name, value in found.items():
+        need(same(given[name], value), f"{what}: {name} is {value}, {teller} says {given[name]}")
 
 
 # 2. The chain
@@ -514,12 +518,9 @@ def meaning(record: Json) -> list[Any]:
     """What two copies of one region have to agree in: every documented value, as far as a column can hold it."""
     parts: list[Any] = [values(record, FIELDS["region"])]
     for kind in ("keystone", "metrics_database"):
-        given, thing = record.get(f"{kind}_id"), record.get(kind)
-        reference = integer(given)
-        if given is None and isinstance(thing, dict):
-            reference = integer(thing.get("id"))
-        is_none = given is None and thing is None and (kind in record or f"{kind}_id" in record)
-        parts += [reference, reference is None and kind == "metrics_database" and is_none]
+        thing = record.get(kind)
+        reference, says_none = reference_of(record, kind)
+        parts += [reference, kind == "metrics_database" and says_none]
         if (
             isinstance(thing, dict)
             and reference is not None
@@ -529,6 +530,14 @@ def meaning(record: Json) -> list[Any]:
             parts += [values(thing, FIELDS[kind]), given_passwords[:1]]
     ddos = record.get("ddos_endpoint")
     return [*parts, values(ddos if isinstance(ddos, dict) else {}, FIELDS["ddos_endpoint"])]
+
+
+def reference_of(record: Json, kind: str) -> tuple[int | None, bool]:
+    """Which entity of a kind a record names, and whether it says that there is none."""
+    given, thing = record.get(f"{kind}_id"), record.get(kind)
+    if given is None and isinstance(thing, dict):
+        return integer(thing.get("id")), False
+    return integer(given), given is None and thing is None and (f"{kind}_id" in record or kind in record)
 
 
 def values(thing: Json, fields: str) -> list[Any]:
@@ -590,17 +599,13 @@ def shown_nested(kind: str, records: list[Any], regions: Shown) -> Shown:
     shown = Shown()
     references = set()
     for record in records:  # by region id: the canonical order
-        given, thing = (record.get(f"{kind}_id"), record.get(kind)) if isinstance(record, dict) else (0, 0)
-        reference = integer(given)
-        if given is None and isinstance(thing, dict):
-            reference = integer(thing.get("id"))
+        reference, says_none = reference_of(record, kind) if isinstance(record, dict) else (None, False)
         if reference is None:
-            says_none = given is None and thing is None and (f"{kind}_id" in record or kind in record)
             if kind == "keystone" or not says_none:
                 shown.withheld = "reference_not_stated"
             continue
         references.add(reference)
-        region_id = integer(record.get("id"))
+        region_id, thing = integer(record.get("id")), record.get(kind)
         if region_id in regions.states and isinstance(thing, dict):
             state = thing.get("state") if kind == "keystone" else None
             if kind != "keystone" or usable_text(state):
@@ -794,11 +799,7 @@ def check_transitions(listed: dict[Key, Json], histories: list[History], start: 
             may_be_back = not histories[0].is_whole and key[:2] not in begun and change["kind"] == "appeared"
             if may_be_back and given["kind"] == "reappeared":
                 change["kind"] = "reappeared"  # it was there before the pack begins
-            for name in TRANSITION:
-                need(
-                    same(given[name], change[name]),
-                    f"{what}: {name} is {change[name]}, the transition says {given[name]}",
-                )
+            need_same(given, change, what, "the transition")
         begun.add(key[:2])
     strange = sorted(listed.keys() - changes.keys(), key=str)
     need(not strange, f"these transitions do not follow from the answers: {strange[:10]}")
@@ -815,10 +816,7 @@ def check_unseen(listed: list[Json], histories: list[History], start: str, end: 
             is_asked_for = span["from_at"] < end and (span["until_at"] is None or span["until_at"] >= start)
             need(not is_asked_for, f"{what}: this is not among the unseen spans")
             continue
-        for name in UNSEEN:
-            need(
-                same(found[name], span[name]), f"{what}: {name} is {span[name]}, the pack says {found[name]}"
-            )
+        need_same(found, span, what, "the pack")
     strange = sorted(given.keys() - spans.keys(), key=str)
     need(not strange, f"these unseen spans do not follow from the answers: {strange[:10]}")
 
@@ -861,8 +859,7 @@ def check_gaps(listed: list[Json], rows: list[Json], start: str, end: str) -> No
     need(not strange, f"gaps are not those of the observations: {strange[:10]}")
     for (begin, until), what in found.items():
         gap = given[begin, until]
-        for name, value in what.items():
-            need(same(gap[name], value), f"gap from {begin}: {name} is {value}, the pack says {gap[name]}")
+        need_same(gap, what, f"gap from {begin}", "the pack")
         seconds = gap["seconds"]
         if until is None:
             need(seconds is None, f"gap from {begin}: it has not ended after {seconds!r} seconds")
@@ -903,12 +900,7 @@ def check_claims(
     ]
     if listed is not None:
         for given, claim in zip(listed, found, strict=False):
-            what = f"region {claim['region_id']} from {claim['from_at']}"
-            for name in CLAIM:
-                need(
-                    same(given[name], claim[name]),
-                    f"{what}: {name} is {claim[name]}, the claim says {given[name]}",
-                )
+            need_same(given, claim, f"region {claim['region_id']} from {claim['from_at']}", "the claim")
         need(
             len(listed) == len(found),
             f"{len(found)} claims follow from the answers, and {len(listed)} are given",
@@ -1113,7 +1105,7 @@ def check_anchored(anchor: Json, rows: dict[int, Json]) -> None:
     is_it = row["opening_digest"] == anchor["head"]
     need(is_it, f"anchor {number}: observation {seq} was another one then")
     has_grown = row["polls"] > anchor["polls"]
-    for name in ANCHORED:
+    for name in CLOSING:
         now, then = row[name], anchor[name]
         grew = has_grown and (now > then or name == "last_asked_at")
         need(
