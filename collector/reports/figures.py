@@ -13,7 +13,7 @@ from collector.database.health import Disk, disk_of, size_bytes
 from collector.database.types import seconds_between
 from collector.inventory.observation import GAP_FACTOR
 from collector.reports.anchored import Place, Proven, places, proven
-from collector.reports.outbox import Standing, standings
+from collector.reports.outbox import Backlog, backlogs
 from collector.reports.status import SourceStatus, statuses
 from collector.store.tables import gaps, keystones, regions, sources
 
@@ -51,7 +51,7 @@ class Figures:
     """Of a SQLite file; how full the disk of a server is, a client can't ask."""
     leases_taken: Mapping[str, int]
     """By source: how often a process took its lease, ever."""
-    receivers: Sequence[Standing] = ()
+    receivers: Sequence[Backlog] = ()
     proven: Mapping[str, Proven] = field(default_factory=dict)
     """When each source was verified last, by name."""
     places: Sequence[Place] = ()
@@ -74,7 +74,7 @@ def figures(
         each_region=_each_region(connection) if sum(of_regions.values()) <= MOST_REGIONS else (),
         gap_seconds=_gap_seconds(connection, found, now),
         size_bytes=size_bytes(connection),
-        receivers=standings(connection, receivers_of_settings),
+        receivers=backlogs(connection, receivers_of_settings),
         proven=proven(connection),
         places=places(connection),
         disk=disk_of(connection),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -134,24 +135,19 @@ def undelivered(
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Backlog:
     """One receiver in numbers, for metrics."""
 
     receiver: str
     waiting: int
     dead_letters: int
-    oldest_timestamp: float | None
+    oldest_at: datetime | None
     """When the oldest event that waits was queued."""
 
 
-def standings(connection: sa.Connection, of_settings: Collection[str] = ()) -> list[Standing]:
+def backlogs(connection: sa.Connection, of_settings: Collection[str] = ()) -> list[Backlog]:
     """All receivers, as `receivers` has them."""
     return [
-        Standing(
-            row["receiver"],
-            row["waiting"],
-            row["dead_letters"],
-            row["oldest_at"].timestamp() if row["oldest_at"] else None,
-        )
+        Backlog(row["receiver"], row["waiting"], row["dead_letters"], row["oldest_at"])
         for row in _counted(connection, of_settings)
     ]

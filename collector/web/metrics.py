@@ -244,10 +244,10 @@ def of_database(found: Figures | None) -> Sheet:
     for region in found.each_region:
         whose = (region.source, region.region_id, region.slug or "")
         sheet.one_of("region_state", region.state, get_args(RegionState), *whose)
-    for standing in found.receivers:
-        sheet.put("event_backlog", standing.waiting, standing.receiver)
-        sheet.put("event_dead_letters", standing.dead_letters, standing.receiver)
-        sheet.put("event_oldest_timestamp_seconds", standing.oldest_timestamp, standing.receiver)
+    for backlog in found.receivers:
+        sheet.put("event_backlog", backlog.waiting, backlog.receiver)
+        sheet.put("event_dead_letters", backlog.dead_letters, backlog.receiver)
+        sheet.put("event_oldest_timestamp_seconds", _seconds(backlog.oldest_at), backlog.receiver)
     return sheet
 
 
