@@ -30,46 +30,25 @@ from collector.spelling import (
     check_root_path,
     check_url,
     is_service_link,
+    lower,
+    parse_duration,
     parse_most,
     parse_names,
+    parse_numbers,
+    parse_off,
+    parse_share,
+    shown_path,
     text_of,
     unquoted,
     usable_key,
 )
-from collector.spelling import parse_duration as parse_duration
-from collector.spelling import shown_path as shown_path
 
 PREFIX = "COLLECTOR_"
-
-
-def parse_numbers(value: Any) -> Any:
-    """`10, 20, 50`, or a list of whole numbers; `none` is the empty list."""
-    if not isinstance(value, str):
-        return value
-    parts = [part.strip() for part in value.split(",")]
-    if parts == ["none"]:
-        return ()
-    if not all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
-        raise ValueError("write whole numbers like 10,20,50, or none")
-    return [int(part) for part in parts]
-
-
-def parse_share(value: Any) -> Any:
-    """A number from 0 to 1, or so many in a hundred: `10%`."""
-    percent = (
-        re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\s*", value) if isinstance(value, str) else None
-    )
-    return float(percent[1]) / 100 if percent else value
-
-
-def lower(value: Any) -> Any:
-    """`INFO` is `info`."""
-    return value.strip().lower() if isinstance(value, str) else value
-
 
 Level = Literal["debug", "info", "warning", "error"]
 Form = Literal["auto", "console", "json"]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+DurationOrOff = Annotated[timedelta | None, BeforeValidator(parse_off)]
 BaseUrl = Annotated[str, BeforeValidator(check_base_url)]
 Fraction = Annotated[float, BeforeValidator(parse_share)]
 PageSizes = Annotated[frozenset[int], BeforeValidator(parse_numbers)]
@@ -81,15 +60,6 @@ Share = Annotated[int | str, BeforeValidator(parse_most)]
 SecretUrl = Annotated[SecretStr, BeforeValidator(check_url)]
 Access = Annotated[Literal["open", "token", "off"], BeforeValidator(lower)]
 Anchors = Annotated[tuple[Anchor, ...], BeforeValidator(parse_anchors), AfterValidator(named)]
-
-
-def parse_off(value: Any) -> Any:
-    """A duration, or `off`."""
-    is_off = value is None or (isinstance(value, str) and value.strip().lower() == "off")
-    return None if is_off else parse_duration(value)
-
-
-DurationOrOff = Annotated[timedelta | None, BeforeValidator(parse_off)]
 
 
 class Source(BaseModel):

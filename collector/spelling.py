@@ -94,6 +94,20 @@ def parse_duration(value: Any) -> Any:
         raise ValueError("that is longer than any calendar") from None
 
 
+def parse_off(value: Any) -> Any:
+    """A duration, or `off`."""
+    is_off = value is None or (isinstance(value, str) and value.strip().lower() == "off")
+    return None if is_off else parse_duration(value)
+
+
+def parse_share(value: Any) -> Any:
+    """A number from 0 to 1, or so many in a hundred: `10%`."""
+    percent = (
+        re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\s*", value) if isinstance(value, str) else None
+    )
+    return float(percent[1]) / 100 if percent else value
+
+
 def parse_most(value: Any) -> Any:
     """`5` or `10%`, whatever blanks are around it."""
     return most_of(str(value).strip())
@@ -113,6 +127,23 @@ def parse_names(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+
+
+def parse_numbers(value: Any) -> Any:
+    """`10, 20, 50`, or a list of whole numbers; `none` is the empty list."""
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    if parts == ["none"]:
+        return ()
+    if not all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
+        raise ValueError("write whole numbers like 10,20,50, or none")
+    return [int(part) for part in parts]
+
+
+def lower(value: Any) -> Any:
+    """`INFO` is `info`."""
+    return value.strip().lower() if isinstance(value, str) else value
 
 
 def check_networks(values: tuple[str, ...]) -> tuple[str, ...]:

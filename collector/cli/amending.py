@@ -20,7 +20,7 @@ class Lasting(click.ParamType[timedelta]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        from collector.settings import parse_duration
+        from collector.spelling import parse_duration
 
         try:
             lasting: timedelta = parse_duration(value)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from collector.errors import SettingsError
 from collector.logs import logger
-from collector.settings import Settings, shown_path
-from collector.spelling import text_of
+from collector.settings import Settings
+from collector.spelling import shown_path, text_of
 
 LEAST = 16
 """Characters of a token, and of a password."""
