@@ -262,19 +262,7 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
     given_receiver = _placed({n: of_environment.pop(n) for n in _OF_RECEIVER if n in of_environment}, None)
     general["webhooks"] = _receivers(of_receiver, given_receiver, receivers, config)
     general |= _placed(of_process, None)
-    _refuse_two_keys(of_environment, f"{PREFIX}API_KEY", f"{PREFIX}API_KEY_FILE")
-    single = _override(of_file, _placed(of_environment, None))
-    if listed is None:
-        general["sources"] = [single]
-    else:
-        if not isinstance(listed, list) or not all(isinstance(s, dict) for s in listed):
-            raise SettingsError(f"{config}: write each source as a table that begins with [[sources]]")
-        for name, variable in (("name", "SOURCE"), ("base_url", "BASE_URL")):
-            if name in of_environment:
-                raise SettingsError(
-                    f"{PREFIX}{variable} describes the only source, but {config} has [[sources]]"
-                )
-        general["sources"] = [_override(single, _placed(source, config)) for source in listed]
+    general["sources"] = _sources(of_file, of_environment, listed, config)
     try:
         settings = Settings.model_validate(general)
     except ValidationError as error:
@@ -288,18 +276,38 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
     return settings
 
 
+def _sources(
+    of_file: dict[str, Any], of_environment: dict[str, Any], listed: Any, config: Path | None
+) -> list[dict[str, Any]]:
+    """The one that needs no table, or those of the tables."""
+    _refuse_two_keys(of_environment, f"{PREFIX}API_KEY", f"{PREFIX}API_KEY_FILE")
+    single = _override(of_file, _placed(of_environment, None))
+    if listed is None:
+        return [single]
+    tables = _tables(listed, "source", config)
+    for name, variable in (("name", "SOURCE"), ("base_url", "BASE_URL")):
+        if name in of_environment:
+            raise SettingsError(f"{PREFIX}{variable} describes the only source, but {config} has [[sources]]")
+    return [_override(single, _placed(each, config)) for each in tables]
+
+
 def _receivers(
     of_file: dict[str, Any], of_environment: dict[str, Any], listed: Any, config: Path | None
 ) -> list[dict[str, Any]]:
     """The one that needs no table, and those of the tables."""
-    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
-        raise SettingsError(f"{config}: write each webhook as a table that begins with [[webhooks]]")
+    tables = _tables(listed, "webhook", config)
     pair = ("webhook_secret", "webhook_secret_file")
     if set(pair) & of_environment.keys():
         of_file = {name: value for name, value in of_file.items() if name not in pair}
     single = of_file | of_environment
     found = [{name.removeprefix("webhook_"): value for name, value in single.items()}] if single else []
-    return [*found, *(_placed(each, config) for each in listed)]
+    return [*found, *(_placed(each, config) for each in tables)]
+
+
+def _tables(listed: Any, what: str, config: Path | None) -> list[dict[str, Any]]:
+    if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+        raise SettingsError(f"{config}: write each {what} as a table that begins with [[{what}s]]")
+    return listed
 
 
 def _given(environment: Mapping[str, str], variable: str) -> str:
