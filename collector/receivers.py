@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from collector.errors import SettingsError
-from collector.spelling import check_url, parse_duration, shown_path, text_of
+from collector.spelling import NAME, check_url, parse_duration, shown_path, text_of
 
 EventKind = Literal[
     "state_changed",
@@ -70,7 +70,7 @@ class Receiver(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(default="webhook", min_length=1, max_length=100, pattern=r"^[\w.\-]+( [\w.\-]+)*$")
+    name: str = Field(default="webhook", min_length=1, max_length=100, pattern=NAME)
     url: Annotated[SecretStr, BeforeValidator(check_url)] | None = None
     """A program that is sent signed events, one a request."""
     apprise: Annotated[SecretStr, BeforeValidator(check_apprise)] | None = None

@@ -24,6 +24,7 @@ from collector.anchors import Anchor, Mode, named, parse_anchors
 from collector.errors import SettingsError
 from collector.receivers import Receiver
 from collector.spelling import (
+    NAME,
     check_base_url,
     check_bind,
     check_networks,
@@ -67,7 +68,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(default="gcore", min_length=1, max_length=100, pattern=r"^[\w.\-]+( [\w.\-]+)*$")
+    name: str = Field(default="gcore", min_length=1, max_length=100, pattern=NAME)
     base_url: BaseUrl = "https://api.gcore.com"
     api_key: SecretStr | None = None
     api_key_file: Path | None = None

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from collector.errors import SettingsError
 
+NAME = r"^[\w.\-]+( [\w.\-]+)*$"
+"""What sources and receivers may be called: words, with one blank between two of them."""
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _QUOTES = ('""', "''", "``", "“”", "‘’")
 _UNSEEN = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
