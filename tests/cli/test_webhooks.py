@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,6 @@ Settings = dict[str, str]
 def cloud(*states: str) -> Server:
     """An API whose only region goes through these states."""
     return Server(*(reply(body=body(answer([region(1, state)]))) for state in states))
-
-
-@pytest.fixture
-def hook() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
 
 
 def settings_of(url: str, hook: Receiver, **more: str) -> Settings:

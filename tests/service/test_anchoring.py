@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,13 +14,7 @@ from collector.service.anchoring import Anchoring
 from tests.support import loopback
 from tests.support.builders import region
 from tests.support.history import History
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+from tests.support.services import until
 
 
 def test_a_new_observation_is_anchored_and_a_place_that_hangs_keeps_no_poll_waiting(
@@ -38,7 +30,7 @@ def test_a_new_observation_is_anchored_and_a_place_that_hangs_keeps_no_poll_wait
         companion.start()
         for state in ("NEW", "ACTIVE", "MAINTENANCE"):
             companion.hear(history.poll([region(1, state)]))
-        wait_for(lambda: history.rows("anchors", target="disk", outcome="anchored", seq=3) != [])
+        until(lambda: history.rows("anchors", target="disk", outcome="anchored", seq=3), 10)
         companion.stop()
     tried = history.rows("anchors", target="hook")
     assert [row["outcome"] for row in tried] == ["failed"], "it is asked again after a minute"

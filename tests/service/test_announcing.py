@@ -23,7 +23,7 @@ from collector.store import copying, outbox, rederive
 from tests.support.builders import keystone, metrics_database, region
 from tests.support.history import History, Row, failure
 from tests.support.paths import ROOT
-from tests.support.receivers import SECRET
+from tests.support.receivers import Receiver as Hook
 from tests.support.script import STORY, play
 from tests.support.story import tell, tell_other
 
@@ -31,7 +31,7 @@ URL = "http://127.0.0.1:1/hook"
 
 
 def receiver(name: str = "hook", **more: Any) -> Receiver:
-    return Receiver.model_validate({"name": name, "url": URL, "secret": SECRET, **more})
+    return Hook.configured(URL, name, **more)
 
 
 def announcer(*receivers: Receiver, public_url: str | None = None) -> Announcer:
@@ -195,7 +195,7 @@ def test_a_receiver_is_told_what_passes_all_its_filters(
 
 
 def test_people_are_sent_one_message_a_poll(sqlite_engine: sa.Engine) -> None:
-    people = Receiver.model_validate({"name": "people", "apprise": "json://127.0.0.1:1/"})
+    people = Hook.people("json://127.0.0.1:1/")
     history = History(sqlite_engine, announce=announcer(people, public_url="https://c.example"))
     history.poll([region(i) for i in range(1, 40)])
     history.poll([region(1, "MAINTENANCE"), *(region(i) for i in range(2, 40))])

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.support.builders import answer, body, region
-from tests.support.loopback import Server, reply
+from tests.support.loopback import Server, Step, reply
 from tests.support.receivers import SECRET, Receiver
 from tests.support.services import Start, looking_into, until
 
 CANARY = "canary-0123456789abcdef"
 
 
-def cloud(*states: str) -> Server:
-    """An API whose only region goes through these states."""
-    return Server(*(reply(body=body(answer([region(1, state)]))) for state in states))
-
-
-@pytest.fixture
-def hook() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
+def shows(state: str) -> Step:
+    """An answer whose only region is in this state."""
+    return reply(body=body(answer([region(1, state)])))
 
 
 @pytest.mark.long
@@ -31,13 +23,13 @@ def test_the_service_tells_at_once_and_again_when_a_receiver_is_back(
     start: Start,
     hook: Receiver,
 ) -> None:
-    with cloud("ACTIVE") as server:
+    with Server(shows("ACTIVE")) as server:
         hook.status = 500
         running = start(
             database_url, base_url=server.url, webhook_url=f"{hook.url}/{CANARY}", webhook_secret=SECRET
         )
         running.until_polled()
-        server.turn_to(reply(body=body(answer([region(1, "MAINTENANCE")]))))
+        server.turn_to(shows("MAINTENANCE"))
         running.until("receiver_fails")
         hook.status = 200
         until(lambda: hook.taken)
@@ -56,12 +48,12 @@ def test_the_service_tells_of_a_gap_while_it_lasts(
     start: Start,
     hook: Receiver,
 ) -> None:
-    with cloud("ACTIVE") as server:
+    with Server(shows("ACTIVE")) as server:
         running = start(database_url, base_url=server.url, webhook_url=hook.url, webhook_secret=SECRET)
         running.until_polled()
         server.turn_to(reply(500))
         until(lambda: hook.taken)
-        server.turn_to(reply(body=body(answer([region(1)]))))
+        server.turn_to(shows("ACTIVE"))
         until(lambda: len(hook.taken) == 2)
         running.stop()
     assert [event["type"] for event in hook.taken] == [

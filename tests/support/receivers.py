@@ -13,12 +13,13 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import sleep
 from typing import Any
 
+import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
@@ -115,7 +116,7 @@ class Receiver:
 
     def settings(self, name: str = "hook", **more: Any) -> Settings:
         """This receiver as the settings would have it."""
-        return Settings.model_validate({"name": name, "url": self.url, "secret": SECRET, **more})
+        return self.configured(self.url, name, **more)
 
     @staticmethod
     def configured(url: str, name: str = "hook", **more: Any) -> Settings:
@@ -126,3 +127,9 @@ class Receiver:
     def people(apprise: str) -> Settings:
         """People, as the settings would have them."""
         return Settings.model_validate({"name": "people", "apprise": apprise})
+
+
+@pytest.fixture
+def hook() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
