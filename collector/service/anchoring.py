@@ -70,31 +70,37 @@ class Anchoring:
         self._thread.join(1.0)
 
     def _run(self) -> None:
-        while self._listen():
+        looked = monotonic()
+        while (heard := self._listen()) is not None:
+            if not heard or monotonic() - looked >= ROUND_SECONDS:
+                heard, looked = set(self._newest), monotonic()
             for place in self._places:
                 try:
-                    self._serve(place)
+                    self._serve(place, heard)
                 except DatabaseError:
                     break  # the polls tell
                 except Exception:
                     log.exception("anchoring_broke", anchor=place.anchor.name)
                     place.wait(monotonic())
 
-    def _listen(self) -> bool:
-        """Wait for what was written. Returns False at the end."""
+    def _listen(self) -> set[str] | None:
+        """Wait for what was written. Returns its sources, or None at the end."""
+        sources = set()
         try:
             heard = self._heard.get(timeout=ROUND_SECONDS)
             while heard is not None:
-                source, *newest = heard
-                self._newest[source] = (newest[0], newest[1])
+                source, seq, polls = heard
+                self._newest[source] = (seq, polls)
+                sources.add(source)
                 heard = self._heard.get_nowait()
         except Empty:
-            return True
-        return False
+            return sources
+        return None
 
-    def _serve(self, place: _Place) -> None:
-        """Anchor at a place all that is due, until it fails."""
-        for source, newest in list(self._newest.items()):
+    def _serve(self, place: _Place, sources: set[str]) -> None:
+        """Anchor at a place all that is due of these sources, until it fails."""
+        for source in sorted(sources):
+            newest = self._newest[source]
             if monotonic() < place.not_before:
                 return
             if source not in place.last:
