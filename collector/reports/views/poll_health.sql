@@ -1,6 +1,6 @@
 -- One row: a day (UTC) of a source, from its first poll to now, also one without any poll.
--- Of a history that was pruned, from its beginning. failed_…: the failed polls by cause. Time is covered where no gap of coverage_gaps lies; the first day begins with
--- the first poll, and today ends now.
+-- The days of a pruned history are those from its beginning on. failed_…: the failed polls by cause. Time is covered
+-- where no gap of coverage_gaps lies; the first day begins with the first poll, and today ends now.
 -- Example: on which days could less than 99 % of the time be seen, and why?
 --   SELECT source, day, share_covered, polls, failed_polls FROM poll_health WHERE share_covered < 0.99
 -- Columns:
