@@ -57,6 +57,8 @@ class Pruned:
     """That went, or would go at most."""
     answers: int
     """That went, or would go at most."""
+    digest: str | None = None
+    """Of the amendment that is left; None: nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +160,8 @@ def prune(
                 progress(done - start, target - start)
     with reading(engine) as live:
         after = _counts(live, source_id)
-    return Pruned(source, begins, before[0] - after[0], before[1] - after[1])
-
-
-def proof(connection: sa.Connection, source: str) -> str | None:
-    """The digest of what was last pruned or redacted: the next observation holds it. None: nothing was."""
-    latest = amendments.newest(connection, source_id_of(connection, source))
-    return latest.digest if latest else None
+    digest = mine.digest if mine else None
+    return Pruned(source, begins, before[0] - after[0], before[1] - after[1], digest)
 
 
 def _rounds(start: int, target: int) -> Iterator[int]:
