@@ -144,8 +144,19 @@ def check_kept(live: sa.Connection, source_id: int, start: Start, found: Finding
                 "observations", key, "older than the beginning of the history, and no part of its snapshot"
             )
             continue
-        for name, value in expected.items():
-            if stored[name] != value:
-                found.add("observations", key, "not what the snapshot says", name, stored[name], value)
+        check_as_kept("observations", key, stored, expected, found)
     for seq in kept:
         found.add("observations", {"seq": seq}, "this row is missing; the snapshot has it")
+
+
+def check_as_kept(
+    table: str,
+    key: Mapping[str, Any],
+    stored: Mapping[Any, Any],
+    expected: Mapping[str, Any],
+    found: Findings,
+) -> None:
+    """A row is the one of the snapshot."""
+    for name, value in expected.items():
+        if stored[name] != value:
+            found.add(table, key, "not what the snapshot says", name, stored[name], value)

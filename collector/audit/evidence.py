@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.audit.amended import Start, check_amendments, check_kept
+from collector.audit.amended import Start, check_amendments, check_as_kept, check_kept
 from collector.audit.bounds import broken_bounds
 from collector.audit.findings import IMPOSSIBLE, MAX_BREAKS, Findings, in_one_line, readable
 from collector.clock import time_text
@@ -131,9 +131,7 @@ def _check_observers(
     for row in rows.mappings():
         key = {"id": row["id"]}
         if (expected := kept.pop(row["id"], None)) is not None:
-            for name, value in expected.items():
-                if row[name] != value:
-                    found.add("observers", key, "not what the snapshot says", name, row[name], value)
+            check_as_kept("observers", key, row, expected, found)
         elif row["id"] not in order:
             found.add("observers", key, "no observation is by this observer")
         elif order[row["id"]] != row["id"]:
