@@ -30,7 +30,7 @@ from collector.store.amendments import Amendment, Beginning, beginning
 from collector.store.comparison import copy_rows, scratch_database
 from collector.store.payloads import Reader
 from collector.store.rederive import Progress, lock_derived, replay
-from collector.store.sources import source_id_of
+from collector.store.sources import newest_seq_of, source_id_of
 from collector.store.tables import (
     observations,
     payloads,
@@ -256,7 +256,7 @@ def _write(
 
 def _answers(live: sa.Connection, source_id: int, cut: _Cut) -> _Answers:
     """What becomes of the answers of observations up to the cut."""
-    newest = live.scalar(sa.select(sources.c.newest_seq).where(sources.c.id == source_id)) or 0
+    newest = newest_seq_of(live, source_id)
     mine = (_o.source_id == source_id, _o.payload.is_not(None))
     old = sa.select(_o.seq, _o.payload).where(*mine, _o.seq <= cut.last.seq)
     of_old: dict[str, bool] = {}

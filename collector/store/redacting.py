@@ -34,12 +34,11 @@ from collector.store.amendments import Amendment, all_of, beginning
 from collector.store.comparison import compare, scratch_database
 from collector.store.payloads import Reader
 from collector.store.rederive import MAX_ROUNDS, lock_derived, put, replay
-from collector.store.sources import source_id_of
+from collector.store.sources import newest_seq_of, source_id_of
 from collector.store.tables import amendments as amendments_table
 from collector.store.tables import (
     observations,
     payloads,
-    sources,
     webhook_deliveries,
 )
 
@@ -138,7 +137,7 @@ def _plan(
     live: sa.Connection, scratch: sa.Connection, source_id: int, path: Path, progress: Progress | None
 ) -> _Plan:
     """Work everything out; the answers stand in the scratch database."""
-    newest = live.scalar(sa.select(sources.c.newest_seq).where(sources.c.id == source_id)) or 0
+    newest = newest_seq_of(live, source_id)
     removed: set[str] = set()
     count = 0
     snapshot = None

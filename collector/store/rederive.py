@@ -41,7 +41,7 @@ from collector.store.comparison import (
 from collector.store.gather import gather
 from collector.store.payloads import Reader
 from collector.store.snapshots import load, parsed, stored_text
-from collector.store.sources import source_id_of
+from collector.store.sources import newest_seq_of, source_id_of
 from collector.store.tables import (
     CURRENT,
     DERIVATION_REVISION,
@@ -72,7 +72,7 @@ def replay(
     IntegrityError where the snapshot can't be read.
     """
     o = observations.c
-    newest = live.scalar(sa.select(sources.c.newest_seq).where(sources.c.id == source_id)) or 0
+    newest = newest_seq_of(live, source_id)
     newest = newest if until is None else min(until, newest)
     if not after or beginning(live, source_id) != beginning(scratch, source_id):
         after = _begin(live, scratch, source_id, snapshot)

@@ -54,6 +54,11 @@ def source_id_of(connection: sa.Connection, source: str) -> int:
     return int(found.id)
 
 
+def newest_seq_of(connection: sa.Connection, source_id: int) -> int:
+    """Number of the newest observation of a source; 0 before its first poll."""
+    return connection.scalar(sa.select(sources.c.newest_seq).where(sources.c.id == source_id)) or 0
+
+
 def check_rules(source: str, revision: Any) -> None:
     """Raises SchemaError where a newer version derived a source's history, by rules of this `revision`."""
     if isinstance(revision, int) and revision > DERIVATION_REVISION:
