@@ -5,7 +5,7 @@ the collector uses.
 
     with Receiver() as receiver:
         …
-    assert [event["type"] for event in receiver.events] == [...]
+    assert [event["type"] for event in receiver.taken] == [...]
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ class Receiver:
         status: int = 200,
         *,
         decide: Callable[[dict[str, Any]], int] | None = None,
-        port: int = 0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.status, self.decide = status, decide
@@ -80,7 +79,7 @@ class Receiver:
                 status = outer.decide(json.loads(body)) if outer.decide else outer.status
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 with outer._lock:
-                    outer.requests.append(Request({**headers, ":path": self.path}, body, status))
+                    outer.requests.append(Request(headers, body, status))
                 self.send_response(status)
                 for name, value in outer._more.items():
                     self.send_header(name, value)
@@ -92,7 +91,7 @@ class Receiver:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
