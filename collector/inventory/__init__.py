@@ -1,1 +1,1 @@
-"""Pure: what is in an inventory, what changed, and what may be believed. No I/O, no SQL, no clock."""
+"""What an inventory contains, what changed, and what can be believed. Pure: no I/O, no SQL, no clock."""

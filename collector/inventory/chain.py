@@ -1,18 +1,18 @@
-"""Digests that link the observations of a source: editing, inserting or cutting one breaks the next.
+"""Digests that link the observations of a source. Editing, inserting or removing one breaks the link to the next.
 
-    opening_digest = SHA-256(JSON list: previous digest, everything that stood in the row when it was
-                             inserted, in the order of OPENING, and who looked, and a list [name, value] for
-                             each column of LATER that is not NULL)
+    opening_digest = SHA-256(JSON list: previous digest, the row's columns when it was inserted, in the order
+                             of OPENING, the observer, and a list [name, value] for each column of LATER that
+                             is not NULL)
     digest         = SHA-256(JSON list: opening digest, then the final counters in the order of CLOSING)
 
-What was pruned or redacted is a chain of its own, an amendment each:
+Prunes and redactions form a second chain, with one amendment each:
 
     digest         = SHA-256(JSON list: previous digest, source, the columns of AMENDMENT)
 
-The observation that opens after an amendment holds the digest of the newest one in `amended`, so that every later head
-covers it.
+The next observation after an amendment stores the newest amendment's digest in `amended`, so every later head covers
+it.
 
-Times are hashed as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, lists as JSON lists, the whole as compact ASCII JSON.
+Times are hashed as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, lists as JSON lists, and the whole as compact ASCII JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 from collector.clock import time_text
 
 GENESIS = "0" * 64
-"""previous_digest of the first observation of a source, of its first amendment, and of its first anchor."""
+"""previous_digest of the first observation, the first amendment and the first anchor of a source."""
 
 OPENING = (
     "seq",
@@ -49,14 +49,17 @@ OPENING = (
     "recorded_at",
 )
 LATER = ("paging", "age_ms", "amended")
-"""Columns that came later. Rows without them have the digests that they had before there were any."""
+"""Columns added later. NULLs are left out, so the digests of older rows stay the same."""
 CLOSING = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
 AMENDMENT = ("number", "kind", "made_at", "made_by", "at_seq", "facts")
 OBSERVER = ("key_fingerprint", "base_url", "auth_scheme")
 
 
 def opening_digest(source: str, row: Mapping[str, Any], observer: Mapping[str, Any]) -> str:
-    """`row`: the columns of OPENING and LATER and `previous_digest`; `observer`: those of OBSERVER."""
+    """Return the digest of a row when it is inserted: 64 hex digits.
+
+    `row`: the columns of OPENING and LATER, and `previous_digest`. `observer`: the columns of OBSERVER.
+    """
     return _digest(
         row["previous_digest"],
         source,
@@ -67,22 +70,22 @@ def opening_digest(source: str, row: Mapping[str, Any], observer: Mapping[str, A
 
 
 def closing_digest(row: Mapping[str, Any]) -> str:
-    """`row`: the columns of CLOSING and `opening_digest`, as they stand when the next row opens."""
+    """Return the digest of a row when the next one opens. `row`: the columns of CLOSING, and `opening_digest`."""
     return _digest(row["opening_digest"], *(row[name] for name in CLOSING))
 
 
 def amendment_digest(source: str, row: Mapping[str, Any]) -> str:
-    """`row`: the columns of AMENDMENT and `previous_digest`."""
+    """Return the digest of an amendment. `row`: the columns of AMENDMENT, and `previous_digest`."""
     return _digest(row["previous_digest"], source, *(row[name] for name in AMENDMENT))
 
 
 def json_list(*parts: Any) -> bytes:
-    """What is hashed."""
+    """The bytes to hash."""
     return json.dumps([plain(part) for part in parts], separators=(",", ":")).encode("ascii")
 
 
 def plain(value: Any) -> Any:
-    """A value as it is hashed: times as text."""
+    """A value in the form that is hashed: times become text."""
     return time_text(value) if isinstance(value, datetime) else value
 
 

@@ -1,11 +1,11 @@
-"""All that an applied observation changes, decided from what is known. Pure.
+"""Decides everything that an applied observation changes, from what is already known. Pure.
 
-An answer was true at some moment between its `asked_at` and its `answered_at`. So a change lies between the
-`asked_at` of the last poll that confirmed the old state of this entity and the `answered_at` of the first poll
+An answer was true at some moment between its `asked_at` and its `answered_at`. So a change lies between two times:
+the `asked_at` of the last poll that confirmed the old state of this entity, and the `answered_at` of the first poll
 that showed the new one.
 
-`changes` reads the final fields of earlier observations, and of the observation itself only what stood in it when it
-was inserted. So the same evidence gives the same changes whenever it is read.
+`changes` reads the final fields of earlier observations, but only the insert-time fields of the observation itself.
+So the same evidence gives the same changes whenever it is read.
 """
 
 from __future__ import annotations
@@ -36,19 +36,16 @@ Basis = Literal["baseline", "direct", "across_gap", "absence", "observer_change"
 Event = Literal["appeared", "changed", "disappeared", "reappeared"]
 
 MAX_REJECTED = 1000
-"""This many rejected records of one answer get a row each; all stay in the payload."""
+"""Maximum number of rejected records per answer that get a row. All of them stay in the payload."""
 MAX_DRIFT = 100
-"""This many rows of drift for the fields of one object, and this many for one field."""
-
-
-# What is decided
+"""Maximum number of drift rows for the fields of one object, and for one field."""
 
 
 class Window(Struct, frozen=True, gc=False):
-    """The time in which something changed, and how sure that is. It ends with the observation's first answer."""
+    """The time in which something changed, and the basis for it. It ends with the observation's first answer."""
 
     not_before: datetime | None
-    """None: there is no earlier evidence, it may have been so for ever."""
+    """None if there is no earlier evidence: it may always have been like this."""
     basis: Basis
 
 
@@ -64,7 +61,7 @@ class Transition(Struct, frozen=True, gc=False):
     observed_at: datetime
     basis: Basis
     first_missing_at: datetime | None
-    """Of a disappearance: the first answer that did not show the entity."""
+    """Disappearances only: when the first answer without the entity came."""
     seq: int
 
 
@@ -77,7 +74,7 @@ class NewVersion(Struct, frozen=True, gc=False):
     window: Window
     before: KnownEntity | None
     changed_fields: tuple[str, ...] | None
-    """None: it was never seen before."""
+    """None if it was never seen before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class Disappearance:
 
 @dataclass(frozen=True, slots=True)
 class LostSight:
-    """An entity that is present, not shown, and not absent: an unseen span opens."""
+    """A present entity that was not shown, though its absence is not proven. An unseen span opens."""
 
     id: int
     cause: str
@@ -100,44 +97,44 @@ class LostSight:
 
 @dataclass(frozen=True, slots=True)
 class KindChanges:
-    """What an observation changes of one kind."""
+    """What an observation changes for one kind of entity."""
 
     versions: tuple[NewVersion, ...] = ()
     disappeared: tuple[Disappearance, ...] = ()
     witnesses: tuple[Sighting, ...] = ()
-    """Shown with equal values, but by another region's copy."""
+    """Entities shown with equal values, but in another region's copy."""
     lost_sight: tuple[LostSight, ...] = ()
     seen_again: tuple[KnownEntity, ...] = ()
-    """Open unseen spans that end, since the entity is shown or absent."""
+    """Entities whose open unseen span ends, because they are shown or absent."""
     withheld: tuple[tuple[int | None, str], ...] = ()
-    """Entities (None: all of the kind) whose absence this answer can't prove, each with the cause."""
+    """Entities whose absence this answer can't prove, each with the cause. None: all entities of the kind."""
     doubted: tuple[tuple[int, Doubt], ...] = ()
     """Doubts that open, each with the id of its entity."""
     proven: tuple[tuple[int, Doubt], ...] = ()
-    """Doubts that end: the entity's absence is proven again, or it is shown."""
+    """Doubts that end, because the entity's absence is proven again or the entity is shown."""
     unproven_since: Observation | None = None
-    """The last answer that proved absences of the kind, if this one is the next and comes after a gap."""
+    """The last answer that proved absences of the kind, if this answer is the next and comes after a gap."""
     still_unseen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A time that no applied poll covers, from the last answer to the first one after it."""
+    """A time that no applied poll covers, from the last answer before it to the first one after it."""
 
     before: Observation | None
-    """The last applied observation; None: the source failed from its first poll on."""
+    """The last applied observation. None if the source failed from its first poll on."""
     from_at: datetime
     last_asked_at: datetime
     cause: str
-    """Of most failed polls in it, or no_polls."""
+    """The most frequent cause of the failed polls in the gap, or no_polls."""
     failed_polls: int
     error: str | None
-    """Message of the longest stretch of those polls."""
+    """Message of the longest stretch of polls with that cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """All that one applied observation changes."""
+    """Everything that one applied observation changes."""
 
     kinds: Mapping[Kind, KindChanges] = field(default_factory=dict)
     transitions: tuple[Transition, ...] = ()
@@ -147,16 +144,13 @@ class Changes:
 
     @property
     def versions(self) -> int:
-        """Entities that are new or have other values."""
+        """Number of entities that are new or have other values."""
         return sum(len(each.versions) for each in self.kinds.values())
 
     @property
     def unseen(self) -> int:
-        """Entities that are present and not shown, of all kinds."""
+        """Number of present entities of all kinds that are not shown."""
         return sum(each.still_unseen for each in self.kinds.values())
-
-
-# The decision
 
 
 def changes(now: Observation, listing: Listing, known: Known) -> Changes:
@@ -173,7 +167,7 @@ def changes(now: Observation, listing: Listing, known: Known) -> Changes:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """The decisions about one kind."""
+    """The decisions about one kind of entity."""
 
     kind: Kind
     now: Observation
@@ -236,35 +230,36 @@ class _Kind:
     def _window_of_arrival(self, sighting: Sighting, before: KnownEntity | None = None) -> Window:
         """The window of an entity that was not present: from the last complete answer without it.
 
-        What another key was not shown may have existed. So where another key looked last, the window begins with the
-        last complete answer without the entity to the eyes that see it now, and not before somebody saw it last.
+        An entity may have existed although another key was not shown it. So if the last complete answer came through
+        another key or URL, the window begins with the last complete answer without the entity through this one. It
+        never begins before the entity was last seen.
         """
         proof = self.known.proof_of(self.kind, sighting.entity.id)
         last = proof.last
         not_before = last.last_asked_at if last else None
-        if last is not None and last.observer.eyes != self.now.observer.eyes:
-            own = proof.to_same_eyes.last_asked_at if proof.to_same_eyes else None
+        if last is not None and last.observer.access != self.now.observer.access:
+            own = proof.to_same_access.last_asked_at if proof.to_same_access else None
             left = before.absent_not_before if before else None
             not_before = max((t for t in (own, left) if t is not None), default=None)
         return Window(not_before, _basis("appeared", last, self.now))
 
     def _confirming(self, known: KnownEntity) -> Observation:
-        """The observation that last showed an entity that is present."""
+        """The observation that last showed a present entity."""
         if known.unseen is not None:
             return known.unseen.shown
         assert self.known.applied is not None  # noqa: S101 - present: some observation showed it
         return self.known.applied
 
     def _cause(self, entity_id: int) -> str:
-        """Why an entity that is present is not shown."""
+        """Why a present entity is not shown."""
         if entity_id in self.shown.named:
             return "not_given"
         return self.now.outcome if self.now.outcome != "ok" else self.shown.withheld or "not_given"
 
     def _withheld(self, known: Mapping[int, KnownEntity]) -> Iterator[tuple[int | None, str]]:
-        """What the answer can't prove: the absence of what it names, and of a whole kind where it should prove that.
+        """What the answer can't prove: absences of the ids that it names, or of a whole kind.
 
-        A partial or held answer proves no absence anyway.
+        Nothing is returned for a partial or held answer, which proves no absence anyway.
         """
         if self.shown.withheld and self.now.outcome == "ok":
             yield None, self.shown.withheld
@@ -286,20 +281,20 @@ class _Kind:
                 yield entity_id, doubt
 
     def _unproven_since(self) -> Observation | None:
-        """Time between two answers that prove absences is blind where it is longer than the gap limit."""
+        """The previous answer that proved absences, if the time since then is longer than the gap limit."""
         last = self.known.proofs[self.kind].last
         return last if last and self.proves_absences and _is_gap(last, self.now) else None
 
 
 def _basis(event: Event, last: Observation | None, now: Observation, *, is_other_copy: bool = False) -> Basis:
-    """How sure a change is.
+    """How certain a change is.
 
-    `last`: the observation that last confirmed the old state of this entity; of an appearance the last one that
-    proves its absence, whoever looked. `is_other_copy`: the copy that counts is now another region's.
+    `last`: the observation that last confirmed the old state of this entity. For an appearance, it is the last one
+    that proves its absence, by any observer. `is_other_copy`: True if the copy that counts is now another region's.
     """
     if last is None:
         return "baseline"
-    if last.observer.eyes != now.observer.eyes:
+    if last.observer.access != now.observer.access:
         return "observer_change"
     if event == "disappeared":
         return "absence"
@@ -309,9 +304,9 @@ def _basis(event: Event, last: Observation | None, now: Observation, *, is_other
 
 
 def _follows(last: Observation, now: Observation) -> bool:
-    """True if `now` is the poll just after `last`, and no gap lies between.
+    """True if `now` is the poll directly after `last`, with no gap in between.
 
-    Where `now` was moved forward behind `last`, the clock was set back, and nobody knows how much time passed.
+    If `now` had to be moved forward behind `last`, the clock was set back, and the elapsed time is not known.
     """
     return last.seq == now.seq - 1 and now.first_at - last.last_at > TICK and not _is_gap(last, now)
 
@@ -328,7 +323,7 @@ def _gap(now: Observation, known: Known) -> Gap | None:
             return None
         from_at, asked_at = before.last_at, before.last_asked_at
     elif known.first is not None:
-        first = known.first.at_insert()  # all polls failed since: the gap begins with the first one
+        first = known.first.at_insert()  # all polls failed so far, so the gap begins with the first one
         if not _is_gap(first, now):
             return None
         from_at, asked_at = first.first_at, first.first_asked_at
@@ -346,7 +341,7 @@ def _gap(now: Observation, known: Known) -> Gap | None:
 
 
 def _transitions(kind: Kind, changed: KindChanges, now: Observation) -> Iterator[Transition]:
-    """The changes of state and of presence, of kinds that have states."""
+    """The changes of state and of presence, for kinds that have states."""
     if kind == "metrics_database":
         return
     for version in changed.versions:
@@ -381,7 +376,7 @@ def _transitions(kind: Kind, changed: KindChanges, now: Observation) -> Iterator
 
 
 def new_drift(drift: Iterable[Drift], on_record: frozenset[Drift]) -> tuple[Drift, ...]:
-    """Drift that is not on record yet, in order, as far as there is room for it."""
+    """Drift that is not recorded yet, sorted, up to MAX_DRIFT."""
     unknown = sorted(set(drift) - on_record)
     if not unknown:
         return ()
@@ -395,7 +390,7 @@ def new_drift(drift: Iterable[Drift], on_record: frozenset[Drift]) -> tuple[Drif
 
 
 def _places(drift: Drift) -> tuple[tuple[str, str], ...]:
-    """What is counted: the field itself, and for unknown fields the object that they stand in."""
+    """What is counted: the field itself, and for unknown fields also the object that contains them."""
     own = (drift.path, "")
     if drift.kind != "unknown_field":
         return (own,)

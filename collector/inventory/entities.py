@@ -1,9 +1,9 @@
-"""The three kinds of entity, as typed values, and a parsed answer.
+"""The three kinds of entity as typed values, and a parsed answer.
 
-The fields stand in the order in which a person reads `SELECT *`; tables and versions take their columns from here. A
-new field also needs a line in `gcore.wire` (how it is read) and in `audit.pack.check`, a migration, and a new
-DERIVATION_REVISION, since content hashes cover all fields. Everything but the id (and the state, where there is one)
-may be None: one bad value costs one value. Structs of msgspec are made and hashed in a fifth of the time that
+Fields are in the order in which a person reads `SELECT *`; tables and versions take their columns from here. A new
+field also needs a line in `gcore.wire` (how it is read) and one in `audit.pack.check`, a migration, and a new
+DERIVATION_REVISION, since content hashes cover all fields. Every field may be None except the id and, where there is
+one, the state: one bad value costs one value. msgspec structs are created and hashed in a fifth of the time that
 dataclasses take.
 """
 
@@ -138,8 +138,8 @@ def values(entity: Entity) -> tuple[Any, ...]:
 
 
 def differing_fields(one: Entity | None, other: Entity) -> tuple[str, ...]:
-    """Names of the typed values that differ, sorted. Both are of one kind, and known."""
-    assert one is not None  # noqa: S101 - whoever asks has read it
+    """Names of the typed values that differ, sorted. Both entities are of one kind."""
+    assert one is not None  # callers have read it
     return tuple(sorted(compress(NAMES[type(other)], map(ne, values(one), values(other)))))
 
 
@@ -149,12 +149,12 @@ def state_of(entity: Entity) -> str | None:
 
 
 def content_hash(entity: Entity) -> str:
-    """32 hex digits over all typed values: equal hashes mean that nothing changed."""
+    """Return 32 hex digits over all typed values. Equal hashes mean that nothing changed."""
     return hashlib.sha256(msgspec.json.encode(entity)).hexdigest()[:32]
 
 
 class Sighting(Struct, frozen=True, gc=False):
-    """An entity in an answer."""
+    """An entity as one answer showed it."""
 
     entity: Entity
     witness: int | None = None
@@ -163,18 +163,18 @@ class Sighting(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """All that one answer says of one kind."""
+    """Everything that one answer says about one kind of entity."""
 
     sightings: Mapping[int, Sighting]
     named: frozenset[int]
-    """Ids that the answer names without showing them usably: unseen, never absent."""
+    """Ids that the answer names without a usable record: unseen, never absent."""
     withheld: str | None
-    """Why nothing may be concluded from not being listed, or None."""
+    """Why a missing entry proves nothing; None if it does prove absence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that can't be used; it stays in evidence."""
+    """A record that can't be used. It stays in the evidence."""
 
     position: int
     """Index in the canonical `results` list, which is sorted by id."""
@@ -186,12 +186,12 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Drift:
-    """Something that the documented schema does not say."""
+    """A difference from the documented schema."""
 
     path: str
     kind: str
     detail: str
-    """A JSON type, or the value for enum-like text, or ''."""
+    """A JSON type; the value for enum-like text; or ''."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,23 +199,23 @@ class Listing:
     """A parsed answer."""
 
     declared: int | None
-    """The `count` of the answer, where it is an integer."""
+    """The `count` of the answer, if it is an integer."""
     listed: int
-    """The number of results."""
+    """Number of results."""
     paging: tuple[str, ...]
     """Members of the answer that make it look like one page of several."""
     shown: Mapping[Kind, Shown]
     rejected: tuple[Rejected, ...]
     drift: frozenset[Drift] = field(compare=False)
-    """Not part of what is compared: an answer that differs only in drift has the same content."""
+    """Not compared: an answer that differs only in drift has the same content."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether the answer lists as many records as it says."""
+        """True if the answer lists as many records as it declares."""
         return self.declared == self.listed
 
     def says_the_same_as(self, other: Listing) -> bool:
-        """Whether every typed value is equal, and the same records are rejected for the same reasons."""
+        """True if every typed value is equal and the same records are rejected for the same reasons."""
         return (
             self.is_whole == other.is_whole
             and self.paging == other.paging

@@ -1,6 +1,6 @@
-"""What is known of a source before an observation, and how an observation changes it. Pure.
+"""What is known about a source before an observation, and how an observation changes it. Pure.
 
-`store.gather` reads it; between polls the writer lets it follow from what it applied (`known_after`).
+`store.gather` reads it. Between polls the writer derives it from what it applied (`known_after`).
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """An open unseen span of an entity that is present."""
+    """An open unseen span of a present entity."""
 
     shown: Observation
-    """The last one that showed the entity."""
+    """The last observation that showed the entity."""
     missed_seq: int
-    """The first one that did not."""
+    """The first observation that did not."""
     missed_at: datetime
-    """When that was answered."""
+    """When that observation was answered."""
 
 
 class KnownEntity(Struct, frozen=True, gc=False):
-    """What is known of one entity."""
+    """What is known about one entity."""
 
     id: int
     content_hash: str
     state: str | None
     witness: int | None
     changed_at: datetime
-    """Of an entity that is present: where its newest version begins."""
+    """Present entities: when the newest version begins."""
     is_present: bool
     absent_not_before: datetime | None = None
-    """Of an absent entity: where the window of its disappearance begins."""
+    """Absent entities: when the window of the disappearance begins."""
     unseen: Unseen | None = None
     entity: Entity | None = None
-    """Its values; None where no decision needs them."""
+    """Its values; None if no decision needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,62 +62,64 @@ class Proof:
     """The complete answers that last proved absences."""
 
     last: Observation | None = None
-    to_same_eyes: Observation | None = None
-    """The last one of those who look now."""
+    to_same_access: Observation | None = None
+    """The last one that used the current key and URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """The absence of an entity is not proven, since an answer named it without showing it."""
+    """Marks an absence that is not proven, because an answer named the entity without showing it."""
 
     proof: Proof
-    """What proved it before that."""
+    """What last proved the absence."""
     missed_seq: int
-    """The first observation after that."""
+    """The first observation after that proof."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """The failed polls since the last applied observation, of one cause."""
+    """The failed polls with one cause since the last applied observation."""
 
     cause: str
     polls: int
     first_seq: int
     message: str | None
-    """Of their longest stretch."""
+    """Message of their longest stretch."""
     longest: int
-    """Polls of that stretch."""
+    """Number of polls in that stretch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that the decisions about one observation rest on."""
+    """Everything that the decisions about one observation depend on."""
 
     first: Observation | None = None
-    """The source's first one; read only where none was applied yet."""
+    """The source's first observation; read only if none was applied yet."""
     applied: Observation | None = None
-    """The last one before whose records were applied."""
+    """The last observation before this one whose records were applied."""
     failures: tuple[Failures, ...] = ()
     entities: Mapping[Kind, Mapping[int, KnownEntity]] = field(
         default_factory=lambda: {kind: {} for kind in ENTITIES}
     )
     proofs: Mapping[Kind, Proof] = field(default_factory=lambda: {kind: Proof() for kind in ENTITIES})
     doubts: Mapping[tuple[Kind, int], Doubt] = field(default_factory=dict)
-    """Entities that are not present, and named by an answer since their absence was last proven."""
+    """Entities that are not present and were named by an answer after their absence was last proven."""
     named: Mapping[tuple[Kind, int], Observation | None] = field(default_factory=dict)
-    """Entities that the answer in `to_same_eyes` named: the last one of the same eyes that proves their absence."""
+    """Entities that the answer in `to_same_access` named, each with the last answer to the same key and URL that
+    proves its absence.
+    """
     drift: frozenset[Drift] = frozenset()
-    """What is on record of drift."""
+    """Drift that is already recorded."""
     shown: Mapping[Kind, Mapping[int, Sighting]] = field(default_factory=dict, compare=False)
-    """What `applied` showed; nothing where that is not remembered."""
+    """What `applied` showed; empty if that is not remembered."""
 
     def with_final(self, row: Observation) -> Known:
-        """The same, where polls have extended the newest observation since it was applied."""
+        """The same, with the newest observation as later polls extended it."""
         if self.applied is None or self.applied.seq != row.seq:
             return self
 
         def final(proof: Proof) -> Proof:
-            last, own = (row if o and o.seq == row.seq else o for o in (proof.last, proof.to_same_eyes))
+            last, own = (row if o and o.seq == row.seq else o for o in (proof.last, proof.to_same_access))
             return Proof(last, own)
 
         return replace(self, applied=row, proofs={kind: final(each) for kind, each in self.proofs.items()})
@@ -131,7 +133,9 @@ class Known:
         return Proof(proof.last, self.named[key]) if key in self.named else proof
 
     def news(self, kind: Kind, sightings: Mapping[int, Sighting]) -> list[int]:
-        """The entities that are shown, but for those of which the very same was shown last: nothing changes there."""
+        """Ids of the shown entities, without those whose sighting is the same object as last time: nothing changed
+        there.
+        """
         last = self.shown.get(kind, {}).get
         return [i for i, sighting in sightings.items() if last(i) is not sighting]
 
@@ -145,12 +149,12 @@ class Known:
         return known.content_hash == content_hash(sighting.entity)
 
     def present_regions(self) -> dict[int, str | None]:
-        """The regions that are present, with the state that each was last shown in."""
+        """The present regions, each with the state in which it was last shown."""
         return {k.id: k.state for k in self.entities["region"].values() if k.is_present}
 
 
 def known_after(known: Known, now: Observation, listing: Listing, decided: Changes) -> Known:
-    """What is known once an observation has been applied: what the store would say if it were asked."""
+    """What is known after an observation was applied: the same that `gather` would read from the store."""
     proofs, doubts, named = dict(known.proofs), dict(known.doubts), known.named
     entities = {}
     for kind, shown in listing.shown.items():

@@ -1,7 +1,7 @@
 """An observation: a stretch of equal polls of one source. Pure.
 
-The first poll opens it, each poll that says the same extends it, and the next observation closes it. The clock rule
-(`Poll.after`) and the gap rule (`gap_limit`) stand here too, since they decide where a stretch ends.
+The first poll opens it, each equal poll extends it, and the next observation closes it. The clock rule (`Poll.after`)
+and the gap rule (`gap_limit`) are here too, since they decide where a stretch ends.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ APPLIED: tuple[Outcome, ...] = ("ok", "partial", "held")
 """Outcomes whose listed records are applied."""
 
 GAP_FACTOR = 2.5
-"""More than this many expected intervals between two polls is a gap."""
+"""A time between two polls that is more than this many expected intervals is a gap."""
 TICK = timedelta(microseconds=1)
-"""An answer is moved forward to this long after the one before, where the clock was set back."""
+"""If the clock was set back, an answer is moved to this long after the previous one."""
 MAX_CLOCK_OFFSET = timedelta(hours=1)
-"""A clock that differs by more from that of the API is wrong."""
+"""A clock that differs by more than this from the API's is wrong."""
 MAX_STEP_BACK = timedelta(minutes=1)
-"""If the clock was set back by more, it is wrong now or was wrong before. At least the length of a lease."""
+"""A clock that was set back by more than this is wrong now or was wrong before. At least the length of a lease."""
 VARIANT_EVIDENCE = timedelta(hours=1)
-"""Answers that say the same in other words are stored as evidence at most this often."""
+"""Answers with the same meaning in another spelling are stored as evidence at most this often."""
 IMPORT = "import"
-"""Scheme of the observer that stands for whoever saved the answers that are imported. It has no key."""
+"""Scheme of the observer for imported answers, which has no key."""
 _MILLISECOND = timedelta(milliseconds=1)
 
 
 def gap_limit(*expected_intervals: timedelta) -> timedelta:
-    """The longest time between two polls that is no gap; where they expected different intervals, by the longer."""
+    """The longest time between two polls that is not a gap. The longest of the expected intervals counts."""
     return max(expected_intervals) * GAP_FACTOR
 
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """Who looks at a source."""
+    """Who polls a source."""
 
     key_fingerprint: str
     base_url: str
@@ -47,7 +47,7 @@ class Observer:
 
     @classmethod
     def of_import(cls, base_url: str) -> Observer:
-        """Somebody who saved answers of this platform; with which key is not known."""
+        """The observer for saved answers of this platform; it is not known which key was used."""
         return cls("", base_url, IMPORT)
 
     @property
@@ -55,34 +55,34 @@ class Observer:
         return (self.key_fingerprint, self.auth_scheme) == ("", IMPORT)
 
     @property
-    def eyes(self) -> tuple[str, str]:
-        """What decides what can be seen: the key and the URL. The scheme is only how the key is shown."""
+    def access(self) -> tuple[str, str]:
+        """What decides what the API shows: the key and the URL. The scheme is only how the key is sent."""
         return self.key_fingerprint, self.base_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poll:
-    """When and by whom a source was asked, whatever was answered."""
+    """When and by whom a source was asked, regardless of the answer."""
 
     asked_at: datetime
     answered_at: datetime
     observer: Observer
     interval: timedelta
-    """Polls are expected this far apart."""
+    """The expected time between polls."""
     clock_offset: timedelta | None = None
-    """This clock less the API's."""
+    """This machine's clock minus the API's."""
     age: timedelta = timedelta(0)
-    """How old a cache says that the answer is."""
+    """How old the answer is, according to a cache."""
     paging: tuple[str, ...] = ()
     """Headers that make the answer look like one page of several."""
     total: tuple[int, str] | None = None
-    """How many records there are in all, and the header that says so."""
+    """How many records exist in total, and the header that says so."""
 
     def after(self, before: Observation | None) -> Poll:
-        """The poll with its times moved forward behind the last observation of the source, if they have to be.
+        """The poll, with its answer's time moved forward behind the source's last observation if necessary.
 
-        Within a source time only moves forward. The question keeps its time: a later one would narrow windows that
-        begin there. Raises ClockError where the clock is wrong by more than can be put right.
+        Time within a source only moves forward. `asked_at` is not changed: a later one would narrow the windows that
+        begin there. Raises ClockError if the clock is too wrong to be corrected.
         """
         if self.clock_offset is not None and abs(self.clock_offset) > MAX_CLOCK_OFFSET:
             raise ClockError(
@@ -109,17 +109,19 @@ class Poll:
         return replace(self, answered_at=answered_at)
 
     def may_precede(self, applied: Observation | None) -> bool:
-        """True if a cache gave this answer, and it may be older than the last answer that was applied."""
+        """True if a cache gave this answer and it may be older than the last applied answer."""
         return bool(self.age) and applied is not None and self.asked_at - self.age < applied.last_at
 
     def of_an_answer(self) -> Poll:
-        """The poll of a usable answer: what a cached one shows may have been so before the question."""
+        """The poll of a usable answer. A cached answer may have been true earlier, so `asked_at` moves back by its
+        age.
+        """
         return replace(self, asked_at=self.asked_at - self.age)
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What an observation says of a usable answer."""
+    """What an observation says about a usable answer."""
 
     payload: str
     """Address of the answer."""
@@ -132,7 +134,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What an observation says of a poll without a usable answer."""
+    """What an observation says about a poll without a usable answer."""
 
     cause: str
     http_status: int | None = None
@@ -141,7 +143,7 @@ class Failed:
     request_id: str | None = None
 
     def equals(self, row: Observation) -> bool:
-        """Failures are equal by cause, status and class."""
+        """True if cause, HTTP status and exception class are equal."""
         return (row.cause, row.http_status, row.exception_class) == (
             self.cause,
             self.http_status,
@@ -151,7 +153,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A stretch of polls of a source with the same outcome and content. Fields are the columns of its row."""
+    """A stretch of polls of a source with the same outcome and content. The fields are the columns of its row."""
 
     seq: int
     outcome: Outcome
@@ -184,9 +186,9 @@ class Observation:
     paging: str | None = None
     age_ms: int | None = None
     amended: str | None = None
-    """Digest of what was last pruned or redacted, if that was done since the observation before."""
+    """Digest of the newest prune or redaction, if there was one since the previous observation."""
     observer: Observer
-    """Who `observer_id` is; no column of its own."""
+    """The observer with `observer_id`; not a column."""
 
     @classmethod
     def opened(
@@ -202,7 +204,7 @@ class Observation:
         collector_version: str,
         amended: str | None = None,
     ) -> Observation:
-        """The observation that a poll opens behind `before`, which it closes."""
+        """The observation that a poll opens after `before`, which it closes."""
         facts = asdict(said)
         if isinstance(said, Answered):
             facts["missing"] = tuple(sorted(said.missing)) or None
@@ -229,7 +231,7 @@ class Observation:
         return replace(row, opening_digest=chain.opening_digest(source, row.columns(), asdict(poll.observer)))
 
     def columns(self) -> dict[str, Any]:
-        """The row, by column, without its source."""
+        """The row by column, without its source."""
         return {name: getattr(self, name) for name in COLUMNS}
 
     @property
@@ -246,11 +248,11 @@ class Observation:
         )
 
     def is_varied_by(self, poll: Poll) -> bool:
-        """True if a poll may count as another spelling of this answer, which is not stored again so soon."""
+        """True if it is too early to store a poll's answer, another spelling of this one, as evidence."""
         return poll.answered_at - self.first_at < VARIANT_EVIDENCE
 
     def extended(self, poll: Poll, *, is_variant: bool = False) -> Observation:
-        """The stretch with one poll more."""
+        """The stretch with one more poll."""
         since_last = (poll.answered_at - self.last_at) // _MILLISECOND
         return replace(
             self,
@@ -262,11 +264,11 @@ class Observation:
         )
 
     def closed(self) -> Observation:
-        """The stretch as it stands once the next observation opens."""
+        """The stretch as it is when the next observation opens."""
         return replace(self, digest=chain.closing_digest(self.columns()))
 
     def at_insert(self) -> Observation:
-        """The stretch as its first poll left it: all that decisions about it may read."""
+        """The stretch as its first poll left it. Decisions about it may read nothing else."""
         return replace(
             self,
             last_at=self.first_at,
@@ -279,6 +281,6 @@ class Observation:
 
 
 COLUMNS = tuple(f.name for f in fields(Observation) if f.name != "observer")
-"""The columns of an observation's row but for its source: the fields, in their order."""
+"""The columns of an observation's row, without its source, in the order of the fields."""
 COUNTERS = ("last_at", "last_asked_at", "polls", "longest_interval_ms", "variants")
-"""All that a poll changes that extends a stretch."""
+"""The columns that change when a poll extends a stretch."""

@@ -1,18 +1,17 @@
-"""What is known of one entity over time.
+"""What is known about one entity over time. Pure.
 
-The rule stands here for our own reports: availability, timeline, the JSON API and pages take spans from here, in a
-tenth of the time of SQL. Analysts ask in SQL, also where no Python of ours is: for them
-`reports/views/parts/spans.sql` says the same. Random worlds hold the two together; who changes one changes the other.
-Pure.
+Our own reports (availability, timeline, the JSON API and the pages) take spans from here, in a tenth of the time that
+SQL needs. Analysts use SQL, also without our Python: `reports/views/parts/spans.sql` implements the same rule for
+them. A change here needs the same change there; tests compare the two on random worlds.
 
-Each moment is judged by what covers it:
+What covers a moment decides what is known about it:
 
-    nothing         the state that was seen last is known
-    one window      in which a transition happened: it was in the state before, then in the one after; cause change
-    more windows, or blind time: it may have been in any state; cause unseen
+    nothing                          the state that was last seen
+    the window of one transition     it was in the state before, then in the one after; cause `change`
+    several windows, or blind time   it may have been in any state; cause `unseen`
 
-Blind is the time of a gap, and in which the entity was not shown; of an absence, the time without proof of it, and all
-of an absence that only another key saw. Times may be of any one type that can be compared.
+A present entity is blind during gaps and while it was not shown. An absent one is blind while its absence was not
+proven, and the whole time if only another key did not see it. Times may be of any one type that can be compared.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 
 Time = Any
 Edge = tuple[Time, int, int, int]
-"""When windows, blind times of what is present, and blind times of what is absent begin (1) or end (-1)."""
+"""A time, and how many of these begin (1) or end (-1) there: windows, blind times while present, and while absent."""
 ABSENT, UNKNOWN = "ABSENT", "UNKNOWN"
 
 
@@ -33,12 +32,12 @@ class Change(NamedTuple):
     to_state: str | None
     not_before: Time | None
     observed_at: Time
-    is_other_eyes: bool
-    """Another key looked, and saw more or less: nobody knows what happened in the window."""
+    is_other_access: bool
+    """True if another key or URL was used and showed more or less: it is not known what happened in the window."""
 
 
 class Span(NamedTuple):
-    """A state from one time to another; of UNKNOWN also the states around it, and why."""
+    """A state from one time to another. An UNKNOWN span also has the states before and after it, and the cause."""
 
     state: str
     from_at: Time
@@ -50,11 +49,11 @@ class Span(NamedTuple):
 
     @property
     def is_change(self) -> bool:
-        """Only the moment of a change is unknown: the state was the earlier one, then the later one."""
+        """True if only the moment of a change is unknown: the state was the earlier one, then the later one."""
         return self.cause == "change"
 
     def may_be(self, state: str) -> bool:
-        """Whether this state, in any case, may have been the true one, all the time or a part of it."""
+        """True if the state (in any case) may have been the true one during all or part of the span."""
         if self.cause is None:
             return self.state.upper() == state.upper()
         words = (self.earlier_state, self.later_state)
@@ -62,7 +61,7 @@ class Span(NamedTuple):
 
 
 def word_of(state: str | None) -> str:
-    """The state, ABSENT, or in quotation marks a state of the cloud that could be taken for a word of ours."""
+    """The state, or ABSENT. A state of the API that looks like one of our own words is put in quotation marks."""
     if state is None:
         return ABSENT
     return f'"{state}"' if state.upper() in (ABSENT, UNKNOWN) or state[:1] == '"' else state
@@ -71,7 +70,7 @@ def word_of(state: str | None) -> str:
 def blind_edges(
     present: Iterable[tuple[Time, Time | None]], absent: Iterable[tuple[Time, Time | None]]
 ) -> list[Edge]:
-    """The edges of blind times, in order, those of one moment together; a time without an end is still open."""
+    """The edges of blind times, sorted, those of one moment added up. A time without an end is still open."""
     sums: dict[Time, list[int]] = {}
     for place, times in enumerate((present, absent)):
         for from_at, until_at in times:
@@ -82,7 +81,7 @@ def blind_edges(
 
 
 def spans_of(changes: Sequence[Change], blind: Iterable[Edge], end_at: Time) -> Iterator[Span]:
-    """The spans of one entity's time, in order and without holes, from its first sight to `end_at`.
+    """The spans of one entity, in order and without holes, from its first sighting to `end_at`.
 
     `changes`: all of its transitions, in order. `blind`: edges of its own and of its source, in any order.
     """
@@ -122,9 +121,10 @@ def spans_of(changes: Sequence[Change], blind: Iterable[Edge], end_at: Time) -> 
 
 
 def _unsure(newest: Sequence[Change], end_at: Time) -> Iterator[Edge]:
-    """What the newest answer showed first may have been over when it came.
+    """Edges of time that a change after `end_at` makes uncertain.
 
-    The next answer may tell of a change whose window begins with the same question.
+    What the newest answer first showed may have ended before it arrived. The next answer may report a change whose
+    window begins at the same `asked_at`.
     """
     for change in newest:
         if change.observed_at > end_at:
@@ -140,12 +140,12 @@ def _edges(changes: Sequence[Change]) -> Iterator[Edge]:
         own = change.not_before
         if own is not None:
             not_before = own if not_before is None else min(own, not_before)
-        count = 2 if change.is_other_eyes else 1
+        count = 2 if change.is_other_access else 1
         is_bounded = own is not None
         yield change.observed_at, -count if is_bounded else 0, 0, 0
         if is_bounded:
             yield not_before, count, 0, 0
-        if change.is_other_eyes and change.to_state is None:
+        if change.is_other_access and change.to_state is None:
             yield change.observed_at, 0, 0, 1
             if out_of_sight_until is not None:
                 yield out_of_sight_until, 0, 0, -1

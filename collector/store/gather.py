@@ -139,7 +139,7 @@ class _Finder:
         w = withheld_absences.c
         found: dict[tuple[Kind, int], Observation | None] = {}
         for kind, proof in proofs.items():
-            own = proof.to_same_eyes
+            own = proof.to_same_access
             if own is None or own is proof.last:
                 continue
             scopes = self._connection.scalars(
@@ -148,7 +148,7 @@ class _Finder:
                 )
             )
             found |= {
-                (kind, int(i)): self._last_proof(kind, int(i), own.seq, to_same_eyes=True) for i in scopes
+                (kind, int(i)): self._last_proof(kind, int(i), own.seq, to_same_access=True) for i in scopes
             }
         return found
 
@@ -162,26 +162,26 @@ class _Finder:
         """The last complete answers that prove the absence of this entity, or of whatever they do not list."""
         until = self._seq - 1 if until_seq is None else until_seq
         last = known or self._last_proof(kind, entity_id, until)
-        if last is None or last.observer.eyes == self._observer.eyes:
+        if last is None or last.observer.access == self._observer.access:
             return Proof(last, last)
-        return Proof(last, self._last_proof(kind, entity_id, until, to_same_eyes=True))
+        return Proof(last, self._last_proof(kind, entity_id, until, to_same_access=True))
 
     def _last_proof(
-        self, kind: Kind, entity_id: int | None, until_seq: int, *, to_same_eyes: bool = False
+        self, kind: Kind, entity_id: int | None, until_seq: int, *, to_same_access: bool = False
     ) -> Observation | None:
         w = withheld_absences.c
         scopes = ["all"] if entity_id is None else ["all", str(entity_id)]
         withheld = sa.exists().where(
             w.source_id == _o.source_id, w.seq == _o.seq, w.entity == kind, w.scope.in_(scopes)
         )
-        conditions = [~withheld, *([_o.observer_id.in_(self._own)] if to_same_eyes else [])]
+        conditions = [~withheld, *([_o.observer_id.in_(self._own)] if to_same_access else [])]
         return stored.newest(self._connection, self._source_id, "ok", *conditions, before=until_seq + 1)
 
     @cached_property
     def _own(self) -> list[int]:
         """Ids of the observers with the same key and URL, whatever their scheme."""
         who = observers.c
-        key_fingerprint, base_url = self._observer.eyes
+        key_fingerprint, base_url = self._observer.access
         query = sa.select(who.id).where(
             who.source_id == self._source_id,
             who.key_fingerprint == key_fingerprint,

@@ -162,8 +162,8 @@ def earlier(connection: sa.Connection, source_id: int, observer: Observer) -> It
             .limit(50)
         ).all()
         for row in rows:
-            same_eyes = (row.key_fingerprint, row.base_url) == observer.eyes
-            yield Earlier(row.outcome, frozenset(row.missing or ()), row.polls, same_eyes)
+            same_access = (row.key_fingerprint, row.base_url) == observer.access
+            yield Earlier(row.outcome, frozenset(row.missing or ()), row.polls, same_access)
         if not rows:
             return
         below = rows[-1].seq

@@ -90,7 +90,7 @@ def replay(
             assert row.payload is not None  # noqa: S101 - a constraint: every answer has its payload
             now = row.at_insert()
             listing = listing_of(clean(answers.load(row.payload)))
-            if known and known.applied and known.applied.observer.eyes != now.observer.eyes:
+            if known and known.applied and known.applied.observer.access != now.observer.access:
                 known = None
             known = gather(scratch, source_id, now.seq, now.observer, listing, known)
             decided = changes(now, listing, known)

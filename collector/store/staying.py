@@ -42,7 +42,7 @@ def needed(connection: sa.Connection, source_id: int, cut: int) -> tuple[set[int
     """
     seqs = {1, cut}
     applied = 0
-    for observer in _all_eyes(connection, source_id):
+    for observer in _all_accesses(connection, source_id):
         known = known_before(connection, source_id, cut + 1, observer)
         seqs |= {each.seq for each in _observations_in(known)}
         applied = known.applied.seq if known.applied else 0
@@ -52,7 +52,7 @@ def needed(connection: sa.Connection, source_id: int, cut: int) -> tuple[set[int
     return seqs, failures(connection, source_id, applied, cut + 1)
 
 
-def _all_eyes(connection: sa.Connection, source_id: int) -> list[Observer]:
+def _all_accesses(connection: sa.Connection, source_id: int) -> list[Observer]:
     who = observers.c
     rows = connection.execute(
         sa.select(who.key_fingerprint, who.base_url, sa.func.min(who.auth_scheme))
@@ -65,7 +65,7 @@ def _all_eyes(connection: sa.Connection, source_id: int) -> list[Observer]:
 def _observations_in(known: Known) -> Iterator[Observation]:
     proofs = [*known.proofs.values(), *(doubt.proof for doubt in known.doubts.values())]
     found = [known.applied, *known.named.values()]
-    found += [each for proof in proofs for each in (proof.last, proof.to_same_eyes)]
+    found += [each for proof in proofs for each in (proof.last, proof.to_same_access)]
     found += [each.unseen.shown for kind in known.entities.values() for each in kind.values() if each.unseen]
     yield from (each for each in found if each is not None)
 
@@ -84,7 +84,7 @@ def _judged_by(connection: sa.Connection, source_id: int) -> Iterator[int]:
         .order_by(_o.seq.desc())
         .execution_options(yield_per=500)
     )
-    eyes = len(_all_eyes(connection, source_id))
+    eyes = len(_all_accesses(connection, source_id))
     newest: dict[Any, Any] = {}
     disagreed: set[Any] = set()
     seen: set[Any] = set()

@@ -97,7 +97,7 @@ class _Memory:
     def known_to(self, observer: Observer) -> Known | None:
         """What is known, if it is remembered for the same eyes."""
         applied = self.known.applied if self.known else None
-        if self.known is None or applied is None or applied.observer.eyes != observer.eyes:
+        if self.known is None or applied is None or applied.observer.access != observer.access:
             return None
         return self.known.with_final(self.row) if self.row else self.known
 

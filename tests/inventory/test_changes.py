@@ -83,7 +83,7 @@ class Source:
         answer = Answered("address", len(regions), len(regions), 0, frozenset(), None)
         now = self._open(at, answer, outcome, who, interval)
         applied = self.known.applied
-        if applied is None or applied.observer.eyes != who.eyes:
+        if applied is None or applied.observer.access != who.access:
             self.known = self._known_to(who)
         decided = changes(now, listing, self.known)
         self.known = known_after(self.known, now, listing, decided)
@@ -95,10 +95,10 @@ class Source:
         return decided
 
     def _known_to(self, who: Observer) -> Known:
-        """As another key has it: what proved absences to these eyes is found anew."""
-        own = [o for o in self._proving.values() if o.observer.eyes == who.eyes]
+        """As another key has it: what proved absences to this key and URL is searched again."""
+        own = [o for o in self._proving.values() if o.observer.access == who.access]
         proofs = {
-            kind: replace(proof, to_same_eyes=own[-1] if own else None)
+            kind: replace(proof, to_same_access=own[-1] if own else None)
             for kind, proof in self.known.proofs.items()
         }
         return replace(self.known, proofs=proofs)

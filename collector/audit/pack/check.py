@@ -713,10 +713,10 @@ class History:
             old.span |= {"until_at": row["first_at"], "until_seq": row["seq"]}
             old.span = None
 
-    def _excluding(self, entity_id: int, now: Json, same_eyes: bool = False) -> Json | None:
-        """The last complete answer that proves that it was absent; `same_eyes`: the last one to those who look now."""
+    def _excluding(self, entity_id: int, now: Json, same_access: bool = False) -> Json | None:
+        """The last complete answer that proves that it was absent; `same_access`: the last one to those who look now."""
         for row, shown in reversed(self.without):
-            if same_eyes and is_other(row, now):
+            if same_access and is_other(row, now):
                 continue
             if entity_id not in shown.named and entity_id not in shown.states:
                 return row
@@ -743,7 +743,7 @@ class History:
     def _out_of_sight_since(self, entity_id: int, now: Json) -> str | None:
         """What another key was not shown may have been there: since the last complete answer without it to these
         eyes, or since anybody last saw it, whatever was later."""
-        own = self._excluding(entity_id, now, same_eyes=True)
+        own = self._excluding(entity_id, now, same_access=True)
         old = self.known.get(entity_id)
         asked = [row["last_asked_at"] for row in (own, old and old.row) if row]
         return max(asked, default=None)
