@@ -139,7 +139,7 @@ def values(entity: Entity) -> tuple[Any, ...]:
 
 def differing_fields(one: Entity | None, other: Entity) -> tuple[str, ...]:
     """Names of the typed values that differ, sorted. Both entities are of one kind."""
-    assert one is not None  # callers have read it
+    assert one is not None  # noqa: S101 - callers have read it
     return tuple(sorted(compress(NAMES[type(other)], map(ne, values(one), values(other)))))
 
 

@@ -714,7 +714,7 @@ class History:
             old.span = None
 
     def _excluding(self, entity_id: int, now: Json, same_access: bool = False) -> Json | None:
-        """The last complete answer that proves that it was absent; `same_access`: the last one to those who look now."""
+        """The last complete answer that proves its absence; `same_access`: the last one to the current key and URL."""
         for row, shown in reversed(self.without):
             if same_access and is_other(row, now):
                 continue
@@ -742,7 +742,7 @@ class History:
 
     def _out_of_sight_since(self, entity_id: int, now: Json) -> str | None:
         """What another key was not shown may have been there: since the last complete answer without it to these
-        eyes, or since anybody last saw it, whatever was later."""
+        key and URL, or since anybody last saw it, whatever was later."""
         own = self._excluding(entity_id, now, same_access=True)
         old = self.known.get(entity_id)
         asked = [row["last_asked_at"] for row in (own, old and old.row) if row]
