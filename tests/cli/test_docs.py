@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import click
 import pytest
@@ -50,10 +51,45 @@ def test_documented_commands_and_settings_exist() -> None:
     assert set(re.findall(r"(?<!_)COLLECTOR_[A-Z_]+", DOCS)) <= set(VARIABLES)
 
 
-def test_links_between_documents_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "docs" / "llms.txt",
+    *sorted((ROOT / "deploy").rglob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_documents_lead_to_files_and_headings(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^):]+))?\)", page.read_text(encoding="utf-8")):
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Those that GitHub makes of the headings."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"(?m)^#+ (.+)$", text)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def test_the_index_for_language_models_lists_every_page() -> None:
+    """docs/llms.txt, by https://llmstxt.org: a title, a summary, then lists of links with a description each."""
+    lines = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    assert next(line for line in lines[1:] if line).startswith("> ")
+    items = [line for line in lines if line.startswith("-")]
+    listed = [re.fullmatch(r"- \[[^]]+\]\(([^)]+)\): \S.*", line) for line in items]
+    assert all(listed), items
+    targets = {match[1] for match in listed if match}
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} <= targets
+
+
+def test_every_page_links_the_glossary() -> None:
+    without = {page.name for page in PAGES[2:] if "glossary.md" not in page.read_text(encoding="utf-8")}
+    assert without == {"glossary.md"}
 
 
 def test_every_column_and_table_has_a_comment() -> None:

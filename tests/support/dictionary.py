@@ -29,17 +29,19 @@ PAGE = ROOT / "docs" / "data-dictionary.md"
 
 _HEAD = """# Data dictionary
 
-Every column of every table and view, made by `python -m tests.support.dictionary --write` from the comments that a
-PostgreSQL database carries too, and from the heads of the views' files in
-[collector/reports/views](../collector/reports/views). How the tables follow from one another is in
-[history.md](history.md).
+Every column of every table and view. `python -m tests.support.dictionary --write` makes this page from the comments of
+tables and columns, which a PostgreSQL database carries too, and from the heads of the files in
+[collector/reports/views](../collector/reports/views). [history.md](history.md) explains how the tables follow from
+one another, and the [glossary](glossary.md) explains the words of this project.
 
-A *time* is a TIMESTAMP WITH TIME ZONE on PostgreSQL, and on SQLite text of one width, `2026-05-01T12:00:00.000000Z`, so
-that comparing texts is comparing times. A *boolean* is 0 or 1 on SQLite. A *JSON list* is text on both. A **key** names
-one row.
+- A *time* is a TIMESTAMP WITH TIME ZONE on PostgreSQL. On SQLite it is text of fixed width,
+  `2026-05-01T12:00:00.000000Z`, so that texts compare as times do. Compare only with text in the same format.
+- A *boolean* is 0 or 1 on SQLite.
+- A *JSON list* is text on both.
+- A **key** identifies one row.
 
-Statements that answer questions with them are in the [cookbook](cookbook.md). How to ask from DuckDB, which needs to be
-told the types of views, from pandas, Datasette, Grafana and Metabase, is in [tools.md](tools.md).
+The [cookbook](cookbook.md) has statements that answer questions with these tables and views. [tools.md](tools.md)
+shows how to ask from DuckDB (which needs the types of SQLite's views), pandas, Datasette, Grafana and Metabase.
 """
 
 
@@ -54,12 +56,12 @@ def page() -> str:
             *_views(),
             "## Functions",
             "",
-            "On PostgreSQL only. Each takes a time and gives rows.",
+            "On PostgreSQL only. Each takes a time and returns rows.",
             "",
             *_functions(),
             "## Tables",
             "",
-            "Evidence comes first; all that follows is derived from it, but for `webhook_deliveries`,",
+            "Evidence comes first. All later tables are derived from it, except `webhook_deliveries`,",
             "`webhook_queues`, `anchors` and `verifications`.",
             "",
             *(line for table in _in_order() for line in _table(table)),
@@ -73,7 +75,7 @@ def _in_order() -> list[sa.Table]:
 
 
 def _diagram() -> Iterator[str]:
-    """How tables refer to one another. What all share, the source, is drawn for evidence only."""
+    """How tables refer to one another. The reference to the source, which all have, is drawn for evidence only."""
     yield "```mermaid"
     yield "erDiagram"
     for table in _in_order():
@@ -88,7 +90,7 @@ def _diagram() -> Iterator[str]:
     yield "```"
     yield ""
     yield "`entity_id` of `state_transitions` and `unseen` is the id of a row of `regions`, `keystones` or"
-    yield "`metrics_databases`, as `entity` says. Nested entities have no foreign keys: no answer may be unstorable."
+    yield "`metrics_databases`, as `entity` says. Nested entities have no foreign keys: every answer can be stored."
     yield ""
 
 
@@ -180,7 +182,7 @@ def _comment_of(tables: tuple[str, ...], name: str) -> str:
 
 
 def _said(name: str) -> Iterator[str]:
-    """What the file of a view or function says before the SQL: in prose, and the example with its question."""
+    """The head of a view's or function's file: its prose, and the example with its question."""
     head = views.head(name)
     yield f"### `{name}`"
     yield ""

@@ -1,0 +1,133 @@
+"""Prose is plain, modern English: no dialect words, and no sentence that opens with "Of" or "Whether".
+
+Code blocks, code in backticks, comments of HTML and targets of links are not prose. For code that is listed in `CLEAN`,
+docstrings, comments and texts count too.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+DIALECT = {
+    r"anew": "again",
+    r"told": "notified, shown, given",
+    r"mend(s|ed|ing)?": "repair, fix",
+    r"(?<!not )so many(?! that)": "how many, the number of",
+    r"no more(?! than)": "no longer, no other",
+    r"shall": "must, will, should",
+    r"who(so)?ever": "anybody who, someone who",
+    r"whence|thence|hence|thereof|therein|whereby|wherein|whereof": "a plain clause",
+    r"but for": "except",
+    r"as it should be": "what is expected",
+    r"times? of the clock|of the clock": "wall-clock time",
+    r"stands? in": "is in",
+    r"heed(s|ed)?": "follow, obey",
+    r"else's": "another's",
+}
+"""A word, and what to write instead."""
+
+_WORD = re.compile(r"\b(" + "|".join(DIALECT) + r")\b", re.IGNORECASE)
+_OPENING = re.compile(r"(?:^|[.!?:|]\s+|^[-*#>\d.]+\s+)(Of|Whether)\s", re.MULTILINE)
+
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("README.md", "docs/*.md", "deploy/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+NOT_YET = {
+    "deploy/README.md",
+    *(
+        f"docs/{name}.md"
+        for name in (
+            "audit",
+            "cookbook",
+            "data-dictionary",
+            "events",
+            "export",
+            "history",
+            "metrics",
+            "operations",
+            "performance",
+            "tools",
+        )
+    ),
+}
+"""Pages that are still to be rewritten."""
+
+CLEAN: tuple[str, ...] = ()
+"""Folders and modules of code whose docstrings, comments and texts are plain already."""
+
+
+def prose(markdown: str) -> str:
+    """The page without code, comments and targets of links; lines keep their numbers."""
+    for pattern in (r"(?ms)^ *```.*?^ *```$", r"(?s)<!--.*?-->", r"(?s)``?[^`]+``?", r"\]\([^)]*\)"):
+        markdown = re.sub(pattern, lambda found: "`" + "\n" * found[0].count("\n"), markdown)
+    return markdown
+
+
+def dialect(text: str) -> Iterator[str]:
+    """Each dialect word or opening, with its line."""
+    for pattern in (_WORD, _OPENING):
+        for found in pattern.finditer(text):
+            line = text.count("\n", 0, found.start(1)) + 1
+            yield f"{line}: {found[1]!r} in {text.splitlines()[line - 1].strip()!r}"
+
+
+def texts(source: str) -> str:
+    """Comments and strings of a module, each on its own line."""
+    lines = [""] * (source.count("\n") + 2)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            lines[token.start[0] - 1] += token.string.lstrip("#: ")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for number, line in enumerate(node.value.split("\n")):
+                lines[node.lineno - 1 + number] += f"\t{line.strip()}"
+    return prose("\n".join(line.strip() for line in lines))
+
+
+def modules() -> Iterator[Path]:
+    for name in CLEAN:
+        path = ROOT / name
+        assert path.exists(), name
+        yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p not in NOT_YET])
+def test_pages_are_in_plain_words(page: str) -> None:
+    assert list(dialect(prose((ROOT / page).read_text(encoding="utf-8")))) == []
+
+
+def test_code_that_is_clean_stays_clean() -> None:
+    found = {path: list(dialect(texts(path.read_text(encoding="utf-8")))) for path in modules()}
+    assert {str(path): said for path, said in found.items() if said} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The history is made anew.", ["anew"]),
+        ("It fails. Whether it was there is unknown.", ["Whether"]),
+        ("| `open` | Whether it is open |", ["Whether"]),
+        ("- Of each region one row.", ["Of"]),
+        ("Nobody asks whether it is one of them; no more than two do.", []),
+        ("`told` and\n```\nso many\n```\nare code.", []),
+        ("It polls\nno more.", ["no more"]),
+    ],
+)
+def test_dialect_is_found_in_prose_only(text: str, found: list[str]) -> None:
+    assert [said.split("'")[1] for said in dialect(prose(text))] == found
+
+
+def test_docstrings_comments_and_texts_of_code_are_read() -> None:
+    source = '"""A module.\n\nOf no use."""\n\nX = "made anew"  # so many\n'
+    assert [said.split("'")[1] for said in dialect(texts(source))] == ["so many", "anew", "Of"]
