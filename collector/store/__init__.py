@@ -1,1 +1,1 @@
-"""What is written: evidence, what is derived from it, and the fence around both."""
+"""Everything that is written: evidence, what is derived from it, and the fence around both."""

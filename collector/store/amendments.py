@@ -1,7 +1,7 @@
-"""What was taken out of a history that was on record already: its beginning (a prune), or a value (a redaction).
+"""Later removals from a recorded history: its beginning (a prune), or a value (a redaction).
 
-Each is a row that holds the digest of the one before. The observation that opens next holds the digest of the newest
-one, so that every head from then on covers them all. Observations from before keep their digests: an older head holds.
+Each row holds the digest of the previous one. The next observation that opens holds the digest of the newest row, so
+every later head covers all of them. Earlier observations keep their digests, so older heads still match.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class Beginning:
     """Where a pruned history begins."""
 
     begins_seq: int
-    """The observation whose state is kept whole."""
+    """The first observation of the pruned history; its state is kept completely."""
     begins_at: datetime
-    """When that was first answered."""
+    """When that observation was first answered."""
     pruned_from_at: datetime
-    """When the first poll of all was answered."""
+    """When the first poll ever was answered."""
 
 
 def beginning(connection: sa.Connection, source_id: int) -> Beginning | None:
-    """Where the history of a source begins, if it was pruned."""
+    """Where the history of a source begins; None if it was not pruned."""
     query = sa.select(_a.begins_seq, _a.begins_at, _a.pruned_from_at)
     query = query.where(_a.source_id == source_id, _a.kind == "prune").order_by(_a.number.desc()).limit(1)
     row = connection.execute(query).first()
@@ -61,7 +61,7 @@ def beginning(connection: sa.Connection, source_id: int) -> Beginning | None:
 
 
 def all_of(connection: sa.Connection, source_id: int) -> list[Amendment]:
-    """The amendments of a source, the oldest first."""
+    """The amendments of a source, oldest first."""
     columns = [_a[name] for name in Amendment.__dataclass_fields__]
     rows = connection.execute(sa.select(*columns).where(_a.source_id == source_id).order_by(_a.number))
     return [Amendment(*row) for row in rows]
@@ -76,8 +76,7 @@ def newest(connection: sa.Connection, source_id: int) -> Amendment | None:
 
 
 def due(newest: Amendment | None, before_seq: int) -> str | None:
-    """What the observation after `before_seq` says of amendments: the digest of the newest one, if none that was
-    opened since holds it."""
+    """The digest of the newest amendment for the observation after `before_seq`, or None if one already holds it."""
     return newest.digest if newest is not None and newest.at_seq == before_seq else None
 
 
@@ -95,9 +94,10 @@ def write(
     begins: Beginning | None = None,
     snapshot: bytes | None = None,
 ) -> Amendment:
-    """Add an amendment; the source's row is locked.
+    """Add an amendment. The caller has locked the source's row.
 
-    `instead_of`: number of the newest one, if this one takes its place, since no observation holds it yet.
+    `instead_of`: number of the newest amendment if this one replaces it, which is possible while no observation holds
+    it.
     """
     before: Sequence[Amendment] = [
         each for each in all_of(connection, source_id) if instead_of is None or each.number < instead_of
@@ -123,5 +123,5 @@ def write(
 
 
 def text_of(facts: Any) -> str:
-    """Canonical JSON: ASCII, names sorted, no white space."""
+    """Canonical JSON: ASCII, sorted names, no white space."""
     return json.dumps(facts, sort_keys=True, separators=(",", ":"))

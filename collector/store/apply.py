@@ -1,4 +1,4 @@
-"""What was decided, as rows: one generic path from changes to statements."""
+"""Turns what was decided into rows: one generic path from changes to statements."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from collector.store.tables import (
 )
 
 Write = tuple[bulk.Act, sa.Table, bulk.Columns]
-"""What to do with rows, by their columns; all but their source."""
+"""An act on a table, with the rows by column; source_id is added later."""
 _ACTS: Sequence[bulk.Act] = ("delete", "update", "insert")
-"""In this order: a version closes before the next one opens."""
+"""The order matters: a version closes before the next one opens."""
 _ID = "sighting.entity.id"
 
 
@@ -64,19 +64,19 @@ def _writes(now: Observation, decided: Changes) -> Iterator[Write]:
 
 
 def _columns(items: Iterable[Any], same: Mapping[str, Any], **attributes: str) -> dict[str, Iterable[Any]]:
-    """Columns of one row an item: what is the same in all, and attributes, which may be those of attributes."""
+    """Columns with one row per item: values that are the same in all rows, and attributes (also nested ones)."""
     each = {name: map(attrgetter(attribute), items) for name, attribute in attributes.items()}
     return {**{name: repeat(value) for name, value in same.items()}, **each}
 
 
 def _rows(rows: Iterable[Mapping[str, Any]]) -> dict[str, Iterable[Any]]:
-    """Columns of a few rows."""
+    """The columns of a few rows."""
     all_rows = list(rows)
     return {name: [row[name] for row in all_rows] for name in all_rows[0]} if all_rows else {}
 
 
 def _versions(kind: Kind, now: Observation, new: Sequence[NewVersion]) -> Iterator[Write]:
-    """Entities that are new or have other values. Of those that were there only what differs is written."""
+    """Entities that are new or have other values. For known ones, only the differences are written."""
     key, at = f"{kind}_id", now.first_at
     window = {"not_before": "window.not_before", "basis": "window.basis"}
     opened = _columns(
@@ -91,7 +91,7 @@ def _versions(kind: Kind, now: Observation, new: Sequence[NewVersion]) -> Iterat
         alike[version.changed_fields].append(version)
     for changed, some in alike.items():
         current = _columns(some, {"changed_at": at, "seq": now.seq}, id=_ID, content_hash="content_hash")
-        if changed is None:  # never seen before
+        if changed is None:  # it was never seen before
             first = current | _typed(kind, some, TYPED[kind]) | {"first_seen_at": repeat(at)}
             yield "insert", CURRENT[kind], first
         else:
@@ -102,7 +102,7 @@ def _versions(kind: Kind, now: Observation, new: Sequence[NewVersion]) -> Iterat
 
 
 def _typed(kind: Kind, new: Sequence[NewVersion], names: Sequence[str]) -> dict[str, Iterable[Any]]:
-    """Columns of typed values, and of the witness, where there is one."""
+    """The columns of typed values, and of the witness where there is one."""
     sightings = [version.sighting for version in new]
     columns = _columns([each.entity for each in sightings], {}, **{name: name for name in names})
     return columns if kind == "region" else columns | _columns(sightings, {}, witness_region_id="witness")
@@ -127,7 +127,7 @@ def _pairs(one: str, other: str, rows: Sequence[tuple[Any, Any]]) -> dict[str, I
 
 
 def _of_kind(kind: Kind, now: Observation, changed: KindChanges) -> Iterator[Write]:
-    """Entities that are not shown, shown again, or shown by another copy."""
+    """Entities that are not shown, shown again, or shown in another region's copy."""
     at, seq, key = now.first_at, now.seq, f"{kind}_id"
     gone = changed.disappeared
     same: dict[str, Any] = {"changed_at": at, "absent_since": at, "seq": seq}

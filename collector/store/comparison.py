@@ -1,6 +1,6 @@
-"""The stored rows of a source beside those that were derived again, in a scratch database.
+"""Compares the stored rows of a source with the rows that were derived again in a scratch database.
 
-The stored rows are copied there just as they stand, and SQL compares them: memory does not grow with the history.
+The stored rows are copied there unchanged and compared in SQL, so memory use does not grow with the history.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One derived row that is not as the evidence has it.
+    """One derived row that differs from what the evidence gives.
 
-    Values are as SQLite stores them: times as text, lists as JSON, booleans as 0 and 1.
+    Values are in SQLite's form: times as text, lists as JSON, booleans as 0 and 1.
     """
 
     table: str
@@ -33,41 +33,41 @@ class Difference:
     stored: Mapping[str, Any] | None
     """None: the row is missing."""
     derived: Mapping[str, Any] | None
-    """None: the row should not be there."""
+    """None: the row should not exist."""
 
     def fields(self) -> list[tuple[str, Any, Any]]:
-        """The columns that differ, with the stored and the derived value; none where one of the rows is."""
+        """The columns that differ, each with the stored and the derived value; empty if one of the rows is missing."""
         stored, derived = self.stored or {}, self.derived or {}
         return [(n, v, derived[n]) for n, v in stored.items() if n in derived and v != derived[n]]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was compared, and what differs."""
+    """How much was compared, and what differs."""
 
     observations: int
     rows: int
-    """Derived rows."""
+    """Number of derived rows."""
     different: int
-    """Rows that differ, are missing, or should not be there."""
+    """Number of rows that differ, are missing, or should not exist."""
     examples: tuple[Difference, ...]
     """The first differences, at most ten."""
 
 
 class _AsStored(sa.types.UserDefinedType[Any]):
-    """A value as the database gives it: nothing that stands there may be mended by reading it."""
+    """A value exactly as the database stores it: reading must not correct it."""
 
     cache_ok = True
 
 
 def _table(name: str, like: sa.Table, retype: Callable[[Any], Any] = lambda type_: type_) -> sa.Table:
-    """A table of this name with the columns of another, without its constraints."""
+    """A table with the columns of another one, without its constraints."""
     return sa.Table(name, sa.MetaData(), *(sa.Column(c.name, retype(c.type)) for c in like.columns))
 
 
 @cache
 def as_stored(table: sa.Table) -> sa.Table:
-    """The same table, its values untyped."""
+    """The same table with untyped values."""
     return _table(table.name, table, lambda _: _AsStored())
 
 
@@ -77,28 +77,30 @@ def _lists_as_text(table: sa.Table) -> sa.Table:
 
 
 STORED = {table: _table(f"stored_{table.name}", table) for table in DERIVED}
-"""In the scratch database: the derived rows as they stand in the real one."""
+"""In the scratch database: copies of the derived rows of the real one."""
 SURPLUS = {table: _table(f"surplus_{table.name}", table) for table in DERIVED}
-"""Those of them that do not follow from the evidence, exactly so."""
+"""Stored rows that do not follow exactly from the evidence."""
 LACKING = {table: _table(f"lacking_{table.name}", table) for table in DERIVED}
-"""Derived rows that do not stand in the real database, exactly so."""
+"""Derived rows that are not stored exactly like that in the real database."""
 
 
 @cache
 def _scratch_schema() -> tuple[str, ...]:
-    """What makes the tables of a scratch database: worked out once, since a verification of many sources makes many."""
+    """The statements that create a scratch database's tables. Cached, because verifying many sources creates many."""
     copies = (table for tables in (STORED, SURPLUS, LACKING) for table in tables.values())
     tables = [*metadata.sorted_tables, *copies]
     return statements_of(tables)
 
 
 def scratch_database() -> AbstractContextManager[sa.Connection]:
-    """An empty database of our schema, with room for the comparison. Raises as `collector.database.scratch.scratch`."""
+    """An empty database with our schema and the tables for the comparison. Raises as
+    `collector.database.scratch.scratch`.
+    """
     return scratch(_scratch_schema())
 
 
 def compare(live: sa.Connection, scratch: sa.Connection, source_id: int, done: int) -> Comparison:
-    """Find all differences and keep them in the scratch database, so that applying them takes no thought.
+    """Find all differences and keep them in the scratch database, ready to be applied.
 
     `done`: the newest observation that was replayed.
     """
@@ -128,7 +130,7 @@ def compare(live: sa.Connection, scratch: sa.Connection, source_id: int, done: i
 
 
 def _add_copies(scratch: sa.Connection, table: sa.Table, stored: sa.Table) -> None:
-    """Rows that stand there more than once, where the key's constraint is gone: all of them differ."""
+    """Rows that are stored more than once, because the key's constraint is gone. All of them differ."""
     keys = [stored.c[k] for k in keys_of(table)]
     count = sa.select(sa.func.count()).select_from
     distinct = sa.select(*keys).distinct().subquery()
@@ -160,7 +162,7 @@ def _difference(scratch: sa.Connection, table: sa.Table, key: tuple[Any, ...]) -
 def copy_rows(
     live: sa.Connection, scratch: sa.Connection, table: sa.Table, into: sa.Table, source_id: int, *where: Any
 ) -> None:
-    """Copy rows of one source, in batches."""
+    """Copy the rows of one source, in batches."""
     rows = live.execute(
         sa.select(table).where(table.c.source_id == source_id, *where), execution_options={"yield_per": BATCH}
     )

@@ -1,4 +1,4 @@
-"""The move of whole histories to another database."""
+"""Copies whole histories to another database."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What was copied, and that both sides agree on it."""
+    """What was copied; both sides agree on it."""
 
     rows: dict[str, int]
-    """By table."""
+    """Number of rows by table."""
     heads: dict[str, str | None]
-    """Newest opening digest, by source."""
+    """Newest opening digest by source."""
 
 
 def copy(origin: sa.Engine, target: sa.Engine, progress: Progress | None = None) -> Copied:
-    """Copy all rows of all tables into an empty database of the same schema, all or nothing.
+    """Copy all rows of all tables into an empty database with the same schema, all or nothing.
 
-    Leases are not copied; events that wait for receivers are, and go on waiting there. Both sides are compared by row
-    counts and heads before anything is committed.
-    Raises LeaseHeldError while a collector polls the origin, also one that began meanwhile: its polls would be in
-    only one of two histories that both go on. Raises UsageError where the target holds anything.
+    Leases are not copied. Events that wait for receivers are, and they wait on in the target. Row counts and heads of
+    both sides are compared before the commit.
+
+    Raises LeaseHeldError if a collector polls the origin or started to during the copy, because its later polls would
+    be in only one of the two histories. Raises UsageError if the target is not empty.
     """
     with reading(origin) as source, migrating(target) as sink:
         polling = source.execute(sa.select(sources.c.name, sources.c.lease_owner).where(~is_over())).first()
@@ -52,12 +53,14 @@ def copy(origin: sa.Engine, target: sa.Engine, progress: Progress | None = None)
             raise DatabaseError(f"the copy differs: {theirs} instead of {ours}; nothing was copied")
         with reading(origin) as now:
             if _leases(now) != _leases(source):
-                raise LeaseHeldError("a collector began to poll meanwhile; stop it first; nothing was copied")
+                raise LeaseHeldError(
+                    "a collector started to poll during the copy; nothing was copied; stop it first"
+                )
         return ours
 
 
 def copy_source(origin: sa.Connection, target: sa.Connection, source: str) -> None:
-    """Copy one source into an empty database, for a trial: nobody holds its lease there."""
+    """Copy one source into an empty database for a trial. Nobody holds its lease there."""
     source_id = origin.scalar(sa.select(sources.c.id).where(sources.c.name == source))
     for table in metadata.sorted_tables:
         column = table.c.id if table is sources else table.c.source_id
@@ -71,7 +74,7 @@ def _copy_rows(
     *where: sa.ColumnElement[bool],
     progress: Progress | None = None,
 ) -> None:
-    """Copy rows of a table in batches, without leases and claims."""
+    """Copy the rows of a table in batches, without leases and claims."""
     rows = origin.execute(sa.select(table).where(*where), execution_options={"yield_per": BATCH})
     for batch in rows.mappings().partitions(BATCH):
         values = [dict(row) for row in batch]
@@ -96,7 +99,7 @@ def _summary(connection: sa.Connection) -> Copied:
 
 
 def _leases(connection: sa.Connection) -> dict[str, int]:
-    """The epoch of each source's lease: it grows whenever a process begins to poll."""
+    """The epoch of each source's lease. It grows whenever a process starts to poll."""
     rows = connection.execute(sa.select(sources.c.name, sources.c.lease_epoch))
     return {row.name: row.lease_epoch for row in rows}
 

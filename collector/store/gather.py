@@ -1,6 +1,6 @@
-"""What is known of a source before an observation: all that the decisions about it may need, and nothing else.
+"""Reads what is known about a source before an observation: everything that the decisions about it may need, no more.
 
-Between polls the writer remembers it; it is read where a process begins, where another key looks, and after an
+The writer remembers it between polls. It is read when a process starts, when another key or URL is used, and after an
 error.
 """
 
@@ -41,9 +41,9 @@ def gather(
     listing: Listing,
     remembered: Known | None = None,
 ) -> Known:
-    """What is known before observation `seq`, in which this observer sees this listing.
+    """What is known before observation `seq`, in which this observer gets this listing.
 
-    `remembered`: what was known after the last applied observation, if the same eyes look now.
+    `remembered`: what was known after the last applied observation, if the same key and URL are used now.
     """
     known = remembered or known_before(connection, source_id, seq, observer)
     after = known.applied.seq if known.applied else 0
@@ -55,7 +55,7 @@ def gather(
 
 
 def known_before(connection: sa.Connection, source_id: int, seq: int, observer: Observer) -> Known:
-    """What the database says of all before an observation, in which this observer looks."""
+    """What the database knows before an observation by this observer."""
     applied = stored.newest(connection, source_id, "applied", before=seq)
     if applied is None:
         return Known()
@@ -121,7 +121,7 @@ class _Finder:
         }
 
     def proofs(self, applied: Observation) -> Mapping[Kind, Proof]:
-        """The last complete answers that prove absences, by kind: for most kinds the last complete answer."""
+        """The last complete answers that prove absences, by kind. For most kinds that is the last complete answer."""
         complete: Observation | None = applied
         if applied.outcome != "ok":
             complete = stored.newest(self._connection, self._source_id, "ok", before=self._seq)
@@ -135,7 +135,7 @@ class _Finder:
         return {kind: self._proof(kind, known=last) for kind, last in known.items()}
 
     def named(self, proofs: Mapping[Kind, Proof]) -> Mapping[tuple[Kind, int], Observation | None]:
-        """What the last complete answer of the same eyes named, where others looked since."""
+        """Ids that the last complete answer to the current key and URL named, if another observer polled since."""
         w = withheld_absences.c
         found: dict[tuple[Kind, int], Observation | None] = {}
         for kind, proof in proofs.items():
@@ -159,7 +159,7 @@ class _Finder:
         until_seq: int | None = None,
         known: Observation | None = None,
     ) -> Proof:
-        """The last complete answers that prove the absence of this entity, or of whatever they do not list."""
+        """The last complete answers that prove the absence of this entity, or of anything that they don't list."""
         until = self._seq - 1 if until_seq is None else until_seq
         last = known or self._last_proof(kind, entity_id, until)
         if last is None or last.observer.access == self._observer.access:
@@ -179,7 +179,7 @@ class _Finder:
 
     @cached_property
     def _own(self) -> list[int]:
-        """Ids of the observers with the same key and URL, whatever their scheme."""
+        """Ids of the observers with the same key and URL, with any scheme."""
         who = observers.c
         key_fingerprint, base_url = self._observer.access
         query = sa.select(who.id).where(
@@ -232,7 +232,7 @@ def _together(earlier: Failures, later: Failures) -> Failures:
 def _with_values(
     connection: sa.Connection, source_id: int, known: Known, listing: Listing
 ) -> Mapping[Kind, Mapping[int, KnownEntity]]:
-    """What is known, with the values of those entities that the listing shows otherwise."""
+    """The known entities, with the values of those that the listing shows with other values."""
     entities: dict[Kind, Mapping[int, KnownEntity]] = dict(known.entities)
     for kind, shown in listing.shown.items():
         before = entities[kind]

@@ -1,9 +1,9 @@
-"""One writer per source: a lease in the source's row, and the fence that every write passes.
+"""One writer per source: a lease in the source's row, and the fence that every write has to pass.
 
-The fence is the first statement of a write transaction: a conditional UPDATE of the source's row. It fails
-for a writer whose lease ran out or went to another (the epoch tells), and its row lock keeps all other
-writers of this source out until the end of the transaction. SQLite can't evict a writer that was stopped in
-the middle of a transaction; PostgreSQL's time-outs do.
+The fence is the first statement of a write transaction: a conditional UPDATE of the source's row. It fails if the
+writer's lease has expired or another process has taken it (the epoch shows that). Its row lock keeps all other
+writers of this source out until the transaction ends. SQLite can't evict a writer that was stopped in the middle of a
+transaction; PostgreSQL's time-outs do.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ from collector.store.tables import DERIVATION_REVISION, sources
 
 KEEP_SECONDS = LEASE_SECONDS / 4
 LONGEST_SECONDS = 2 * LEASE_SECONDS
-"""A lease that lasts longer was taken by a clock of the database that has been set back since. Its holder may have
-died, and nobody could take over before that clock is where it was: for years, perhaps."""
+"""A lease that ends later than this was written before the database's clock was set back. Its holder may have died,
+and nobody could take over until the clock reaches that end, perhaps years later.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write one source, while it lasts."""
+    """The right to write one source until it expires."""
 
     source_id: int
     source: str
@@ -50,18 +51,20 @@ class Lease:
     """Revision of the source's derived tables when the lease began."""
 
     def fingerprint(self, key: str) -> str:
-        """Tells keys apart without telling what they are: HMAC-SHA256 with the database's salt."""
+        """Distinguishes keys without revealing them: HMAC-SHA256 with the database's salt."""
         return hmac.new(bytes.fromhex(self.salt), key.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def process_name() -> str:
-    """Who holds a lease: host, process, and a random part, since process numbers are used again."""
+    """Name of a lease holder: host, process id, and a random part, since process ids are reused."""
     return f"{_here()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 def _here() -> str:
-    """Where process numbers mean the same: a running kernel, and its container. Host names are used twice, and so are
-    the ids of machines that were cloned from one image; containers often have none."""
+    """Identifies the running kernel and container within which process ids are unique.
+
+    Host names can be duplicated, and so can the machine ids of cloned images. Containers often have no machine id.
+    """
     host = socket.gethostname()
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
@@ -72,9 +75,9 @@ def _here() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the holder of a lease was a process of this host that is no more. False where that can't be told.
+    """True if the holder was a process on this host that has exited. False if that is not known.
 
-    Only saves waiting for the lease to run out: should it live after all, the fence stops it.
+    This only saves waiting until the lease expires. The fence stops the holder if it is alive after all.
     """
     here, _, rest = owner.rpartition(":")[0].rpartition(":")
     if here != _here() or here == socket.gethostname() or not rest.isdigit():
@@ -89,9 +92,9 @@ def is_dead(owner: str) -> bool:
 
 
 def acquire(engine: sa.Engine, source: str, owner: str, *, wait_seconds: float = 0.0) -> Lease:
-    """Take the lease of a source, making the source known if it is new.
+    """Take the lease of a source; create the source if it is new.
 
-    Raises LeaseHeldError, naming the holder, when it is still held after `wait_seconds`.
+    Raises LeaseHeldError with the holder's name if the lease is still held after `wait_seconds`.
     """
     give_up = monotonic() + wait_seconds
     while True:
@@ -104,8 +107,8 @@ def acquire(engine: sa.Engine, source: str, owner: str, *, wait_seconds: float =
         if monotonic() >= give_up:
             holder, until = lease
             raise LeaseHeldError(
-                f"source {source!r} is being polled by {holder} (lease until {until:%H:%M:%S} UTC); "
-                "it polls on its own, or wait until the lease has run out"
+                f"source {source!r} is being polled by {holder}, so there is nothing to do. To poll it from here, stop "
+                f"that process or wait until its lease ends at {until:%H:%M:%S} UTC"
             )
         sleep(0.2)
 
@@ -129,7 +132,7 @@ def _try(
     held = connection.execute(
         sa.select(sources.c.lease_owner, sources.c.lease_expires_at).where(sources.c.name == source)
     ).one()
-    if held.lease_owner is None:  # given back just now
+    if held.lease_owner is None:  # it was released a moment ago
         return _try(connection, source, owner)
     return cast("tuple[str, datetime]", tuple(held))
 
@@ -151,7 +154,7 @@ def _take(source: str, owner: str, instead_of: str | None = None) -> sa.Update:
 
 
 def is_over() -> sa.ColumnElement[bool]:
-    """Whether anybody may take a source's lease: nobody has it, or it ran out, or no right clock wrote its end."""
+    """True if a source's lease can be taken: nobody has it, it has expired, or its end is impossibly late."""
     s = sources.c
     ends = s.lease_expires_at
     return s.lease_owner.is_(None) | (ends <= database_time()) | (ends > database_time(LONGEST_SECONDS))
@@ -161,7 +164,7 @@ def _introduce(connection: sa.Connection, source: str) -> None:
     of_the_first = sa.select(sources.c.key_salt).order_by(sources.c.id).limit(1)
     salt = connection.scalar(of_the_first)
     if salt is None:
-        one_at_a_time(connection)  # else several first sources get different salts
+        one_at_a_time(connection)  # otherwise several first sources get different salts
         salt = connection.scalar(of_the_first)
     row = {
         "name": source,
@@ -174,7 +177,7 @@ def _introduce(connection: sa.Connection, source: str) -> None:
 
 
 def _ours(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
-    """Nobody has taken the lease since: the epoch would tell."""
+    """True as long as nobody else has taken the lease: taking it changes the epoch."""
     s = sources.c
     return s.id == lease.source_id, s.lease_owner == lease.owner, s.lease_epoch == lease.epoch
 
@@ -191,12 +194,15 @@ _FENCE = (
     .values(lease_expires_at=database_time(LEASE_SECONDS))
     .returning(sources.c.newest_seq, sources.c.amendments)
 )
-"""Made once: to put it together takes longer than SQLite needs for it."""
+"""Built once: building it takes longer than executing it on SQLite."""
 
 
 def fence(connection: sa.Connection, lease: Lease) -> tuple[int, int]:
-    """Pass the fence and renew the lease. Returns the numbers of the source's newest observation and amendment, 0 where
-    there is none. Raises LeaseLostError."""
+    """Pass the fence and renew the lease.
+
+    Returns the numbers of the source's newest observation and newest amendment; 0 if there is none. Raises
+    LeaseLostError.
+    """
     ours = {"source": lease.source_id, "holder": lease.owner, "epoch": lease.epoch}
     row = connection.execute(_FENCE, ours).one_or_none()
     if row is None:
@@ -208,9 +214,9 @@ def fence(connection: sa.Connection, lease: Lease) -> tuple[int, int]:
 
 
 def resume(engine: sa.Engine, lease: Lease) -> bool:
-    """Renew a lease that ran out while the database was away, if nobody took it meanwhile.
+    """Renew a lease that expired while the database was unreachable, if nobody else has taken it.
 
-    Safe: the epoch is still ours, so nobody else has written.
+    This is safe: the epoch is unchanged, so nobody else has written.
     """
     with writing(engine) as connection:
         renewed = connection.execute(
@@ -220,9 +226,9 @@ def resume(engine: sa.Engine, lease: Lease) -> bool:
 
 
 def renew(engine: sa.Engine, owner: str, leases: Sequence[Lease]) -> None:
-    """Keep those of our leases that are near their end, if nobody took them: safe as in `resume`.
+    """Renew those of our leases that expire soon and that nobody has taken. Safe for the same reason as `resume`.
 
-    A row that a write transaction holds is left alone: that transaction renews its lease.
+    Rows that a write transaction has locked are skipped, since that transaction renews its lease itself.
     """
     s = sources.c
     for n in range(0, len(leases), 500):
@@ -239,15 +245,15 @@ def renew(engine: sa.Engine, owner: str, leases: Sequence[Lease]) -> None:
 
 @contextmanager
 def kept(engine: sa.Engine, lease: Lease) -> Iterator[None]:
-    """Keep a lease, however long answers take to be fetched and read, or a history to be derived again.
+    """Keep a lease while answers are fetched and read, or a history is derived again, however long that takes.
 
-    Whether it is still ours the fence says, before anything is written.
+    The fence checks that the lease is still ours before anything is written.
     """
     done = Event()
 
     def keep() -> None:
         while not done.wait(KEEP_SECONDS):
-            with suppress(DatabaseError):  # the write meets it too, and says so
+            with suppress(DatabaseError):  # the write meets the same error and reports it
                 renew(engine, lease.owner, [lease])
 
     keeper = Thread(target=keep, name=f"keep {lease.source}", daemon=True)
@@ -260,7 +266,7 @@ def kept(engine: sa.Engine, lease: Lease) -> Iterator[None]:
 
 
 def free(engine: sa.Engine) -> set[str]:
-    """Sources whose lease can be had: given back, run out, or of a process that is known to be dead."""
+    """Sources whose lease can be taken: it was released, it has expired, or its holder is known to be dead."""
     s = sources.c
     with reading(engine) as connection:
         owners = connection.scalars(sa.select(s.lease_owner).where(s.lease_owner.is_not(None)).distinct())
@@ -270,7 +276,7 @@ def free(engine: sa.Engine) -> set[str]:
 
 
 def release(engine: sa.Engine, *leases: Lease) -> None:
-    """Give leases back, as far as they are still ours, in one transaction."""
+    """Release leases, as far as they are still ours, in one transaction."""
     s = sources.c
     for n in range(0, len(leases), 500):
         ours = [(each.source_id, each.owner, each.epoch) for each in leases[n : n + 500]]

@@ -1,6 +1,6 @@
-"""Observations in the database: the one mapping between the value and its row, and looking back.
+"""Observations in the database: the only mapping between the value and its row, and queries for earlier ones.
 
-Nothing is ever rewritten but the counters and the digest of the newest row.
+Only the counters and the digest of the newest row are ever changed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def newest(
     *conditions: sa.ColumnElement[bool],
     before: int | None = None,
 ) -> Observation | None:
-    """The newest observation of a source, or the newest one of an outcome, before a seq."""
+    """The newest observation of a source (with this outcome and these conditions), or the newest one before a seq."""
     query = _WHOLE.where(_o.source_id == source_id, *conditions).order_by(_o.seq.desc()).limit(1)
     if before is not None:
         query = query.where(_o.seq < before)
@@ -86,7 +86,7 @@ _EXTEND = (
 
 
 def extend(connection: sa.Connection, lease: Lease, row: Observation) -> None:
-    """Write the counters of the newest row, which one poll more has changed: one UPDATE."""
+    """Write the counters of the newest row after one more poll: one UPDATE."""
     counters = {f"new_{name}": getattr(row, name) for name in COUNTERS}
     connection.execute(_EXTEND, {"source": lease.source_id, "number": row.seq, **counters})
 
@@ -101,7 +101,7 @@ def open_next(
     recorded_at: datetime,
     amended: str | None = None,
 ) -> Observation:
-    """Close the newest observation and open the next one. An answer's payload is stored already.
+    """Close the newest observation and open the next one. The payload of an answer is already stored.
 
     `amended`: digest of the newest amendment, if no observation holds it yet.
     """
@@ -119,7 +119,7 @@ def open_next(
         amended=amended,
     )
     if before is not None:
-        # Its counters as well: a log that was lost may have taken some of them with it.
+        # The counters are written again: a lost write-ahead log may have lost some of them.
         closed = {name: getattr(before, name) for name in COUNTERS} | {"digest": now.previous_digest}
         row = {"source_id": source_id, "seq": before.seq, **closed}
         bulk.write_row(connection, "update", observations, row)
@@ -144,13 +144,10 @@ def _observer_id(connection: sa.Connection, source_id: int, poll: Poll, before: 
     return observer_id
 
 
-# Looking back
-
-
 def earlier(connection: sa.Connection, source_id: int, observer: Observer) -> Iterator[Earlier]:
     """All observations of a source, newest first, read only as far as the caller goes.
 
-    `observer`: who looks now.
+    `observer`: the current one.
     """
     below: int | None = None
     while True:
@@ -176,7 +173,7 @@ def was_ever_complete(connection: sa.Connection, source_id: int) -> bool:
 
 
 def newest_base_url(connection: sa.Connection, source_id: int) -> str | None:
-    """Where the newest answer that was applied came from."""
+    """The base URL of the newest applied answer."""
     return connection.scalar(
         sa.select(_who.base_url)
         .join(observations, _IS_OBSERVER)
@@ -187,7 +184,7 @@ def newest_base_url(connection: sa.Connection, source_id: int) -> str | None:
 
 
 def first_own_poll(connection: sa.Connection, source_id: int) -> datetime | None:
-    """When a source was first polled, rather than imported; None: never. An import records no failures."""
+    """When a source was first polled rather than imported; None: never. An import records no failures."""
     is_import = (_who.key_fingerprint == "") & (_who.auth_scheme == IMPORT) & (_o.outcome != "failed")
     return connection.scalar(
         sa.select(_o.first_at)
@@ -200,7 +197,7 @@ def first_own_poll(connection: sa.Connection, source_id: int) -> datetime | None
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """When an answer was seen, and which."""
+    """Which answer was seen, and when."""
 
     first_at: datetime
     last_at: datetime

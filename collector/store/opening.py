@@ -1,4 +1,4 @@
-"""Become the writer of a source: its lease, its base URL, the rules that its history was derived by."""
+"""Become the writer of a source: check its lease, its base URL and the rules that derived its history."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def open_writer(
 ) -> Writer:
     """Become the writer of a source. A history that older rules derived is derived again first.
 
-    `alive`: called now and then during that. `announce`: what polls bring to receivers.
+    `alive`: called repeatedly while that goes on. `announce`: returns the events of a poll for receivers.
 
-    Raises LeaseHeldError, ObserverChangedError (another base URL than before, and not accepted), and
+    Raises LeaseHeldError, ObserverChangedError (the base URL changed, and the change was not accepted), and
     SchemaError if a newer version derived the history.
     """
     taken = lease.acquire(engine, source.name, owner, wait_seconds=wait_seconds)
@@ -44,10 +44,9 @@ def open_writer(
             before = observations.newest_base_url(connection, taken.source_id)
         if before not in (None, source.base_url) and not accept_base_url:
             raise ObserverChangedError(
-                f"source {source.name!r} was polled at {before} and is now set to "
-                f"{source.base_url}. Other platforms use the same ids for other regions: give the new one a name "
-                "of its own (COLLECTOR_SOURCE), or, if it is the same platform at a new address, poll once with "
-                "--accept-base-url"
+                f"source {source.name!r} was polled at {before} and is now set to {source.base_url}. Other platforms "
+                "use the same ids for other regions. If this is another platform, give it a source name of its own "
+                "(COLLECTOR_SOURCE); if it is the same platform at a new address, poll once with --accept-base-url"
             )
         check_rules(source.name, taken.derivation_revision)
         if taken.derivation_revision < DERIVATION_REVISION:
@@ -61,7 +60,7 @@ def open_writer(
 
 @contextmanager
 def for_once(writer: Writer) -> Iterator[Writer]:
-    """A writer for one piece of work. Its lease is renewed meanwhile, and given back at the end."""
+    """A writer for one piece of work. Its lease is kept meanwhile and released at the end."""
     try:
         with lease.kept(writer.engine, writer.lease):
             yield writer
@@ -70,10 +69,10 @@ def for_once(writer: Writer) -> Iterator[Writer]:
 
 
 def limits_of(source: Source) -> Limits:
-    """What an answer of a source may cost, by its settings."""
+    """What reading an answer of a source may cost, from its settings."""
     return Limits(bytes=source.max_body, records=source.max_regions, values=source.max_values)
 
 
 def guard_of(source: Source) -> Guard:
-    """What absences of a source have to wait for, by its settings."""
+    """When absences of a source have to be confirmed, from its settings."""
     return Guard(**{field.name: getattr(source, field.name) for field in fields(Guard)})

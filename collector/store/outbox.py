@@ -1,12 +1,12 @@
-"""The outbox: events that wait for their receivers, and how telling them goes.
+"""The outbox: events that wait for their receivers, and the state of their delivery.
 
-    poll's transaction ─▶ queue ─▶ row that waits ─▶ claim ─▶ (told, without a transaction) ─▶ settle ─▶ delivered
-                                        ▲                                                  └─▶ given up ─┐
-                                        └────────────────────────── retry ───────────────────────────────┘
+     poll's transaction ─▶ queue ─▶ row that waits ─▶ claim ─▶ (delivery, no transaction) ─▶ settle ─▶ delivered
+                                          ▲                                                 └─▶ given up ─┐
+                                          └────────────────────────── retry ──────────────────────────────┘
 
-The events of one source for one receiver are a queue: whoever claims it has it alone, until the claim runs out by the
-database's clock. Replicas share the work so, without any state of a session. The name of who claims begins with that of
-its process, as leases have it.
+The events of one source for one receiver are a queue. A process that claims a queue has it alone until the claim
+expires by the database's clock. So replicas share the work without any session state. The name of the claimant begins
+with the name of its process, as in leases.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from collector.store.tables import IS_DEAD, IS_WAITING, sources, webhook_deliver
 CLAIM_SECONDS = 60
 """Longer than any one request may take."""
 LONGEST_PAUSE = timedelta(hours=1)
-"""Between two attempts. A longer one was written by a clock that has been set back since."""
+"""The longest time between two attempts. A longer one was written before the clock was set back."""
 GAP_OPENED, VERIFICATION_FAILED = 1_000_000_001, 1_000_000_002
-"""Ordinals of what no observation brings: they follow all that the newest one brought."""
+"""Ordinals of events that no observation causes; they come after all events of the newest observation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,14 @@ class Delivery:
     ordinal: int
     type: str
     event: str
-    """As JSON."""
+    """The event as JSON."""
 
 
 Announce = Callable[[sa.Connection, str, int, bool], Sequence[Delivery]]
-"""What an observation brings to receivers: asked within its transaction, when its rows are written.
+"""Returns an observation's events for receivers; called in its transaction, after its rows are written.
 
-Is given the name of the source, the observation's seq, and whether it is the first that was applied."""
+Arguments: the connection, the source's name, the observation's seq, and whether it is the first applied one.
+"""
 
 
 def queue(
@@ -67,8 +68,10 @@ def queue_if_new(
     deliveries: Callable[[sa.Connection], Sequence[Delivery]],
     created_at: datetime,
 ) -> None:
-    """Write rows of what no poll brings, unless they are there. What that is is asked while no poll of the source can
-    be written, so that it still holds."""
+    """Write rows of events that no poll causes, unless they exist already.
+
+    `deliveries` is called while no poll of the source can be written, so its result is still true at the commit.
+    """
     s = sources.c
     with writing(engine) as connection:
         connection.execute(sa.update(sources).where(s.id == source_id).values(newest_seq=s.newest_seq))
@@ -77,13 +80,13 @@ def queue_if_new(
 
 
 def _same(source_id: int, created_at: datetime) -> dict[str, Any]:
-    """What rows have in common that are queued together."""
+    """The values that rows share that are queued together."""
     return {"source_id": source_id, "created_at": created_at, "attempts": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to tell one receiver what waits of one source, for CLAIM_SECONDS."""
+    """The right to deliver what waits of one source for one receiver, for CLAIM_SECONDS."""
 
     source_id: int
     receiver: str
@@ -104,7 +107,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came of a claim: the first events, which were taken, and what the next one met."""
+    """The result of a claim: the events that were delivered, and what happened to the next one."""
 
     taken: Sequence[Waiting] = ()
     refused: Waiting | None = None
@@ -114,13 +117,13 @@ class Told:
 
 
 def _is_free() -> sa.ColumnElement[bool]:
-    """Nobody has it, or its claim ran out, or no right clock wrote its end."""
+    """True if nobody has the queue, the claim has expired, or its end is impossibly late."""
     ends = webhook_queues.c.claimed_until
     return ends.is_(None) | (ends <= database_time()) | (ends > database_time(2 * CLAIM_SECONDS))
 
 
 def due(engine: sa.Engine, receiver: str, now: datetime) -> list[tuple[int, str]]:
-    """Sources, by id and name, of which something waits for a receiver that may be told now."""
+    """Sources (id, name) with events that wait for a receiver and may be tried now."""
     d, q = webhook_deliveries.c, webhook_queues.c
     waiting = sa.select(d.source_id).where(d.receiver == receiver, IS_WAITING).distinct().subquery()
     query = (
@@ -136,7 +139,7 @@ def due(engine: sa.Engine, receiver: str, now: datetime) -> list[tuple[int, str]
 
 
 def claim(engine: sa.Engine, receiver: str, source_id: int, owner: str) -> Claim | None:
-    """Have what waits of a source for a receiver alone, unless somebody has it who may still live."""
+    """Claim a source's queue for a receiver; None if somebody has it who may still be alive."""
     with writing(engine) as connection:
         row = connection.execute(_take(receiver, source_id, owner)).one_or_none()
         if row is None:
@@ -151,7 +154,7 @@ def claim(engine: sa.Engine, receiver: str, source_id: int, owner: str) -> Claim
 
 
 def _is_dead(claimed_by: str) -> bool:
-    """True if the process that claimed is known to have ended: nobody need wait for its claim to run out."""
+    """True if the claiming process is known to have exited: its claim need not expire first."""
     return is_dead(claimed_by.partition("/")[0])
 
 
@@ -169,7 +172,7 @@ def _take(receiver: str, source_id: int, owner: str, instead_of: str | None = No
 
 
 def first_waiting(engine: sa.Engine, claimed: Claim, limit: int) -> list[Waiting]:
-    """What waits, in order."""
+    """The events that wait, in order, at most `limit`."""
     d = webhook_deliveries.c
     query = (
         sa.select(d.seq, d.ordinal, d.event, d.created_at)
@@ -182,8 +185,11 @@ def first_waiting(engine: sa.Engine, claimed: Claim, limit: int) -> list[Waiting
 
 
 def settle(engine: sa.Engine, claimed: Claim, told: Told, now: datetime) -> bool:
-    """Write what came of a claim, and give it back. Returns False, with nothing written, where it had run out and went
-    to another: who then tells the same again."""
+    """Write the result of a claim, and release it.
+
+    Returns False, with nothing written, if the claim expired and another process has taken the queue. That process
+    then delivers the same events again.
+    """
     d, q = webhook_deliveries.c, webhook_queues.c
     failures = 0 if told.taken else claimed.failures
     since = None if told.taken else claimed.failing_since
@@ -233,7 +239,9 @@ def settle(engine: sa.Engine, claimed: Claim, told: Told, now: datetime) -> bool
 def retry(
     engine: sa.Engine, receiver: str | None, source_id: int | None = None, seq: int | None = None
 ) -> int:
-    """Let dead letters wait again, and try at once whatever waits. Returns how many dead letters there were."""
+    """Let dead letters wait again, and let everything that waits be tried at once. Returns the number of dead
+    letters.
+    """
     d, q = webhook_deliveries.c, webhook_queues.c
     dead = sa.update(webhook_deliveries).where(IS_DEAD)
     queues = sa.update(webhook_queues)
@@ -251,8 +259,10 @@ def retry(
 
 
 def prune(engine: sa.Engine, before: datetime, known: Collection[str]) -> int:
-    """Forget what was delivered or given up before a time, and receivers other than those known of which nothing is
-    left. Returns how many events that were."""
+    """Delete events that were delivered or given up before a time, and unknown receivers with no events left.
+
+    Returns the number of deleted events.
+    """
     d, q = webhook_deliveries.c, webhook_queues.c
     ended = (
         d.delivered_at.is_not(None) & (d.delivered_at < before),
@@ -269,8 +279,10 @@ def prune(engine: sa.Engine, before: datetime, known: Collection[str]) -> int:
 
 
 def give_up_old(engine: sa.Engine, known: Collection[str], before: datetime, why: str, now: datetime) -> int:
-    """Give up what has waited since before a time for receivers other than those known. Returns how many events that
-    were."""
+    """Give up events that have waited since before a time for receivers other than those known.
+
+    Returns the number of events.
+    """
     d = webhook_deliveries.c
     old = sa.update(webhook_deliveries).where(
         IS_WAITING, d.created_at < before, d.receiver.not_in(list(known))
@@ -279,18 +291,18 @@ def give_up_old(engine: sa.Engine, known: Collection[str], before: datetime, why
         return connection.execute(old.values(given_up_at=now, last_error=why)).rowcount
 
 
-SET_ASIDE = "it waited when this backup was made, and was delivered since perhaps; `collector webhooks retry` sends it"
+SET_ASIDE = "it waited when this backup was made and may have been delivered since; `collector webhooks retry` sends it"
 
 
 def set_aside(engine: sa.Engine, now: datetime) -> int:
-    """Give up all that waits in a backup: the history goes on elsewhere, and nobody shall be told twice.
+    """Give up everything that waits in a backup: the original goes on delivering, and nothing should arrive twice.
 
-    Returns how many events that were.
+    Returns the number of events.
     """
     waiting = sa.update(webhook_deliveries).where(IS_WAITING)
     with reading(engine) as connection:
         if not sa.inspect(connection).has_table(webhook_queues.name):
-            return 0  # of an older version
+            return 0  # a database of an older version
         if connection.scalar(sa.select(sa.func.count()).where(IS_WAITING)) == 0:
             return 0
     with writing(engine) as connection:

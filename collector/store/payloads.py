@@ -1,14 +1,15 @@
-"""Answers as they are stored: each distinct one once, under its address, compressed.
+"""Stored answers: each distinct one once, under its address, compressed.
 
-    whole ◀─ delta ◀─ delta ◀─ …      at most MAX_LINKS deltas over a whole one
+     whole ◀─ delta ◀─ delta ◀─ …      at most MAX_LINKS deltas over a whole one
 
-An answer is mostly the records of the one before. So most are stored as what changed over an earlier one, its *base*
-(`gcore.delta`). An address is made of the hashes of the records: it is the same, however an answer is stored.
+Most records of an answer are those of the previous one. So most answers are stored as a delta over an earlier one,
+their *base* (`gcore.delta`). An address is made from the record hashes, so it does not depend on how an answer is
+stored.
 
-A new answer is written over the newest one. Where that is MAX_LINKS links away from a whole one, the small deltas at
-the end of the chain are folded: it is written over the answer before them. So deltas become smaller along a chain, and
-its end moves forward cheaply. A whole answer comes where a delta would save less than half of it, and where a full
-chain's deltas have come to a quarter of the whole one under them.
+A new answer is written over the newest one. If that one is already MAX_LINKS links away from a whole one, the small
+deltas at the end of the chain are skipped: the new answer is written over the answer before them. So deltas become
+smaller along a chain, and its end moves forward cheaply. A whole answer is written if a delta would save less than
+half of it, or if the deltas of a full chain have grown to a quarter of the whole answer under them.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ from collector.gcore.jsontext import CANONICAL_VERSION
 from collector.store.tables import MAX_LINKS, payloads
 
 MAX_CANONICAL = 1 << 27
-"""Bytes: more than the canonical form of the longest answer that is read."""
+"""Bytes: more than the canonical form of the longest readable answer."""
 _p = payloads.c
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An answer that is stored, as a writer remembers it to write the next one over it."""
+    """A stored answer, which a writer remembers so that it can write the next one over it."""
 
     address: str
     texts: Texts = field(repr=False)
@@ -51,7 +52,7 @@ def store(
     """Store an answer, if it is not there yet.
 
     `newest`: address of the source's newest answer, over which this one may be written. `remembered`: what storing
-    that one returned, where it is known; else it is read.
+    that answer returned, if known; otherwise it is read.
     """
     stored = Stored(document.address, texts_of(document))
     there = connection.execute(_THERE, {"of": source_id, "from": document.address}).first()
@@ -72,7 +73,7 @@ def store(
     }
     if there is None:
         insert_if_new(connection, payloads, [row])
-    else:  # it was pruned, and is said again
+    else:  # it was pruned, and the API gave it again
         mine = (_p.source_id == source_id, _p.address == document.address)
         connection.execute(sa.update(payloads).where(*mine).values(row))
     return stored
@@ -88,7 +89,7 @@ def _over(
 ) -> tuple[str, int, bytes] | None:
     """Base, links and body of an answer as a delta, if that saves at least half."""
     chain = _chain(connection, source_id, newest)
-    if not chain or chain[-1].links or not chain[-1].compressed_size:  # broken, or pruned: it bears nothing
+    if not chain or chain[-1].links or not chain[-1].compressed_size:  # broken or pruned: no base
         return None
     base = chain[0] if chain[0].links < MAX_LINKS else _before_small_ones(chain)
     if base is None:
@@ -101,7 +102,7 @@ def _over(
         except IntegrityError:
             return None
     body = zlib.compress(delta(earlier, texts).encode(), 6)
-    whole = chain[-1].compressed_size * size // max(chain[-1].size, 1)  # about
+    whole = chain[-1].compressed_size * size // max(chain[-1].size, 1)  # an estimate
     return (base.address, base.links + 1, body) if len(body) * 2 <= whole else None
 
 
@@ -115,18 +116,18 @@ _LINKS = _UPPER.union_all(
     )
 )
 _CHAIN = sa.select(_LINKS).order_by(_LINKS.c.depth)
-"""Made once, as they are asked at every changed answer."""
+"""Built once, because every changed answer needs it."""
 
 
 def _chain(connection: sa.Connection, source_id: int, address: str) -> Sequence[sa.Row[Any]]:
-    """An answer, its base, and so on to a whole one; without their bodies."""
+    """An answer, its base, and so on down to a whole one; without their bodies."""
     return connection.execute(_CHAIN, {"of": source_id, "from": address}).all()
 
 
 def _before_small_ones(chain: Sequence[sa.Row[Any]]) -> sa.Row[Any] | None:
-    """The newest answer of a full chain whose row is longer than all those over it.
+    """The newest answer of a full chain whose row is longer than all rows over it.
 
-    None: that is the whole one, and it has borne enough: where its row is damaged, all answers over it are lost.
+    None if that is the whole answer: enough has been written over it, and damage to its row would lose all of that.
     """
     over = chain[0].compressed_size
     for row in chain[1:]:
@@ -137,13 +138,13 @@ def _before_small_ones(chain: Sequence[sa.Row[Any]]) -> sa.Row[Any] | None:
 
 
 class DamagedAnswerError(IntegrityError):
-    """An answer that can't be read, or one that it is written over."""
+    """An answer that can't be read, or whose base can't."""
 
     def __init__(self, source_id: int, address: str, column: str, why: str, asked: str) -> None:
         above = "" if asked == address else f"; payload {asked} is written over it"
         super().__init__(f"payload {address} of source {source_id} {why}{above}")
         self.address = address
-        """Of the one that is damaged itself."""
+        """Address of the damaged answer itself."""
         self.column = column
         self.why = why
 
@@ -157,32 +158,32 @@ class Read:
     base: Texts | None = field(repr=False)
     """The answer that it is written over; None: it is a whole one."""
     text: str = field(repr=False)
-    """What is compressed in its row."""
+    """The decompressed text of its row."""
     is_all: bool
     """False: something follows the compressed text."""
 
 
 class Reader:
-    """Reads answers of one source.
+    """Reads answers of one source, in one transaction.
 
-    Remembers the last ones, and the whole one under them: who reads in the order in which answers were written
-    reads each row once. For one transaction.
+    It remembers the last ones and the whole one under them, so reading answers in the order in which they were
+    written reads each row once.
     """
 
     def __init__(self, connection: sa.Connection, source_id: int) -> None:
         self._connection, self._source_id = connection, source_id
         self._kept: dict[str, tuple[int, Document]] = {}
-        """By address: links to a whole one, and the answer. The oldest first."""
+        """Links to a whole answer, and the answer, by address. Oldest first."""
 
     def load(self, address: str) -> Document:
-        """A stored answer. Raises DamagedAnswerError where it does not match its address."""
+        """A stored answer. Raises DamagedAnswerError if it does not match its address."""
         return self._kept[address][1] if address in self._kept else self.read(address).document
 
     def read(self, address: str) -> Read:
-        """A stored answer, with all that stands in its row. Raises DamagedAnswerError."""
+        """A stored answer with everything in its row. Raises DamagedAnswerError."""
         self._kept.pop(
             address, None
-        )  # one that rests on it may have been read before it, if it was said again later
+        )  # an answer may have been read before the one that it is written over, if the API gave it again later
         rows = self._rows(address)
         under, near = self._kept.get(rows[0].base, (-1, None))
         texts = texts_of(near) if near else None
@@ -217,7 +218,7 @@ class Reader:
         return Read(rows[-1], document, base, text, is_all)
 
     def _rows(self, address: str) -> list[sa.Row[Any]]:
-        """The rows of an answer and of those under it, down to a whole one or one that is remembered; itself last."""
+        """The rows of an answer and of those under it, down to a whole or remembered one; its own row last."""
         rows: list[sa.Row[Any]] = []
         wanted: str | None = address
         while wanted is not None and wanted not in self._kept:
@@ -234,7 +235,7 @@ class Reader:
         return rows
 
     def _check_content(self, rows: Sequence[sa.Row[Any]], steps: Sequence[Texts], asked: str) -> None:
-        """Find the first answer, from the whole one up, that is not what its address says."""
+        """Find the first answer, starting from the whole one, whose content does not match its address."""
         for row, texts in zip(rows, steps, strict=False):
             if (found := texts.address()) != (row.content or row.address):
                 raise self._damaged(row.address, f"has the content of {found}", asked)
@@ -243,7 +244,7 @@ class Reader:
         return DamagedAnswerError(self._source_id, address, column, why, asked)
 
     def _keep(self, address: str, links: int, document: Document) -> None:
-        """The last whole answer, and the last two others."""
+        """Keep the last whole answer and the last two others."""
         self._kept.pop(address, None)
         self._kept[address] = links, document
         deltas = [each for each, (n, _) in self._kept.items() if n]
@@ -253,7 +254,7 @@ class Reader:
 
 
 def load(connection: sa.Connection, source_id: int, address: str) -> Document:
-    """A stored answer. Raises DamagedAnswerError where it does not match its address."""
+    """A stored answer. Raises DamagedAnswerError if it does not match its address."""
     return Reader(connection, source_id).load(address)
 
 
@@ -265,11 +266,11 @@ def _restored(texts: Texts, near: Document) -> Document:
 
 
 def _unpacked(body: bytes) -> tuple[str, bool]:
-    """The compressed text, and that nothing follows it."""
+    """The decompressed text, and True if nothing follows it."""
     unpacker = zlib.decompressobj()
     text = unpacker.decompress(body, MAX_CANONICAL)
     return text.decode("ascii"), unpacker.eof and not unpacker.unused_data
 
 
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, zlib.error)
-"""What reading a body raises that nobody wrote so."""
+"""What reading a damaged body may raise."""

@@ -1,13 +1,13 @@
-"""Prune a source's history: its beginning goes, what it had come to stays, and can be proven.
+"""Prune a source's history: the beginning is deleted, the state that it led to stays and can be proven.
 
-    1. in a read transaction: replay some observations more into a scratch database, take out of it what does not stay,
-       and write what is left as a snapshot
-    2. in a write transaction: lock the source; write an amendment with the snapshot, and take the same out of the real
-       database
-    3. again, up to the cut
+     1. in a read transaction: replay some more observations into a scratch database, delete there what does not stay,
+        and write the rest as a snapshot
+     2. in a write transaction: lock the source; write an amendment with the snapshot, and delete the same in the real
+        database
+     3. repeat up to the cut
 
-Each round is whole by itself: a crash leaves the history pruned up to a round. So the source is locked for a round at a
-time, which takes a fraction of a second, and its polls wait no longer than that.
+Each round is complete: a crash leaves the history pruned up to a round. The source is locked for one round at a time,
+a fraction of a second, so its polls never wait longer than that.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from collector.store.tables import (
 )
 
 ROUND = 1000
-"""So many observations go at once."""
+"""Number of observations that one round deletes."""
 ROUNDS_WITHOUT_LOCK = 3
-"""After so many rounds in which the poller was faster, what becomes of answers is worked out under the lock."""
+"""After this many rounds in which the poller was faster, the changes to answers are worked out under the lock."""
 _o, _p = observations.c, payloads.c
 
 
@@ -52,18 +52,18 @@ class Pruned:
 
     source: str
     begins: Beginning | None
-    """Where the history begins afterwards; None: it is whole."""
+    """Where the history begins afterwards; None: it is complete."""
     observations: int
-    """That went, or would go at most."""
+    """Number of deleted observations, or the most that would be deleted."""
     answers: int
-    """That went, or would go at most."""
+    """Number of deleted answers, or the most that would be deleted."""
     digest: str | None = None
-    """Of the amendment that is left; None: nothing was written."""
+    """Digest of the amendment that remains; None: nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """A round that is worked out."""
+    """A round that was worked out."""
 
     last: Observation
     snapshot: str
@@ -72,23 +72,23 @@ class _Cut:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What becomes of stored answers."""
+    """What happens to stored answers."""
 
     newest: int
-    """Observation up to which that was worked out."""
+    """The newest observation when this was worked out."""
     gone: tuple[str, ...]
     emptied: tuple[str, ...]
-    """Of observations that stay: their address does, what they say goes."""
+    """Answers of observations that stay: the address stays, the content is deleted."""
     whole: tuple[tuple[str, bytes], ...]
-    """Written over what goes: address and new body."""
+    """Answers over deleted ones: address and new body."""
     links: tuple[tuple[str, int], ...]
-    """Written over those: address and new number of answers under it."""
+    """Answers over those: address and new number of links."""
 
 
 def cut_before(connection: sa.Connection, source_id: int, moment: datetime) -> int | None:
-    """The newest observation that began by a moment and has ended, if the history does not begin with it or later.
+    """The newest closed observation that began at or before a moment, if that is later than the history's beginning.
 
-    The newest one whose answer proves all absences, if there is any: from it on, packs can be made.
+    The newest one whose answer proves all absences is preferred, because packs can start there.
     """
     newest = sa.select(sources.c.newest_seq).where(sources.c.id == source_id).scalar_subquery()
     begins = beginning(connection, source_id)
@@ -107,7 +107,7 @@ def cut_before(connection: sa.Connection, source_id: int, moment: datetime) -> i
 
 
 def foreseen(connection: sa.Connection, source: str, moment: datetime) -> Pruned:
-    """What `prune` would do, at most: it keeps what is still open. Raises UsageError."""
+    """What `prune` would delete at most, since it keeps what is still open. Raises UsageError."""
     source_id = source_id_of(connection, source)
     begins = beginning(connection, source_id)
     cut = cut_before(connection, source_id, moment)
@@ -133,10 +133,10 @@ def prune(
     made_by: str,
     progress: Progress | None = None,
 ) -> Pruned:
-    """Prune all that questions about times from `moment` on do not need.
+    """Delete everything that questions about times from `moment` on don't need.
 
-    Raises UsageError where there is no such source, SchemaError where its history was derived by other rules,
-    IntegrityError where it can't be derived again.
+    Raises UsageError if there is no such source, SchemaError if other rules derived its history, IntegrityError if it
+    can't be derived again.
     """
     with reading(engine) as live:
         source_id = source_id_of(live, source)
@@ -175,7 +175,7 @@ def _first_at(connection: sa.Connection, source_id: int) -> datetime:
 
 
 def _counts(connection: sa.Connection, source_id: int) -> tuple[int, int]:
-    """Observations, and answers that say something."""
+    """Number of observations, and of answers with content."""
     count = sa.func.count()
     answers = sa.select(count).where(_p.source_id == source_id, _p.compressed_size > 0)
     rows = sa.select(count).where(_o.source_id == source_id)
@@ -183,7 +183,7 @@ def _counts(connection: sa.Connection, source_id: int) -> tuple[int, int]:
 
 
 def _worked_out(scratch: sa.Connection, source_id: int, seq: int) -> _Cut:
-    """Take out of a scratch database that ends with an observation what does not stay."""
+    """Delete what does not stay from a scratch database that ends with observation `seq`."""
     last = stored.by_seq(scratch, source_id, [seq])[seq]
     looked = scratch.scalar(sa.select(sa.func.max(_o.observer_id)).where(_o.source_id == source_id))
     keep, failed = staying.needed(scratch, source_id, seq)
@@ -211,7 +211,7 @@ def _write(
     made_by: str,
     scratch: sa.Connection,
 ) -> Amendment:
-    """One round in the real database, all or nothing. `mine`: what the round before wrote."""
+    """One round in the real database, all or nothing. `mine`: the amendment of the previous round."""
     for attempt in range(ROUNDS_WITHOUT_LOCK + 1):
         with reading(engine) as live:
             answers = _answers(live, source_id, cut)
@@ -255,14 +255,14 @@ def _write(
 
 
 def _answers(live: sa.Connection, source_id: int, cut: _Cut) -> _Answers:
-    """What becomes of the answers of observations up to the cut."""
+    """What happens to the answers of observations up to the cut."""
     newest = newest_seq_of(live, source_id)
     mine = (_o.source_id == source_id, _o.payload.is_not(None))
     old = sa.select(_o.seq, _o.payload).where(*mine, _o.seq <= cut.last.seq)
     of_old: dict[str, bool] = {}
     for seq, address in live.execute(old):
         of_old[address] = of_old.get(address, False) or seq in cut.keep
-    of_old.pop(cut.last.payload or "", None)  # what was there at the cut can still be looked up
+    of_old.pop(cut.last.payload or "", None)  # the answer at the cut can still be looked up
     for some in _some(list(of_old)):
         again = sa.select(_o.payload).where(*mine, _o.seq > cut.last.seq, _o.payload.in_(some)).distinct()
         for address in live.scalars(again):
@@ -289,7 +289,7 @@ def _answers(live: sa.Connection, source_id: int, cut: _Cut) -> _Answers:
 
 
 def _levels(live: sa.Connection, source_id: int, whole: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """The answers that rest on these once they are whole, each with the number of answers under it."""
+    """The answers that rest on these once they are whole, each with its new number of links."""
     roots, below, level = set(whole), list(whole), 0
     while below:
         level += 1

@@ -1,14 +1,14 @@
-"""Take a value that should never have been recorded out of all that is on record of a source.
+"""Remove a value that should never have been recorded from everything that is recorded of a source.
 
-    1. in a read transaction: work out what is left of each answer, derive all history again from that in a scratch
-       database, and compare
-    2. in one write transaction: lock the source; if nothing was recorded meanwhile, write an amendment, the answers and
-       the derived rows that differ, else go back to 1
+     1. in a read transaction: work out what remains of each answer, derive the whole history again from that in a
+        scratch database, and compare
+     2. in one write transaction: lock the source; if nothing was recorded meanwhile, write an amendment, the answers
+        and the derived rows that differ; otherwise go back to 1
 
-The amendment holds the path, who did it and when, and a hash over the addresses of all redacted answers with those of
-what is left. The value itself leaves no trace, not even a hash. The path is a rule from then on: each later poll
-applies it before anything else. Observations keep the addresses that the chain was made with, so heads from before
-hold.
+The amendment holds the path, who did it and when, and a hash over the addresses of all redacted answers and of what
+remains of them. The value itself leaves no trace, not even a hash. The path then becomes a rule: every later poll
+applies it before anything else. Observations keep the addresses that the chain was made with, so earlier heads still
+match.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from collector.store.tables import (
 )
 
 Progress = Callable[[int, int], None]
-"""Called with answers done and answers in all."""
+"""Called with the number of answers done, and of all answers."""
 _o, _p, _d = observations.c, payloads.c, webhook_deliveries.c
 
 
@@ -53,22 +53,22 @@ class Redacted:
 
     source: str
     answers: int
-    """That had the value."""
+    """Number of answers that had the value."""
     derived: int
-    """Derived rows that differ for that; 0 if only foreseen."""
+    """Number of derived rows that change because of it; 0 for a preview."""
     digest: str | None
-    """Of the amendment; None: nothing was written."""
+    """Digest of the amendment; None: nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What becomes of one stored answer."""
+    """What happens to one stored answer."""
 
     address: str
     content: str | None
-    """Address of what is left, where that differs."""
+    """Address of what remains, if that differs."""
     is_new: bool
-    """Whether it differs for this path."""
+    """True if this path changes the answer."""
     size: int
     body: bytes
 
@@ -86,7 +86,7 @@ def rules_of(found: Sequence[Amendment]) -> tuple[Path, ...]:
 def foreseen(
     connection: sa.Connection, source: str, path: Path, progress: Progress | None = None
 ) -> Redacted:
-    """How many answers have a value there. Raises UsageError."""
+    """Count the answers that have a value at the path. Raises UsageError."""
     source_id = source_id_of(connection, source)
     answers = sum(each.is_new for each in _worked_out(connection, source_id, path, progress, set()))
     return Redacted(source, answers, 0, None)
@@ -101,10 +101,10 @@ def redact(
     made_by: str,
     progress: Progress | None = None,
 ) -> Redacted:
-    """Redact a path in all that is on record of a source, and in all that will be.
+    """Redact a path in everything recorded of a source, and in all later polls.
 
-    Raises UsageError where there is no such source, SchemaError where its history was derived by other rules,
-    IntegrityError where an answer can't be read.
+    Raises UsageError if there is no such source, SchemaError if other rules derived its history, IntegrityError if an
+    answer can't be read.
     """
     for round_ in range(1, MAX_ROUNDS + 1):
         with scratch_database() as scratch:
@@ -130,13 +130,13 @@ class _Plan:
     derived: int
     snapshot: str | None
     removed: frozenset[str]
-    """Texts that stood there, for what else may hold them. Never written anywhere."""
+    """The redacted texts, used to find them elsewhere. Never written anywhere."""
 
 
 def _plan(
     live: sa.Connection, scratch: sa.Connection, source_id: int, path: Path, progress: Progress | None
 ) -> _Plan:
-    """Work everything out; the answers stand in the scratch database."""
+    """Work everything out. The new answers are in the scratch database afterwards."""
     newest = newest_seq_of(live, source_id)
     removed: set[str] = set()
     count = 0
@@ -165,7 +165,7 @@ def _plan(
 def _worked_out(
     live: sa.Connection, source_id: int, path: Path, progress: Progress | None, removed: set[str]
 ) -> Iterator[_Answer]:
-    """The answers that are stored otherwise from now on: those that have the value, and those written over them."""
+    """The answers to be stored differently: those with the value, and those written over them."""
     first = sa.func.min(_o.seq)
     rows = live.execute(
         sa.select(_p.address, _p.base, _p.content)
@@ -262,7 +262,7 @@ def _write(
 
 
 def _redact_events(live: sa.Connection, source_id: int, removed: frozenset[str]) -> None:
-    """Take the texts out of events that wait for receivers, or were delivered."""
+    """Remove the texts from events that wait for receivers or were delivered."""
     wanted = [json.dumps(text)[1:-1] for text in sorted(removed, key=len, reverse=True) if len(text) > 3]
     rows = live.execute(
         sa.select(_d.receiver, _d.seq, _d.ordinal, _d.event).where(_d.source_id == source_id)
@@ -279,7 +279,7 @@ def _redact_events(live: sa.Connection, source_id: int, removed: frozenset[str])
 
 
 def _snapshot(text: str, path: Path) -> str:
-    """A snapshot without what may come from the path: values of its columns, and drift at it and below."""
+    """A snapshot without what may come from the path: values of its columns, and drift at it and below it."""
     value = json.loads(text)
     tables = value["rows"]
     for table, names in _columns_of(path).items():
@@ -303,7 +303,7 @@ def _snapshot(text: str, path: Path) -> str:
 
 
 def _columns_of(path: Path) -> dict[str, list[str]]:
-    """The columns that a path is read into, by table."""
+    """The columns that hold values from a path, by table."""
     if not path.text.startswith(RECORDS):
         return {}
     first, _, rest = path.text.removeprefix(RECORDS).partition(".")

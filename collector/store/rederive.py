@@ -1,12 +1,11 @@
-"""Derive a source's history again from its evidence, and apply what differs.
+"""Derive a source's history again from its evidence, and apply the differences.
 
-    1. in one read transaction: replay every observation, oldest first, into a scratch database, by the same decisions
-       as polling, and compare
-    2. in one write transaction: lock the source; if nothing was recorded meanwhile, nor derived by other rules,
-       write the differences, else go back to 1 for what is new
+     1. in one read transaction: replay every observation, oldest first, into a scratch database, with the same
+        decisions as polling, and compare
+     2. in one write transaction: lock the source; if nothing was recorded meanwhile, and no other rules derived it
+        either, write the differences; otherwise go back to 1 for what is new
 
-Readers go on all the while, and so does the poller, but for the moment of 2. Memory does not grow with the
-history.
+Readers are never blocked, and the poller only during step 2. Memory use does not grow with the history.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ from collector.store.tables import (
 )
 
 Progress = Callable[[int, int], None]
-"""Called with observations done and observations in all."""
+"""Called with the number of observations done, and of all observations."""
 
 
 def replay(
@@ -68,15 +67,15 @@ def replay(
 ) -> int:
     """Derive all observations after seq `after`, up to `until` or the newest. Returns the last seq.
 
-    A pruned history begins with its snapshot, or with this one. `clean`: what is left of an answer. Raises
-    IntegrityError where the snapshot can't be read.
+    A pruned history begins with its own snapshot, or with `snapshot` if given. `clean`: returns what remains of an
+    answer. Raises IntegrityError if the snapshot can't be read.
     """
     o = observations.c
     newest = newest_seq_of(live, source_id)
     newest = newest if until is None else min(until, newest)
     if not after or beginning(live, source_id) != beginning(scratch, source_id):
         after = _begin(live, scratch, source_id, snapshot)
-    # The row that was the newest may have been extended since, and an observer may be new.
+    # Later polls may have extended the row that was the newest, and there may be a new observer.
     scratch.execute(sa.delete(observations).where(o.seq == after))
     scratch.execute(sa.delete(observers))
     copy_rows(live, scratch, observers, observers, source_id)
@@ -87,7 +86,7 @@ def replay(
         first = start if start == after else start + 1
         copy_rows(live, scratch, observations, observations, source_id, o.seq.between(first, end))
         for row in stored_observations.applied(scratch, source_id, start, end):
-            assert row.payload is not None  # noqa: S101 - a constraint: every answer has its payload
+            assert row.payload is not None  # noqa: S101 - guaranteed by a constraint
             now = row.at_insert()
             listing = listing_of(clean(answers.load(row.payload)))
             if known and known.applied and known.applied.observer.access != now.observer.access:
@@ -102,7 +101,7 @@ def replay(
 
 
 def _begin(live: sa.Connection, scratch: sa.Connection, source_id: int, snapshot: str | None) -> int:
-    """Put into a scratch database what the history begins with. Returns the observation behind which it goes on."""
+    """Load the beginning of the history into a scratch database. Returns the seq after which to continue."""
     for table in (*reversed(DERIVED), observations, observers, amendments, sources):
         scratch.execute(sa.delete(table))
     row = live.execute(sa.select(sources).where(sources.c.id == source_id)).mappings().one()
@@ -114,21 +113,21 @@ def _begin(live: sa.Connection, scratch: sa.Connection, source_id: int, snapshot
     try:
         load(parsed(snapshot or stored_text(live, source_id)), scratch, source_id)
     except (ValueError, KeyError, TypeError, sa.exc.StatementError):
-        raise IntegrityError(
-            "the snapshot with which the history begins is not one of this version"
-        ) from None
+        raise IntegrityError("this version can't read the snapshot with which the history begins") from None
     return begins.begins_seq
 
 
 MAX_ROUNDS = 5
-"""After so many rounds in which the poller was faster, the comparison is made under the lock."""
+"""After this many rounds in which the poller was faster, the comparison is made under the lock."""
 
 
 def rebuild(
     engine: sa.Engine, source: str, *, check_only: bool = False, progress: Progress | None = None
 ) -> Comparison:
-    """Derive one source again. With `check_only` nothing is written. Raises UsageError, IntegrityError,
-    and SchemaError where a newer version derives it meanwhile."""
+    """Derive one source again. With `check_only` nothing is written.
+
+    Raises UsageError, IntegrityError, and SchemaError if a newer version derived it meanwhile.
+    """
     with scratch_database() as scratch:
         done = 0
         for round_ in range(1, MAX_ROUNDS + 1):
@@ -162,15 +161,17 @@ def rebuild(
 
 
 def _revision(live: sa.Connection, source_id: int) -> int:
-    """Of the rules by which the source's history was derived last."""
+    """Revision of the rules that last derived the source's history."""
     return int(
         live.execute(sa.select(sources.c.derivation_revision).where(sources.c.id == source_id)).scalar_one()
     )
 
 
 def lock(live: sa.Connection, source_id: int) -> tuple[int, int]:
-    """Keep every writer of the source out. Not the lease's fence: another process may hold the lease, and
-    waits at its own fence. Returns the newest seq, and the revision of the rules."""
+    """Keep every writer of the source out. Returns the newest seq and the revision of the rules.
+
+    This is not the lease's fence: another process may hold the lease, and waits at its own fence.
+    """
     same = {"derivation_revision": sources.c.derivation_revision}
     statement = sa.update(sources).where(sources.c.id == source_id).values(same)
     locked = live.execute(statement.returning(sources.c.newest_seq, sources.c.derivation_revision)).one()
@@ -178,24 +179,26 @@ def lock(live: sa.Connection, source_id: int) -> tuple[int, int]:
 
 
 def lock_derived(live: sa.Connection, source_id: int, source: str) -> int:
-    """As `lock`, of a history that was derived by the rules of this version. Returns the newest seq. Raises
-    SchemaError."""
+    """As `lock`, for a history that must have been derived by this version's rules. Returns the newest seq.
+
+    Raises SchemaError.
+    """
     newest, revision = lock(live, source_id)
     if revision != DERIVATION_REVISION:
         raise SchemaError(
-            f"the history of source {source!r} was derived by other rules: run `collector db rebuild`"
+            f"the history of source {source!r} was derived by another version's rules: run `collector db rebuild`"
         )
     return newest
 
 
 def put(live: sa.Connection, scratch: sa.Connection) -> None:
-    """Make the stored rows equal to the derived ones: children go first, parents come first.
+    """Make the stored rows equal to the derived ones. Children are deleted first, parents are inserted first.
 
-    Current rows that stay are updated, since others refer to them; all other rows are replaced. A row that is there
-    already was put there by another rebuild, by the same rules, after the comparison.
+    Current rows that stay are updated, since others refer to them; all other rows are replaced. If a row exists
+    already, another rebuild with the same rules wrote it after the comparison.
     """
     for table in reversed(DERIVED):
-        # A key that was edited may be no value of its type: it goes as it stands.
+        # An edited key may not be a valid value of its type, so it is deleted by its stored value.
         doomed, surplus = table, SURPLUS[table]
         if is_sqlite(live):
             doomed, surplus = as_stored(table), as_stored(surplus)

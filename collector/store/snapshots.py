@@ -1,11 +1,12 @@
-"""The state of a source behind an observation, as canonical text: all that later decisions rest on, and the facts that
-stay when a history's beginning is pruned.
+"""The state of a source after an observation, as canonical text.
 
-    observers, observations     those that the rest refers to, or that later decisions read
-    failures                    failed polls since the last applied answer, by cause
-    rows                        of each derived table what stays: see `kept`
+It holds everything that later decisions depend on, and the facts that stay when a history's beginning is pruned:
 
-The same evidence gives the same text. `content_hash` is left out: it follows from the values.
+     observers, observations     those that the rest refers to, or that later decisions read
+     failures                    failed polls since the last applied answer, by cause
+     rows                        the rows of each derived table that stay: see `kept`
+
+The same evidence gives the same text. `content_hash` is left out, since it follows from the values.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _KINDS = {table: kind for kind, table in CURRENT.items()}
 def snapshot_text(
     connection: sa.Connection, source_id: int, failures: Iterable[Failures], observers_up_to: int
 ) -> str:
-    """The state as it stands in a database that holds nothing else of the source but later observers."""
+    """The state in a database that holds nothing else of the source except later observers."""
 
     def rows(table: sa.Table, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
         query = sa.select(table).where(table.c.source_id == source_id, *where)
@@ -70,8 +71,11 @@ def hash_of(text: str) -> str:
 
 
 def answers_hash(connection: sa.Connection, source_id: int) -> str:
-    """SHA-256 over what redactions have left of answers: the list of [address, address of what is left, number of the
-    newest redaction that touched it], by address."""
+    """SHA-256 over what redactions left of answers.
+
+    It covers the list of [address, address of what remains, number of the newest redaction that changed it], by
+    address.
+    """
     p = payloads.c
     query = sa.select(p.address, p.content, p.redaction).where(
         p.source_id == source_id, p.content.is_not(None) | p.redaction.is_not(None)
@@ -84,7 +88,7 @@ def packed(text: str) -> bytes:
 
 
 def stored_text(connection: sa.Connection, source_id: int) -> str:
-    """The snapshot of the newest prune. Raises IntegrityError where it is missing or can't be read."""
+    """The snapshot of the newest prune. Raises IntegrityError if it is missing or can't be read."""
     a = amendments.c
     query = sa.select(a.snapshot).where(a.source_id == source_id, a.snapshot.is_not(None))
     body = connection.scalar(query.order_by(a.number.desc()).limit(1))
@@ -112,7 +116,7 @@ class Snapshot:
 
 
 def parsed(text: str) -> Snapshot:
-    """Raises ValueError, KeyError or TypeError where this is no snapshot."""
+    """Parse a snapshot. Raises ValueError, KeyError or TypeError if the text is not one."""
     value = json.loads(text)
     return Snapshot(
         value["revision"],
@@ -149,12 +153,12 @@ def _hash(kind: Kind, row: Mapping[str, Any]) -> str:
 
 
 def carried_failures(connection: sa.Connection, source_id: int) -> tuple[Failures, ...]:
-    """The failed polls that a snapshot counts, since their observations are gone."""
+    """The failed polls that a snapshot counts because their observations are gone."""
     return parsed(stored_text(connection, source_id)).failures
 
 
 def _of_json(table: sa.Table, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's values as the database takes them. Columns that this version does not know are an error."""
+    """A row's values in the form that the database takes. An unknown column is an error."""
     found: dict[str, Any] = {}
     for name, value in row.items():
         kind = table.c[name].type

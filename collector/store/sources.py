@@ -1,4 +1,4 @@
-"""The sources that a database knows, and by which rules their histories were derived."""
+"""The sources that a database knows, and the rules that derived their histories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collector.store.tables import DERIVATION_REVISION, sources
 
 
 def source_names(connection: sa.Connection, only: str | None = None) -> list[str]:
-    """All sources that the database knows, by id, or `only` this one. Raises UsageError where it is unknown."""
+    """All known sources by id, or `only` this one. Raises UsageError if it is unknown."""
     known = list(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
     if only is None:
         return known
@@ -23,7 +23,7 @@ def source_names(connection: sa.Connection, only: str | None = None) -> list[str
 
 
 def names_by_id(connection: sa.Connection) -> dict[int, str]:
-    """The names of all sources."""
+    """The names of all sources by id."""
     return {row.id: row.name for row in connection.execute(sa.select(sources.c.id, sources.c.name))}
 
 
@@ -36,12 +36,11 @@ def derived_by_older_rules(connection: sa.Connection, only: str | None = None) -
 
 
 def refuse_older_rules(stale: Sequence[str]) -> None:
-    """Raises SchemaError where an older version derived the history of these sources, if there are any: readers would
-    miss what newer rules write."""
+    """Raise SchemaError if an older version derived the history of some sources: readers would miss newer facts."""
     if stale:
         raise SchemaError(
-            f"an older version derived the history of {', '.join(stale)}: run `collector db rebuild`, or let "
-            "`collector run` do so before its next poll"
+            f"an older version derived the history of {', '.join(stale)}: run `collector db rebuild`, or start "
+            "`collector run`, which does so before its next poll"
         )
 
 
@@ -49,7 +48,7 @@ def source_id_of(connection: sa.Connection, source: str) -> int:
     source_names(connection, source)
     query = sa.select(sources.c.id, sources.c.derivation_revision).where(sources.c.name == source)
     found = connection.execute(query).first()
-    assert found is not None  # noqa: S101 - its name was just found
+    assert found is not None  # noqa: S101 - its name was found above
     check_rules(source, found.derivation_revision)
     return int(found.id)
 
@@ -60,7 +59,7 @@ def newest_seq_of(connection: sa.Connection, source_id: int) -> int:
 
 
 def check_rules(source: str, revision: Any) -> None:
-    """Raises SchemaError where a newer version derived a source's history, by rules of this `revision`."""
+    """Raise SchemaError if a newer version derived a source's history. `revision`: that of the rules."""
     if isinstance(revision, int) and revision > DERIVATION_REVISION:
         raise SchemaError(
             f"the history of source {source!r} was derived by a newer version (revision {revision}, "

@@ -1,8 +1,10 @@
-"""What stays of a source when its history is pruned up to an observation, the *cut*: facts that are still open there,
-of each entity the first and the newest transition, and the observations that these or later decisions refer to.
+"""What stays of a source when its history is pruned up to an observation, the *cut*.
 
-The same statements run in a scratch database, which ends with the cut, and in the real one, which goes on: they ask
-only for what was so at the cut.
+Facts stay that are still open at the cut, the first and the newest transition of each entity, and the observations to
+which these or later decisions refer.
+
+The same statements run in a scratch database, which ends with the cut, and in the real one, which goes on. So they
+only use what was true at the cut.
 """
 
 from __future__ import annotations
@@ -36,9 +38,9 @@ _FACTS = tuple(table for table in DERIVED if table is not withheld_absences)
 
 
 def needed(connection: sa.Connection, source_id: int, cut: int) -> tuple[set[int], tuple[Failures, ...]]:
-    """The observations up to the cut that decisions about later ones may read, and the failed polls that they count.
+    """The observations up to the cut that later decisions may read, and the failed polls that they count.
 
-    In a scratch database that ends with the cut.
+    The scratch database must end with the cut.
     """
     seqs = {1, cut}
     applied = 0
@@ -71,10 +73,11 @@ def _observations_in(known: Known) -> Iterator[Observation]:
 
 
 def _judged_by(connection: sa.Connection, source_id: int) -> Iterator[int]:
-    """The observations that say how often suspicious absences were confirmed: see `judgement`.
+    """The observations that show how often suspicious absences were confirmed: see `judgement`.
 
-    Back to the last answer that missed nothing. Where there is none for long: of answers that prove no absence one for
-    each set that they missed; of held ones all that agree with the newest of the same eyes, and one that does not.
+    They go back to the last answer that missed nothing. If that is long ago, one answer that proves no absence is
+    kept for each set of missing regions. Held answers are kept as long as they agree with the newest one to the same
+    key and URL, plus one that disagrees.
     """
     who = observers.c
     rows = connection.execute(
@@ -84,7 +87,7 @@ def _judged_by(connection: sa.Connection, source_id: int) -> Iterator[int]:
         .order_by(_o.seq.desc())
         .execution_options(yield_per=500)
     )
-    eyes = len(_all_accesses(connection, source_id))
+    accesses = len(_all_accesses(connection, source_id))
     newest: dict[Any, Any] = {}
     disagreed: set[Any] = set()
     seen: set[Any] = set()
@@ -98,12 +101,14 @@ def _judged_by(connection: sa.Connection, source_id: int) -> Iterator[int]:
         elif missing not in seen:
             seen.add(missing)
             yield seq
-        if not missing or len(disagreed) == eyes:
+        if not missing or len(disagreed) == accesses:
             return
 
 
 def forget(connection: sa.Connection, source_id: int, cut: Observation) -> None:
-    """Delete the facts that do not stay up to the cut. What an answer could not prove goes with its observation."""
+    """Delete the facts up to the cut that do not stay. What an answer could not prove is deleted with its
+    observation.
+    """
     at = cut.first_at
     for table in VERSIONS.values():
         _delete(connection, source_id, table, table.c.valid_from < at, table.c.valid_to <= at)
@@ -125,7 +130,7 @@ def forget(connection: sa.Connection, source_id: int, cut: Observation) -> None:
 
 
 def referred_to(connection: sa.Connection, source_id: int, cut: int) -> set[int]:
-    """The observations up to the cut that facts refer to, once those are gone that do not stay."""
+    """The observations up to the cut to which the remaining facts refer."""
     found: set[int] = set()
     for table in _FACTS:
         for name in _references(table):
@@ -144,8 +149,10 @@ def _references(table: sa.Table) -> Iterable[str]:
 
 
 def forget_observations(connection: sa.Connection, source_id: int, cut: int, keep: Collection[int]) -> None:
-    """Delete the observations up to the cut, but for those that stay; and what else refers to them: what their answers
-    could not prove, and events of then."""
+    """Delete the observations up to the cut, except those that stay.
+
+    Rows that refer to them are deleted too: what their answers could not prove, and their events.
+    """
     for first, last in _between(sorted(keep), cut):
         for table in metadata.tables.values():
             if table not in _FACTS:
@@ -155,7 +162,7 @@ def forget_observations(connection: sa.Connection, source_id: int, cut: int, kee
 
 
 def _between(kept: list[int], cut: int) -> Iterator[tuple[int, int]]:
-    """What lies between the numbers that are kept, up to the cut: first and last."""
+    """The ranges between the kept numbers up to the cut, as first and last."""
     for before, after in pairwise([0, *(k for k in kept if k <= cut), cut + 1]):
         if after - before > 1:
             yield before + 1, after - 1

@@ -1,16 +1,16 @@
-"""Writing one poll: one transaction, fence first.
+"""Writes one poll: one transaction, fence first.
 
-    fence ─▶ newest row ─▶ same answer as in it? ───────────────────────yes──▶ extend it: one UPDATE
-                                 │no
-                                 ▼
-             gather ─▶ judge ─▶ same outcome, and says the same? ───────yes──▶ extend it
-                                 │no
-                                 ▼
-             open a row (payload, digests) ─▶ changes ─▶ apply ─▶ outbox, if there are receivers
+     fence ─▶ newest row ─▶ same answer as in it? ───────────────────────yes──▶ extend it: one UPDATE
+                                    │no
+                                    ▼
+                gather ─▶ judge ─▶ same outcome and meaning? ────────────yes──▶ extend it
+                                    │no
+                                    ▼
+                open a row (payload, digests) ─▶ changes ─▶ apply ─▶ outbox, if there are receivers
 
-A `held` row waits for a number of polls, so each of them is judged, the same answer too. The newest row, what it says
-and what is known are remembered between polls. The fence returns the source's newest seq, which shows whether that is
-still true. So an unchanged poll is two statements, and nothing is parsed if even the bytes are equal.
+A `held` row waits for a number of polls, so each of them is judged, even if the answer is the same. The newest row,
+its meaning and what is known are remembered between polls. The fence returns the source's newest seq, which shows
+whether they are still valid. So an unchanged poll takes two statements, and nothing is parsed if the bytes are equal.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from collector.store.gather import gather
 from collector.store.lease import Lease, fence
 from collector.store.redacting import rules_of
 
-assert timedelta(seconds=LEASE_SECONDS) <= MAX_STEP_BACK  # noqa: S101 - it may be set back by a lease
+assert timedelta(seconds=LEASE_SECONDS) <= MAX_STEP_BACK  # noqa: S101 - a lease may last as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +63,19 @@ class Recorded:
     head: str
     """The newest opening digest."""
     polls: int
-    """Polls of the stretch, this one included; 1: the poll opened a row."""
+    """Number of polls in the stretch, including this one. 1: the poll opened a row."""
     listed: int | None
-    """Number of records in the answer; None of a failed poll."""
+    """Number of records in the answer; None for a failed poll."""
     changes: Changes = field(default_factory=Changes)
     """What the poll changed."""
     missing: frozenset[int] = frozenset()
-    """Regions that were present and are not listed; none for an `ok` answer that is repeated."""
+    """Regions that were present and are not listed; empty for an `ok` answer that is repeated."""
     paging: str | None = None
     """What makes the answer look like one page of several."""
     failure: Failed | None = None
     """Why the poll counts as failed."""
     decide_seconds: float = 0.0
-    """Time to gather, judge and decide; 0: the answer was the same."""
+    """Seconds to gather, judge and decide; 0: the answer was the same."""
 
     @property
     def transitions(self) -> tuple[Transition, ...]:
@@ -84,7 +84,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """The newest row as this writer left it, the answer that stands in it, and what is known."""
+    """The newest row as this writer left it, its answer, and what is known."""
 
     row: Observation | None = None
     body_hash: bytes | None = None
@@ -92,10 +92,10 @@ class _Memory:
     known: Known | None = None
     """As it was after the last applied observation."""
     stored: payloads.Stored | None = None
-    """The newest answer that is stored."""
+    """The newest stored answer."""
 
     def known_to(self, observer: Observer) -> Known | None:
-        """What is known, if it is remembered for the same eyes."""
+        """What is known, if it is remembered for the same key and URL."""
         applied = self.known.applied if self.known else None
         if self.known is None or applied is None or applied.observer.access != observer.access:
             return None
@@ -113,26 +113,26 @@ class Writer:
         limits: Limits = LIMITS,
         announce: outbox.Announce | None = None,
     ) -> None:
-        """`announce`: what an observation brings to receivers; None: there are none."""
+        """`announce`: returns an observation's events for receivers; None: there are no receivers."""
         self.engine = engine
         self.lease = lease
         self.reader = Reader(limits)
-        """Reads what the source answers, and remembers its records."""
+        """Reads the source's answers, and remembers their records."""
         self._guard = guard
         self._announce = announce
         self._memory: _Memory | None = None
         self._after: _Memory | None = None
         self._understood: tuple[Document, Listing] | None = None
-        """The last answer, and what it says."""
+        """The last answer, and its meaning."""
         self._amendment: amendments.Amendment | None = None
-        """What was last pruned or redacted."""
+        """The newest prune or redaction."""
         self._rules: tuple[Path, ...] = ()
-        """What is redacted in every answer, before anything else."""
+        """Paths that are redacted in every answer before anything else."""
         self._unconfirmed: tuple[Poll, Observation] | None = None
-        """A poll whose commit may have come through unconfirmed, and the row as it left it."""
+        """A poll whose commit may have succeeded without a confirmation, and the row as it left it."""
 
     def remembers(self, body_hash: bytes, observer: Observer) -> bool:
-        """True if these are the bytes that this observer got at the newest poll, and all was well."""
+        """True if this observer got the same bytes at the newest poll and that poll was `ok`."""
         memory = self._memory
         return (
             memory is not None
@@ -145,7 +145,7 @@ class Writer:
     def repeat(self, poll: Poll, body_hash: bytes) -> Recorded | None:
         """Record an answer whose bytes are those of the last one, without reading them.
 
-        Returns None, with nothing written, where that can't be known.
+        Returns None, with nothing written, if that is not certain.
         """
         memory = self._memory
         if memory is None or memory.listing is None or not self.remembers(body_hash, poll.observer):
@@ -168,7 +168,7 @@ class Writer:
         rules = self._rules
         document, listing = self._understand(document)
         with self._transaction(poll) as (connection, memory):
-            if self._rules is not rules:  # one came just now
+            if self._rules is not rules:  # one was added a moment ago
                 document, listing = self._understand(document)
             paging = signs_of_paging(poll, listing)
             before = memory.row
@@ -222,7 +222,7 @@ class Writer:
             return replace(_recorded(now, listing, decided), decide_seconds=deciding)
 
     def _understand(self, document: Document) -> tuple[Document, Listing]:
-        """What is left of an answer by the rules of redaction, and what that says."""
+        """What the redaction rules leave of an answer, and its meaning."""
         document = cleaned(document, self._rules) if self._rules else document
         listing = listing_of(document, self._understood)
         self._understood = document, listing
@@ -274,10 +274,10 @@ class Writer:
 
     @contextmanager
     def _transaction(self, poll: Poll) -> Iterator[tuple[sa.Connection, _Memory]]:
-        """A write transaction behind the fence, with what is remembered if that is still true.
+        """A write transaction behind the fence, with the memory if it is still valid.
 
-        Only a commit lets anything be remembered: after an error nobody knows what the database holds. If no
-        transaction began, nothing was written, and what is remembered stays.
+        The memory is set only after a commit: after an error it is not known what the database holds. If no
+        transaction began, nothing was written, and the memory stays.
         """
         memory, self._memory, self._after = self._memory, None, None
         with self._noticing_loss(poll):
@@ -286,7 +286,7 @@ class Writer:
                 self._memory = None
                 seq, amended = fence(connection, self.lease)
                 if amended != (self._amendment.number if self._amendment else 0):
-                    # Something was pruned or redacted: what is remembered may hold what is not on record any more.
+                    # After a prune or redaction, the memory may hold something that is no longer recorded.
                     found = amendments.all_of(connection, self.lease.source_id)
                     self._amendment = found[-1] if found else None
                     self._rules = rules_of(found)
@@ -295,14 +295,12 @@ class Writer:
                     memory = _Memory(observations.newest(connection, self.lease.source_id) if seq else None)
                 yield connection, memory
             if self._after is not None and self._after.row is not None and self._after.row.polls == 1:
-                checkpoint(
-                    self.engine
-                )  # an unchanged poll can be made good from memory, an observation can't
+                checkpoint(self.engine)  # an unchanged poll can be retried from memory, an observation can't
         self._memory, self._unconfirmed = self._after, None
 
     @contextmanager
     def _noticing_loss(self, poll: Poll) -> Iterator[None]:
-        """Where the database went away, perhaps the commit had come through and only its confirmation was lost."""
+        """If the connection is lost, the commit may have succeeded and only its confirmation is missing."""
         try:
             yield
         except DatabaseError:
@@ -311,9 +309,10 @@ class Writer:
             raise
 
     def _is_recorded(self, before: Observation | None, poll: Poll) -> TypeGuard[Observation]:
-        """True if this very poll is in the database already: a commit whose confirmation got lost is tried again.
+        """True if this very poll is in the database already, because a commit without confirmation is being retried.
 
-        Its times don't tell: they may have been moved forward, and a clock that steps back shows them twice.
+        The poll's times alone don't show that: they may have been moved forward, and a clock that is set back repeats
+        them.
         """
         if before is None or self._unconfirmed is None:
             return False
@@ -355,7 +354,7 @@ class Writer:
         )
 
     def _said(self, connection: sa.Connection, row: Observation) -> Listing:
-        assert row.payload is not None  # noqa: S101 - a constraint: every answer has its payload
+        assert row.payload is not None  # noqa: S101 - guaranteed by a constraint
         return listing_of(payloads.load(connection, self.lease.source_id, row.payload))
 
 
@@ -381,6 +380,6 @@ def _stale(age: timedelta) -> Failed:
     return Failed(
         "stale",
         200,
-        message=f"a cache between here and the API gave this answer, which is {old} old: older perhaps than the last "
-        "one that was recorded, so it was not applied; let this URL bypass the cache",
+        message=f"a cache between here and the API gave this answer, which is {old} old. It may be older than the "
+        "last recorded one, so it was not applied; make the cache pass this URL through",
     )

@@ -406,7 +406,7 @@ def test_a_poll_while_it_copies_is_not_left_behind(new: NewUrl, dialect: str, ot
                 polled[0].poll([region(1, "MAINTENANCE")], at=1000)
                 polled[0].restart()
 
-        with pytest.raises(LeaseHeldError, match="began to poll meanwhile"):
+        with pytest.raises(LeaseHeldError, match="started to poll during the copy"):
             copying.copy(engine, sink, poll_once)
         assert polled
         assert nothing_in(sink)

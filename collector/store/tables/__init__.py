@@ -1,10 +1,10 @@
 """All tables. The comments of tables and columns are the data dictionary.
 
     evidence     sources, observers, payloads, observations, amendments
-    entities     what is derived: each entity as last seen, and its versions
-    history      what is derived: transitions, times without sight, rejected records, drift
+    entities     derived: each entity as last seen, and its versions
+    history      derived: transitions, unseen spans, rejected records, drift
     outbox       work to be done for others
-    proof        digests that were given away, and results of verifications
+    proof        digests that outside places received, and results of verifications
 
 Derived rows have natural keys.
 """
@@ -75,7 +75,7 @@ __all__ = [
 ]
 
 DERIVATION_REVISION = 5
-"""Raised whenever the same evidence would give other derived rows."""
+"""Increased whenever the same evidence would give other derived rows."""
 
 DERIVED: tuple[sa.Table, ...] = (
     *CURRENT.values(),

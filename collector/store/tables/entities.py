@@ -1,4 +1,4 @@
-"""Entities: as last seen, and as they were."""
+"""Entities: as last seen, and their earlier versions."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _versions(name: str, kind: Kind) -> sa.Table:
         name,
         f"One row: a {kind.replace('_', ' ')} as it was during [valid_from, valid_to); absent: no row in force",
         source_id(),
-        # A region has a keystone_id of its own, but no region_id: the keys never collide.
+        # A region has a keystone_id but no region_id, so the keys never collide.
         column(key, sa.BigInteger, f"The {kind.replace('_', ' ')}", primary_key=True, autoincrement=False),
         column("valid_from", UtcTime, "When it was first seen like this", primary_key=True),
         column("valid_to", UtcTime, "When it was first seen otherwise or absent; NULL: still so", null=True),

@@ -1,4 +1,4 @@
-"""Evidence: who was asked, who looked, what was answered, and when."""
+"""Evidence: who was asked, who asked, what was answered, and when."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collector.database.types import JsonList, UtcTime, only_on_sqlite
 from collector.store.tables.parts import check, column, number, one_of, seq, source_id, table
 
 MAX_LINKS = 16
-"""So many answers may lie between an answer and the whole one that it rests on."""
+"""Maximum number of answers from one answer down to the whole one that it rests on."""
 
 
 sources = table(
@@ -63,14 +63,15 @@ payloads = table(
         sa.LargeBinary,
         "The canonical JSON, compressed with zlib; where there is a base, of what changed over that; empty: pruned",
     ),
-    # No foreign key: SQLite could add one only by copying all answers. Each is kept by its observation anyway.
+    # No foreign key: SQLite could add one only by copying all answers. The observation of each answer keeps it
+    # anyway.
     column(
         "base", sa.Text, "Address of the answer over which this one is written; NULL: it is whole", null=True
     ),
     sa.Column(
         "links",
         sa.Integer,
-        # Beside its column, and with a default: so SQLite can add it to a table that has rows.
+        # Beside its column and with a default, so that SQLite can add it to a table with rows.
         check("payloads_links", f"links BETWEEN 0 AND {MAX_LINKS} AND (links = 0) = (base IS NULL)"),
         nullable=False,
         server_default="0",
@@ -203,7 +204,7 @@ amendments = table(
 
 
 def seen_by(table: str, *names: str) -> list[sa.ForeignKeyConstraint]:
-    """Every fact points to the observation that saw it."""
+    """Every fact refers to the observation that saw it."""
     return [
         only_on_sqlite(
             sa.ForeignKeyConstraint(

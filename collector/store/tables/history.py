@@ -1,4 +1,4 @@
-"""What happened: transitions, times without sight, and what was strange in the answers."""
+"""What happened: transitions, unseen spans, and anything unusual in the answers."""
 
 from __future__ import annotations
 

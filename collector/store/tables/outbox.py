@@ -1,4 +1,4 @@
-"""Work to be done for others: events that receivers of the settings are to be told."""
+"""Work to be done for others: events that the settings' receivers are to get."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _receiver() -> sa.Column[str]:
     return column("receiver", sa.Text, "Name of the receiver in the settings", primary_key=True)
 
 
-# No foreign key to observations: a row is whole by itself, and outlives what it tells of.
+# No foreign key to observations: a row is complete by itself and outlives its observation.
 webhook_deliveries = table(
     "webhook_deliveries",
     "One row: one event for one receiver, with a snapshot of the event",
@@ -44,7 +44,7 @@ webhook_deliveries = table(
         "ordinal",
         **only_where("delivered_at IS NULL AND given_up_at IS NULL"),
     ),
-    # A month of what was delivered is read by nobody, and found only to be deleted.
+    # Delivered events stay for a month. Nobody reads them; they are only found to be deleted.
     sa.Index("ix_webhook_deliveries_delivered_at", "delivered_at", **only_where("delivered_at IS NOT NULL")),
     sa.Index(
         "ix_webhook_deliveries_dead", "receiver", "given_up_at", **only_where("given_up_at IS NOT NULL")
@@ -52,7 +52,7 @@ webhook_deliveries = table(
 )
 
 IS_WAITING = webhook_deliveries.c.delivered_at.is_(None) & webhook_deliveries.c.given_up_at.is_(None)
-"""What the first of these indexes holds: an event that was neither delivered nor given up."""
+"""The condition of the first of these indexes: an event that was neither delivered nor given up."""
 IS_DEAD = webhook_deliveries.c.given_up_at.is_not(None)
 
 webhook_queues = table(

@@ -1,4 +1,4 @@
-"""What all tables are made of."""
+"""The columns and constraints that all tables are made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proof: which digests were given away, and when the history was verified."""
+"""Proof: which digests outside places received, and when the history was verified."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ anchors = table(
     column("target", sa.Text, "Name of the anchor in the settings"),
     column("kind", sa.Text, "file, webhook, syslog or tsa (a time-stamping authority)"),
     column("made_at", UtcTime, "When the value was made"),
-    # No foreign key: an observation may be pruned, what was said of it stays.
+    # No foreign key: an observation may be pruned, and what was anchored of it stays.
     seq("Newest observation then; it and all before are covered"),
     column("head", sa.Text, "Its opening digest"),
     column("last_asked_at", UtcTime, "Its last_asked_at as it stood"),
