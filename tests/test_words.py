@@ -53,7 +53,6 @@ NOT_YET = {
             "data-dictionary",
             "events",
             "export",
-            "history",
             "metrics",
             "operations",
             "performance",
