@@ -54,7 +54,6 @@ NOT_YET = {
             "events",
             "export",
             "metrics",
-            "operations",
             "performance",
             "tools",
         )
