@@ -25,6 +25,7 @@ from collector.cli.demo import demo
 from collector.cli.doctor import doctor
 from collector.cli.export import export
 from collector.cli.importing import import_
+from collector.cli.mcp import mcp
 from collector.cli.printing import say
 from collector.cli.simulate import simulate
 from collector.cli.timeline import timeline
@@ -72,6 +73,7 @@ for command in (
     doctor,
     import_,
     web,
+    mcp,
     simulate,
     webhooks,
     audit,

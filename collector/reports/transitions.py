@@ -97,6 +97,8 @@ class TransitionFilter:
     seq: int | None = None
     """Those that this observation showed first."""
     limit: int | None = None
+    offset: int = 0
+    """Leave out this many, the newest."""
     after: Place | None = None
     """Those that come after this one: the next page."""
 
@@ -107,8 +109,17 @@ def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row
     query = selected(connection, wanted).order_by(t.observed_at.desc(), s.name, t.entity.desc(), t.entity_id)
     if wanted.after:
         query = query.where(_comes_after(wanted.after))
-    rows = [dict(row) for row in connection.execute(query.limit(wanted.limit)).mappings()]
+    rows = [
+        dict(row)
+        for row in connection.execute(query.limit(wanted.limit).offset(wanted.offset or None)).mappings()
+    ]
     return [with_reference(row) for row in rows]
+
+
+def count_transitions(connection: sa.Connection, wanted: TransitionFilter) -> int:
+    """How many there are, whatever `limit`, `offset` and `after` say."""
+    found = selected(connection, wanted).subquery()
+    return connection.scalar(sa.select(sa.func.count()).select_from(found)) or 0
 
 
 def with_reference(row: Row) -> Row:

@@ -82,7 +82,8 @@ def test_what_is_shown_for_duckdb_runs(
 
 
 def test_the_settings_for_datasette_name_what_there_is(demo_database: DemoDatabase) -> None:
-    (settings,) = [json.loads(text) for text in re.findall(r"(?ms)^```json\n(.*?)^```", TEXT)]
+    blocks = [json.loads(text) for text in re.findall(r"(?ms)^```json\n(.*?)^```", TEXT)]
+    (settings,) = [block for block in blocks if "databases" in block]
     ((name, database),) = settings["databases"].items()
     assert name == demo_database.file.stem
     for view, said in database["tables"].items():

@@ -1,0 +1,36 @@
+"""`collector mcp`: questions of language models."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import click
+
+from collector.cli.common import settings_of
+from collector.clock import utc_now
+from collector.errors import UsageError
+
+
+@click.command()
+@click.pass_context
+def mcp(context: click.Context) -> None:
+    """Answer questions of language models over the Model Context Protocol, on standard input and output.
+
+    A client starts it; it only reads the database, and ends when its input ends. Needs the extra `mcp`.
+
+    \b
+    Example:
+      COLLECTOR_DATABASE_URL=sqlite:////var/lib/collector/collector.db collector mcp
+    """
+    from collector.database.engine import open_engine
+
+    try:
+        from collector.mcp.server import Questions, serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
+            raise
+        raise UsageError(
+            "this needs the package mcp, which is not installed: pip install 'gcore-collector[mcp]'"
+        ) from None
+    url = settings_of(context).database_url.get_secret_value()
+    serve(Questions(partial(open_engine, url, read_only=True), utc_now))
