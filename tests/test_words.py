@@ -51,9 +51,7 @@ NOT_YET = {
             "audit",
             "cookbook",
             "data-dictionary",
-            "events",
             "export",
-            "metrics",
             "performance",
             "tools",
         )
