@@ -51,7 +51,6 @@ NOT_YET = {
             "audit",
             "cookbook",
             "data-dictionary",
-            "export",
             "performance",
             "tools",
         )
