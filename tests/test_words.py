@@ -52,7 +52,6 @@ NOT_YET = {
             "cookbook",
             "data-dictionary",
             "performance",
-            "tools",
         )
     ),
 }
