@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.cli.common import (
-    format_option,
-    open_for_questions,
-    open_for_writing,
-    print_rows,
-    settings_of,
-    source_option,
-)
+from collector.cli.common import open_for_questions, open_for_writing, settings_of, source_option
 from collector.cli.printing import say
+from collector.cli.rows import format_option, print_rows
 from collector.errors import SettingsError
 from collector.reports.words import show_time
 

@@ -6,15 +6,10 @@ import click
 
 from collector.cli.anchoring import anchor, anchors, usable_anchors
 from collector.cli.claims import state
-from collector.cli.common import (
-    format_option,
-    open_for_questions,
-    print_rows,
-    settings_of,
-    source_option,
-)
+from collector.cli.common import open_for_questions, settings_of, source_option
 from collector.cli.packs import pack
 from collector.cli.printing import say
+from collector.cli.rows import format_option, print_rows
 from collector.cli.verifying import verify
 
 

@@ -8,8 +8,9 @@ from datetime import datetime
 
 import click
 
-from collector.cli.common import as_json, object_option, open_for_questions, source_option
+from collector.cli.common import open_for_questions, source_option
 from collector.cli.printing import say
+from collector.cli.rows import as_json, object_option
 from collector.cli.times import Time
 from collector.errors import UsageError
 from collector.reports.words import show_time

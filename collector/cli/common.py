@@ -1,48 +1,26 @@
-"""What several commands share: settings, engines, times, printing rows."""
+"""What several commands share: types of options, settings, engines."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from itertools import chain
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
 from collector.cli import streams
-from collector.cli.printing import say, say_data, say_rich
+from collector.cli.printing import is_dumb, say
 from collector.errors import SchemaError, SettingsError
-from collector.reports.words import printable, show_time
+from collector.reports.words import printable
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from collector.reports.columns import Report
     from collector.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _format_option(formats: Sequence[str], text: str) -> Callable[[F], F]:
-    return click.option(
-        "--format", "format_", type=click.Choice(formats), default="table", show_default=True, help=text
-    )
-
-
-def format_option(function: F) -> F:
-    """`--format table|json|csv`, everywhere alike."""
-    return _format_option(["table", "json", "csv"], "json and csv have all fields.")(function)
-
-
-def object_option(text: str) -> Callable[[F], F]:
-    """`--format table|json`, where the answer is one object and no rows; `text`: what the object holds."""
-    return _format_option(["table", "json"], text)
 
 
 class Word(click.ParamType[str]):
@@ -203,7 +181,7 @@ def lasting(url: sa.URL, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
 
 def is_lively(stream: TextIO) -> bool:
     """Whether a stream is a terminal on which lines can be written over."""
-    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown", "")
+    return stream.isatty() and not is_dumb()
 
 
 @contextmanager
@@ -218,80 +196,3 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.pos)
 
         yield progress
-
-
-# Printing
-
-
-def show(value: Any) -> str:
-    """A value in a table."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return show_time(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return ", ".join(printable(str(item)) for item in value) or "[]"
-    return printable(str(value))
-
-
-def as_json(value: Any) -> Any:
-    """A value in JSON: times as ISO 8601 in UTC with microseconds, lists as lists."""
-    if isinstance(value, datetime):
-        from collector.clock import time_text
-
-        return time_text(value)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def print_rows(
-    rows: Sequence[Mapping[str, Any]],
-    format_: str,
-    report: Report,
-    empty: str = "",
-    *,
-    shown: Mapping[str, str] | None = None,
-) -> None:
-    """Print rows. `shown`: headings by names, where a terminal shows others than those of the report."""
-    fields, columns = report.fields, report.table if shown is None else shown
-    if format_ == "json":
-        say(json.dumps([{k: as_json(row[k]) for k in fields} for row in rows], indent=2))
-    elif format_ == "csv":
-        say_data("".join(csv_lines(fields, ([_in_csv(row[k]) for k in fields] for row in rows))))
-    elif not rows:
-        say(empty)
-    else:
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for heading in columns.values():
-            table.add_column(heading, overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(show(row[name])) for name in columns))
-        width = None if sys.stdout.isatty() else 200
-        say_rich(table, width=width, soft_wrap=False)
-
-
-def csv_lines(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """CSV whose lines end with a newline, and in which a field with any kind of line end is quoted.
-
-    The standard library before 3.11.9 quotes only the line end that it writes itself, so that it writes both.
-    """
-    written: list[str] = []
-
-    class Lines:
-        write = staticmethod(written.append)
-
-    writer = csv.writer(Lines, lineterminator="\r\n")
-    for row in chain([heading], rows):
-        writer.writerow(row)
-        yield f"{written.pop().removesuffix(chr(13) + chr(10))}\n"
-
-
-def _in_csv(value: Any) -> Any:
-    value = as_json(value)
-    if isinstance(value, list):
-        return json.dumps(value)
-    return {True: "true", False: "false"}.get(value, value) if isinstance(value, bool) else value

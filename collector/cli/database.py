@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.cli import streams
-from collector.cli.common import (
-    Word,
-    lasting,
-    open_existing,
-    open_for_writing,
-    progress_bar,
-    settings_of,
-    show,
-)
+from collector.cli.common import Word, lasting, open_existing, open_for_writing, progress_bar, settings_of
 from collector.cli.printing import say
+from collector.cli.rows import show
 from collector.errors import SchemaError
 
 if TYPE_CHECKING:

@@ -258,7 +258,7 @@ def _schedule(start: datetime, end: datetime) -> Iterator[datetime]:
 
 
 def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
-    from collector.cli.common import print_rows
+    from collector.cli.rows import print_rows
     from collector.clock import utc_now
     from collector.database.transactions import reading
     from collector.database.url import sqlite_path

@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from collector.cli.common import (
-    Word,
-    entity_option,
-    format_option,
-    open_for_questions,
-    print_rows,
-    source_option,
-)
+from collector.cli.common import Word, entity_option, open_for_questions, source_option
 from collector.cli.printing import say
+from collector.cli.rows import format_option, print_rows
 from collector.cli.times import Time, check_order, echo_times
 from collector.clock import utc_now
 from collector.errors import UsageError
-from collector.reports.words import show_span, show_time
+from collector.reports.words import show_span
 
 if TYPE_CHECKING:
     from collector.reports.periods import Unit
@@ -80,6 +74,7 @@ def availability(
     """
     from collector.reports.availability import AVAILABILITY
     from collector.reports.availability import availability as measure
+    from collector.reports.columns import Heading
     from collector.reports.periods import time_zone
     from collector.reports.spans import ASSUMPTION
 
@@ -107,11 +102,11 @@ def availability(
     say(f"assumed: {ASSUMPTION}", err=True)
     if format_ == "table":
         rows = [row | _availability_in_words(row, place) for row in rows]
-    shown = {**AVAILABILITY.table, "period": by or "from"}
+    shown = {**AVAILABILITY.table, "period": Heading(by or "from", 2)}
     print_rows(rows, format_, AVAILABILITY, "nothing is on record of that time", shown=shown)
 
 
-def _availability_in_words(row: dict[str, Any], zone: Any) -> dict[str, str]:
+def _availability_in_words(row: dict[str, Any], zone: Any) -> dict[str, Any]:
     name = {
         "region": row["display_name"] or row["slug"] or f"region {row['region_id']}",
         "zone": row["zone"] or "(no zone)",
@@ -122,7 +117,7 @@ def _availability_in_words(row: dict[str, Any], zone: Any) -> dict[str, str]:
     whole_day = local.hour == local.minute == local.second == local.microsecond == 0
     return {
         "name": name,
-        "period": f"{local:%Y-%m-%d}" if whole_day else show_time(row["from_at"]),
+        "period": f"{local:%Y-%m-%d}" if whole_day else row["from_at"],
         "at_least": _percent(row["share_at_least"], math.floor),
         "at_most": _percent(row["share_at_most"], math.ceil),
         "unknown": show_span(row["seconds_unknown"]) if row["seconds_unknown"] else "",

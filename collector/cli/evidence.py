@@ -8,18 +8,9 @@ from typing import Any
 
 import click
 
-from collector.cli.common import (
-    LIMIT,
-    Word,
-    as_json,
-    format_option,
-    object_option,
-    open_for_questions,
-    print_rows,
-    show,
-    source_option,
-)
+from collector.cli.common import LIMIT, Word, open_for_questions, source_option
 from collector.cli.printing import say
+from collector.cli.rows import as_json, format_option, object_option, print_rows, show
 from collector.cli.times import Time, check_order, echo_times
 from collector.reports.words import show_span, show_time
 
@@ -97,22 +88,25 @@ def coverage(
     """When nothing could be seen: times that no successful poll covers, newest first.
 
     With --unseen also the times for which one region, keystone or metrics database was not shown, though the rest
-    was: together all that was not seen.
+    was: together all that was not seen. A table has one row for all that was not shown at the same time for the same
+    reason; json and csv have a row for each.
 
     \b
     Example:
       collector coverage --from "7 days ago"
       collector coverage --unseen
     """
-    from collector.reports.coverage import COVERAGE
+    from collector.reports.coverage import COVERAGE, newest_groups
     from collector.reports.coverage import coverage as find
 
     check_order(since, until)
     with open_for_questions(context, source) as connection:
-        rows = find(connection, source, since=since, until=until, unseen_too=unseen, limit=limit)
+        if unseen and format_ == "table":
+            rows = newest_groups(connection, source, since=since, until=until, limit=limit)
+        else:
+            rows = find(connection, source, since=since, until=until, unseen_too=unseen, limit=limit)
     echo_times(since, until)
-    of_entities = () if unseen else ("entity", "entity_id", "display_name")
-    shown = {name: heading for name, heading in COVERAGE.table.items() if name not in of_entities}
+    shown = {name: heading for name, heading in COVERAGE.table.items() if unseen or name != "what"}
     if format_ == "table":
         rows = [
             row | {"lasting": show_span(row["seconds"]), "until_at": row["until_at"] or "now"} for row in rows

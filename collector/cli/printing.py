@@ -8,6 +8,7 @@ data for programs as they are when they are piped, and like `say` when they go t
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from typing import Any, TextIO, cast
@@ -35,6 +36,36 @@ def say_data(text: str) -> None:
     # Not by click.echo: where it does not see a terminal it takes colours out, and so changes data.
     sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
+
+
+def say_heading(text: str) -> None:
+    """Print the heading of a table on stdout: bold in a terminal that knows how."""
+    plain = harmless(text)
+    click.echo(
+        plain if is_dumb() else click.style(plain, bold=True)
+    )  # click takes it out where no terminal is
+
+
+def terminal_width() -> int | None:
+    """Columns that stdout has: those that COLUMNS names, or those of its terminal; None: a pipe or a file."""
+    named = os.environ.get("COLUMNS", "")
+    if re.fullmatch(r"[1-9][0-9]{0,4}", named):
+        return int(named)
+    if not sys.stdout.isatty():
+        return None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or USUAL_WIDTH
+    except OSError:
+        return USUAL_WIDTH
+
+
+USUAL_WIDTH = 80
+"""Columns of a terminal that does not say how many it has."""
+
+
+def is_dumb() -> bool:
+    """Whether the terminal knows nothing but lines of text."""
+    return os.environ.get("TERM") in ("dumb", "unknown", "")
 
 
 def say_rich(renderable: Any, *, width: int | None = None, **how: Any) -> None:

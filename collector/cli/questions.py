@@ -8,16 +8,9 @@ from datetime import datetime
 
 import click
 
-from collector.cli.common import (
-    Share,
-    Word,
-    format_option,
-    open_for_questions,
-    print_rows,
-    settings_of,
-    source_option,
-)
+from collector.cli.common import Share, Word, open_for_questions, settings_of, source_option
 from collector.cli.printing import say
+from collector.cli.rows import format_option, print_rows
 from collector.cli.times import Time
 from collector.clock import utc_now
 from collector.errors import UsageError

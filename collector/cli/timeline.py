@@ -13,15 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.cli.common import (
-    Word,
-    entity_option,
-    format_option,
-    open_for_questions,
-    print_rows,
-    source_option,
-)
+from collector.cli.common import Word, entity_option, open_for_questions, source_option
 from collector.cli.printing import say, say_rich
+from collector.cli.rows import format_option, print_rows
 from collector.cli.times import Time, check_order
 from collector.clock import utc_now
 from collector.errors import UsageError

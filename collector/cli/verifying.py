@@ -10,16 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collector.cli.anchoring import in_words
-from collector.cli.common import (
-    as_json,
-    object_option,
-    open_existing,
-    open_for_writing,
-    progress_bar,
-    settings_of,
-    source_option,
-)
+from collector.cli.common import open_existing, open_for_writing, progress_bar, settings_of, source_option
 from collector.cli.printing import say
+from collector.cli.rows import as_json, object_option
 from collector.errors import UsageError
 from collector.reports.words import show_time
 

@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.cli.common import (
-    LIMIT,
-    Word,
-    format_option,
-    open_for_questions,
-    open_for_writing,
-    print_rows,
-    settings_of,
-)
+from collector.cli.common import LIMIT, Word, open_for_questions, open_for_writing, settings_of
 from collector.cli.printing import say
+from collector.cli.rows import format_option, print_rows
 from collector.errors import CollectorError, UsageError
 
 if TYPE_CHECKING:

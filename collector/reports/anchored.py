@@ -8,7 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from collector.reports.columns import SOURCE, Column, Report, of
+from collector.reports.columns import OF_SOURCE, SOURCE, Column, Heading, Report, of
 from collector.reports.filters import Row
 from collector.store.tables import anchors as table
 from collector.store.tables import sources, verifications
@@ -32,16 +32,16 @@ ANCHORS = Report(
         of(_a.error),
     ),
     {
-        "source": "source",
-        "number": "no.",
-        "target": "anchor",
-        "outcome": "outcome",
-        "made_at": "made",
-        "attested_at": "time stamp",
-        "from_seq": "from",
-        "to_seq": "to",
-        "to_at": "up to",
-        "error": "why not",
+        "source": OF_SOURCE,
+        "number": Heading("no.", 3),
+        "target": Heading("anchor"),
+        "outcome": Heading("outcome"),
+        "made_at": Heading("made", 2),
+        "attested_at": Heading("time stamp", 6),
+        "from_seq": Heading("from", 5),
+        "to_seq": Heading("to", 3),
+        "to_at": Heading("up to"),
+        "error": Heading("why not", 4),
     },
 )
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.reports.columns import Column, Report
+from collector.reports.columns import OF_SOURCE, Column, Heading, Report
 from collector.reports.filters import Row, places
 from collector.reports.inventory import first_looks
 from collector.reports.periods import Periods, Unit, midnight, next_start, start_of
@@ -42,14 +42,14 @@ AVAILABILITY = Report(
         Column("share_at_most", "number", "`seconds_at_most` of `seconds`, 0 to 1"),
     ),
     table={
-        "of": "of",
-        "source": "source",
-        "name": "name",
-        "period": "from",
-        "at_least": "at least",
-        "at_most": "at most",
-        "unknown": "unknown",
-        "on_record": "on record",
+        "of": Heading("of"),
+        "source": OF_SOURCE,
+        "name": Heading("name"),
+        "period": Heading("from", 2),
+        "at_least": Heading("at least"),
+        "at_most": Heading("at most"),
+        "unknown": Heading("unknown", 3),
+        "on_record": Heading("on record", 4),
     },
 )
 

@@ -17,7 +17,7 @@ from collector.gcore.listing import listing_of
 from collector.inventory.entities import Kind
 from collector.reports.asof import as_of, at
 from collector.reports.beginnings import beginnings, refuse_before
-from collector.reports.columns import SOURCE, Column, Report
+from collector.reports.columns import OF_ENTITY, OF_SOURCE, SOURCE, Column, Heading, Report
 from collector.reports.filters import Row, find_region
 from collector.reports.transitions import TransitionFilter, transitions
 from collector.reports.words import show_time, transition_in_words
@@ -53,15 +53,15 @@ HISTORY = Report(
         Column("new", "any or null", "value after; where `field` is null: the state"),
     ),
     table={
-        "source": "source",
-        "region_id": "id",
-        "not_before": "not before",
-        "valid_from": "since",
-        "valid_to": "until",
-        "field": "field",
-        "old": "old",
-        "new": "new",
-        "seq": "observation",
+        "source": OF_SOURCE,
+        "region_id": Heading("id", 4),
+        "not_before": Heading("not before", 3),
+        "valid_from": Heading("since"),
+        "valid_to": Heading("until", 2),
+        "field": Heading("field"),
+        "old": Heading("old"),
+        "new": Heading("new"),
+        "seq": Heading("observation", 5),
     },
 )
 DIFF = Report(
@@ -84,14 +84,14 @@ DIFF = Report(
         Column("new", "any or null", "value at the second time"),
     ),
     table={
-        "source": "source",
-        "entity": "entity",
-        "entity_id": "id",
-        "name": "name",
-        "change": "change",
-        "field": "field",
-        "old": "old",
-        "new": "new",
+        "source": OF_SOURCE,
+        "entity": OF_ENTITY,
+        "entity_id": Heading("id", 3),
+        "name": Heading("name"),
+        "change": Heading("change", 4),
+        "field": Heading("field"),
+        "old": Heading("old"),
+        "new": Heading("new"),
     },
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -23,13 +24,27 @@ class Column:
     """For people, in Markdown."""
 
 
+class Heading(NamedTuple):
+    """A column of a table in a terminal."""
+
+    text: str
+    rank: int = 1
+    """1: always shown. Others are left out where the terminal is too narrow, the highest first."""
+    tells_apart: bool = False
+    """It only tells rows apart: a terminal leaves it out where all rows say the same."""
+
+
+OF_SOURCE = Heading("source", 2, tells_apart=True)
+OF_ENTITY = Heading("entity", 2, tells_apart=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What the rows of a report are made of."""
 
     columns: tuple[Column, ...]
-    table: Mapping[str, str] = field(default_factory=dict)
-    """What a terminal shows: headings by names, in order. A name of no column is that of words made of some."""
+    table: Mapping[str, Heading] = field(default_factory=dict)
+    """What a terminal shows, by names, in order. A name that is no column's stands for words made of some columns."""
 
     @property
     def fields(self) -> tuple[str, ...]:

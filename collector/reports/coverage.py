@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime, database_time
-from collector.reports.columns import SOURCE, Column, Report
+from collector.reports.columns import OF_SOURCE, SOURCE, Column, Heading, Report
 from collector.reports.filters import Row
 from collector.store.tables import (
     gaps,
@@ -49,17 +51,15 @@ COVERAGE = Report(
         Column("display_name", "text or null", "name of the region, or of the one whose keystone it is"),
     ),
     table={
-        "source": "source",
-        "from_at": "from",
-        "until_at": "until",
-        "lasting": "lasting",
-        "cause": "cause",
-        "failed_polls": "failed polls",
-        "transitions": "transitions across it",
-        "entity": "entity",
-        "entity_id": "id",
-        "display_name": "name",
-        "error": "error",
+        "source": OF_SOURCE,
+        "from_at": Heading("from"),
+        "until_at": Heading("until", 2),
+        "lasting": Heading("lasting"),
+        "cause": Heading("cause"),
+        "failed_polls": Heading("failed polls", 4),
+        "transitions": Heading("transitions across it", 3),
+        "what": Heading("what"),
+        "error": Heading("error", 5),
     },
 )
 
@@ -109,6 +109,61 @@ def coverage(
     rows.sort(key=lambda row: row["source"])
     rows.sort(key=lambda row: row["from_at"], reverse=True)
     return rows[:limit]
+
+
+def newest_groups(
+    connection: sa.Connection,
+    source: str | None = None,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int | None = None,
+) -> list[Row]:
+    """As `coverage` with `unseen_too`, with one row for all that was not shown at the same time for the same cause.
+
+    `what`: its names in words. `entity`, `entity_id` and `display_name` are those of the first. `limit`: of groups.
+    """
+    asked = limit
+    while True:
+        rows = coverage(connection, source, since=since, until=until, unseen_too=True, limit=asked)
+        groups = _grouped(rows)
+        if asked is None or len(rows) < asked or limit is None:
+            return groups[:limit]
+        whole = [group for group in groups if group["from_at"] > rows[-1]["from_at"]]  # others may go on
+        if len(whole) >= limit:
+            return whole[:limit]
+        asked *= 8
+
+
+def _grouped(rows: Sequence[Row]) -> list[Row]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for number, row in enumerate(rows):
+        alone = None if row["entity"] else number
+        groups.setdefault((row["source"], row["from_at"], row["until_at"], row["cause"], alone), []).append(
+            row
+        )
+    return [
+        group[0] | {"what": what_in_words(group), "transitions": sum(row["transitions"] for row in group)}
+        for group in groups.values()
+    ]
+
+
+def what_in_words(rows: Sequence[Row]) -> str:
+    """What was not shown: `everything`, `region Paris-3`, `3 regions, 1 keystone: Paris-3, Sines-3, London-2`."""
+    names = list(dict.fromkeys(row["display_name"] or f"id {row['entity_id']}" for row in rows))
+    if rows[0]["entity"] is None:
+        return "everything"
+    kinds = Counter(str(row["entity"]).replace("_", " ") for row in rows)
+    if len(rows) == 1:
+        (kind,) = kinds
+        return f"{kind} {names[0]}"
+    counted = ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in kinds.items())
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{counted}: {', '.join(names[:_NAMED])}{more}"
+
+
+_NAMED = 6
+"""Names of one group that are written out."""
 
 
 def _oldest(

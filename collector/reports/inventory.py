@@ -14,7 +14,7 @@ from collector.inventory.observation import gap_limit
 from collector.reports import asof
 from collector.reports.asof import as_of, at
 from collector.reports.beginnings import beginnings, refuse_before
-from collector.reports.columns import SOURCE, Column, Report, of
+from collector.reports.columns import OF_SOURCE, SOURCE, Column, Heading, Report, of
 from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.store.tables import TYPED, observations, region_versions, sources
 
@@ -43,16 +43,16 @@ REGIONS = Report(
         *SEEN,
     ),
     table={
-        "source": "source",
-        "region_id": "id",
-        "display_name": "region",
-        "state": "state",
-        "country": "country",
-        "zone": "zone",
-        "has_ai_gpu": "GPU",
-        "keystone_state": "keystone",
-        "changed_at": "changed",
-        "last_seen_at": "last seen",
+        "source": OF_SOURCE,
+        "region_id": Heading("id", 2),
+        "display_name": Heading("region"),
+        "state": Heading("state"),
+        "country": Heading("country", 4),
+        "zone": Heading("zone", 5),
+        "has_ai_gpu": Heading("GPU", 6),
+        "keystone_state": Heading("keystone", 7),
+        "changed_at": Heading("changed", 3),
+        "last_seen_at": Heading("last seen", 2),
     },
 )
 _ROWS_AT_ONCE = 500

@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from collector.database.types import UtcTime
 from collector.reports.asof import newest_applied
 from collector.reports.beginnings import Begun, beginnings
-from collector.reports.columns import PLACE, Column, Report
+from collector.reports.columns import OF_ENTITY, OF_SOURCE, PLACE, Column, Heading, Report
 from collector.reports.filters import Row
 from collector.reports.transitions import TransitionFilter, selected
 from collector.store.tables import gaps, keystones, observations, regions, sources, state_transitions, unseen
@@ -62,15 +62,15 @@ LEAD_TIMES = Report(
         ),
     ),
     table={
-        "source": "source",
-        "entity": "entity",
-        "entity_id": "id",
-        "display_name": "region",
-        "began_at": "began",
-        "ended_at": "ended",
-        "at_least": "at least",
-        "at_most": "at most",
-        "unseen": "unseen",
+        "source": OF_SOURCE,
+        "entity": OF_ENTITY,
+        "entity_id": Heading("id", 4),
+        "display_name": Heading("region"),
+        "began_at": Heading("began"),
+        "ended_at": Heading("ended", 2),
+        "at_least": Heading("at least"),
+        "at_most": Heading("at most"),
+        "unseen": Heading("unseen", 3),
     },
 )
 LEAD_TIME_SUMMARY = Report(
@@ -81,10 +81,10 @@ LEAD_TIME_SUMMARY = Report(
         Column("seconds_at_most", "number or null", "the quantile of the upper bounds; null: not known"),
     ),
     table={
-        "quantile": "quantile",
-        "journeys": "of",
-        "at_least": "at least",
-        "at_most": "at most",
+        "quantile": Heading("quantile"),
+        "journeys": Heading("of"),
+        "at_least": Heading("at least"),
+        "at_most": Heading("at most"),
     },
 )
 Blind = tuple[datetime, datetime]

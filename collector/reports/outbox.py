@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime
-from collector.reports.columns import SOURCE, Column, Report
+from collector.reports.columns import OF_SOURCE, SOURCE, Column, Heading, Report
 from collector.reports.filters import Row
 from collector.store.tables import IS_DEAD, IS_WAITING, sources, webhook_deliveries, webhook_queues
 
@@ -30,14 +30,14 @@ RECEIVERS = Report(
         ),
     ),
     table={
-        "receiver": "receiver",
-        "in_settings": "in settings",
-        "waiting": "waiting",
-        "oldest_at": "oldest",
-        "dead_letters": "dead letters",
-        "failing_since": "failing since",
-        "next_try_at": "next try",
-        "last_error": "last error",
+        "receiver": Heading("receiver"),
+        "in_settings": Heading("in settings", 6),
+        "waiting": Heading("waiting"),
+        "oldest_at": Heading("oldest", 3),
+        "dead_letters": Heading("dead letters"),
+        "failing_since": Heading("failing since", 2),
+        "next_try_at": Heading("next try", 4),
+        "last_error": Heading("last error", 5),
     },
 )
 DELIVERIES = Report(
@@ -54,15 +54,15 @@ DELIVERIES = Report(
         Column("event", "text", "the event as JSON"),
     ),
     table={
-        "receiver": "receiver",
-        "source": "source",
-        "seq": "observation",
-        "ordinal": "ordinal",
-        "type": "type",
-        "created_at": "queued",
-        "attempts": "attempts",
-        "given_up_at": "given up",
-        "last_error": "last error",
+        "receiver": Heading("receiver", 2),
+        "source": OF_SOURCE,
+        "seq": Heading("observation"),
+        "ordinal": Heading("ordinal", 5),
+        "type": Heading("type"),
+        "created_at": Heading("queued", 3),
+        "attempts": Heading("attempts", 4),
+        "given_up_at": Heading("given up", 4),
+        "last_error": Heading("last error", 3),
     },
 )
 

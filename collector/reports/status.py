@@ -14,7 +14,7 @@ from collector.database.timeouts import LEASE_SECONDS
 from collector.database.types import UtcTime, database_time
 from collector.inventory.observation import gap_limit
 from collector.reports.asof import newest_applied
-from collector.reports.columns import SOURCE, Column, Report
+from collector.reports.columns import SOURCE, Column, Heading, Report
 from collector.store.tables import (
     observations,
     regions,
@@ -65,19 +65,19 @@ STATUS = Report(
         Column("newest_observation", "integer", "`seq` of the newest observation; 0: none"),
     ),
     table={
-        "source": "source",
-        "verdict": "verdict",
-        "age": "last seen",
-        "last_outcome": "outcome",
-        "regions": "regions",
-        "unseen": "unseen",
-        "held": "held",
-        "gaps_last_day": "gaps (24 h)",
-        "rejected": "rejected",
-        "drift": "drift",
-        "next_poll_at": "next poll",
-        "lease_owner": "polled by",
-        "why": "why",
+        "source": Heading("source"),
+        "verdict": Heading("verdict"),
+        "age": Heading("last seen"),
+        "last_outcome": Heading("outcome", 4),
+        "regions": Heading("regions", 2),
+        "unseen": Heading("unseen", 5),
+        "held": Heading("held", 6),
+        "gaps_last_day": Heading("gaps (24 h)", 3),
+        "rejected": Heading("rejected", 7),
+        "drift": Heading("drift", 8),
+        "next_poll_at": Heading("next poll", 5),
+        "lease_owner": Heading("polled by", 9),
+        "why": Heading("why", 2),
     },
 )
 

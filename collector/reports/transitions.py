@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from collector.reports.columns import PLACE, Column, Report
+from collector.reports.columns import OF_ENTITY, OF_SOURCE, PLACE, Column, Heading, Report
 from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.store.tables import (
     keystones,
@@ -41,16 +41,16 @@ TRANSITIONS = Report(
         Column("transition", "text", "reference for `collector explain`"),
     ),
     table={
-        "source": "source",
-        "entity": "entity",
-        "entity_id": "id",
-        "display_name": "region",
-        "from_state": "from",
-        "to_state": "to",
-        "not_before": "not before",
-        "observed_at": "observed",
-        "basis": "basis",
-        "transition": "transition",
+        "source": OF_SOURCE,
+        "entity": OF_ENTITY,
+        "entity_id": Heading("id", 5),
+        "display_name": Heading("region"),
+        "from_state": Heading("from"),
+        "to_state": Heading("to"),
+        "not_before": Heading("not before", 2),
+        "observed_at": Heading("observed"),
+        "basis": Heading("basis", 4),
+        "transition": Heading("transition", 3),
     },
 )
 

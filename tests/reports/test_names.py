@@ -9,7 +9,7 @@ import unicodedata
 import pytest
 import sqlalchemy as sa
 
-from collector.cli.common import csv_lines
+from collector.cli.rows import csv_lines
 from collector.database.transactions import reading
 from collector.errors import UsageError
 from collector.reports.filters import find_region

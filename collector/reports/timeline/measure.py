@@ -30,10 +30,21 @@ def _of(character: str) -> float:
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    """How many columns of a terminal a text takes. Wide characters take two; marks that join the one before, none."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_columns_of, text)) + text.count(_AS_EMOJI)
+
+
+_AS_EMOJI = "\ufe0f"
+"""Makes a wide emoji of the narrow character before."""
+
+
+def _columns_of(character: str) -> int:
+    is_inner_letter = "\u1160" <= character <= "\u11ff"  # of a Hangul syllable that is spelled out
+    if is_inner_letter or unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def shortened(text: str, room: float, size: float | None = None, *, bold: bool = False) -> str:
