@@ -48,7 +48,6 @@ NOT_YET = {
     *(
         f"docs/{name}.md"
         for name in (
-            "audit",
             "cookbook",
             "data-dictionary",
             "performance",
