@@ -1,1 +1,1 @@
-"""What the cloud says: asking it, reading the answer strictly, redacting, and the documented schema."""
+"""The API: asking it, reading its answer strictly, redaction, and the documented schema."""

@@ -1,4 +1,4 @@
-"""The body of an answer: unpacked, and never much larger than the limit; and what a refusal says."""
+"""The body of an answer, decompressed up to a limit; and what the body of a refusal says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 MAX_BODY = 32 * 1024 * 1024
-"""Ten thousand regions of 3 KB, a thousand times what the cloud sends."""
+"""Enough for ten thousand regions of 3 KB, a thousand times what the API sends."""
 MAX_ERROR_BODY = 64 * 1024
 CHUNK = 64 * 1024
 
@@ -22,11 +22,11 @@ class TooLargeError(Exception):
 
 
 class CompressionError(Exception):
-    """The body is compressed in a way that was not asked for, or broken."""
+    """The body is compressed in a way that was not requested, or its compression is broken."""
 
 
 def read_body(response: httpx.Response, limit: int) -> bytes:
-    """The body after decompression. Never holds much more than the limit, whatever the body unpacks to."""
+    """The body after decompression. Never holds much more than the limit, whatever the body decompresses to."""
     body = BytesIO()
     for chunk in _decompressed(response):
         if body.tell() + len(chunk) > limit:
@@ -42,7 +42,7 @@ def _decompressed(response: httpx.Response) -> Iterator[bytes]:
         yield from response.iter_raw()
         return
     if len(encodings) > 1 or encodings[0] not in ("gzip", "x-gzip", "deflate"):
-        raise CompressionError(f"its encoding is {given.strip()[:60]!r}, and only gzip was asked for")
+        raise CompressionError(f"its Content-Encoding is {given.strip()[:60]!r}, but only gzip was requested")
     unpacker: Any = None
     rest = b""
     for packed in response.iter_raw():
@@ -51,7 +51,7 @@ def _decompressed(response: httpx.Response) -> Iterator[bytes]:
             unpacker = zlib.decompressobj(_window(encodings[0], rest))
         while rest and unpacker is not None:
             if unpacker.eof:
-                # gzip may be written in pieces, and padded; what else follows is no part of the body
+                # gzip data may be in several parts and padded; anything else that follows is not part of the body
                 rest = rest.lstrip(b"\0")
                 if not rest.startswith(b"\x1f"):
                     rest = b""
@@ -66,14 +66,14 @@ def _decompressed(response: httpx.Response) -> Iterator[bytes]:
 
 
 def _window(encoding: str, start: bytes) -> int:
-    """What zlib needs to know: gzip or zlib, which both say so, or bare deflate, which some servers call `deflate`."""
+    """The `wbits` argument for zlib: gzip and zlib data say what they are; some servers call bare deflate `deflate`."""
     is_zlib = start[0] & 15 == 8 and int.from_bytes(start[:2]) % 31 == 0
     is_bare = encoding == "deflate" and not is_zlib and start[:2] != b"\x1f\x8b"
     return -zlib.MAX_WBITS if is_bare else 32 + zlib.MAX_WBITS
 
 
 def error_body(response: httpx.Response) -> bytes:
-    """The beginning of the body of a refusal; what goes wrong with it matters less than the status."""
+    """The beginning of a refusal's body. Errors in it are ignored, since the status matters more."""
     body = b""
     with suppress(httpx.TransportError, CompressionError, zlib.error):
         for chunk in _decompressed(response):
@@ -84,7 +84,7 @@ def error_body(response: httpx.Response) -> bytes:
 
 
 def error_fields(body: bytes) -> dict[str, str]:
-    """Class, message and request id of an error body in the API's form, as far as they are there."""
+    """Class, message and request id of an error body in the API's form, as far as it has them."""
     try:
         error = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,7 +1,6 @@
-"""Asking the cloud. A poll is one question with its retries, inside one deadline.
+"""Asks the API. A poll is one question with its retries, inside one deadline.
 
-Whatever the answer is, it comes back as a value: `Answer` with a body, or `Failure` with a cause. What a
-person did wrong in the code still raises.
+The result is always a value: `Answer` with a body, or `Failure` with a cause. Programming errors still raise.
 """
 
 from __future__ import annotations
@@ -45,16 +44,16 @@ READ_TIMEOUT = 20.0
 MAX_RETRY_AFTER = 60.0
 RETRIED_STATUS = frozenset({408, 409, 429})
 MAX_THREADS = 24
-"""Attempts under way at once, those included that were left behind and still hang."""
+"""Maximum number of attempts under way at once, including abandoned ones that still hang."""
 
 
 class Client:
-    """One HTTP client for all sources: its TLS context is dear. Safe to share between threads.
+    """One HTTP client for all sources, because its TLS context is expensive. Thread-safe.
 
-    Connections are not kept: polls are further apart than servers keep them, and every poll must be able
-    to cut its own connection at its deadline.
+    Connections are not kept: servers close them before the next poll, and every poll must be able to cut its own
+    connection at its deadline.
 
-    Raises SettingsError where the environment's certificates can't be used.
+    Raises SettingsError if the environment's certificates can't be used.
     """
 
     def __init__(
@@ -79,19 +78,21 @@ class Client:
                 "Accept-Encoding": "gzip",
                 "Cache-Control": "no-cache",
             },
-            follow_redirects=False,  # the key must not follow
+            follow_redirects=False,  # a redirect must not get the key
             transport=Ways(),
             trust_env=False,
             event_hooks={"response": [_set_location_aside]},
         )
-        # A cookie of one source must not go out with the key of another.
+        # A cookie of one source must not be sent with the key of another.
         self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def close(self) -> None:
         self._http.close()
 
     def fetch(self, request: Request) -> Answer | Failure:
-        """Ask until there is an answer, a final failure, or no time left. The last failure is returned."""
+        """Ask until there is an answer, a final failure, or no time left. Returns the last failure if there is no
+        answer.
+        """
         ends = monotonic() + request.deadline.total_seconds()
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(_is_transient),
@@ -109,8 +110,10 @@ class Client:
         return replace(outcome, exchange=exchange)
 
     def _attempt(self, request: Request, ends: float) -> _Attempt:
-        """One attempt, in a thread of its own that is left behind at the deadline: looking up a name, and
-        trying all its addresses, heed no time-out."""
+        """One attempt, in its own thread, which is abandoned at the deadline.
+
+        Name look-ups, and attempts to connect to all addresses of a name, ignore time-outs.
+        """
         exchange = Exchange(asked_at=(asked_at := self._clock()), answered_at=asked_at)
         cut = Cut()
         done: Future[_Attempt] = Future()
@@ -118,7 +121,7 @@ class Client:
         def attempt() -> None:
             try:
                 result = self._exchange(request, ends, exchange, cut)
-            except BaseException as error:  # noqa: BLE001 - handed to the caller, who raises it
+            except BaseException as error:  # noqa: BLE001 - passed to the caller, who raises it
                 self._room.release()
                 done.set_exception(error)
             else:
@@ -126,7 +129,7 @@ class Client:
                 done.set_result(result)
 
         if not self._room.acquire(timeout=max(ends - monotonic(), 0.001)):
-            what = f"no connection: {self._max_threads} attempts before it hang; does looking up names hang?"
+            what = f"no connection: {self._max_threads} earlier attempts still hang; check whether name look-ups hang"
             return _Attempt(Failure(self._answered(exchange), "connect", what), is_transient=True)
         threading.Thread(target=attempt, name="fetch", daemon=True).start()
         try:
@@ -144,7 +147,7 @@ class Client:
 
         try:
             with self._stream(request, ends, cut) as response:
-                now = max(self._clock(), exchange.asked_at)  # as it would be written
+                now = max(self._clock(), exchange.asked_at)  # in the same way as it would be written
                 exchange = _with_headers(exchange, response.headers, now)
                 if response.status_code != 200:
                     return _refused(response, error_body(response), self._answered(exchange), scrub)
@@ -158,26 +161,26 @@ class Client:
             return _Attempt(Failure(self._answered(exchange), "too_large", what, 200), is_transient=False)
         except (CompressionError, zlib.error) as error:
             return failed("protocol", f"the body can't be decompressed: {error}")
-        except httpx.UnsupportedProtocol as error:  # of a proxy
+        except httpx.UnsupportedProtocol as error:  # an unusable proxy
             return _Attempt(Failure(self._answered(exchange), "connect", str(error)), is_transient=False)
         except (httpx.InvalidURL, UnicodeError) as error:
-            what = scrub(f"no such address: {error}")
+            what = scrub(f"the address can't be used: {error}")
             return _Attempt(Failure(self._answered(exchange), "connect", what), is_transient=False)
         except httpx.NetworkError as error:
             return failed("protocol", f"the connection broke: {error}")
         except httpx.RemoteProtocolError as error:
-            return failed("protocol", f"the answer is not whole, or no HTTP: {error}")
+            return failed("protocol", f"the answer is incomplete or not HTTP: {error}")
         except httpx.TransportError as error:
             return failed("protocol", f"{type(error).__name__}: {error}")
         return _Attempt(Answer(self._answered(exchange), whole), is_transient=False)
 
     def _too_late(self, request: Request, exchange: Exchange, cut: Cut) -> Failure:
-        """By the deadline or by a time-out, whichever was first: the same thing must have the same cause."""
+        """The deadline or a time-out, whichever was first: both get the same cause."""
         seconds = request.deadline.total_seconds()
         if not cut.is_connected:
             what = f"no connection within {min(CONNECT_TIMEOUT, seconds):g} s"
             return Failure(self._answered(exchange), "connect", what)
-        return Failure(self._answered(exchange), "timeout", f"no whole answer within {seconds:g} s")
+        return Failure(self._answered(exchange), "timeout", f"no complete answer within {seconds:g} s")
 
     def _answered(self, exchange: Exchange) -> Exchange:
         return replace(exchange, answered_at=max(self._clock(), exchange.asked_at))
@@ -200,7 +203,7 @@ class Client:
 class _Attempt:
     outcome: Answer | Failure
     is_transient: bool
-    """Another attempt may do better."""
+    """True if another attempt may succeed."""
     retry_after: float | None = None
 
 
@@ -232,7 +235,7 @@ def _optional(scrub: Callable[[str], str], text: str | None) -> str | None:
 
 
 def _set_location_aside(response: httpx.Response) -> None:
-    """httpx would read Location even though redirects are not followed, and fail on a malformed one."""
+    """Hide Location from httpx, which reads it without following redirects and fails on a malformed one."""
     response.extensions["location"] = response.headers.pop("Location", "nowhere")
 
 
@@ -248,9 +251,9 @@ def _with_headers(exchange: Exchange, headers: httpx.Headers, now: datetime) -> 
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds to wait, from either form of Retry-After, at most MAX_RETRY_AFTER; None where unusable.
+    """Seconds to wait, from either form of Retry-After, at most MAX_RETRY_AFTER; None if it is missing or unusable.
 
-    A date is read against the response's own `Date`, so that a wrong clock here does no harm.
+    A date is compared with the response's own `Date`, so a wrong clock here does no harm.
     """
     given = response.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", given):

@@ -1,4 +1,4 @@
-"""Cutting a connection at a deadline that nothing else heeds."""
+"""Cuts a connection at a deadline that httpx's time-outs don't enforce."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 
 
 class Cut:
-    """Cuts the connection of an attempt whose time is over: a server that sends a byte now and then would
-    outlast every read time-out."""
+    """Cuts the connection of an attempt whose time is over.
+
+    A server that sends one byte now and then would outlast every read time-out.
+    """
 
     def __init__(self) -> None:
         self.is_connected = False
-        """The request is on its way."""
+        """True once the request is on its way."""
         self.is_cut = False
-        """Its time was over before it ended."""
+        """True if the time was over before the attempt ended."""
         self._stream: Any = None
         self._lock = threading.Lock()
 

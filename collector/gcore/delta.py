@@ -1,17 +1,17 @@
-"""What differs between two answers, as text, so that one can be stored over the other.
+"""The difference between two answers as text, so that one can be stored over the other.
 
-A delta is one canonical JSON object. Of its members only those that are needed stand there:
+A delta is one canonical JSON object with those of these members that are needed:
 
-    edited     [[position, [start, count, piece, …], …], …]   records that stay in their place, written otherwise
+    edited     [[position, [start, count, piece, …], …], …]   records that keep their place, with other text
     envelope   {…}                                            the envelope of the new answer
-    gone       [position, …]                                  records that are not there any more
-    new        [[position, record], …]                        records that were not there
+    gone       [position, …]                                  records that no longer exist
+    new        [[position, record], …]                        records that are new
 
-Positions of `edited` and `gone` are those of the earlier answer, positions of `new` those of the later one; each
-list ascends. A record's text is cut at its commas: a run `[start, count, piece, …]` puts these pieces in place of
-`count` pieces from `start` on. So who applies a delta needs to know nothing of regions.
+Positions in `edited` and `gone` refer to the earlier answer, those in `new` to the later one. Each list ascends. A
+record's text is split at its commas: a run `[start, count, piece, …]` replaces `count` pieces from `start` on. So
+applying a delta needs no knowledge of regions.
 
-Two answers have one delta: which one it is, is part of the evidence, and `verify` demands exactly that.
+Two answers have exactly one delta. It is part of the evidence, and `verify` requires exactly that one.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _MEMBERS = {"edited", "envelope", "gone", "new"}
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """An answer by the canonical texts of its parts."""
+    """An answer as the canonical texts of its parts."""
 
     envelope: str
     records: tuple[str, ...]
     """In canonical order."""
 
     def address(self) -> str:
-        """As `Document.address`."""
+        """The same value as `Document.address`."""
         digest = hashlib.sha256(hashlib.sha256(self.envelope.encode()).digest())
         for record in self.records:
             digest.update(hashlib.sha256(record.encode()).digest())
@@ -53,7 +53,7 @@ def texts_of(document: Document) -> Texts:
 
 
 def delta(old: Texts, new: Texts) -> str:
-    """What makes `new` of `old`: `applied(old, delta(old, new)) == new`."""
+    """The delta that turns `old` into `new`: `applied(old, delta(old, new)) == new`."""
     edited, gone, come = [], [], []
     for old_positions, new_positions in _gaps(old.records, new.records):
         paired = dict(_pairs(old, old_positions, new, new_positions))
@@ -73,8 +73,8 @@ def delta(old: Texts, new: Texts) -> str:
 
 
 def _gaps(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[range, range]]:
-    """What lies between the records that both have, where it is not empty."""
-    if len(old) == len(new):  # mostly nothing came or went: to compare takes an eighth of the time
+    """The non-empty ranges between the records that both answers have."""
+    if len(old) == len(new):  # usually nothing came or went, and comparing takes an eighth of the time
         differ = list(compress(range(len(old)), map(ne, old, new)))
         if {old[i] for i in differ}.isdisjoint(new) and {new[i] for i in differ}.isdisjoint(old):
             yield from ((run, run) for run in _runs_of(differ))
@@ -99,7 +99,7 @@ def _kept(records: Sequence[str], common: Counter[str]) -> list[int]:
 
 
 def _pairs(old: Texts, old_positions: range, new: Texts, new_positions: range) -> Iterator[tuple[int, int]]:
-    """Records of the same key, in the same order. The key is a guess at the id: any pairs give a right delta."""
+    """Pairs of records with the same key, in order. The key is a guess at the id; any pairs give a correct delta."""
     waiting: defaultdict[str, list[int]] = defaultdict(list)
     for i in reversed(old_positions):
         waiting[_key(old.records[i])].append(i)
@@ -119,7 +119,7 @@ def _key(record: str) -> str:
 
 
 def _runs(old: str, new: str) -> list[str]:
-    """The runs of pieces in which two texts differ; one run where they have not the same number of pieces."""
+    """The runs of pieces in which two texts differ; one run if their numbers of pieces differ."""
     before, after = old.split(","), new.split(",")
     if len(before) != len(after):
         start = next(
@@ -135,7 +135,7 @@ def _runs(old: str, new: str) -> list[str]:
 
 
 def _runs_of(places: Iterable[int]) -> Iterator[range]:
-    """Ascending numbers, those that follow each other together."""
+    """Groups of consecutive numbers from an ascending sequence."""
     begin = end = -1
     for place in places:
         if place != end:
@@ -152,8 +152,8 @@ def _run(start: int, count: int, pieces: Sequence[str]) -> str:
 
 
 def applied(old: Texts, text: str) -> Texts:
-    """What a delta makes of an answer. Raises ValueError where it does not fit."""
-    value = jsontext.loads(text.encode(), jsontext.MAX_DEPTH + 1)  # a new record stands one level deeper here
+    """Apply a delta to an answer. Raises ValueError if it does not fit."""
+    value = jsontext.loads(text.encode(), jsontext.MAX_DEPTH + 1)  # a new record is one level deeper here
     if not isinstance(value, dict) or not value.keys() <= _MEMBERS:
         raise ValueError("not a delta")
     records: list[str | None] = list(old.records)
@@ -187,19 +187,19 @@ def _edited(record: str, runs: Sequence[Any]) -> str:
 
 
 def _ascending(items: Any, end: int) -> Iterator[tuple[int, list[Any]]]:
-    """Lists that begin with a position, each greater than the one before, all less than `end`."""
+    """Lists that begin with a position; positions must ascend and be less than `end`."""
     before = -1
     for item in _list(items):
         position = _number(_list(item)[0]) if item else -1
         if not before < position < end:
-            raise ValueError("a position does not ascend, or lies outside")
+            raise ValueError("a position does not ascend or is out of range")
         before = position
         yield position, item
 
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError("not a list")  # noqa: TRY004 - of a text that does not fit
+        raise ValueError("not a list")  # noqa: TRY004 - the text does not fit
     return value
 
 

@@ -2,7 +2,7 @@
 
     body ─▶ strict JSON ─▶ redacted ─▶ Document: envelope + records, canonical, addressed
 
-This runs once, when an answer comes in. What a document says is read by `listing`, whenever history is derived.
+This runs once, when an answer arrives. `listing` reads a document's meaning, whenever history is derived.
 """
 
 from __future__ import annotations
@@ -25,27 +25,32 @@ from collector.gcore.secret_keys import PART_IN_EVIDENCE, Keys, keys_of
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an answer may cost at most."""
+    """The most that an answer may cost."""
 
     bytes: int = 32 * 1024 * 1024
-    """Of an answer, and characters of its canonical form; each that is not ASCII becomes six."""
+    """Bytes of an answer, and characters of its canonical form, where each non-ASCII one becomes six."""
     records: int = 10_000
-    """More regions than any cloud has. Each costs some rows, and all rows of a poll are written while its lease
-    lasts."""
+    """More regions than any cloud has. Each takes some rows, and a poll must write all of them before its lease ends.
+    """
     values: int = 2_000_000
-    """Those of ten thousand regions with four times the members that are documented."""
+    """Enough for ten thousand regions with four times the documented members."""
     effort: int = 60_000
-    """So many different names, and texts that may hold secrets, are judged in one answer: twice those of ten thousand
-    regions. Each takes some 30 microseconds."""
+    """Number of distinct names, and of texts that may hold secrets, to be judged in one answer.
+
+    Twice those of ten thousand regions. Each takes about 30 microseconds.
+    """
 
 
 LIMITS = Limits()
 MAX_AT_ONCE, MAX_VALUES_AT_ONCE = 8 * 1024 * 1024, 500_000
-"""Bytes and values that are read at once: a whole answer, where it is no larger; what stands around the records; all
-records together that are longer than `USUAL`; and all texts that have to be looked at closely. Once read, a value costs
-up to a hundred times the memory of its bytes, and a hostile text takes half a second per megabyte."""
+"""Bytes and values that are read at once.
+
+The limits apply to a whole answer, if it is no larger; to everything around the records; to all records together that
+are longer than `USUAL`; and to all texts that have to be examined closely. Once read, a value takes up to a hundred
+times the memory of its bytes, and a hostile text takes half a second per megabyte.
+"""
 USUAL = 64 * 1024
-"""No region is longer."""
+"""Bytes. No real region is longer."""
 
 
 class NotAListingError(ValueError):
@@ -54,27 +59,27 @@ class NotAListingError(ValueError):
     def __init__(self, message: str, document: Any) -> None:
         super().__init__(message)
         self.document = document
-        """The parsed answer: an error object of the API, perhaps."""
+        """The parsed answer, perhaps an error object of the API."""
 
 
 class Record(Struct, eq=False, gc=False):
-    """One element of `results`: compared by its canonical text."""
+    """One element of `results`, compared by its canonical text."""
 
     text: str
     """Canonical JSON, in ASCII."""
     id: int | None
-    """Where it has a usable one."""
+    """None if it has no usable id."""
     digest: bytes = b""
-    """Of the text."""
+    """SHA-256 of the text."""
     meaning: Any = None
-    """What `listing` understood, once it was asked."""
+    """What `listing` understood, after it was asked."""
 
     def __post_init__(self) -> None:
         self.digest = hashlib.sha256(self.text.encode()).digest()
 
     @property
     def value(self) -> Any:
-        """The parsed value; read again each time, since it takes many times the memory of its text."""
+        """The parsed value. It is parsed each time, because it takes many times the memory of its text."""
         return jsontext.loads(self.text.encode())
 
     def __eq__(self, other: object) -> bool:
@@ -92,15 +97,17 @@ class Document:
     """An answer in canonical form: `records` sorted by id, those without a usable id last."""
 
     envelope: Mapping[str, Any]
-    """Everything but `results`."""
+    """Everything except `results`."""
     records: tuple[Record, ...]
     address: str
-    """SHA-256 (64 hex digits) over the hash of the envelope and those of the records, in order; each hash is
-    the SHA-256 of a canonical text. So one record can be disclosed and proven without the others."""
+    """SHA-256 (64 hex digits) over the hash of the envelope and those of the records, in order.
+
+    Each hash is the SHA-256 of a canonical text. So one record can be disclosed and proven without the others.
+    """
 
     def canonical(self) -> bytes:
         """The canonical JSON text of the whole answer."""
-        text = BytesIO()  # holds it once; joined texts would hold it twice
+        text = BytesIO()  # holds the text once; joining strings would hold it twice
         for name in sorted({*self.envelope, "results"}):
             text.write(b"," if text.tell() else b"{")
             text.write(f"{jsontext.dumps(name)}:".encode())
@@ -121,7 +128,7 @@ class Document:
 
 
 def document_of(body: bytes, secrets: Sequence[str] = (), limits: Limits = LIMITS) -> Document:
-    """Read a whole body as it came over the wire, if it `fits_at_once`. Raises StrictJSONError or NotAListingError."""
+    """Read a whole body as received, if it `fits_at_once`. Raises StrictJSONError or NotAListingError."""
     if count_of_values(body) > limits.values:
         raise too_many_values(limits)
     value = jsontext.loads(body)
@@ -148,20 +155,20 @@ def fits_at_once(body: bytes) -> bool:
 
 
 def count_of_values(body: bytes) -> int:
-    """At least as many as there are values."""
+    """An upper bound of the number of values."""
     return sum(body.count(c) for c in (b",", b"[", b"{"))
 
 
 def too_many_values(limits: Limits) -> NotAListingError:
     return NotAListingError(
-        f"the answer holds more than {limits.values:,} values, as no list of regions does", None
+        f"the answer holds more than {limits.values:,} values, too many for a list of regions", None
     )
 
 
 def too_much_to_judge(limits: Limits) -> NotAListingError:
     return NotAListingError(
         f"the answer holds more than {limits.effort:,} different names and texts that may hold secrets, "
-        "as no list of regions does",
+        "too many for a list of regions",
         None,
     )
 
@@ -171,7 +178,7 @@ def too_many_records(count: int, limits: Limits) -> NotAListingError:
 
 
 class KeyJudge:
-    """Takes the key that asked out of one part of an answer after another, where it stands in it."""
+    """Removes the request's API key from one part of an answer after another."""
 
     def __init__(self, secrets: Sequence[str], limits: Limits) -> None:
         self._keys: Keys = keys_of(tuple(secrets), PART_IN_EVIDENCE)
@@ -181,7 +188,7 @@ class KeyJudge:
         return self._keys.stand_in(text)
 
     def record(self, value: Any) -> Record:
-        """A record of a value that is redacted but for the key. Raises TooMuchToJudgeError."""
+        """The record of a value that is redacted except for the key. Raises TooMuchToJudgeError."""
         text = jsontext.dumps(value)
         if self.stands_in(text):
             value = self._redaction.of(value)
@@ -189,7 +196,7 @@ class KeyJudge:
         return Record(text, id_of(value))
 
     def envelope(self, value: dict[str, Any]) -> dict[str, Any]:
-        """The same of everything but the records."""
+        """The same for everything except the records."""
         if self.stands_in(jsontext.dumps(value)):
             redacted: dict[str, Any] = self._redaction.of(value)
             return redacted
@@ -197,7 +204,7 @@ class KeyJudge:
 
 
 def stored_document(canonical: bytes) -> Document:
-    """Read a canonical text back from the store; record by record, where it can be."""
+    """Read a stored canonical text; record by record if possible."""
     try:
         pieces = part(canonical)
         value = pieces.members()
@@ -210,13 +217,13 @@ def stored_document(canonical: bytes) -> Document:
 
 
 def restored(envelope: str, records: Iterable[str], known: Mapping[str, Record]) -> Document:
-    """A document from the texts of its parts. `known`: records by their texts, which are taken as they are.
+    """A document from the texts of its parts. `known`: records by their texts, to be used unchanged.
 
-    Raises ValueError where a text is no JSON.
+    Raises ValueError if a text is not JSON.
     """
     members = jsontext.loads(envelope.encode())
     if not isinstance(members, dict):
-        raise ValueError("an envelope is an object")  # noqa: TRY004 - of a text that does not fit
+        raise ValueError("an envelope is an object")  # noqa: TRY004 - the text does not fit
     return assembled(members, [known.get(text) or _stored(text.encode()) for text in records])
 
 
@@ -229,11 +236,11 @@ def _stored(raw: bytes) -> Record:
 
 
 def assembled(envelope: dict[str, Any], records: Sequence[Record]) -> Document:
-    """A document of these records, in whatever order they come."""
+    """A document of these records, which may be in any order."""
     named = [record for record in records if record.id is not None]
     ids = [record.id for record in named]
     if len(set(ids)) == len(ids):
-        named.sort(key=attrgetter("id"))  # a text is longer than an id to compare
+        named.sort(key=attrgetter("id"))  # an id is cheaper to compare than a text
     else:
         named.sort(key=attrgetter("id", "text"))
     nameless = sorted((record for record in records if record.id is None), key=attrgetter("text"))
@@ -244,7 +251,7 @@ def assembled(envelope: dict[str, Any], records: Sequence[Record]) -> Document:
 
 
 def id_of(value: Any) -> int | None:
-    """The id of a record's value, where it has a usable one."""
+    """The id of a record's value; None if it has no usable one."""
     return jsontext.integer(value.get("id")) if isinstance(value, dict) else None
 
 

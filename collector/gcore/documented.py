@@ -1,6 +1,6 @@
-"""A record that is all as documented, read in one call; any other is read strictly, and left to `wire` field by field.
+"""Reads a record that is entirely as documented in one call; others are read strictly, and by `wire` field by field.
 
-The types are made from the models of `wire`, so that there is one schema. Takes a twentieth of the time.
+The types are made from the models of `wire`, so there is only one schema. This takes a twentieth of the time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collector.gcore import wire
 from collector.gcore.secret_names import MARKER
 
 _USUAL = bytes(c for c in range(0x20, 0x7F) if c != ord("\\")) + b"\t\n\r"
-"""Without other bytes every text is written in one way, which is the canonical one, and each column can hold it."""
+"""If a text has no other bytes, it has only one spelling, the canonical one, and every column can hold it."""
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Element = Annotated[str, msgspec.Meta(max_length=wire.MAX_NAME)]
 _PLAIN: dict[Any, Any] = {int: _Integer, str: str, bool: bool, datetime: str, SecretStr: str}
@@ -28,10 +28,10 @@ _encode = msgspec.json.Encoder(enc_hook=lambda _missing: None).encode
 
 
 def read(raw: bytes) -> Any | None:
-    """A region with its nested objects, as they are documented; fields that are missing are UNSET.
+    """A region with its nested objects, as documented; missing fields are UNSET.
 
-    None where anything is otherwise than documented, or not written in the usual way: what is read here, `jsontext`
-    reads too, and its canonical text is `text_of`.
+    None if anything differs from the documentation or is spelled unusually. What is read here, `jsontext` reads too,
+    and its canonical text is `text_of`.
     """
     if raw.translate(None, _USUAL):
         return None
@@ -40,7 +40,7 @@ def read(raw: bytes) -> Any | None:
     except msgspec.DecodeError:
         return None
     text = text_of(region).encode()
-    # A name that stands twice would be lost, and the sign of -0.
+    # A duplicate name would be lost, and so would the sign of -0.
     is_all = raw.count(b":") == text.count(b":") and raw.count(b"-") == text.count(b"-")
     return region if is_all else None
 
@@ -51,26 +51,28 @@ def text_of(region: Any) -> str:
 
 
 def shown_of(region: Any) -> str:
-    """All values but those under a secret's name, as JSON without escapes."""
+    """All values except those under a secret's name, as JSON without escapes."""
     objects = (region, region.keystone, region.metrics_database, region.ddos_endpoint)
     return _encode([_FIELDS[type(each)].get(each) for each in objects if each]).decode()
 
 
 def hide(region: Any) -> None:
-    """Put the marker in the place of what stands under a secret's name."""
+    """Replace the values under a secret's name with the marker."""
     for each in (region.keystone, region.metrics_database):
         if each and isinstance(each.password, str):
             each.password = MARKER
 
 
 def has_password(each: Any) -> bool | None:
-    """None: it does not say."""
+    """None if the field is missing."""
     return None if each.password is UNSET else each.password is not None
 
 
 def fields_of(each: Any) -> dict[str, Any]:
-    """As `wire.read_object` gives them: all but passwords and nested objects. Raises ValueError for a time that is
-    none."""
+    """The same fields as `wire.read_object` gives: all but passwords and nested objects.
+
+    Raises ValueError for an invalid time.
+    """
     of = _FIELDS[type(each)]
     fields = dict(zip(of.names, of.get(each), strict=True))
     for name in of.optional:
@@ -86,7 +88,7 @@ def fields_of(each: Any) -> dict[str, Any]:
 
 
 class _Fields(NamedTuple):
-    """What stands in an object, but for passwords and nested objects."""
+    """The fields of an object, except passwords and nested objects."""
 
     names: tuple[str, ...]
     get: Callable[[Any], tuple[Any, ...]]
@@ -113,7 +115,7 @@ def _struct(model: type[BaseModel]) -> Any:
         if info.is_required() and not wire.readers_of(model)[name].is_secret:
             fields.append((name, plain))
         else:  # a password is write-only: it may be missing
-            fields.append((name, Union[plain, UnsetType], UNSET))  # noqa: UP007 - of types known at run time
+            fields.append((name, Union[plain, UnsetType], UNSET))  # noqa: UP007 - the types are known at run time only
     struct = msgspec.defstruct(model.__name__, fields, kw_only=True, forbid_unknown_fields=True, gc=False)
     readers = {n: r for n, r in wire.readers_of(model).items() if not (r.is_secret or r.is_object)}
     _FIELDS[struct] = _Fields(

@@ -1,4 +1,4 @@
-"""A usable answer as evidence, and what to say of an answer that is none."""
+"""A usable answer as evidence, or the description of an unusable one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from collector.gcore.redaction import scrub_message
 
 
 def read(answer: Answer, key: str, reader: Reader) -> Document | Failure:
-    """The answer as evidence, or why it is none. `key`: what must not be stored."""
+    """The answer as evidence, or why it is not usable. `key`: must not be stored."""
     try:
         return reader.read(answer.body, (key,))
     except StrictJSONError as error:
         looks = "; it looks like an HTML page" if answer.body.lstrip()[:1] == b"<" else ""
-        looks = "; it looks compressed, and is not labelled so" if answer.body[:2] == b"\x1f\x8b" else looks
+        looks = (
+            "; it looks compressed but has no Content-Encoding" if answer.body[:2] == b"\x1f\x8b" else looks
+        )
         looks = "; the body is empty" if not answer.body.strip() else looks
         message = scrub_message(f"status 200, but {error}{looks}", (key,))
         return Failure(answer.exchange, "not_json", message, 200)

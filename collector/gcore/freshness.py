@@ -1,6 +1,6 @@
-"""How old an answer is that a cache gave. Pure.
+"""How old a cached answer is. Pure.
 
-Requests say `Cache-Control: no-cache`, but a cache in between may not heed it. RFC 9111: `Age` is the time since the
+Requests say `Cache-Control: no-cache`, but a cache in between may ignore that. RFC 9111: `Age` is the time since the
 answer left its origin, in whole seconds, and `Date` stays the origin's.
 """
 
@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 _MAX_AGE = 2**31
-"""Seconds: what RFC 9111 (1.2.2) takes for any number that is larger."""
+"""Seconds: RFC 9111 (1.2.2) uses this for any larger number."""
 _CACHE = re.compile(r"(.+-)?cache(-status)?")
 _HIT = re.compile(r"(?<![a-z])(hit|revalidated|stale|updating)(?![a-z])")
-"""In headers of such a name, as most caches write it: `HIT`, `TCP_MEM_HIT`, `Hit from cloudfront`."""
+"""Values of cache-status headers as most caches write them: `HIT`, `TCP_MEM_HIT`, `Hit from cloudfront`."""
 _FROM_CACHE = {
     "cache-status": re.compile(r";\s*hit\b(?!\s*=\s*\?0)"),  # RFC 9211
     "warning": re.compile(r"\b11[0-2]\b"),
@@ -26,10 +26,10 @@ _FROM_CACHE = {
 
 
 def age_of(headers: Mapping[str, str], now: datetime) -> timedelta:
-    """How long ago an answer may have left its origin; zero where no cache says that it gave it.
+    """How long ago an answer may have left its origin; zero if no cache says that it gave it.
 
-    By `Age`; of several the greatest. Where it can't be read, or a cache says otherwise that the answer is its own, by
-    `Date`: nobody but a cache sends an `Age`.
+    This is `Age`, or the greatest of several. If `Age` can't be read, or a cache says in another way that it gave the
+    answer, it follows from `Date`. Only caches send an `Age`.
     """
     ages = [
         float(text)
@@ -49,7 +49,7 @@ def _is_from_a_cache(name: str, value: str) -> bool:
 
 
 def date_of(headers: Mapping[str, str], name: str = "Date") -> datetime | None:
-    """The `Date` of an answer, or another header with a date; None where there is none that can be read."""
+    """The `Date` of an answer, or another header with a date; None if it is missing or unreadable."""
     with suppress(KeyError, ValueError, TypeError, OverflowError):
         sent = parsedate_to_datetime(re.sub(r":60\b", ":59", headers[name]))  # a leap second
         if sent.tzinfo is not None:
@@ -58,10 +58,10 @@ def date_of(headers: Mapping[str, str], name: str = "Date") -> datetime | None:
 
 
 def clock_offset(headers: Mapping[str, str], now: datetime, age: timedelta) -> timedelta | None:
-    """This machine's clock less the server's, where the answer says what that was; in whole seconds.
+    """This machine's clock minus the server's, in whole seconds; None if the answer does not give a time.
 
-    Most caches keep the `Date` of the origin, which lies back by the answer's age; some give their own. The one that
-    agrees better with this clock is taken: a cache must not pass for a wrong clock.
+    Most caches keep the `Date` of the origin, which is earlier by the answer's age; some send their own. The one that
+    is closer to this clock counts, so that a cache is not mistaken for a wrong clock.
     """
     sent = date_of(headers)
     return None if sent is None else min(now - sent, now - sent - age, key=abs)

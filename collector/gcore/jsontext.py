@@ -1,10 +1,10 @@
 """JSON as evidence: read strictly, written in one canonical form.
 
-Reading refuses what different parsers read differently: duplicate keys, NaN and Infinity, invalid UTF-8,
-nesting over `MAX_DEPTH`. Numbers keep their literal text, so that nothing is rounded.
+The reader refuses what different parsers read differently: duplicate keys, NaN and Infinity, invalid UTF-8, and
+nesting over `MAX_DEPTH`. Numbers keep their literal text, so nothing is rounded.
 
-The canonical form, version `CANONICAL_VERSION`: no white space, ASCII only (others as \\uXXXX, lone
-surrogates included), object keys sorted by code point, numbers as they came.
+The canonical form, version `CANONICAL_VERSION`: no white space, ASCII only (other characters as \\uXXXX, including
+lone surrogates), object keys sorted by code point, numbers unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_DEPTH = 64
 
 
 class Number:
-    """A number by its literal text: `3.0` and `3` are the same value, but not the same evidence."""
+    """A number with its literal text: `3.0` and `3` are the same value, but not the same evidence."""
 
     __slots__ = ("literal",)
 
@@ -35,7 +35,7 @@ class Number:
         return f"Number({self.literal!r})"
 
     def as_int(self) -> int | None:
-        """The integer that this number is (`3`, `3.0`, `3e0`) if it fits 64 bits with sign, else None."""
+        """The integer with this value (`3`, `3.0`, `3e0`) if it fits signed 64 bits, otherwise None."""
         if len(self.literal) > 400:
             return None
         try:
@@ -64,12 +64,14 @@ class Number:
 
 
 class StrictJSONError(ValueError):
-    """The text is not JSON, or not JSON that every parser reads alike."""
+    """The text is not JSON, or parsers may disagree about it."""
 
 
 def loads(body: bytes, levels: int = MAX_DEPTH) -> Any:
-    """Parse strictly, at most so many levels deep. Numbers become `Number`. Raises StrictJSONError with a message for
-    people."""
+    """Parse strictly, at most `levels` deep. Numbers become `Number`.
+
+    Raises StrictJSONError with a message for people.
+    """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -112,7 +114,7 @@ def dumps(value: Any) -> str:
 
 
 def pretty(value: Any, indent: str = "") -> str:
-    """A parsed value for people: indented, otherwise as canonical; numbers as they came."""
+    """A parsed value for people: indented, otherwise as in the canonical form; numbers unchanged."""
     inner = indent + "  "
     if isinstance(value, dict) and value:
         members = [f"{inner}{dumps(k)}: {pretty(v, inner)}" for k, v in sorted(value.items())]
@@ -132,7 +134,7 @@ def type_name(value: Any) -> str:
 
 
 def integer(value: Any) -> int | None:
-    """The integer that a parsed value is, if it is a number and fits 64 bits with sign, else None."""
+    """The integer value of a parsed number that fits signed 64 bits, otherwise None."""
     if isinstance(value, Number):
         return value.as_int()
     return value if type(value) is int else None
@@ -144,7 +146,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise StrictJSONError(f"the key {key[:60]!a} stands twice in one object")
+                raise StrictJSONError(f"the key {key[:60]!a} occurs twice in one object")
             seen.add(key)
     return result
 

@@ -1,8 +1,8 @@
-"""What an answer says (`Listing`): its evidence, understood.
+"""The meaning of an answer (`Listing`).
 
-    Document ─▶ each record by itself: an entity of each kind, what the schema does not say ─▶ Listing
+    Document ─▶ each record by itself: an entity of each kind, drift from the schema ─▶ Listing
 
-Nothing else is read, so that history can be derived again from what is stored. Pure.
+Nothing else is read, so history can be derived again from what is stored. Pure.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from collector.inventory.entities import (
 )
 
 CACHED_TEXT = 16 * 1024
-"""Longer records are understood again each time, and not remembered."""
+"""Longer records are read again each time and not remembered."""
 MAX_COMMON = 100
-"""A larger set of what the schema does not say is not remembered."""
+"""A larger set of drift is not remembered."""
 
 
 class _Nested(Struct, frozen=True, gc=False):
-    """What one record says of its keystone or metrics database."""
+    """What one record says about its keystone or metrics database."""
 
     reference: int | None
     is_stated: bool
-    """The reference is given, or its absence is, where that is legal."""
+    """True if the record gives the reference, or its absence if null is legal."""
     sighting: Sighting | None
 
 
@@ -65,17 +65,17 @@ _UNSTATED = _Nested(None, False, None)
 
 
 def listing_of(document: Document, near: tuple[Document, Listing] | None = None) -> Listing:
-    """Everything that a document says, typed.
+    """The meaning of a document, typed.
 
-    `near`: a document that may have most of its records, and what it says.
+    `near`: a document that may share most of the records, and its meaning.
     """
     return (near and _like(document, *near)) or _listing(document)
 
 
 def _like(document: Document, before: Document, said: Listing) -> Listing | None:
-    """What a document says of which a few regions are otherwise than in another, if all else is the same.
+    """The meaning of a document in which only a few regions differ from another one; None if anything else differs.
 
-    Of the others not even the records are looked at, of which there may be thousands.
+    The other records, of which there may be thousands, are not even looked at.
     """
     regions = said.shown["region"]
     if document.envelope != before.envelope or not (
@@ -107,7 +107,7 @@ def _listing(document: Document) -> Listing:
         Rejected(i, parsed[i].id, reason, records[i].text) for i, reason in enumerate(reasons) if reason
     )
     usable = [p for p, reason in zip(parsed, reasons, strict=True) if not reason] if rejected else parsed
-    # A record that says not even whose it is might be anything that is not listed: no absence is sure.
+    # A record without a usable id might be any entity that is not listed, so no absence is certain.
     nameless = "record_without_id" if any(r.id is None for r in rejected) else None
     regions = Shown(
         sightings={p.region.entity.id: p.region for p in usable if p.region},
@@ -154,7 +154,7 @@ def _shown_nested(
     drift: set[Drift] = set()
     of_kind: Callable[[_Parsed], _Nested] = attrgetter(kind)
     copies = [seen for nested in map(of_kind, usable) if (seen := nested.sighting)]
-    for seen in copies:  # as the records stand in a document: by id
+    for seen in copies:  # a document's records are sorted by id
         first = sightings.setdefault(seen.entity.id, seen)
         if seen is not first and seen.entity != first.entity:
             drift.update(
@@ -175,9 +175,9 @@ def _shown_nested(
 
 
 def understand(record: Record, region: Any = None) -> _Parsed:
-    """What one record says; it is kept with the record.
+    """The meaning of one record, which is kept with the record.
 
-    `region`: the record as `documented` reads it, where it is at hand.
+    `region`: the record as `documented` reads it, if available.
     """
     if region is None and len(record.text) <= CACHED_TEXT:
         record.meaning = _remembered(record)
@@ -189,12 +189,12 @@ def understand(record: Record, region: Any = None) -> _Parsed:
 
 @lru_cache(maxsize=4096)
 def _remembered(record: Record) -> _Parsed:
-    """Most records are the same in every document."""
+    """The same for a record that was seen before. Most records are the same in every document."""
     return _at_once(documented.read(record.text.encode())) or _by_field(record)
 
 
 def _one_of_equals(drift: frozenset[Drift]) -> frozenset[Drift]:
-    """Most records have the same drift."""
+    """One shared set for equal drift. Most records have the same drift."""
     return _common(drift) if len(drift) <= MAX_COMMON else drift
 
 
@@ -204,7 +204,7 @@ def _common(drift: frozenset[Drift]) -> frozenset[Drift]:
 
 
 def _at_once(region: Any) -> _Parsed | None:
-    """A record that is as documented: equal to `_by_field`, in a tenth of the time."""
+    """A record that is entirely as documented: equal to `_by_field`, in a tenth of the time."""
     if region is None:
         return None
     try:
@@ -214,7 +214,7 @@ def _at_once(region: Any) -> _Parsed | None:
         if region.ddos_endpoint:
             ddos = documented.fields_of(region.ddos_endpoint)
             fields |= {f"ddos_{name}": each for name, each in ddos.items()}
-    except ValueError:  # an impossible time
+    except ValueError:  # an invalid time
         return None
     fields["metrics_database_id"] = metrics_database.reference
     return _Parsed(region.id, None, Sighting(Region(**fields)), keystone, metrics_database, frozenset())
@@ -271,7 +271,7 @@ def _parse_nested(
     given = raw.get(kind)
     if reference is None and raw.get(f"{kind}_id") is not None:
         drift = wire.read_object(model, given, f"results[].{kind}")[1] if isinstance(given, dict) else set()
-        return _UNSTATED, drift  # given, but unusable: the object's own id may well be another
+        return _UNSTATED, drift  # given, but unusable: the object's own id may be another one
     if not isinstance(given, dict):
         null_is_legal = kind == "metrics_database"
         says_none = given is None and raw.get(f"{kind}_id") is None and (kind in raw or f"{kind}_id" in raw)

@@ -1,8 +1,8 @@
 """Signs that an answer is one page of a longer list. Pure.
 
-The endpoint has no parameters and answers with the whole list. Should it ever be paged like other lists of the same
-API, an answer would lack regions that exist: so any sign of paging withholds all absences, in its members (`limit`,
-`next`, `has_more`, `meta.pagination`) and in its headers (`Link`, `Content-Range`, `X-Next-Page`).
+The endpoint has no parameters and returns the whole list. If it is ever paged like other lists of the same API, an
+answer will lack regions that exist. So any sign of paging withholds all absences: in members (`limit`, `next`,
+`has_more`, `meta.pagination`) and in headers (`Link`, `Content-Range`, `X-Next-Page`).
 """
 
 from __future__ import annotations
@@ -21,27 +21,29 @@ _WORD = re.compile(
     r"|(has|next|prev(ious)?|first|last)(cursor|link|more|next|token|url)|maxresults|start(at|from|index)"
     r"|(next|prev(ious)?|first|last|current|num|per|total)pages?|page(count|index|info|no|num(ber)?|size|token)"
 )
-"""A member is a sign of paging if its name holds one of these, whatever its value: `next` is null on the last page."""
+"""A member is a sign of paging if its name contains one of these, whatever its value: `next` is null on the last
+page.
+"""
 _PHRASE = re.compile(r"continue(token)?|max_results|start(_(at|from|index))?")
-"""So is a member of such a name; in longer names these words say other things."""
+"""A member with such a name is one, too; in longer names these words have other meanings."""
 _TOTALS = frozenset(("total", "totals", "remaining"))
-"""A member with one of these in its name is a sign only if it counts other than what is listed, or what remains."""
+"""A member with one of these words in its name is a sign only if its value differs from what is listed or remains."""
 _COUNTING = re.compile(
     r"(all|count|elements|entries|full|hits|items|num|number|odata|of|overall|records|results|rows|size|_)+"
     r"|total(count|elements|entries|hits|items|records|results|rows|size)"
 )
-"""So is a member whose name has no other words than these."""
+"""The same applies to a member whose name consists of these words only."""
 _INCOMPLETE = re.compile(r"(is_)?(incomplete|partial)(_results)?")
 _COMPLETE = re.compile(r"(is_)?(complete|final|last)")
-"""Names that say outright, by true or false, whether this is all."""
+"""Names that state, as true or false, that this is everything."""
 _DEEPEST = 3
-"""So deep objects are looked into."""
+"""Objects are searched up to this depth."""
 _OTHER_RELATION = re.compile(
     r"alternate|author|canonical|cite-as|describedby|deprecation|dns-prefetch|help|icon|latest-version|license|manifest"
     r"|modulepreload|preconnect|prefetch|preload|privacy-policy|service-(desc|doc)|stylesheet|successor-version|sunset"
     r"|terms-of-service|type"
 )
-"""Relations of a Link header (RFC 8288) that say nothing of pages; every other one counts as a sign."""
+"""Relations of a Link header (RFC 8288) that have nothing to do with pages; every other one counts as a sign."""
 _HEADER = re.compile(
     r"content-range|(x-)?range|(x-)?(limit|offset|skip|truncated|is-truncated|more|has-more|has-next|page|pages|paged)"
     r"|(.+-)?(pagination|paging)(-.+)?|(.+-)?(continuation|cursor|marker)(-token|-key)?"
@@ -52,20 +54,18 @@ _TOTAL_HEADER = re.compile(
     r"(.+-)?total(-?(count|elements|entries|hits|items|records|results|rows))?|(x-)?(result-?|item-?|record-?|full-?)?count"
     r"|(.+-)?(items|results|records)-total"
 )
-"""Headers that say how many records there are in all."""
+"""Headers that give the total number of records."""
 
 
 def in_envelope(envelope: Mapping[str, Any], listed: int) -> tuple[str, ...]:
-    """Paths of the members of an answer, without its `results`, that look like paging; `listed`: how many results."""
+    """Paths of members outside `results` that look like paging. `listed`: the number of results."""
     return tuple(sorted(_members(envelope, listed)))
 
 
 def _members(members: Mapping[str, Any], listed: int, within: str = "", depth: int = 1) -> Iterator[str]:
     for name, value in members.items():
         path = f"{within}{storable(name)[:60]}"
-        if (
-            _is_member_of_a_page(name, value, listed) and path != "count"
-        ):  # this one is compared by the reader
+        if _is_member_of_a_page(name, value, listed) and path != "count":  # the reader compares this one
             yield path
         elif isinstance(value, dict) and depth < _DEEPEST:
             yield from _members(value, listed, f"{path}.", depth + 1)
@@ -86,7 +86,7 @@ def _is_member_of_a_page(name: str, value: Any, listed: int) -> bool:
 
 
 def _split(name: str) -> list[str]:
-    """`nextPageToken`, `next_page` and `@odata.nextLink` all hold the word "next"."""
+    """The words of a name: `nextPageToken`, `next_page` and `@odata.nextLink` all contain "next"."""
     return re.findall(r"[a-z]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower())
 
 
@@ -105,7 +105,7 @@ def in_headers(headers: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def total_in_headers(headers: Mapping[str, str]) -> tuple[int, str] | None:
-    """How many records there are in all, and which header says so, in a way that can be read; of several, the most."""
+    """The total number of records, and the readable header that gives it; the largest if there are several."""
     given = [
         (int(text), f"header {name.lower()}")
         for name, value in headers.items()

@@ -1,7 +1,7 @@
-"""Places in an answer by their path, as `schema_drift` spells them: `results[].keystone.extra.notes`.
+"""Paths of places in an answer, spelled as in `schema_drift`: `results[].keystone.extra.notes`.
 
-Names stand between dots; `[]` after one means each element of a list. A name with other characters than letters,
-digits, `_` and `-` stands in quotation marks, as JSON.
+Names are separated by dots; `[]` after one means each element of a list. A name with characters other than letters,
+digits, `_` and `-` is written in quotation marks, as JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ESSENTIAL = frozenset(
         "results[].metrics_database.id",
     }
 )
-"""What says who is there, and in which state."""
+"""Fields that identify an entity or give its state."""
 _STEP = re.compile(r'(?P<name>[A-Za-z0-9_\-]+|"(?:[^"\\]|\\.)*")(?P<lists>(?:\[\])*)(?:\.|$)')
 RECORDS = "results[]."
 
@@ -47,26 +47,28 @@ class Path:
 
     @classmethod
     def parse(cls, text: str) -> Path:
-        """Raises ValueError, with what is wrong, for what is no path, or one of what history is made of."""
+        """Parse a path. Raises ValueError with the reason if it is invalid or a field that history is made of."""
         text = text.strip().removeprefix("$.")
         steps: list[str | None] = []
         at = 0
         while at < len(text):
             step = _STEP.match(text, at)
             if step is None or (text[step.end() - 1] == "." and step.end() == len(text)):
-                raise ValueError(f"{text!r} is no path; write one like results[].keystone.extra.notes")
+                raise ValueError(f"{text!r} is not a path; write one like results[].keystone.extra.notes")
             name = step["name"]
             steps.append(json.loads(name) if name[0] == '"' else name)
             steps += [None] * (len(step["lists"]) // 2)
             at = step.end()
         if not steps:
-            raise ValueError("a path has a name at least: results[].keystone.extra.notes")
+            raise ValueError("a path needs at least one name, like results[].keystone.extra.notes")
         if text in ESSENTIAL:
             raise ValueError(
-                f"{text} says who is there or in which state: without it nothing could be derived"
+                f"{text} identifies an entity or gives its state; history can't be derived without it"
             )
         if steps[0] == "results" and steps[1:2] != [None]:
-            raise ValueError(f"{text!r} is no place in an answer: `results` is a list, write results[].…")
+            raise ValueError(
+                f"{text!r} is not a place in an answer: `results` is a list, so write results[].…"
+            )
         return cls(text, tuple(steps))
 
     @property
@@ -75,8 +77,10 @@ class Path:
 
 
 def cleaned(document: Document, paths: Sequence[Path]) -> Document:
-    """A document with the marker in the place of every value at these paths; null stays. The same object, if there is
-    none."""
+    """A document with the marker in place of every value at these paths; null stays.
+
+    Returns the same object if there is nothing to replace.
+    """
     around = [path.steps for path in paths if not path.is_of_records]
     inside = [path.steps[2:] for path in paths if path.is_of_records]
     envelope: Any = dict(document.envelope)
@@ -100,7 +104,7 @@ def _cleaned(record: Record, inside: Sequence[tuple[str | None, ...]]) -> Record
 
 
 def _needle(steps: Sequence[str | None]) -> str:
-    """What stands in a record's text if it has the place."""
+    """Text that a record contains if it has the place."""
     names = [name for name in steps if name is not None]
     return f"{jsontext.dumps(names[-1])}:" if names else ""
 

@@ -1,7 +1,7 @@
-"""Parting an answer into its records, as they came, without building objects.
+"""Splits an answer into its raw records without building objects.
 
-The parts are proven to be the answer: if each record is valid by itself, and the rest with one value in the place of
-all records, the whole is as valid, and says the same. msgspec only tells where to cut.
+The parts are proven to be the answer: if each record is valid by itself, and so is the rest with one value in place
+of all records, then the whole is valid and has the same meaning. msgspec only finds the positions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collector.gcore import jsontext
 from collector.gcore.jsontext import MAX_DEPTH, Number, StrictJSONError
 
 LEVELS = MAX_DEPTH - 2
-"""So deep a record may be nested: the answer and its list are two levels."""
+"""Maximum nesting of a record: the answer and its list take two levels."""
 _STAND_IN = b"-7.00e-7"
 _BETWEEN = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 _OBJECT = ord("{")
@@ -30,36 +30,38 @@ _CUTTER = msgspec.json.Decoder(_Answer)
 
 
 class DoubtError(ValueError):
-    """An answer has other parts than usual: it has to be read as a whole."""
+    """An answer has unusual parts and has to be read as a whole."""
 
 
 class Pieces(NamedTuple):
     """An answer in parts."""
 
     records: Sequence[msgspec.Raw]
-    """Views of the answer's bytes. Each begins with { and is still to be read strictly, at most `LEVELS` deep."""
+    """Views of the answer's bytes. Each begins with { and must still be read strictly, at most `LEVELS` deep."""
     sizes: Sequence[int]
-    """How many bytes each takes."""
+    """Number of bytes of each record."""
     around: bytes
-    """The answer with one value in the place of all records."""
+    """The answer with one value in place of all records."""
 
     def members(self) -> dict[str, Any]:
-        """Everything but the records, read strictly; its `results` are empty. Raises DoubtError or StrictJSONError."""
+        """Everything but the records, read strictly, with empty `results`. Raises DoubtError or StrictJSONError."""
         value = jsontext.loads(self.around)
         if not isinstance(value, dict) or value.get("results") != [Number(_STAND_IN.decode())]:
-            raise DoubtError("its records do not stand in `results`")
+            raise DoubtError("its records are not in `results`")
         value["results"] = []
         return value
 
 
 def part(body: bytes) -> Pieces:
-    """The parts of an answer. Raises DoubtError or StrictJSONError where it has no records, or others than objects."""
+    """The parts of an answer. Raises DoubtError or StrictJSONError if it has no records or records that are not
+    objects.
+    """
     try:
         raws = _CUTTER.decode(body.removeprefix(b"\xef\xbb\xbf")).results
     except msgspec.ValidationError as error:
         raise DoubtError(str(error)) from None
     except msgspec.DecodeError as error:
-        if "surrogate" in str(error):  # which is JSON
+        if "surrogate" in str(error):  # which is valid JSON
             raise DoubtError("it holds half a surrogate pair") from None
         raise StrictJSONError(f"not JSON: {str(error).removeprefix('JSON is malformed: ')}") from None
     except RecursionError:
@@ -73,11 +75,11 @@ def part(body: bytes) -> Pieces:
         if end > begin:
             if not body.startswith(between, end) or body[end + len(between)] != _OBJECT:
                 if (found := _BETWEEN.match(body, end)) is None:
-                    raise DoubtError("its records do not stand side by side")
+                    raise DoubtError("its records are not adjacent")
                 between = found[0]
             end += len(between)
         if body[end] != _OBJECT or not body.startswith(raw, end):
-            raise DoubtError("its records are not all objects, side by side")
+            raise DoubtError("its records are not all objects, or not adjacent")
         end += size
     around = body[:begin] + _STAND_IN + body[end:]
     if around.count(_STAND_IN) != 1:

@@ -1,13 +1,12 @@
-"""Reading answers that are mostly the last one: only new records are read, the others are remembered.
+"""Reads answers that are mostly like the last one: only new records are read, the others are remembered.
 
     body ─▶ raw records, as bytes ─▶ those of the last answer: as they were read then ──────────┐
                               └────▶ new ones, all as documented: in one call, nothing to hide ─┤
                               └────▶ other new ones: strict JSON ─▶ redacted ─▶ canonical ──────┴─▶ Document
 
-A record is known by the SHA-256 of its bytes, which takes less memory than they do. That these records, and what
-stands around them, are the body is proven before anything is believed. Where that fails, or anything is out of the
-ordinary, `document_of` reads the whole body, and says what is wrong. So what comes out is always what `document_of`
-would say.
+A record is identified by the SHA-256 of its bytes, which takes less memory than they do. Before anything is used, it
+is proven that the records and what surrounds them are the body. If that fails, or anything is unusual, `document_of`
+reads the whole body and reports what is wrong. So the result is always that of `document_of`.
 """
 
 from __future__ import annotations
@@ -46,18 +45,18 @@ from collector.gcore.redaction import Judged, Redaction, TooMuchToJudgeError, ju
 MAX_REMEMBERED = 64 * 1024 * 1024
 """Bytes of a source's records that are kept until its next answer."""
 FEW_ESCAPES = 200
-"""Characters of a record that may be escapes; with more it takes long to look for the key."""
+"""Number of characters of a record that may be escapes; with more, searching it for the key takes long."""
 
 
 class _Known(Struct, frozen=True, gc=False):
-    """A raw record, read."""
+    """A raw record that was read."""
 
     record: Record
     values: int
-    """As `count_of_values` counts."""
+    """As counted by `count_of_values`."""
     judged: Judged
     closely: int
-    """So much of it had to be looked at closely."""
+    """Number of characters that had to be examined closely."""
 
 
 class Reader:
@@ -66,12 +65,12 @@ class Reader:
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._limits = limits
         self._secrets: tuple[str, ...] = ()
-        """The keys that asked last. What may be shown depends on them."""
+        """The keys of the last call. What may be shown depends on them."""
         self._known: dict[bytes, _Known] = {}
         """The records of the last answer."""
 
     def read(self, body: bytes, secrets: Sequence[str] = ()) -> Document:
-        """Read a body as it came over the wire. Raises StrictJSONError or NotAListingError."""
+        """Read a body as received. Raises StrictJSONError or NotAListingError."""
         if tuple(secrets) != self._secrets:
             self._known, self._secrets = {}, tuple(secrets)
         try:
@@ -84,8 +83,8 @@ class Reader:
             raise too_much_to_judge(self._limits)
         if isinstance(doubt, DoubtError):
             raise NotAListingError(
-                f"the answer holds more than {MAX_AT_ONCE:,} bytes or {MAX_VALUES_AT_ONCE:,} values, and is read only "
-                f"if it is a list of regions and little else: {doubt}",
+                f"the answer holds more than {MAX_AT_ONCE:,} bytes or {MAX_VALUES_AT_ONCE:,} values, and such an "
+                f"answer is read only if it is a plain list of regions: {doubt}",
                 None,
             )
         raise doubt
@@ -125,14 +124,14 @@ class Reader:
                 )
             if has_key:
                 with_key.append(i)
-        known = [each for each in found if each is not None]  # every one by now
+        known = [each for each in found if each is not None]  # all of them by now
         self._remember(names, known, with_key)
         return assembled(envelope, [each.record for each in known])
 
     def _remember(self, names: Sequence[bytes], known: Sequence[_Known], but: Sequence[int]) -> None:
-        """Keep the records of this answer, and none of earlier ones."""
+        """Keep the records of this answer, and no earlier ones."""
         self._known = dict(zip(names, known, strict=True))
-        for i in but:  # how much a key costs to take out is counted every time
+        for i in but:  # the cost of removing a key counts every time
             self._known.pop(names[i], None)
         size = sum(map(len, names)) + sum(len(each.record.text) for each in known)
         while size > MAX_REMEMBERED:
@@ -141,11 +140,11 @@ class Reader:
 
 
 def _check_unusual(pieces: Pieces, counts: Sequence[int]) -> None:
-    """What is read at once is no larger than a whole answer that is. Raises DoubtError."""
+    """Check that what is read at once is no larger than the limits for a whole answer. Raises DoubtError."""
     size = len(pieces.around) + sum(size for size in pieces.sizes if size > USUAL)
     if size > MAX_AT_ONCE:
         raise DoubtError(
-            f"records longer than {USUAL:,} bytes, and what is no record, take more than {MAX_AT_ONCE:,}"
+            f"records longer than {USUAL:,} bytes, and everything that is not a record, take more than {MAX_AT_ONCE:,}"
         )
     if max(count_of_values(pieces.around), *counts, 0) > MAX_VALUES_AT_ONCE:
         raise DoubtError(f"one record holds more than {MAX_VALUES_AT_ONCE:,} values")
@@ -157,7 +156,7 @@ def _check_closely(closely: int, body: bytes) -> None:
 
 
 def _closely(text: str, judged: Judged, has_key: bool) -> int:
-    """Characters of a record that took more time than others."""
+    """Number of characters of a record that took more time than others."""
     if has_key or sum(map(text.count, "%&\\")) > FEW_ESCAPES:
         return len(text)
     return judged.closely
@@ -167,16 +166,16 @@ def _envelope(pieces: Pieces, redaction: Redaction, keys: KeyJudge) -> dict[str,
     """Everything but the records."""
     redacted: dict[str, Any] = redaction.of(pieces.members())
     if redacted.pop("results", None) != []:
-        raise DoubtError("the name of a member is changed")
+        raise DoubtError("redaction changed the name of a member")
     return keys.envelope(redacted)
 
 
 def _record(
     raw: bytes, redaction: Redaction, keys: KeyJudge, like: Record | None
 ) -> tuple[Record, Judged, bool]:
-    """A record, read and understood; what it cost to judge, and whether the key stood in it.
+    """A record that was read, the cost of judging it, and True if it contained the key.
 
-    `like`: one that may be the same in another spelling.
+    `like`: a record that may be the same in another spelling.
     """
     region = documented.read(raw)
     if region is not None:

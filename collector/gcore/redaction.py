@@ -1,8 +1,8 @@
-"""Secrets are replaced before anything is stored, hashed or printed.
+"""Replaces secrets before anything is stored, hashed or printed.
 
-A value goes by the *name* of its key, whatever it is (`secret_names`); a string by what it *contains* (`secret_texts`),
-and wherever a part of the key that asked stands in it (`secret_keys`). The marker keeps null apart, since "no password"
-is a fact and not a secret.
+A value is replaced because of the *name* of its key, whatever the value is (`secret_names`). A string is redacted
+because of its *content* (`secret_texts`), and wherever it contains a part of the API key (`secret_keys`). The marker
+keeps null distinct, since "no password" is a fact and not a secret.
 
 What is stored is not redacted again: newer rules change the evidence of later answers only.
 """
@@ -37,29 +37,30 @@ __all__ = [
 
 _LONGEST_JUDGED = 64 * 1024
 _LONGEST_JSON = 64 * 1024
-"""Longer JSON in a string is judged as other text: to read it costs a hundred times its length in memory."""
+"""Longer JSON in a string is judged like other text, because parsing it takes a hundred times its length in memory."""
 _A_TEXT, _SIGNS_A_TEXT, _VALUES_A_TEXT = 60, 4, 16
-"""So many characters of a name, signs of a text, and values of JSON in a text take as long to judge as a short text."""
+"""Characters of a name, signs in a text, and JSON values in a text that each take as long to judge as one short text.
+"""
 _PRIMES = "'" * 8
 _FEW_NAMES = 256
 _OPTION = re.compile(r"--?[A-Za-z][\w.\-]{0,60}")
 
 
 class TooMuchToJudgeError(ValueError):
-    """The value holds more that may be secret than is judged in reasonable time."""
+    """The value holds more possible secrets than can be judged in reasonable time."""
 
 
 def redact(value: Any, secrets: Sequence[str] = (), documented: Set[str] = frozenset()) -> Any:
     """A parsed JSON value without its secrets.
 
-    `secrets`: keys that must not stand in any string, number or name either, but for `documented` names,
-    which a key may happen to contain.
+    `secrets`: keys that must not occur in any string, number or name, except in `documented` names, which a key may
+    happen to contain.
     """
     return Redaction(secrets, documented).of(value)
 
 
 class _Name(NamedTuple):
-    """A key, judged."""
+    """A key and its judgement."""
 
     name: str
     shown: str
@@ -71,21 +72,22 @@ class Judged(NamedTuple):
     """What had to be judged in a record."""
 
     effort: int
-    """For its texts."""
+    """The effort for its texts."""
     names: frozenset[str]
     closely: int
-    """Characters of its texts that may hold secrets."""
+    """Number of characters in texts that may hold secrets."""
 
 
 _UNUSUAL = AnyOf((*SUSPICIOUS, "@", '"[', '"{', '"-'))
-"""Of values without any of these not one is touched, wherever it stands: no JSON stands in them, and no options."""
+"""Values without any of these are never changed, wherever they are: they contain no JSON and no command-line options.
+"""
 _NOTHING = Judged(0, frozenset(), 0)
 
 
 def judged_harmless(values: str) -> Judged | None:
-    """What had to be judged in the values of a record that has documented names only, if none of them holds a secret.
+    """What had to be judged in a record with documented names only; None if one of its values may hold a secret.
 
-    `values`: all but those under a secret's name, as JSON without names and without escapes.
+    `values`: all except those under a secret's name, as JSON without names and without escapes.
     """
     if not _UNUSUAL.may_stand_in(values.lower()):
         return _NOTHING
@@ -97,11 +99,11 @@ def judged_harmless(values: str) -> Judged | None:
 
 
 class Redaction:
-    """The way of one answer through the rules, as a whole or one record after another.
+    """Applies the rules to one answer, as a whole or record by record.
 
-    `secrets`, `documented`: as for `redact`. To judge documented names costs nothing.
-    `effort`: so many different names, and texts that may hold secrets, are judged at most; a long one counts as
-    several. Raises TooMuchToJudgeError beyond, whether they come in this answer or are remembered from the last one.
+    `secrets`, `documented`: as for `redact`. Judging documented names costs nothing. `effort`: the most distinct
+    names, and texts that may hold secrets, that are judged; a long one counts as several. Raises TooMuchToJudgeError
+    beyond that, whether they are in this answer or remembered from the last one.
     """
 
     def __init__(
@@ -116,7 +118,7 @@ class Redaction:
         self._effort = self._closely = 0
 
     def record(self, value: dict[str, Any]) -> tuple[dict[str, Any], Judged]:
-        """A record without its secrets, and what had to be judged. Only for a redaction that looks for no keys."""
+        """A record without its secrets, and what had to be judged. Only if this redaction looks for no keys."""
         self._used, self._effort, self._closely = set(), 0, 0
         redacted = self._object(value)
         return redacted, Judged(self._effort, _shared(frozenset(self._used)), self._closely)
@@ -156,14 +158,14 @@ class Redaction:
             judged = self._name(k)
             is_hidden = v is not None and (judged.is_secret or (names_a_secret and is_named(k)))
             name = judged.shown
-            while name in redacted:  # two that differed in their secrets only
+            while name in redacted:  # two names that differed only in their secrets
                 again[judged.shown] = n = again.get(judged.shown, 0) + 1
                 name = judged.shown + (_PRIMES[:n] if n <= len(_PRIMES) else f"'{n}")
             redacted[name] = MARKER if is_hidden else self.of(v)
         return redacted
 
     def _name(self, name: str) -> _Name:
-        """Names are few, and come again with every record."""
+        """Judge a name. There are few, and they recur in every record."""
         judged = self._names.get(name)
         if judged is None:
             if name not in self._paid:
@@ -226,7 +228,7 @@ def _effort_of_text(text: str) -> int:
 
 
 def _shared(names: frozenset[str]) -> frozenset[str]:
-    """Most records have the same names: what is remembered of them shares one set."""
+    """One shared set for equal names. Most records have the same names."""
     return _one_of_equals(names) if len(names) <= _FEW_NAMES else names
 
 
@@ -236,24 +238,24 @@ def _one_of_equals(names: frozenset[str]) -> frozenset[str]:
 
 
 def _pair(item: Any) -> Any:
-    """A pair in a list of pairs, as headers are written: without its value where the first is a secret's name."""
+    """A pair in a list of pairs, as headers are written; without its value if the first is a secret's name."""
     if not (isinstance(item, list) and len(item) in PAIRS and is_name_of_secret(item[0])):
         return item
     return [item[0], *(None if v is None else MARKER for v in item[1:])]
 
 
 def contains_part(text: str, secret: str, size: int = PART_IN_EVIDENCE) -> bool:
-    """Whether any `size` characters in a row of the secret stand in the text."""
+    """True if the text contains any `size` consecutive characters of the secret."""
     return Parts((secret,), size).stand_in(text)
 
 
 def scrub_parts(text: str, secrets: Sequence[str], size: int) -> str:
-    """Replace every run that shares `size` or more characters in a row with a secret."""
+    """Replace every run of `size` or more characters that also occurs in a secret."""
     return without(text, Parts(secrets, size).places(text))
 
 
 def scrub_message(text: str, secrets: Sequence[str] = (), limit: int = 500) -> str:
-    """An error message that may be stored and shown: no part of a key, one line, at most `limit` long."""
+    """An error message that may be stored and shown: without parts of a key, one line, at most `limit` long."""
     text = scrub_text(text)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     text = scrub_text(keys_of(tuple(secrets), PART_IN_MESSAGE).scrub(text))

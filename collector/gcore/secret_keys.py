@@ -1,10 +1,10 @@
-"""Finding the API key in texts, whole or in part, plain or as it is usually written otherwise.
+"""Finds the API key in texts: whole or in part, plain or in a common encoding.
 
-    plain: any few characters of the key in a row
-    otherwise: escaped (URL, JSON, HTML, also several times over), in base64 (wherever it begins, also for URLs),
+    plain: any few consecutive characters of the key
+    otherwise: escaped (URL, JSON, HTML, also several times), in base64 (from any offset, also for URLs),
                in hexadecimal, reversed, in another case
 
-A text is looked through in steps of several characters, so that the time depends on the text alone and not on the key.
+A text is searched in steps of several characters, so that the time depends on the text alone and not on the key.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ PART_IN_EVIDENCE = 8
 PART_IN_MESSAGE = 4
 
 _LEAST_OTHERWISE = 8
-"""Keys that are shorter are only looked for as they are: written otherwise they are too like other text."""
+"""Shorter keys are only searched for in plain form: their encodings look too much like other text."""
 _LEAST_IN_BASE64 = 12
 _GLANCE = 4
 _MOST_PLACES = 100_000
-"""A text with more parts of a key goes as a whole."""
+"""A text with more parts of a key is replaced as a whole."""
 _LONGEST_UNESCAPED = 256 * 1024
-"""So does a longer text with an escaped part of a key: to know where each character came from costs too much memory."""
+"""So is a longer text with an escaped part of a key, because tracking the origin of each character needs too much
+memory.
+"""
 _ROUNDS = 2
 _SHORT, _MOST_KNOWN = 8, 4096
 _ESCAPED = re.compile(
@@ -39,12 +41,12 @@ _ESCAPED = re.compile(
     re.DOTALL,
 )
 _TO_LOWER = str.maketrans({**{chr(c): chr(c + 32) for c in range(65, 91)}, "-": "+", "_": "/"})
-"""Letters in one case; and base64 for URLs as the usual one."""
+"""Maps letters to one case, and base64 for URLs to the usual one."""
 _BYTES_TO_LOWER = bytes(ord(chr(c).translate(_TO_LOWER)) for c in range(256))
 
 
 class Parts:
-    """All runs of `size` characters of some texts; of a shorter text, itself."""
+    """All runs of `size` characters of some texts; a shorter text is its own only part."""
 
     def __init__(self, texts: Sequence[str], size: int) -> None:
         self._by_size: dict[int, set[str]] = {}
@@ -57,7 +59,7 @@ class Parts:
         self._size = size
         self._glances = {piece[i : i + _GLANCE] for piece in long for i in range(size - _GLANCE + 1)}
         word = max(size - 2, 1)
-        step = size - word + 1  # every run of `size` characters has a whole word at a multiple of it
+        step = size - word + 1  # every run of `size` characters contains a whole word at a multiple of it
         short = (text for text in texts if len(text) < size)
         words = (text[at : at + word] for text in texts for at in range(0, len(text) - word + 1, step))
         self._words = AnyOf(chain(short, words))
@@ -66,12 +68,12 @@ class Parts:
         return self._words.may_stand_in(text) and any(True for _ in self.places(text))
 
     def places(self, text: str) -> Iterable[tuple[int, int]]:
-        """Where parts stand: begin and end, in no order, overlapping."""
+        """Where parts occur: begin and end, unordered, possibly overlapping."""
         for size, pieces in self._by_size.items():
             if size < self._size or size <= _GLANCE:
                 yield from _each_place(text, pieces, size)
                 continue
-            # Every run of `size` characters has a whole glance at a multiple of `step`.
+            # Every run of `size` characters contains a whole glance at a multiple of `step`.
             step = size - _GLANCE + 1
             done = 0
             for at in range(0, len(text), step):
@@ -97,7 +99,7 @@ def _each_place(text: str, pieces: set[str], size: int) -> Iterable[tuple[int, i
 
 
 class Keys:
-    """Keys, and how to find them. `size`: so many characters in a row are a part that may not be shown."""
+    """Keys, and how to find them. `size`: the number of consecutive characters that may not be shown."""
 
     def __init__(self, keys: Sequence[str], size: int) -> None:
         self._plain = Parts(keys, size)
@@ -122,12 +124,12 @@ class Keys:
 
 @lru_cache(maxsize=256)
 def keys_of(keys: tuple[str, ...], size: int) -> Keys:
-    """Remembered, since one key is asked for again and again. Keys lie in memory all the time anyway."""
+    """Cached, since one key is searched for again and again. Keys are in memory all the time anyway."""
     return Keys(keys, size)
 
 
 def _spellings(key: str) -> Iterable[str]:
-    """How a key may be written otherwise, but for escapes and case."""
+    """Other encodings of a key, apart from escapes and case."""
     if len(key) < _LEAST_OTHERWISE:
         return
     data = key.encode("utf-8", "surrogatepass")
@@ -137,7 +139,7 @@ def _spellings(key: str) -> Iterable[str]:
     for between in ("", ":", " "):
         yield data.hex(between) if between else data.hex()
     if len(key) >= _LEAST_IN_BASE64:
-        # Depending on what stands before, in threes; the characters that depend on their neighbours are left out.
+        # Base64 depends on the offset modulo three; characters that depend on their neighbours are left out.
         for before, mixed in ((0, 0), (1, 2), (2, 3)):
             yield b64encode(b"-" * before + data).decode().rstrip("=")[mixed:-1]
 
@@ -145,7 +147,7 @@ def _spellings(key: str) -> Iterable[str]:
 def _folded(text: str) -> str:
     """A text without escapes, in one case.
 
-    Escapes of one kind are undone however often they were escaped, of several kinds twice.
+    Escapes of one kind are undone however often they are nested, escapes of several kinds twice.
     """
     for _ in range(_ROUNDS):
         if not _may_have_escapes(text):
@@ -157,7 +159,7 @@ def _folded(text: str) -> str:
 
 
 def _positions(text: str) -> Sequence[int]:
-    """Where each character of the folded text stands in the text, and its end."""
+    """The position in the text of each character of the folded text, and its end."""
     positions: Sequence[int] = range(len(text) + 1)
     for _ in range(_ROUNDS):
         if not _may_have_escapes(text):
@@ -178,7 +180,7 @@ def _may_have_escapes(text: str) -> bool:
 
 
 class _Known(dict[str, str]):
-    """What escapes stand for, as far as they came already. Short ones are few; an answer may hold millions of them."""
+    """The meanings of escapes seen so far. There are few short ones, but an answer may hold millions of them."""
 
     def __missing__(self, text: str) -> str:
         escaped = _ESCAPED.fullmatch(text)
@@ -192,7 +194,7 @@ _known = _Known()
 
 
 def _character(escaped: re.Match[str]) -> str:
-    """What an escape stands for; itself where that is nothing."""
+    """The meaning of an escape; the escape itself if it has none."""
     return _known[escaped[0]]
 
 
@@ -208,7 +210,7 @@ def _of_escape(escaped: re.Match[str]) -> str:
 
 
 def without(text: str, places: Iterable[tuple[int, int]]) -> str:
-    """A text without what stands at these places, in any order; nothing of it where they are very many."""
+    """A text without these places, which may be in any order; only the marker if there are very many."""
     runs: list[tuple[int, int]] = []
     begin, end = -1, -1
     for n, (first, last) in enumerate(places):

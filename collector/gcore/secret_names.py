@@ -1,7 +1,7 @@
-"""Names that say: my value is a secret. Judged by their words, however these are joined.
+"""Names that mark their value as a secret, judged by their words, however these are joined.
 
-`apiKey`, `API-KEY`, `api.key`, `APIKey`, `apikey` and `api key` are one name. Ordinary words that only contain such a
-word (`keystone`, `monkey`, `tokenizer`, `compass`) are none.
+`apiKey`, `API-KEY`, `api.key`, `APIKey`, `apikey` and `api key` are the same name. Ordinary words that merely contain
+such a word (`keystone`, `monkey`, `tokenizer`, `compass`) are not secret names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 MARKER = "[redacted]"
-"""What stands in the place of a secret."""
+"""Replaces a secret."""
 
 _LONGEST_CACHED = 64
 _LONGEST_JUDGED = 64 * 1024
@@ -25,14 +25,14 @@ _ORDINARY = re.compile(
     r"|passenger\w*|passiv\w*|passed|passing|passag\w*|passthrough|passport\w*|passion\w*"
     r"|pass(?:et|ign|ert|ess|ist|oc|embl|um)s?"  # mapAssets, groupAssignments
 )
-"""Taken out of a word before it is judged, so that `keystone_key` is still a key."""
+"""Removed from a word before it is judged, so that `keystone_key` still counts as a key."""
 
 _IN_A_WORD = re.compile(
     r"pass|pwd|pswd|secret|token|key|credential|cookie|bearer|jwt|signature|hmac|authori[sz]ation|authentication"
     r"|authori[sz]|kubeconfig|mnemonic|^dsn|dsn$|[a-z](?:psk|pw|otp)$|^o?auth(?:header|code|data|info|str|value|param)"
     r"|[a-z]auth$|creds$|paswd|sessid|kennwort"
 )
-"""Such a part makes any word a secret's name."""
+"""Any word with such a part is a secret's name."""
 
 _WORDS = frozenset(
     re.findall(
@@ -41,9 +41,9 @@ _WORDS = frozenset(
         " session private salt nonce wep assertion ticket verifier seed community",
     )
 )
-"""Secrets as whole words only: `pin` is one, `spin` is none."""
+"""Secret only as whole words: `pin` is, `spin` is not."""
 _LAST_WORDS = frozenset(("private", "session", "seed", "community"))
-"""Only where no other word follows: `private_network` is none. See `_JOINED` for `session_id`."""
+"""Secret only if no other word follows: `private_network` is not. See `_JOINED` for `session_id`."""
 _HARMLESS_AFTER_AUTH = frozenset(
     re.findall(
         r"\w+",
@@ -51,7 +51,7 @@ _HARMLESS_AFTER_AUTH = frozenset(
     )
 )
 _QUESTIONS = frozenset(("has", "is", "needs", "supports", "uses", "requires", "allows"))
-"""`has_auth` asks, and tells no secret."""
+"""`has_auth` asks a question and holds no secret."""
 
 _JOINED = re.compile(
     r"password|passwd|passphrase|passcode|secret|apikey|credential|authori[sz]ation|connection(?:str|uri)|session(?:id|key)"
@@ -59,8 +59,10 @@ _JOINED = re.compile(
     r"|kubeconfig|dockerconfig|dockercfg|codeverifier|presignedur[il]"
     r"|(?:webhook|database|db|broker|amqp|redis|mongo(?:db)?|mysql|mariadb|postgres(?:ql)?)ur[il]s?$"
 )
-"""Looked for across words: `pass_word`, `connection-string`, `sessionId`. Who knows a webhook's URL may call it, and
-the URL of a database or of a broker usually carries its password."""
+"""Found across words: `pass_word`, `connection-string`, `sessionId`.
+
+A webhook's URL is enough to call it, and the URL of a database or a broker usually contains its password.
+"""
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _APART = re.compile(r"[\W_\d]+")
@@ -82,32 +84,32 @@ _NAMED = frozenset(
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a key of this name holds a secret, judged without regard to case and to how its words are joined."""
-    if len(name) > _LONGEST_JUDGED:  # nobody's name: what it belongs to is not worth the risk
+    """True if a key with this name holds a secret, regardless of case and of how its words are joined."""
+    if len(name) > _LONGEST_JUDGED:  # not a real name: what it belongs to is not worth the risk
         return True
     return _judged(name) if len(name) <= _LONGEST_CACHED else _judge(name)
 
 
 def is_naming(name: str) -> bool:
-    """Whether the value of this key may be a name: `{"name": "password", "value": …}`."""
+    """True if the value of this key may be a name: `{"name": "password", "value": …}`."""
     return len(name) <= _LONGEST_CACHED and last_word(name) in _NAMING
 
 
 def is_named(name: str) -> bool:
-    """Whether this key may hold the value of what another key names."""
+    """True if this key may hold the value that another key names."""
     return len(name) <= _LONGEST_CACHED and (last_word(name) in _NAMED or name.lower().startswith("val"))
 
 
 @lru_cache(maxsize=4096)
 def last_word(name: str) -> str:
-    """The last word of a name in lower case; empty where it has none. For short names only: it is remembered."""
+    """The last word of a name in lower case; empty if there is none. For short names only, since it is cached."""
     words = _words(_plain(name))
     return words[-1] if words else ""
 
 
 @lru_cache(maxsize=4096)
 def _judged(name: str) -> bool:
-    """Names are few, and come again with every record."""
+    """Judge a name. There are few, and they recur in every record."""
     return _judge(name)
 
 
@@ -142,7 +144,7 @@ def _split(text: str) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    """Without what no eye sees or tells apart: full-width letters, zero-width characters."""
+    """The name without invisible or look-alike characters: full-width letters, zero-width characters."""
     if name.isascii():
         return name
     return "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")

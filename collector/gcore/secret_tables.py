@@ -1,10 +1,10 @@
-"""Secrets in tables: a name stands once, and its values stand in other places.
+"""Secrets in tables: a name occurs once, and its values are elsewhere.
 
     lists    [["user", "password"], ["me", "…"]], {"columns": ["user", "password"], "rows": [["me", "…"]]}
     texts    CSV with a line of names
 
-A list of texts alone is no table: ["secret", "standard"] may as well be types. [["password", "…"], ["user", "me"]] is
-taken for pairs of a name and a value (`redaction`), and not for a table whose first column is a secret's.
+A list of texts alone is not a table: ["secret", "standard"] may be types. [["password", "…"], ["user", "me"]] is read
+as pairs of a name and a value (`redaction`), not as a table whose first column holds secrets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from collector.gcore.secret_names import MARKER, is_secret_name
 
 PAIRS = (2, 3)
-"""Lengths of a list that is a name with its value, and perhaps with a type or a comment."""
+"""Lengths of a list that holds a name and its value, and perhaps a type or a comment."""
 _LONGEST_NAME, _MOST_COLUMNS = 64, 256
 _NAME = re.compile(r"[ \t]*\"?[^\W\d][\w.\- ]{0,63}\"?[ \t]*")
 _CELLS = {
@@ -26,7 +26,7 @@ _CELLS = {
 
 
 def is_name_of_secret(value: Any) -> bool:
-    """True of a text that is the name of a secret."""
+    """True if the value is a text that names a secret."""
     return isinstance(value, str) and len(value) <= _LONGEST_NAME and is_secret_name(value)
 
 
@@ -41,7 +41,7 @@ def without_column_values(items: list[Any]) -> list[Any]:
 
 
 def without_rows(members: dict[str, Any]) -> dict[str, Any]:
-    """An object without the values of secrets whose names stand in one of its lists, and the rows in another."""
+    """An object without the values of secrets, if one of its lists holds the names and another one the rows."""
     hidden: dict[int, set[int]] = {}
     for names in members.values():
         if isinstance(names, list) and names and not isinstance(names[0], list):
@@ -63,7 +63,7 @@ def _row_without(row: Any, hidden: Mapping[int, Collection[int]]) -> Any:
 
 
 def _columns(names: list[Any]) -> Collection[int]:
-    """The places of the secrets' names in a row of names; a column may also be an object with its name."""
+    """The positions of secret names in a row of names; a column may also be an object with its name."""
     if len(names) > _MOST_COLUMNS:
         return ()
     texts = [_text(name) for name in names]
@@ -104,12 +104,12 @@ def without_csv(text: str) -> str:
 
 
 def _row(text: str, begin: int, delimiter: str, hidden: Collection[int]) -> tuple[str, int, int]:
-    """A line of CSV without its secrets, where the next one begins, and how many cells it has."""
+    """A line of CSV without its secrets, the start of the next line, and the number of cells."""
     cells: list[str] = []
     at = begin
     while True:
         cell = _CELLS[delimiter].match(text, at)
-        assert cell is not None  # noqa: S101 - it matches nothing, too
+        assert cell is not None  # noqa: S101 - the pattern also matches nothing
         cells.append(MARKER if len(cells) in hidden and cell[0].strip() else cell[0])
         at = cell.end()
         if text[at : at + 1] != delimiter or len(cells) > _MOST_COLUMNS:

@@ -1,7 +1,7 @@
-"""Secrets in texts: in URLs, settings, headers, JSON, XML, command lines, or by their own form.
+"""Secrets in texts: in URLs, settings, headers, JSON, XML and command lines, or recognizable by their own form.
 
-A text is judged alike wherever it stands: in evidence, in a message, as an element of a list. Every rule takes a time
-that grows with the text, and no faster: answers may be hostile.
+A text is judged in the same way wherever it is: in evidence, in a message, as an element of a list. The time of every
+rule grows at most linearly with the text, because answers may be hostile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collector.gcore.words import AnyOf
 
 _SHORTEST_TOKEN = 16
 MOST_SIGNS = 20_000
-"""A text with more of them is no text of a person. If it may hold secrets, it goes as a whole."""
+"""A text with more signs was not written by a person. It is replaced as a whole if it may hold secrets."""
 SUSPICIOUS = (
     *(
         "pass",
@@ -121,18 +121,20 @@ SUSPICIOUS = (
         "npm_",
     ),
 )
-"""Without any of these, in lower case, no rule finds anything."""
+"""If a text has none of these (in lower case), no rule finds anything."""
 _SUSPICIOUS = AnyOf(SUSPICIOUS)
 
 _USERINFO = re.compile(r"(//)[^\s/?#\"<>]*@")
 _RUN = re.compile(r"[^\s\"<>]+")
 _BEGIN_OF_USERINFO = re.compile(r"//[^\s/?#@:\"<>]*:(?!\d+(?:[/?#]|$))")
-"""A password that itself contains / ? or #, as people paste them. `//host:5000/x@y` is left alone. Looked for in
-two steps: one pattern for both would take a time that grows with the square of what a hostile answer sends."""
+"""A password that itself contains / ? or #, as people paste them. `//host:5000/x@y` is left alone.
+
+It is searched in two steps, because a single pattern would take quadratic time on a hostile answer.
+"""
 _WHOLE_URL = re.compile(
     r"\A(\s*[a-z][\w+.\-]*://)[^/?#@:]*:(?!\d+(?:[/?#]|\Z)).*@", re.IGNORECASE | re.DOTALL
 )
-"""A string that is nothing but a URL may have anything in its password, blanks and quotes too."""
+"""A string that is only a URL may have anything in its password, even blanks and quotes."""
 _PARAMETER = re.compile(r"([?&;#]([\w.\-\[\]%]{1,128})=)([^&;#\s\"'<>]+)")
 _ESCAPED_PARAMETER = re.compile(
     r"(?:%(?:25)*(?:3F|26|3B|23)|(?<![\w.\-+%]))((?:[\w.\-]|%(?:25)*20|\+){1,128})%(?:25)*3[DA](?:%(?:25)*20)?",
@@ -142,26 +144,26 @@ _END_OF_ESCAPED = re.compile(r"%(?:25)*26|[&;#\s\"'<>]|\Z")
 _ESCAPED_USERINFO = re.compile(
     r"(%(?:25)*2F%(?:25)*2F)(?:(?!%(?:25)*(?:2F|3F|23))[^\s/?#\"<>]){1,300}?%(?:25)*40", re.IGNORECASE
 )
-"""The same in a URL that is a parameter of another."""
+"""The same in a URL that is a parameter of another one."""
 _FLAG = re.compile(r"(?<![\w\-])(--?[A-Za-z][\w.\-]*)([ \t]+)('[^']*'|\"[^\"]*\"|[^\s\-'\"][^\s'\"]*)")
 
 _ASSIGNS = re.compile(r"[=:\N{FULLWIDTH COLON}\N{FULLWIDTH EQUALS SIGN}]|->")
 _QUOTED_PAIR = re.compile(
     r"([(\[]\s{0,8}[bu]?([\"'])([\w.\-]{1,64})\2\s{0,8},\s{0,8}[bu]?)('[^']*'|\"[^\"]*\")"
 )
-"""`('password', '…')`: a pair as Python and others show it."""
+"""`('password', '…')`: a pair as Python and other languages print it."""
 _QUOTED_AFTER = re.compile(
     r"\b(pass(?:word|wd|phrase|code)|pwd|secret|identified[ ]by)([ \t]{1,4}(?:(?:is|was|to|of)[ \t]{1,4})?)"
     r"('[^']+'|\"[^\"]+\"|`[^`]+`)",
     re.IGNORECASE,
 )
-"""`ALTER USER x PASSWORD '…'`, and what a sentence puts in quotes."""
+"""`ALTER USER x PASSWORD '…'`, and quoted values in sentences."""
 _SAID = re.compile(
     r"\b((?:pass(?:word|wd|phrase|code)|pwd|secret|token|api[ _-]?key)[ \t]{1,4}(?:is|was|=)[ \t]{1,4})"
     r"(?=[^\s\d$#@!%^&*_+~]{0,200}[\d$#@!%^&*_+~])[^\s\"'<>]{4,}",
     re.IGNORECASE,
 )
-"""`the password is hunter2`. A plain word after it is none: `the password is wrong`."""
+"""`the password is hunter2`. A plain word is not a password: `the password is wrong`."""
 _OF_A_USER = re.compile(
     r"((?<!\S)(?:-u|-U|--(?:proxy-)?user)(?:[ \t]{1,4}|=)['\"]?[^\s:'\"]{1,128}:)[^\s'\"]+"
 )
@@ -173,7 +175,7 @@ _NAMES_A_NAME = re.compile(
     r"(?<![\w.\-])([\w.\-]{1,64})(?:\\{0,8}[\"'])?\s{0,8}[=:]>?\s{0,8}"
     r"(?:\\{0,8}[\"']([\w.\- ]{1,64})|([\w.\-]{1,64}))"
 )
-"""`"name": "password"`, `name=password`: what the name of a secret may stand in."""
+"""`"name": "password"`, `name=password`: the places that may hold a secret's name."""
 
 
 _ELEMENT = re.compile(r"<([\w:.\-]{1,128})(\s[^<>]{0,500})?>(<!\[CDATA\[[^<]*\]\]>|[^<]+)(?=</)")
@@ -189,7 +191,7 @@ _TOKEN = re.compile(
     r"|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w\-]{16,}|xox[abeprs]-[\w\-]{10,}|[srp]k_(?:live|test)_\w{10,}"
     r"|AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|AIza[\w\-]{30,}|hf_\w{20,}|npm_\w{30,})"
 )
-"""JSON Web Tokens, and what well-known makers of tokens begin theirs with."""
+"""JSON Web Tokens, and the prefixes that well-known issuers use for their tokens."""
 
 
 def scrub_text(text: str) -> str:
@@ -198,7 +200,7 @@ def scrub_text(text: str) -> str:
         return text
     if signs(text) > MOST_SIGNS:
         return MARKER
-    for _ in range(4):  # what one rule leaves another may see
+    for _ in range(4):  # one rule may uncover matches for another
         scrubbed = _scrub(text)
         if scrubbed == text:
             break
@@ -207,12 +209,12 @@ def scrub_text(text: str) -> str:
 
 
 def signs(text: str) -> int:
-    """How many places there are at which the rules look."""
+    """Number of places that the rules examine."""
     return sum(map(text.count, "=:-<\n"))
 
 
 def may_hold_secrets(text: str) -> bool:
-    """A glance, since almost all texts hold none."""
+    """A quick test, since almost no text holds secrets."""
     if "//" in text and "@" in text:
         return True
     return _SUSPICIOUS.may_stand_in(text.lower()) or (not text.isascii() and ("=" in text or ":" in text))
@@ -294,7 +296,7 @@ def _without_content(element: re.Match[str]) -> str:
 
 
 def _is_credentials(text: str) -> bool:
-    """Whether what stands after a scheme's word is no word itself: `Basic dXNlcjpwYXNz`, but not `basic network`."""
+    """True if the text after a scheme is not a word: `Basic dXNlcjpwYXNz`, but not `basic network`."""
     if re.search(r"=\Z|[a-z0-9][A-Z]|[A-Z][0-9]", text):
         return True
     try:

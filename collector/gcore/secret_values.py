@@ -1,6 +1,6 @@
-"""Values that stand beside a secret's name in a text: members of JSON, settings (`DB_PASSWORD=…`), headers.
+"""Values beside a secret's name in a text: members of JSON, settings (`DB_PASSWORD=…`), headers.
 
-Every rule takes a time that grows with the text, and no faster: answers may be hostile.
+The time of every rule grows at most linearly with the text, because answers may be hostile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _ASSIGNED = re.compile(
     r"(=>|->|:=|=(?!=)|:|\N{FULLWIDTH COLON}|\N{FULLWIDTH EQUALS SIGN})[ \t\xa0]{0,4}"
 )
 _BLOCK = re.compile(r"[|>][+\-0-9]{0,2}[ \t]{0,8}\r?\n(?:[ \t][^\r\n]*(?:\r?\n|\Z)|\r?\n)+")
-"""A value of YAML that stands in the lines below, indented."""
+"""A value of YAML in the indented lines below its name."""
 _SCHEME_BEFORE = re.compile(
     r"(?:api-?key|bearer|basic|digest|token|negotiate|hmac|aws4-hmac-sha256)[ \t]+", re.IGNORECASE
 )
@@ -26,7 +26,7 @@ _FIRST_WORDS = (
 )
 _OF_TWO_WORDS = re.compile(rf"\b(?:{_FIRST_WORDS})[ ]\Z", re.IGNORECASE)
 _SECOND_WORDS = frozenset(("key", "keys", "word", "phrase", "code", "header", "id", "string"))
-"""`api key: …`, `pass word=…`: of a name with blanks only the last word stands before the sign."""
+"""`api key: …`, `pass word=…`: only the last word of a name with blanks is directly before the sign."""
 _NOTHING = re.compile(r"(?:null|none|nil|undefined)(?![\w.\-])|\s|\Z", re.IGNORECASE)
 _PORT = re.compile(r"\d{1,5}(?![\w.])")
 _BEFORE_LINE = re.compile(
@@ -39,7 +39,7 @@ _LINE_END = re.compile(r"[\r\n]")
 
 
 _MEMBER = re.compile(r"(\\{0,8}[\"'`])([\w.\-:@ ]{1,128})\1\]?\s{0,8}(?::|=>|->|=)\s{0,8}")
-"""The name of a member of JSON that stands in a text, or of what looks like it; perhaps escaped once more."""
+"""The name of a JSON member in a text, or something similar, perhaps escaped once more."""
 _BRACKET = re.compile(r"[\[\]{}]")
 _BARE = re.compile(r"[^\s,;}\])\"'\\]+")
 _QUOTES = re.compile(r"\"\"\"|\'\'\'|\\{0,8}[\"'`]")
@@ -47,7 +47,7 @@ _PREFIX = re.compile(r"[bru]{1,2}(?=[\"'])")
 
 
 def without_members(text: str, names_a_secret: bool) -> str:
-    """A text without the values of members with a secret's name, where JSON stands in it."""
+    """A text without the values of JSON members with a secret's name."""
     kept, end = [], 0
     for member in _MEMBER.finditer(text):
         begin = member.end()
@@ -60,7 +60,7 @@ def without_members(text: str, names_a_secret: bool) -> str:
 
 
 def _end_of_value(text: str, begin: int) -> int:
-    """Where a value of JSON in a text ends; the text's end where that can't be told."""
+    """The end of a JSON value in a text; the text's end if it can't be found."""
     if text[begin : begin + 1] in ("{", "["):
         depth = 0
         for bracket in _BRACKET.finditer(text, begin):
@@ -68,7 +68,7 @@ def _end_of_value(text: str, begin: int) -> int:
             if not depth:
                 return bracket.end()
         return len(text)
-    if (prefix := _PREFIX.match(text, begin)) is not None:  # b'…', as Python shows bytes
+    if (prefix := _PREFIX.match(text, begin)) is not None:  # b'…', as Python prints bytes
         begin = prefix.end()
     if (quotes := _QUOTES.match(text, begin)) is not None:
         return _end_of_quoted(text, quotes)
@@ -109,7 +109,7 @@ def _is_secret_here(text: str, assigned: re.Match[str], names_a_secret: bool) ->
 
 
 def _is_header(text: str, assigned: re.Match[str], name: str) -> bool:
-    """A colon also stands after a word of a sentence, after a host, and before a port."""
+    """True for a header: a colon may also follow a word of a sentence or a host, or precede a port."""
     start, end = assigned.start(), assigned.end()
     if name.lower() in ("key", "keys") or text[start - 1 : start] == "/" or text.startswith("//", end):
         return False

@@ -1,7 +1,7 @@
-"""The way to a host: directly, or by the proxy that the environment names for it; and whom TLS trusts.
+"""The way to a host, directly or through the environment's proxy, and which certificates TLS trusts.
 
-httpx reads the same variables, but takes networks in NO_PROXY for names or refuses them, and stops at a proxy that no
-request of ours would use.
+httpx reads the same variables, but treats networks in NO_PROXY as names or rejects them, and fails on a broken proxy
+that none of our requests would use.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _LIMITS = httpx.Limits(max_keepalive_connections=0)
 
 
 class Ways(httpx.BaseTransport):
-    """Each request goes its own way. Safe to share between threads.
+    """Each request goes its own way. Thread-safe.
 
-    Raises SettingsError where certificates are missing.
-    A proxy that can't be used fails the requests that would use it, with httpx.UnsupportedProtocol, and no others.
+    Raises SettingsError if certificates are missing. An unusable proxy raises httpx.UnsupportedProtocol only for the
+    requests that would use it.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Ways(httpx.BaseTransport):
                 proxy=httpx.Proxy(url, ssl_context=self._tls if url.lower().startswith("https:") else None),
             )
         except (httpx.InvalidURL, ValueError, ImportError):
-            # What httpx says may be a part of the proxy's password.
+            # httpx's message may contain a part of the proxy's password.
             raise httpx.UnsupportedProtocol(
                 f"{variable} can't be used: write a proxy like http://user:password@proxy.example:3128, with special "
                 "characters as %23 and the like; SOCKS is not supported. Or name the host in NO_PROXY"
@@ -72,7 +72,9 @@ class Ways(httpx.BaseTransport):
 
 
 def goes_direct(host: str, listed: str) -> bool:
-    """Whether NO_PROXY lists a host: `*`, names with all below them, addresses, networks like fd00::/8 and 10.*."""
+    """True if NO_PROXY lists a host: `*`, a name (also for all names below it), an address, a network (fd00::/8,
+    10.*).
+    """
     host = host.strip("[]").rstrip(".").lower()
     address = None
     with suppress(ValueError):
@@ -106,11 +108,11 @@ def goes_direct(host: str, listed: str) -> bool:
 
 
 def tls_context() -> ssl.SSLContext:
-    """Whom we trust: SSL_CERT_FILE and SSL_CERT_DIR, or what certifi brings. Raises SettingsError."""
+    """The certificates to trust: SSL_CERT_FILE and SSL_CERT_DIR, or those of certifi. Raises SettingsError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     for folder in folders.split(os.pathsep) if folders else ():
-        if not Path(folder).is_dir():  # OpenSSL would trust nobody, and not say so
+        if not Path(folder).is_dir():  # OpenSSL would trust nothing, without an error
             raise SettingsError(f"SSL_CERT_DIR can't be used: there is no folder {folder}")
         context.load_verify_locations(capath=folder)
     if file or not folders:
@@ -118,7 +120,7 @@ def tls_context() -> ssl.SSLContext:
             context.load_verify_locations(cafile=file or certifi.where())
         except OSError as error:
             raise SettingsError(f"SSL_CERT_FILE can't be used: {file}: {error.strerror or error}") from None
-    # An aid for finding faults must not be one.
+    # An unwritable SSLKEYLOGFILE, a debugging aid, must not cause a failure.
     with suppress(OSError):
         if log := os.environ.get("SSLKEYLOGFILE"):
             context.keylog_filename = log

@@ -1,8 +1,8 @@
-"""The documented schema of `GET /cloud/v1/ai/regions`, as pydantic models, and how to read it leniently.
+"""The documented schema of `GET /cloud/v1/ai/regions` as pydantic models, and a lenient reader for it.
 
-The models say what is documented, no more and no less (a test compares them with the OpenAPI file).
-`read_object` takes what a real answer holds: each field is validated by its own type; what does not fit
-becomes None and is reported as drift, so that one bad value costs one value.
+The models contain exactly what is documented (a test compares them with the OpenAPI file). `read_object` reads real
+answers: each field is validated by its own type. An unusable value becomes None and is reported as drift, so one bad
+value costs one value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TIME = re.compile(
 
 
 def as_integer(value: Any) -> Any:
-    """An integral number within signed 64 bits (3.0 counts); everything else is refused by `int`, strict."""
+    """An integral number within signed 64 bits (3.0 counts); everything else is left for strict `int` to reject."""
     if isinstance(value, Number):
         integer = value.as_int()
         if integer is None:
@@ -38,7 +38,7 @@ def as_integer(value: Any) -> Any:
 
 
 def as_text(value: Any) -> Any:
-    """Text that both databases can hold: no NUL, no lone surrogate."""
+    """Text that both databases can store: no NUL, no lone surrogate."""
     if isinstance(value, str):
         if "\0" in value:
             raise ValueError("contains NUL")
@@ -48,7 +48,7 @@ def as_text(value: Any) -> Any:
 
 @lru_cache(4096)
 def _read_time(value: str) -> datetime:
-    """A time as the API spells it: naive (taken as UTC), Z or an offset, T or a space, any fraction.
+    """A time in the API's spellings: naive (taken as UTC), Z or an offset, T or a space, any fraction.
 
     A leap second (:60, legal in RFC 3339) counts as the second after it.
     """
@@ -65,9 +65,9 @@ def _read_time(value: str) -> datetime:
 
 
 def as_time(value: Any) -> Any:
-    """As `_read_time`: most times come again in every answer."""
+    """The same, cached, because most times recur in every answer."""
     if not isinstance(value, str):
-        raise ValueError("not a date-time")  # noqa: TRY004 - as of any value that is none
+        raise ValueError("not a date-time")  # noqa: TRY004 - the same error as for any other invalid value
     return _read_time(value)
 
 
@@ -169,16 +169,16 @@ class Reader:
 
     adapter: TypeAdapter[Any]
     json_type: str
-    """Of the field, or of the elements of a list."""
+    """JSON type of the field, or of the elements of a list."""
     required: bool
     nullable: bool
     listed: frozenset[str]
     """The documented values of enum-like text; others are kept and reported."""
     is_list: bool
     is_secret: bool
-    """A password: write-only, so it may be missing; only whether it is there is looked at."""
+    """True for a password: write-only, so it may be missing, and only its presence is read."""
     is_object: bool
-    """Read by a model of its own."""
+    """True if it is read by a model of its own."""
     is_time: bool
 
 
@@ -217,8 +217,8 @@ def read_object(
 ) -> tuple[dict[str, Any], set[Drift]]:
     """Read an object by a documented model.
 
-    Returns every documented field but nested objects and passwords (None where the answer has no usable
-    value; lists sorted, without repeats, as tuples), and what the schema does not say.
+    Returns every documented field except nested objects and passwords, and the drift. A field is None if the answer
+    has no usable value; lists are sorted tuples without duplicates.
     """
     drift: set[Drift] = set()
     result: dict[str, Any] = {}
@@ -263,9 +263,9 @@ def _read_field(reader: Reader, raw: Any, where: str, drift: set[Drift]) -> Any:
 
 
 def _read_list(reader: Reader, raw: Any, where: str, drift: set[Drift]) -> tuple[Any, ...] | None:
-    """Good elements are kept; a list of which nothing is usable is None, not an empty list.
+    """Usable elements are kept; a list with no usable element is None, not an empty list.
 
-    Texts in lists become keys of rows, and indexes hold no long ones: at most MAX_NAME characters.
+    Texts in lists become keys of rows, and indexes can't hold long ones: at most MAX_NAME characters.
     """
     if not isinstance(raw, list):
         drift.add(Drift(where, "wrong_type", type_name(raw)))
@@ -283,7 +283,7 @@ def _read_list(reader: Reader, raw: Any, where: str, drift: set[Drift]) -> tuple
 
 
 def _misfit(raw: Any, reader: Reader, where: str) -> Drift:
-    """Wrong type, or the right type with a value that the column can't hold."""
+    """Drift for a wrong type, or for a value of the right type that the column can't store."""
     fits = type_name(raw) == reader.json_type
     return Drift(where, "unusable_value" if fits else "wrong_type", type_name(raw))
 
@@ -302,6 +302,6 @@ def documented_names() -> frozenset[str]:
 
 
 def storable(name: str) -> str:
-    """A key of the answer, as part of a drift path: printable ASCII, at most 100 characters."""
+    """A key of the answer as part of a drift path: printable ASCII, at most 100 characters."""
     text = name[:100].encode("ascii", "backslashreplace").decode()
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)[:100]

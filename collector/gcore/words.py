@@ -1,7 +1,7 @@
-"""Finding any of many words in a text, in one pass over it.
+"""Finds any of many words in a text, in one pass over it.
 
-The regular expressions of Rust do that, which pydantic brings along: a hundred times as fast as to look for one word
-after another.
+It uses the regular expressions of Rust, which come with pydantic, and is a hundred times as fast as searching for one
+word after another.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ from functools import cached_property
 from pydantic_core import SchemaValidator, core_schema
 
 MOST_WORDS = 4000
-"""What finds them takes a kilobyte for each."""
+"""Each word takes about a kilobyte."""
 
 
 class AnyOf:
-    """Some words. Made to search on first use."""
+    """Some words, compiled for searching on first use."""
 
     def __init__(self, words: Iterable[str]) -> None:
         self._words = frozenset(filter(_is_unicode, words)) - {""}
 
     def may_stand_in(self, text: str) -> bool:
-        """False: none of the words stands in the text. True: one does, or that can't be known: there are too many
-        words, or the text holds half a surrogate pair, and is none to Rust."""
+        """False if none of the words is in the text. True if one is, or if that is unknown.
+
+        It is unknown if there are too many words, or if the text has a lone surrogate, which is not valid text in
+        Rust.
+        """
         return self._finder is None or self._finder.isinstance_python(text) or not _is_unicode(text)
 
     @cached_property

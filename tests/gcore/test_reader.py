@@ -324,7 +324,11 @@ def test_what_is_too_large_to_be_read_at_once_is_read_record_by_record_or_refuse
     ("body_", "limits", "why"),
     [
         (body(answer([*LISTED, None])), Limits(), "more than 2,000 bytes .* records are not all objects"),
-        (body(answer(LISTED, x="x" * 2000)), Limits(), "what is no record, take more than 2,000"),
+        (
+            body(answer(LISTED, x="x" * 2000)),
+            Limits(),
+            "everything that is not a record, take more than 2,000",
+        ),
         (body(answer([*LISTED, {"id": 1, "x": "x" * 70_000}])), Limits(), "records longer than 65,536 bytes"),
         (body(answer(regions(5))), Limits(records=4), "holds 5 records, more than 4"),
         (body(answer(regions(5))), Limits(values=100), "more than 100 values"),
@@ -350,7 +354,7 @@ def test_what_is_too_large_to_be_read_at_once_is_read_record_by_record_or_refuse
             "may hold secrets take more",
         ),
         (USUAL[:-200], Limits(), "not JSON: Input data was truncated"),
-        (USUAL.replace(b'"id": 5,', b'"id": 5, "id": 5,'), Limits(), "'id' stands twice"),
+        (USUAL.replace(b'"id": 5,', b'"id": 5, "id": 5,'), Limits(), "'id' occurs twice"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

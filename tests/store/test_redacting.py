@@ -166,12 +166,12 @@ def test_a_forged_redaction_is_found(sqlite_engine: sa.Engine, statement: str) -
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("results[].state", "says who is there"),
-        ("results", "says who is there"),
+        ("results[].state", "identifies an entity or gives its state"),
+        ("results", "identifies an entity or gives its state"),
         ("results.x", "is a list"),
-        ("results[].", "is no path"),
-        ("a b", "is no path"),
-        ("", "a name at least"),
+        ("results[].", "is not a path"),
+        ("a b", "is not a path"),
+        ("", "needs at least one name"),
     ],
 )
 def test_what_is_no_path_is_refused(text: str, why: str) -> None:

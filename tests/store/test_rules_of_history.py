@@ -609,7 +609,7 @@ def test_drift_is_bounded(history: History) -> None:
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        (b'{"count":0,"results":[],"count":0}', "stands twice"),
+        (b'{"count":0,"results":[],"count":0}', "occurs twice"),
         (b'{"count":NaN,"results":[]}', "NaN is not JSON"),
         (b'{"count":0,"results":[' + b"[" * 100 + b"]" * 100 + b"]}", "deeper than 64"),
         (b"[" * 100_000, "deeper than 64"),

@@ -149,9 +149,9 @@ def hundred_megabytes(peer: Peer) -> None:
     )
 
 
-DEADLINE = r"^no whole answer within 0\.9 s"
+DEADLINE = r"^no complete answer within 0\.9 s"
 BROKEN = "^the connection broke: "
-NOT_WHOLE = "^the answer is not whole, or no HTTP: "
+NOT_WHOLE = "^the answer is incomplete or not HTTP: "
 
 FAULTS: dict[str, Fault] = {
     # Connecting
@@ -204,7 +204,9 @@ FAULTS: dict[str, Fault] = {
     "gzip without a name": unusable(PACKED, "looks compressed"),
     "gzip in gzip": unusable(gzip.compress(PACKED), "looks compressed", Content_Encoding="gzip"),
     "gzip that is called br": Fault(
-        reply(body=PACKED, Content_Encoding="br"), "protocol", "its encoding is 'br', and only gzip was asked for"
+        reply(body=PACKED, Content_Encoding="br"),
+        "protocol",
+        "its Content-Encoding is 'br', but only gzip was requested",
     ),
     "an empty body that is called gzip": Fault(
         reply(body=b"", Content_Encoding="gzip"), "protocol", "can't be decompressed: it ends too early"
@@ -213,7 +215,9 @@ FAULTS: dict[str, Fault] = {
         reply(body=BOMB, Content_Encoding="gzip"), "too_large", rf"larger than {MAX_BODY:,} bytes", 200
     ),
     "a bomb in a bomb": Fault(
-        reply(body=gzip.compress(BOMB), Content_Encoding="gzip, gzip"), "protocol", "its encoding is 'gzip, gzip'"
+        reply(body=gzip.compress(BOMB), Content_Encoding="gzip, gzip"),
+        "protocol",
+        "its Content-Encoding is 'gzip, gzip'",
     ),
     "a bomb that refuses": Fault(reply(401, BOMB, Content_Encoding="gzip"), "http_status", ".", 401),
     # Size
@@ -232,7 +236,7 @@ FAULTS: dict[str, Fault] = {
     "invalid UTF-8": unusable(GOOD.replace(b"Region 1", b"Region \xff"), "not valid UTF-8 at byte"),
     "UTF-16": unusable(GOOD.decode().encode("utf-16"), "not valid UTF-8 at byte"),
     "an encoded surrogate": unusable(GOOD.replace(b"Region 1", b"\xed\xa0\x80"), "not valid UTF-8 at byte"),
-    "a key twice": unusable(GOOD.replace(b'"state"', b'"id": 9, "state"', 1), "the key 'id' stands twice"),
+    "a key twice": unusable(GOOD.replace(b'"state"', b'"id": 9, "state"', 1), "the key 'id' occurs twice"),
     "NaN": unusable(GOOD.replace(b'"id": 1', b'"id": NaN', 1), "NaN is not JSON"),
     "Infinity": unusable(GOOD.replace(b'"id": 1', b'"id": -Infinity', 1), "-Infinity is not JSON"),
     "NUL": unusable(GOOD.replace(b"Region 1", b"Region \0"), "not JSON: Invalid control character at character"),
