@@ -50,7 +50,6 @@ NOT_YET = {
         for name in (
             "cookbook",
             "data-dictionary",
-            "performance",
         )
     ),
 }

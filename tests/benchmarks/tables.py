@@ -103,7 +103,7 @@ def _milliseconds(row: dict[str, Any] | None, what: str) -> str:
 def _polls(found: dict[str, Any]) -> Iterator[str]:
     costs = Costs(found.get("polls", []))
     for size in costs.sizes:
-        yield f"### {size:,} regions: milliseconds of CPU / of the clock"
+        yield f"### {size:,} regions: milliseconds of CPU time / wall-clock time"
         yield ""
         rows = []
         for name in ALL:
@@ -145,12 +145,14 @@ def _others(found: dict[str, Any]) -> Iterator[str]:
                 ]
                 memory = f"{row['bytes'] / MIB:,.0f}" if "bytes" in row else "–"
                 table.append([name, *cells, memory, row.get("refused", "")])
-        yield from _table(["", "first load, s of CPU / clock", "1 % changed", "memory, MiB", ""], table)
+        yield from _table(
+            ["", "first load, s of CPU time / wall-clock time", "1 % changed", "memory, MiB", ""], table
+        )
     if rows := found.get("start"):
         yield "### Start of commands"
         yield ""
         yield from _table(
-            ["", "ms of CPU", "ms of the clock"],
+            ["", "ms of CPU time", "ms of wall-clock time"],
             [[f"`{r['command']}`", _milliseconds(r, "cpu"), _milliseconds(r, "wall")] for r in rows],
         )
     if rows := found.get("reports", {}).get("rows"):
@@ -161,7 +163,7 @@ def _others(found: dict[str, Any]) -> Iterator[str]:
         )
         yield ""
         yield from _table(
-            ["", "s of CPU", "s of the clock"],
+            ["", "s of CPU time", "s of wall-clock time"],
             [[r["report"], f"{r['cpu']:.2f}", f"{r['wall']:.2f}"] for r in rows],
         )
 
@@ -198,15 +200,21 @@ def _plots(found: dict[str, Any]) -> Iterator[tuple[str, str, str, str, dict[str
         if "cpu" in row:
             lines[f"{row['contestant']}, {row['kind']}"].append((row["size"], row["cpu"] * 1000))
     if lines:
-        yield "regions", "Cost of a poll against regions", "regions", "ms of CPU", dict(lines)
+        yield "regions", "Cost of a poll against regions", "regions", "ms of CPU time", dict(lines)
     lines = defaultdict(list)
     for row in found.get("history", []):
         lines[f"{row['question']}, {row['database']}"].append((row["transitions"], row["wall"] * 1000))
     if lines:
-        yield "history", "Cost of a question against history", "transitions", "ms of the clock", dict(lines)
+        yield (
+            "history",
+            "Cost of a question against history",
+            "transitions",
+            "ms of wall-clock time",
+            dict(lines),
+        )
     lines = defaultdict(list)
     for row in found.get("sources", []):
         lines["a minute of polls"].append((row["sources"], row["minute"] * 1000))
         lines["`status`"].append((row["sources"], row["status"] * 1000))
     if lines:
-        yield "sources", "Cost of a minute against sources", "sources", "ms of CPU", dict(lines)
+        yield "sources", "Cost of a minute against sources", "sources", "ms of CPU time", dict(lines)
