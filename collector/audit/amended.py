@@ -14,7 +14,7 @@ from collector.clock import time_text
 from collector.errors import IntegrityError
 from collector.inventory import chain
 from collector.store import snapshots
-from collector.store.amendments import Amendment, Beginning, all_of, beginning, text_of
+from collector.store.amendments import Amendment, Beginning, all_of, beginning, openings, text_of
 from collector.store.snapshots import Snapshot
 from collector.store.tables import amendments, observations, sources
 
@@ -41,6 +41,7 @@ def check_amendments(live: sa.Connection, source_id: int, source: str, newest: i
         why = "not the number of the newest row of amendments"
         found.add("sources", {"name": source}, why, "amendments", count, len(rows))
     previous, at_seq = chain.GENESIS, 0
+    heads = openings(live, source_id, [row.at_seq for row in rows])
     for number, row in enumerate(rows, 1):
         key = {"number": row.number}
         if row.number != number:
@@ -54,6 +55,9 @@ def check_amendments(live: sa.Connection, source_id: int, source: str, newest: i
             found.add("amendments", key, why, "digest", row.digest, digest)
         if not at_seq <= row.at_seq <= newest:
             found.add("amendments", key, "no observation was the newest then", "at_seq", row.at_seq)
+        elif row.at_seq in heads and (head := row.read().get("head")) != heads[row.at_seq]:
+            why = f"observation {row.at_seq} was another one when this was done"
+            found.add("amendments", key, why, "facts", head, heads[row.at_seq])
         previous, at_seq = row.digest, row.at_seq
         found.amendments.append(row)
         if row.digest in found.asked:

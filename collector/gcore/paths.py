@@ -33,6 +33,7 @@ ESSENTIAL = frozenset(
     }
 )
 """Fields that identify an entity or give its state."""
+_PLAIN = re.compile(r"[A-Za-z0-9_\-]+")
 _STEP = re.compile(r'(?P<name>[A-Za-z0-9_\-]+|"(?:[^"\\]|\\.)*")(?P<lists>(?:\[\])*)(?:\.|$)')
 RECORDS = "results[]."
 
@@ -55,12 +56,12 @@ class Path:
             step = _STEP.match(text, at)
             if step is None or (text[step.end() - 1] == "." and step.end() == len(text)):
                 raise ValueError(f"{text!r} is not a path; write one like results[].keystone.extra.notes")
-            name = step["name"]
-            steps.append(json.loads(name) if name[0] == '"' else name)
+            steps.append(_named(step["name"]))
             steps += [None] * (len(step["lists"]) // 2)
             at = step.end()
         if not steps:
             raise ValueError("a path needs at least one name, like results[].keystone.extra.notes")
+        text = _spelled(steps)
         if text in ESSENTIAL:
             raise ValueError(
                 f"{text} identifies an entity or gives its state; history can't be derived without it"
@@ -74,6 +75,25 @@ class Path:
     @property
     def is_of_records(self) -> bool:
         return self.steps[0] == "results"
+
+
+def _named(text: str) -> str:
+    """The name in a step. Raises ValueError."""
+    try:
+        return str(json.loads(text)) if text[0] == '"' else text
+    except ValueError:
+        raise ValueError(
+            f'{text} is not a name; write it as JSON has it, with escapes like \\" and \\u00e9'
+        ) from None
+
+
+def _spelled(steps: Sequence[str | None]) -> str:
+    """The canonical spelling of a path: only names that need quotation marks have them."""
+    text = ""
+    for step in steps:
+        plain = step is not None and _PLAIN.fullmatch(step)
+        text += "[]" if step is None else f".{step if plain else json.dumps(step)}"
+    return text.removeprefix(".")
 
 
 def cleaned(document: Document, paths: Sequence[Path]) -> Document:

@@ -7,7 +7,7 @@ every later head covers all of them. Earlier observations keep their digests, so
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from collector.inventory import chain
-from collector.store.tables import amendments, sources
+from collector.store.tables import amendments, observations, sources
 
 Kind = Literal["prune", "redaction"]
 _a = amendments.c
@@ -96,6 +96,8 @@ def write(
 ) -> Amendment:
     """Add an amendment. The caller has locked the source's row.
 
+    Its facts say which digest the newest observation has (`head`), so that its own digest covers all that is on record.
+
     `instead_of`: number of the newest amendment if this one replaces it, which is possible while no observation holds
     it.
     """
@@ -108,7 +110,7 @@ def write(
         "made_at": made_at,
         "made_by": made_by,
         "at_seq": at_seq,
-        "facts": text_of(facts),
+        "facts": text_of({**facts, "head": openings(connection, source_id, [at_seq]).get(at_seq)}),
         "previous_digest": before[-1].digest if before else chain.GENESIS,
     }
     row["digest"] = chain.amendment_digest(source, row)
@@ -120,6 +122,13 @@ def write(
     connection.execute(sa.insert(amendments), {"source_id": source_id, "snapshot": snapshot, **begin, **row})
     connection.execute(sa.update(sources).where(sources.c.id == source_id).values(amendments=row["number"]))
     return Amendment(**row)
+
+
+def openings(connection: sa.Connection, source_id: int, seqs: Iterable[int]) -> dict[int, str]:
+    """The opening digests of those of these observations that are on record."""
+    o = observations.c
+    query = sa.select(o.seq, o.opening_digest).where(o.source_id == source_id, o.seq.in_(set(seqs)))
+    return {seq: digest for seq, digest in connection.execute(query)}  # noqa: C416 - a Row is no pair of its types
 
 
 def text_of(facts: Any) -> str:

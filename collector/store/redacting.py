@@ -13,7 +13,6 @@ match.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,11 +26,12 @@ from collector.database.transactions import reading, writing
 from collector.gcore.delta import delta, texts_of
 from collector.gcore.document import Document
 from collector.gcore.jsontext import CANONICAL_VERSION
-from collector.gcore.paths import RECORDS, Path, cleaned
+from collector.gcore.paths import Path, cleaned
 from collector.gcore.secret_names import MARKER
 from collector.store import amendments, snapshots
 from collector.store.amendments import Amendment, all_of, beginning
 from collector.store.comparison import compare, scratch_database
+from collector.store.leftovers import redact_events, redact_snapshot
 from collector.store.payloads import Reader
 from collector.store.rederive import MAX_ROUNDS, lock_derived, put, replay
 from collector.store.sources import newest_seq_of, source_id_of
@@ -39,12 +39,11 @@ from collector.store.tables import amendments as amendments_table
 from collector.store.tables import (
     observations,
     payloads,
-    webhook_deliveries,
 )
 
 Progress = Callable[[int, int], None]
 """Called with the number of answers done, and of all answers."""
-_o, _p, _d = observations.c, payloads.c, webhook_deliveries.c
+_o, _p = observations.c, payloads.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,7 @@ def _plan(
     count = 0
     snapshot = None
     if beginning(live, source_id) is not None:
-        snapshot = _snapshot(snapshots.stored_text(live, source_id), path)
+        snapshot = redact_snapshot(snapshots.stored_text(live, source_id), path)
     replay(live, scratch, source_id, 0, None, clean=lambda d: cleaned(d, [path]), snapshot=snapshot)
     scratch.execute(sa.delete(payloads))
     for each in _worked_out(live, source_id, path, progress, removed):
@@ -235,7 +234,7 @@ def _write(
             sa.update(payloads).where(_p.source_id == source_id, _p.address == row.address).values(changed)
         )
     put(live, scratch)
-    _redact_events(live, source_id, plan.removed)
+    redact_events(live, source_id, path, plan.removed)
     facts: dict[str, Any] = {
         "answers": snapshots.answers_hash(live, source_id),
         "path": path.text,
@@ -259,59 +258,3 @@ def _write(
         made_by=made_by,
         at_seq=plan.newest,
     )
-
-
-def _redact_events(live: sa.Connection, source_id: int, removed: frozenset[str]) -> None:
-    """Remove the texts from events that wait for receivers or were delivered."""
-    wanted = [json.dumps(text)[1:-1] for text in sorted(removed, key=len, reverse=True) if len(text) > 3]
-    rows = live.execute(
-        sa.select(_d.receiver, _d.seq, _d.ordinal, _d.event).where(_d.source_id == source_id)
-    ).all()
-    for row in rows if wanted else ():
-        event = row.event
-        for text in wanted:
-            event = event.replace(text, MARKER)
-        if event != row.event:
-            key = (_d.receiver == row.receiver, _d.seq == row.seq, _d.ordinal == row.ordinal)
-            live.execute(
-                sa.update(webhook_deliveries).where(_d.source_id == source_id, *key).values(event=event)
-            )
-
-
-def _snapshot(text: str, path: Path) -> str:
-    """A snapshot without what may come from the path: values of its columns, and drift at it and below it."""
-    value = json.loads(text)
-    tables = value["rows"]
-    for table, names in _columns_of(path).items():
-        for row in tables[table]:
-            for name in names:
-                if row.get(name) is not None:
-                    row[name] = (
-                        MARKER if isinstance(row[name], str) and not name.endswith(("_on", "_at")) else None
-                    )
-    if path.text == "results[].available_volume_types" or path.text.startswith(
-        "results[].available_volume_types["
-    ):
-        tables["region_volume_types"] = []
-    tables["schema_drift"] = [
-        row
-        for row in tables["schema_drift"]
-        if not (row["path"] == path.text and row["kind"] == "unknown_value")
-        and not row["path"].startswith((f"{path.text}.", f"{path.text}["))
-    ]
-    return amendments.text_of(value)
-
-
-def _columns_of(path: Path) -> dict[str, list[str]]:
-    """The columns that hold values from a path, by table."""
-    if not path.text.startswith(RECORDS):
-        return {}
-    first, _, rest = path.text.removeprefix(RECORDS).partition(".")
-    name = (rest or first).removesuffix("[]")
-    if first in ("keystone", "metrics_database"):
-        return {f"{first}s": [name], f"{first}_versions": [name]}
-    if first == "ddos_endpoint":
-        every = ["id", "region_id", "service", "url", "version", "client_ids", "created_on", "updated_at"]
-        names = [f"ddos_{name}"] if rest else [f"ddos_{each}" for each in every]
-        return {"regions": names, "region_versions": names}
-    return {"regions": [name], "region_versions": [name]}

@@ -151,7 +151,7 @@ def _references(table: sa.Table) -> Iterable[str]:
 def forget_observations(connection: sa.Connection, source_id: int, cut: int, keep: Collection[int]) -> None:
     """Delete the observations up to the cut, except those that stay.
 
-    Rows that refer to them are deleted too: what their answers could not prove, and their events.
+    What their answers could not prove is deleted too. Queued events stay: they are whole by themselves.
     """
     for first, last in _between(sorted(keep), cut):
         for table in metadata.tables.values():

@@ -16,11 +16,15 @@ from collector.audit.verify import verify
 from collector.database.transactions import reading, writing
 from collector.database.vacuum import vacuum
 from collector.gcore.paths import Path
+from collector.service.webhooks.announcing import Announcer
 from collector.store import redacting
 from collector.store.redacting import Redacted
+from collector.store.tables import amendments
 from tests.support.builders import keystone, region
 from tests.support.command import collector
+from tests.support.databases import copy_of
 from tests.support.history import History
+from tests.support.receivers import Receiver
 
 SECRET = "hunter2hunter2"
 NOTES = Path.parse("results[].keystone.extra.notes")
@@ -98,6 +102,25 @@ def test_what_a_column_held_goes_from_derived_rows(history: History) -> None:
     history.verify()
 
 
+def test_events_lose_the_value_and_nothing_else(sqlite_engine: sa.Engine) -> None:
+    """Also one that is a word of events themselves."""
+    history = History(sqlite_engine, announce=Announcer([Receiver.configured("http://127.0.0.1:1/hook")]))
+    for url in ("a", "keystone", "region"):
+        history.poll([region(1, keystone_id=101, keystone=keystone(101, url=url))])
+    before = [json.loads(row["event"]) for row in history.rows("webhook_deliveries")]
+    redact(history, Path.parse("results[].keystone.url"))
+    after = [json.loads(row["event"]) for row in history.rows("webhook_deliveries")]
+    assert [each["data"].pop("changes") for each in before] == [
+        [{"field": "url", "old": "a", "new": "keystone"}],
+        [{"field": "url", "old": "keystone", "new": "region"}],
+    ]
+    redacted = [{"field": "url", "old": "[redacted]", "new": "[redacted]"}]
+    assert [each["data"].pop("changes") for each in after] == [redacted, redacted]
+    for each in (*before, *after):
+        del each["data"]["words"]
+    assert after == before
+
+
 def test_a_pruned_history_is_redacted_too(history: History) -> None:
     history.poll([region(1, keystone_id=101, keystone=keystone(101, username=SECRET))])
     lived(history)
@@ -163,6 +186,24 @@ def test_a_forged_redaction_is_found(sqlite_engine: sa.Engine, statement: str) -
     assert verify(sqlite_engine, "gcore").verdict == "altered"
 
 
+def test_its_digest_covers_all_that_was_on_record_then(sqlite_engine: sa.Engine, tmp_path: File) -> None:
+    """Who makes the history again can't keep the digest."""
+    with copy_of(sqlite_engine, tmp_path / "forged.db") as engine:
+        history, forged = History(sqlite_engine), History(engine)
+        for state in ("ACTIVE", "NEW", "ACTIVE"):
+            history.poll([region(1, state)])
+        made = redact(history)
+        row = history.row("amendments")
+        for state in ("ACTIVE", "FROZEN", "ACTIVE"):
+            forged.poll([region(1, state)])
+        with writing(engine) as connection:
+            connection.execute(sa.insert(amendments), row)
+            connection.execute(sa.text("UPDATE sources SET amendments = 1"))
+        (broken,) = verify(engine, "gcore", heads=[str(made.digest)]).breaks
+    assert (broken.table, broken.why) == ("amendments", "observation 3 was another one when this was done")
+    history.verify()
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -172,6 +213,10 @@ def test_a_forged_redaction_is_found(sqlite_engine: sa.Engine, statement: str) -
         ("results[].", "is not a path"),
         ("a b", "is not a path"),
         ("", "needs at least one name"),
+        ('results[]."state"', "identifies an entity or gives its state"),
+        (r'results[]."st\u0061te"', "identifies an entity or gives its state"),
+        ('"count"', "identifies an entity or gives its state"),
+        (r'"\x"', "is not a name"),
     ],
 )
 def test_what_is_no_path_is_refused(text: str, why: str) -> None:
@@ -181,6 +226,7 @@ def test_what_is_no_path_is_refused(text: str, why: str) -> None:
 
 def test_names_in_quotation_marks() -> None:
     assert Path.parse('results[]."odd.name".x[][]').steps == ("results", None, "odd.name", "x", None, None)
+    assert Path.parse('results[]."odd.name"."x"[]').text == 'results[]."odd.name".x[]'
 
 
 def test_the_commands(sqlite_url: str) -> None:

@@ -384,6 +384,7 @@ def check_amendments(
     that of the newest, and the newest the hash of all redacted answers."""
     previous, said = GENESIS, []
     due: dict[int, str] = {}
+    heads = {row["seq"]: row["opening_digest"] for row in rows}
     answers = digest_of([])
     for number, row in enumerate(amendments, 1):
         need(row["number"] == number, f"amendment {number} is missing")
@@ -396,6 +397,10 @@ def check_amendments(
         need(type(row["at_seq"]) is int, f"amendment {number}: at_seq is no number")
         due[row["at_seq"] + 1] = previous
         facts = loads(row["facts"])
+        need(
+            heads.get(row["at_seq"]) in (None, facts["head"]),
+            f"amendment {number}: observation {row['at_seq']} was another one when this was done",
+        )
         answers = facts["answers"]
         what = (
             f"history begins at {facts['begins_at']}"
@@ -1141,6 +1146,7 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool
         "pack.json names another head than the observations",
     )
     openings = {row["opening_digest"]: row["seq"] for row in rows}
+    openings |= {row["digest"]: row["at_seq"] for row in amendments if row["at_seq"] in openings.values()}
     for wanted in heads:
         need(
             wanted in openings,
