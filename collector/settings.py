@@ -185,6 +185,11 @@ class Settings(BaseModel):
             found.append(each.model_copy(update=more))
         return tuple(each for each in found if each.mode != "off")
 
+    @property
+    def required_anchors(self) -> tuple[str, ...]:
+        """Names of the anchors that every source needs."""
+        return tuple(each.name for each in self.anchors if each.mode == "required")
+
 
 _OF_SOURCE = tuple(name for name in Source.model_fields if name != "name")
 _OF_RECEIVER = ("webhook_url", "webhook_secret", "webhook_secret_file")

@@ -72,15 +72,16 @@ PROOFS = {
 }
 
 
-def in_words(place: Anchored) -> str:
-    """What a place has of a source, after it was checked."""
+def in_words(place: Anchored, begins_seq: int = 1) -> str:
+    """What a place has of a source, after it was checked. `begins_seq`: where the history of that begins."""
     failed = f", {place.failed} not taken" if place.failed else ""
     if place.seq is None:
         return f"anchor {place.target}: none taken{failed}: {place.failing}"
-    said = (
-        f"anchor {place.target}: {place.anchored} taken{failed}; number {place.number} covers observations 1 to "
-        f"{place.seq}, up to {show_time(place.until)}"
-    )
+    said = f"anchor {place.target}: {place.anchored} taken{failed}; number {place.number} "
+    if place.seq < begins_seq:
+        said += f"is of observation {place.seq}, which is from before the history begins"
+    else:
+        said += f"covers observations {begins_seq} to {place.seq}, up to {show_time(place.until)}"
     if place.attested_at:
         said += f", time-stamped {show_time(place.attested_at)}"
     said += f": {PROOFS[place.proof]}"

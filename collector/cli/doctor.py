@@ -160,7 +160,9 @@ def _database(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding("bad", "schema: views are not the newest", "run `collector db upgrade`")
         names = {source.name for source in settings.sources}
-        for status in statuses(connection, utc_now(), of_settings=names):
+        for status in statuses(
+            connection, utc_now(), of_settings=names, required_anchors=settings.required_anchors
+        ):
             seen = f"{status.last_seen_at:%Y-%m-%d %H:%M:%S} UTC" if status.last_seen_at else "never"
             what = f"source {status.source}: last seen {seen}"
             if status.verdict == "good":
@@ -173,9 +175,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
         for name, begun in beginnings(connection).items():
             when = f"{begun.at:%Y-%m-%d %H:%M:%S} UTC"
             yield Finding("note", f"source {name}: the history begins at {when}, what was before is pruned")
-        for name, place, since in redactions(connection):
+        for each in redactions(connection):
+            since = f"{each.made_at:%Y-%m-%d}"
             yield Finding(
-                "note", f"source {name}: {place} is redacted in every answer, since {since:%Y-%m-%d}"
+                "note", f"source {each.source}: {each.path} is redacted in every answer, since {since}"
             )
     engine.dispose()
 

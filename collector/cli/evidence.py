@@ -89,13 +89,14 @@ def coverage(
 
     With --unseen also the times for which one region, keystone or metrics database was not shown, though the rest
     was: together all that was not seen. A table has one row for all that was not shown at the same time for the same
-    reason; json and csv have a row for each.
+    reason; json and csv have a row for each. Paths that `db redact` took out of every answer are listed on stderr.
 
     \b
     Example:
       collector coverage --from "7 days ago"
       collector coverage --unseen
     """
+    from collector.reports.beginnings import redactions
     from collector.reports.coverage import COVERAGE, newest_groups
     from collector.reports.coverage import coverage as find
 
@@ -105,7 +106,13 @@ def coverage(
             rows = newest_groups(connection, source, since=since, until=until, limit=limit)
         else:
             rows = find(connection, source, since=since, until=until, unseen_too=unseen, limit=limit)
+        redacted = redactions(connection, source)
     echo_times(since, until)
+    for each in redacted:
+        say(
+            f"{each.source}: {each.path} is redacted in every answer, since {show_time(each.made_at)}",
+            err=True,
+        )
     shown = {name: heading for name, heading in COVERAGE.table.items() if unseen or name != "what"}
     if format_ == "table":
         rows = [

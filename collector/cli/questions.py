@@ -43,10 +43,11 @@ def status(context: click.Context, source: str | None, format_: str, max_bad: in
 
     from collector.reports.status import STATUS, exit_code, statuses
 
-    names = {each.name for each in settings_of(context).sources}
+    settings = settings_of(context)
+    names = {each.name for each in settings.sources}
     with open_for_questions(context, source, even_if_stale=True) as connection:
         now = utc_now()
-        found = statuses(connection, now, source, names)
+        found = statuses(connection, now, source, names, settings.required_anchors)
     rows = [asdict(each) for each in found]
     if format_ == "table":
         for row in rows:

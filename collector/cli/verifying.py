@@ -242,8 +242,8 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
     if asked and not found.heads and found.verdict != "altered":
         say("  BUT none of the heads that were given is of this source: it may have been made anew")
     for place in found.anchored:
-        say(f"  {in_words(place)}")
-    if found.proven_seq is not None and found.proven_seq < found.observations:
+        say(f"  {in_words(place, begins.begins_seq if begins else 1)}")
+    if found.proven_seq is not None and found.proven_seq < found.newest_seq:
         say(f"  observations after {found.proven_seq} are covered by no anchor and no head that was checked")
     say(f"  head now: {found.head or 'none yet'}")
 

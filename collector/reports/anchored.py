@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -138,6 +138,33 @@ def places(connection: sa.Connection, source: str | None = None) -> list[Place]:
     )
     query = query.where(_s.name == source) if source else query
     return [Place(*row) for row in connection.execute(query)]
+
+
+def missing(connection: sa.Connection, required: Collection[str]) -> dict[str, list[str]]:
+    """Which required anchors lack the newest digest that they were given, or any, and why: by source, in words.
+
+    An anchor that is being made does not count yet. Each name is one statement, and each source one look at its newest
+    anchor of that name.
+    """
+    found: dict[str, list[str]] = {}
+    settled = table.alias("settled").c
+    for name in sorted(required):
+        newest = (
+            sa.select(sa.func.max(settled.number))
+            .where(settled.source_id == _s.id, settled.target == name, settled.outcome != "pending")
+            .correlate(sources)
+            .scalar_subquery()
+        )
+        query = (
+            sa.select(_s.name, _a.number, _a.error)
+            .select_from(sources)
+            .outerjoin(table, (_a.source_id == _s.id) & (_a.number == newest))
+            .where(_s.newest_seq > 0, sa.or_(_a.number.is_(None), _a.error.is_not(None)))
+        )
+        for source, number, error in connection.execute(query):
+            why = "has no digest of it yet" if number is None else f"did not take its newest digest: {error}"
+            found.setdefault(source, []).append(f"the required anchor {name} {why}")
+    return found
 
 
 def proven(connection: sa.Connection, source: str | None = None) -> dict[str, Proven]:

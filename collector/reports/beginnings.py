@@ -1,4 +1,4 @@
-"""Where histories begin that were pruned: of what was before nothing can be said."""
+"""Where histories begin that were pruned: of what was before nothing can be said. And all that was taken out."""
 
 from __future__ import annotations
 
@@ -37,16 +37,49 @@ def beginnings(connection: sa.Connection, source: str | None = None) -> dict[str
     return {name: Begun(*rest) for name, *rest in connection.execute(query)}
 
 
-def redactions(connection: sa.Connection) -> list[tuple[str, str, datetime]]:
-    """What is redacted in every answer: source, path, and since when."""
+class Taken(NamedTuple):
+    """What was taken out of a history that was on record already: its beginning (a prune), or a value (a redaction)."""
+
+    source: str
+    number: int
+    kind: str
+    made_at: datetime
+    made_by: str
+    at_seq: int
+    """The newest observation then."""
+    begins_at: datetime | None
+    """Of a prune: where the history began afterwards."""
+    path: str | None
+    """Of a redaction: what is redacted in every answer."""
+    answers: int | None
+    """Of a redaction: stored answers that had a value there."""
+
+
+def taken_out(connection: sa.Connection, source: str | None = None) -> list[Taken]:
+    """All prunes and redactions, by source, the oldest first."""
     a = amendments.c
     query = (
-        sa.select(sources.c.name, a.facts, a.made_at)
+        sa.select(sources.c.name, a.number, a.kind, a.made_at, a.made_by, a.at_seq, a.begins_at, a.facts)
         .join(sources, sources.c.id == a.source_id)
-        .where(a.kind == "redaction")
         .order_by(sources.c.name, a.number)
     )
-    return [(name, json.loads(facts)["path"], at) for name, facts, at in connection.execute(query)]
+    query = query.where(sources.c.name == source) if source else query
+    return [Taken._make([*row, *_redacted(facts)]) for *row, facts in connection.execute(query)]
+
+
+def redactions(connection: sa.Connection, source: str | None = None) -> list[Taken]:
+    """What is redacted in every answer, each path once, since when it is."""
+    found = [each for each in taken_out(connection, source) if each.kind == "redaction"]
+    return list({(each.source, each.path): each for each in reversed(found)}.values())[::-1]
+
+
+def _redacted(facts: str) -> tuple[str | None, int | None]:
+    """Path and number of answers. Facts that were edited may say neither: `audit verify` tells."""
+    try:
+        said = json.loads(facts)
+        return said.get("path"), said.get("redacted")
+    except (ValueError, AttributeError):
+        return None, None
 
 
 def refuse_before(connection: sa.Connection, moment: datetime, source: str | None = None) -> None:

@@ -63,9 +63,10 @@ def figures(
     now: datetime,
     of_settings: Collection[str] = (),
     receivers_of_settings: Collection[str] = (),
+    required_anchors: Collection[str] = (),
 ) -> Figures:
     """Read in as many statements whether there is one source or a thousand."""
-    found = statuses(connection, now, of_settings=of_settings)
+    found = statuses(connection, now, of_settings=of_settings, required_anchors=required_anchors)
     of_regions = _states(connection, regions)
     return Figures(
         sources=found,

@@ -13,6 +13,7 @@ from collector.database.joins import InOrder
 from collector.database.timeouts import LEASE_SECONDS
 from collector.database.types import UtcTime, database_time
 from collector.inventory.observation import gap_limit
+from collector.reports.anchored import missing
 from collector.reports.asof import newest_applied
 from collector.reports.columns import SOURCE, Column, Heading, Report
 from collector.store.tables import (
@@ -115,11 +116,16 @@ class SourceStatus:
 
 
 def statuses(
-    connection: sa.Connection, now: datetime, only: str | None = None, of_settings: Collection[str] = ()
+    connection: sa.Connection,
+    now: datetime,
+    only: str | None = None,
+    of_settings: Collection[str] = (),
+    required_anchors: Collection[str] = (),
 ) -> list[SourceStatus]:
     """All sources of the database, by name; `only` this one.
 
     `of_settings`: names of the sources that are to be polled. Where any of them is in the database, others have left.
+    `required_anchors`: names of the anchors without which a source is degraded.
     """
     s = sources.c
     query = sa.select(
@@ -130,7 +136,7 @@ def statuses(
     ).order_by(s.name)
     rows = connection.execute(query).all()
     are_ours = any(row.name in of_settings for row in rows)
-    facts = _facts(connection, now, only)
+    facts = _facts(connection, now, only, required_anchors)
     found = [_status(facts, row, now) for row in rows if only in (None, row.name)]
     if only or not are_ours:
         return found
@@ -152,6 +158,8 @@ class _Facts:
     drift: Mapping[int, int]
     gaps: Mapping[str, int]
     """Of the last day; by name."""
+    not_anchored: Mapping[str, list[str]]
+    """Required anchors that fail, in words; by name."""
 
 
 _NEEDED = (
@@ -160,7 +168,7 @@ _NEEDED = (
 )
 
 
-def _facts(connection: sa.Connection, now: datetime, only: str | None) -> _Facts:
+def _facts(connection: sa.Connection, now: datetime, only: str | None, required: Collection[str]) -> _Facts:
     s, o, r = sources.c, observations.c, rejected_records.c
     wanted = s.name == only if only else sa.true()
     ids = sa.select(s.id).where(wanted)
@@ -189,6 +197,7 @@ def _facts(connection: sa.Connection, now: datetime, only: str | None) -> _Facts
         unseen=count(unseen, unseen.c.entity == "region", unseen.c.until_at.is_(None)),
         drift=count(schema_drift),
         gaps=_gaps(connection, only, now - timedelta(days=1)),
+        not_anchored=missing(connection, required),
     )
 
 
@@ -218,6 +227,7 @@ def _status(facts: _Facts, source: Any, now: datetime) -> SourceStatus:
         reasons.append(f"{rejected} records of the newest answer can't be used")
     if lost and not is_held:
         reasons.append(f"{lost} regions are not shown, though not gone")
+    reasons += facts.not_anchored.get(source.name, ())
     if reasons:
         verdict = "degraded"
     if (

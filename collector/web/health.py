@@ -76,7 +76,12 @@ def routes(web: Web) -> list[BaseRoute]:
 
     async def readyz(_: Request) -> Response:
         def ask(connection: sa.Connection) -> Said:
-            found = statuses(connection, web.clock(), of_settings=web.polled())
+            found = statuses(
+                connection,
+                web.clock(),
+                of_settings=web.polled(),
+                required_anchors=web.settings.required_anchors,
+            )
             return readiness(found, web.view(), web.settings.http_ready_max_bad)
 
         try:

@@ -284,7 +284,8 @@ def routes(web: Web) -> list[BaseRoute]:
             return Response(encode(scrape), headers={"content-type": media_type, "cache-control": "no-store"})
 
         def ask(connection: sa.Connection) -> Response:
-            return text(figures(connection, web.clock(), web.polled(), web.receivers()))
+            required = web.settings.required_anchors
+            return text(figures(connection, web.clock(), web.polled(), web.receivers(), required))
 
         try:
             name = request.headers.get("accept")

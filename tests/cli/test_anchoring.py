@@ -118,6 +118,23 @@ def test_a_poll_anchors_what_is_due_and_a_place_that_is_away_does_not_spoil_it(
     assert checked.code == 0, checked.out
 
 
+def test_a_source_without_a_required_anchor_needs_a_look(sqlite_url: str, tmp_path: Path) -> None:
+    with Server(reply(body=body(answer([region(1)])))) as server:
+        collector("poll", database_url=sqlite_url, base_url=server.url, api_key="k")
+    settings = {"database_url": sqlite_url, "anchor": f"file:{tmp_path}/away/heads"}
+    assert collector("status", **settings).code == 0, "it is not required"
+    settings["anchor_mode"] = "required"
+    never = collector("status", "--format", "json", **settings)
+    collector("audit", "anchor", **settings)
+    failing = collector("status", "--format", "json", **settings)
+    (tmp_path / "away").mkdir()
+    collector("audit", "anchor", **settings)
+    assert (never.code, never.json[0]["why"]) == (3, "the required anchor file has no digest of it yet")
+    why = "the required anchor file did not take its newest digest: No such file or directory"
+    assert (failing.code, failing.json[0]["why"]) == (3, why)
+    assert collector("status", **settings).code == 0
+
+
 def test_a_poll_without_anchors_leaves_none(sqlite_url: str) -> None:
     with Server(reply(body=body(answer([region(1)])))) as server:
         said = collector("poll", database_url=sqlite_url, base_url=server.url, api_key="k")

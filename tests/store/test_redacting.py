@@ -242,6 +242,7 @@ def test_the_commands(sqlite_url: str) -> None:
     assert (said.code, "was redacted in 6 answers" in said.out) == (0, True), said
     assert f"redacted {NOTES.text} in 6 answers" in collector("audit", "verify", **run).out
     assert f"{NOTES.text} is redacted in every answer" in collector("doctor", "--offline", **run).out
+    assert f"{NOTES.text} is redacted in every answer" in collector("coverage", **run).err
     assert collector("db", "redact", "results[].id", **run).code == 2
     said = collector("db", "prune", "--keep", "1d", "--dry-run", **run)
     assert (said.code, "would begin" in said.out) == (0, True), said

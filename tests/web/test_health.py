@@ -95,6 +95,15 @@ def test_a_failed_poll_is_no_reason_to_be_unready(history: History, serve: Serve
     assert said["reasons"] == ["gcore: the newest poll failed: down for a while"]
 
 
+def test_a_required_anchor_that_is_missing_is_no_reason_to_be_unready(history: History, serve: Serve) -> None:
+    history.poll([region(1)], at=0)
+    anchor: Any = [{"to": "syslog:", "mode": "required"}]
+    client = serve(history.engine.url, clock=lambda: history.time(1), anchor=anchor)
+    status, said = ask(client, "readyz")
+    assert (status, said["status"]) == (200, "degraded")
+    assert said["reasons"] == ["gcore: the required anchor syslog has no digest of it yet"]
+
+
 @pytest.mark.parametrize(
     ("most_bad", "bad", "status"),
     [

@@ -18,7 +18,9 @@ import pytest
 import sqlalchemy as sa
 
 from collector.database.transactions import reading, writing
+from collector.gcore import paths
 from collector.reports.happening_kinds import HAPPENING_FIELDS
+from collector.store import pruning, redacting
 from collector.store.tables import gaps, observations, sources, unproven_absences
 from collector.web.pages.asking import Asked
 from collector.web.pages.overview import show
@@ -205,6 +207,22 @@ def test_what_is_unknown_is_a_page_that_says_so(history: History, serve: Serve) 
         assert said.status_code in (400, 404), path
         assert "Traceback" not in said.text
         document(said)
+
+
+def test_coverage_says_what_was_taken_out(sqlite_engine: sa.Engine, serve: Serve) -> None:
+    history = History(sqlite_engine)
+    assert "What was taken out" not in serve(sqlite_engine.url).get("coverage").text
+    for state in ("ACTIVE", "NEW", "ACTIVE"):
+        history.poll([region(1, state, notes="x")])
+    made: Any = {"made_at": history.time(history.at), "made_by": "<b>me</b>"}
+    pruning.prune(sqlite_engine, "gcore", history.time(120), **made)
+    redacting.redact(sqlite_engine, "gcore", paths.Path.parse("results[].notes"), **made)
+    said = serve(sqlite_engine.url).get("coverage")
+    document(said)
+    told = " ".join(re.sub("<[^>]*>", " ", said.text).split())
+    assert "results[].notes redacted in 2 stored answers, and in every later one" in told
+    assert "all before 2026-05-01 12:02" in told
+    assert "&lt;b&gt;me&lt;/b&gt;" in said.text
 
 
 def test_digits_that_make_no_number_break_no_page(history: History, serve: Serve) -> None:

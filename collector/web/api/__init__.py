@@ -23,7 +23,8 @@ def routes(web: Web) -> list[BaseRoute]:
     """The API, its OpenAPI document, and a page that shows it."""
     from collector.web.api.application import make_api  # FastAPI takes half a second to import
 
-    mounted = Mount(PATH, app=make_api(web.data, web.clock, web.polled))
+    api = make_api(web.data, web.clock, web.polled, web.settings.required_anchors)
+    mounted = Mount(PATH, app=api)
     # With line feeds, too: else a page says that there is nothing.
     mounted.path_regex = re.compile(mounted.path_regex.pattern, re.DOTALL)
     return [mounted]

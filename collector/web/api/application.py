@@ -51,8 +51,11 @@ RegionName = Annotated[
 ]
 
 
-def make_api(data: Data, clock: Clock, of_settings: Callable[[], Collection[str]]) -> ASGIApp:
-    """The application, to be mounted somewhere. `of_settings`: names of the sources that are to be polled."""
+def make_api(
+    data: Data, clock: Clock, of_settings: Callable[[], Collection[str]], required_anchors: Collection[str]
+) -> ASGIApp:
+    """The application, to be mounted somewhere. `of_settings`: names of the sources that are to be polled;
+    `required_anchors`: names of the anchors without which a source is degraded."""
     api = FastAPI(
         title="Gcore collector",
         version=__version__,
@@ -68,7 +71,7 @@ def make_api(data: Data, clock: Clock, of_settings: Callable[[], Collection[str]
     answers = Answers(data, clock)
     _inventory(api, answers)
     _history(api, answers)
-    _watching(api, answers, of_settings)
+    _watching(api, answers, of_settings, required_anchors)
     describe(api, clock)
     return _WithHead(api)
 
@@ -265,7 +268,12 @@ def _place(row: Row) -> str:
     return f"{time_text(row['observed_at'])}/{row['source']}/{row['entity']}/{row['entity_id']}"
 
 
-def _watching(api: FastAPI, answers: Answers, of_settings: Callable[[], Collection[str]]) -> None:
+def _watching(
+    api: FastAPI,
+    answers: Answers,
+    of_settings: Callable[[], Collection[str]],
+    required_anchors: Collection[str],
+) -> None:
     @api.get("/coverage", response_model=models.answer("Coverage", gaps=models.rows(models.Gap)))
     async def list_gaps(request: Request, asked: Annotated[parameters.Coverage, Query()]) -> Response:
         """Times that no successful poll covers, newest first."""
@@ -289,7 +297,7 @@ def _watching(api: FastAPI, answers: Answers, of_settings: Callable[[], Collecti
 
         def question(connection: sa.Connection, now: datetime, stand: Standing) -> Content:
             heads = {row["source"]: row["head"] for row in stand.heads}
-            found = statuses(connection, now, asked.source, of_settings())
+            found = statuses(connection, now, asked.source, of_settings(), required_anchors)
             proofs = proven(connection, asked.source)
             names = ("anchored_at", "anchored_seq", "anchored_until", "verified_at", "verified")
             return {

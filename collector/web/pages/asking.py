@@ -40,6 +40,8 @@ class Asked:
     """Names in the settings."""
     receivers: tuple[str, ...] = ()
     """Names in the settings of those who are told of events."""
+    required_anchors: tuple[str, ...] = ()
+    """Names in the settings of the anchors that every source needs."""
     origin: str = ""
     """How the request named us: `http://127.0.0.1:8080`."""
 
@@ -61,6 +63,7 @@ class Asked:
             parts=request.path_params,
             sources=tuple(sorted(web.polled())),
             receivers=tuple(sorted(web.receivers())),
+            required_anchors=web.settings.required_anchors,
             origin=f"{request.url.scheme}://{request.url.netloc}",
         )
 

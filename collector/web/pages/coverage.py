@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from collector.errors import UsageError
 from collector.reports.anchored import proven
+from collector.reports.beginnings import taken_out
 from collector.reports.blind import drift, gap_at, rejected, unseen_groups
 from collector.reports.coverage import coverage
 from collector.reports.heads import heads
@@ -26,7 +27,7 @@ _ORDER = ("stale", "degraded", "good", "left")
 def show(connection: sa.Connection, asked: Asked) -> Shown:
     """All of it, of one source or of all."""
     only = asked.text("source") or None
-    listed = statuses(connection, asked.now, only, asked.sources)
+    listed = statuses(connection, asked.now, only, asked.sources, asked.required_anchors)
     if only and not listed:
         raise UsageError(f"there is no source {only!r}")
     listed.sort(key=lambda each: _ORDER.index(each.verdict))
@@ -46,6 +47,7 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
             "heads": heads(connection, only)[:SOURCES],
             "receivers": receivers(connection, asked.receivers),
             "proven": proven(connection, only),
+            "taken_out": taken_out(connection, only)[-MOST:][::-1],
             "more_gaps": len(gaps) > MOST,
             "more_unseen": len(unseen) > MOST,
             "only": only,

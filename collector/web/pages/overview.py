@@ -57,7 +57,10 @@ def show(connection: sa.Connection, asked: Asked) -> Shown:
     rows = found.rows
     keys = [(row["source"], row["region_id"]) for row in rows]
     spent = days(connection, keys, asked.moment, DAYS, asked.known_at)
-    listed = statuses(connection, asked.now, of_settings=asked.sources) if asked.is_now else []
+    listed = []
+    if asked.is_now:
+        required = asked.required_anchors
+        listed = statuses(connection, asked.now, of_settings=asked.sources, required_anchors=required)
     newest = happenings(connection, HappeningFilter(until=asked.end, limit=NEWEST))
     in_strips = _states(spent.values())
     drawn = (set(found.counts["state"]) | in_strips) - {CHANGING}
