@@ -104,7 +104,7 @@ def look(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -
         key, now = "", clock()
         answer: Answer | Failure = Failure(Exchange(now, now), "key", str(error))
     else:
-        answer = fetch(Request(source.base_url, key, source.auth_scheme, source.deadline, source.max_body))
+        answer = fetch(request_of(source, key))
     fetched = perf_counter()
     observer = Observer(writer.lease.fingerprint(key) if key else "", source.base_url, source.auth_scheme)
     body_hash = answer.body_hash() if isinstance(answer, Answer) else b""
@@ -148,6 +148,11 @@ def write(source: Source, seen: Seen, writer: Writer, clock: Clock = utc_now) ->
         answered_at=seen.poll.answered_at,
         write_began_at=recorded_at,
     )
+
+
+def request_of(source: Source, key: str) -> Request:
+    """What to ask for a source, and the limits of the answer."""
+    return Request(source.base_url, key, source.auth_scheme, source.deadline, source.max_body)
 
 
 def poll_of(exchange: Exchange, observer: Observer, interval: timedelta) -> Poll:

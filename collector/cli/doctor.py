@@ -266,8 +266,9 @@ def _source(
     `unreachable`: why nobody answers at a host, by origin. What one source has found out, the others need not.
     """
     from collector.gcore.evidence import read
-    from collector.gcore.exchange import Answer, Failure, Request
+    from collector.gcore.exchange import Answer, Failure
     from collector.gcore.reader import Reader
+    from collector.poll import request_of
     from collector.store.opening import limits_of
 
     try:
@@ -286,9 +287,7 @@ def _source(
         return None, None
     answer: Answer | Failure | None = unreachable.get(_origin(source))
     if answer is None:
-        answer = client.fetch(
-            Request(source.base_url, key, source.auth_scheme, source.deadline, source.max_body)
-        )
+        answer = client.fetch(request_of(source, key))
         if isinstance(answer, Failure) and answer.cause == "connect":
             unreachable[_origin(source)] = answer
     said = read(answer, key, Reader(limits_of(source))) if isinstance(answer, Answer) else answer
