@@ -40,7 +40,7 @@ _OPENING = re.compile(r"(?:^|[.!?:|]\s+|^[-*#>\d.]+\s+)(Of|Whether)\s", re.MULTI
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("README.md", "docs/*.md", "deploy/**/*.md")
+    for pattern in ("README.md", "CHANGELOG.md", "docs/*.md", "deploy/**/*.md")
     for path in ROOT.glob(pattern)
 )
 NOT_YET = {"docs/data-dictionary.md"}
