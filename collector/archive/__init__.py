@@ -1,1 +1,1 @@
-"""Answers that somebody saved earlier, as the beginning of a history."""
+"""Answers that were saved earlier and become the beginning of a history."""

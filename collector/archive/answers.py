@@ -1,4 +1,4 @@
-"""Saved answers, read as those of the cloud are."""
+"""Reads saved answers in the same way as those of the API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collector.store.writer import Writer
 
 @dataclass(frozen=True, slots=True)
 class SavedAnswer:
-    """A saved answer whose bytes are here."""
+    """A saved answer with its bytes."""
 
     saved: Saved
     said: Document | Unread
@@ -31,19 +31,19 @@ class SavedAnswer:
 
 @dataclass(slots=True)
 class SavedAnswers:
-    """Reads saved answers as `collector.poll.look` reads those of the cloud."""
+    """Reads saved answers as `collector.poll.look` reads those of the API."""
 
     archive: Folder | GitFile
     writer: Writer
     observer: Observer
     key: str
-    """Of the source, if it has one: an answer that echoes it must not bring it in."""
+    """The source's key, if it has one: it must not be stored if an answer echoes it."""
     whole_lists: bool
     newest: tuple[bytes, Document] | None = None
-    """What was read last, and the hash of its bytes: most answers say the same again."""
+    """The last answer and the hash of its bytes, because most answers repeat it."""
 
     def read(self, saved: Saved, exchange: Exchange) -> SavedAnswer:
-        """Raises UnreadableError, with the reason, where it is no answer."""
+        """Read a saved answer. Raises UnreadableError with the reason if it is not an answer."""
         body = self.archive.read(saved)
         bare = body.removeprefix(b"\xef\xbb\xbf").lstrip()
         if bare.startswith(b"["):
@@ -54,11 +54,13 @@ class SavedAnswers:
         return SavedAnswer(saved, self._document(answer), answer.body_hash(), False)
 
     def _bare(self, saved: Saved, exchange: Exchange, body: bytes) -> SavedAnswer:
-        """A list alone says not of how many. So it is an answer without `count`, and nothing is taken for absent."""
+        """Read a bare list. It does not give the total number, so it is an answer without `count` and proves no
+        absence.
+        """
         answer = Answer(exchange, b'{"results":' + body + b"}")
         document = self._document(answer)
         if document.envelope:
-            raise UnreadableError("not JSON: it goes on after the list")
+            raise UnreadableError("not JSON: there is more text after the list")
         if self.whole_lists:
             answer = Answer(exchange, b'{"count":%d,' % len(document.records) + answer.body[1:])
             document = self._document(answer)

@@ -1,8 +1,8 @@
-"""Times in the names of files, in the spellings that people use. Pure.
+"""Times in file names, in common spellings. Pure.
 
     2024-05-01T12:00:00Z   20240501T120000Z   2024-05-01_12-00-00   2024-05-01   1714564800   2024/05/01/1200
 
-Nothing is guessed that may be read in two ways: what a name leaves open becomes a wider moment, or an error.
+Nothing ambiguous is guessed: what a name leaves open becomes a longer moment or an error.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ _LEAST = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Moment:
-    """When something was, as far as that is told: at any time from `at` to `until`."""
+    """When something happened, as far as it is known: at some time from `at` to `until`."""
 
     at: datetime
     until: datetime
     zone_given: bool = True
-    """False: a name without a zone, taken to be of the zone that was assumed."""
+    """False if the name gives no zone, so that the assumed one was used."""
 
     @property
     def is_coarse(self) -> bool:
-        """Known to an hour or a day only."""
+        """True if it is known to an hour or a day only."""
         return self.until - self.at > _MINUTE
 
 
 def time_in_name(path: str, zone: tzinfo = UTC) -> Moment | None:
-    """The time that the name of a file says, or with its folders says; None where it says none.
+    """The time in a file's name or in its folders' names; None if there is none.
 
-    `path`: without endings like .json; folders separated by `/`. `zone`: of names that give none.
-    Raises ValueError, with a message for people, where a name may be read in two ways, or says no possible time.
+    `path`: without endings like .json, folders separated by `/`. `zone`: for names without one. Raises ValueError,
+    with a message for people, if a name is ambiguous or its time is impossible.
     """
     path = _LABEL.sub("", path)
     name = path.rpartition("/")[2]
     for pattern, understand in ((_TIME, _moment), (_UNIX, _since_1970)):
         found = list(pattern.finditer(name))
         if len(found) > 1:
-            raise ValueError("its name holds several times")
+            raise ValueError("its name contains several times")
         if found:
             return understand(found[0], zone)
     in_folders = list(_TIME.finditer(path))
@@ -67,11 +67,11 @@ def _moment(said: re.Match[str], zone: tzinfo) -> Moment:
         minutes = int(offset[1:3]) * 60 + int(offset[-2:])
         zone = timezone((-1 if offset[0] == "-" else 1) * timedelta(minutes=minutes))
     elif offset and int(offset[1:3]) <= 12 and offset[-2:] in ("00", "15", "30", "45"):
-        raise ValueError(f"the {offset} in its name may be a zone, or a number")
+        raise ValueError(f"the {offset} in its name may be a time zone or a number")
     else:
         offset = None
     until = max(start, start + span - _LEAST)
-    # An hour that a clock went through twice may be either.
+    # An hour that occurs twice when the clock is set back may be either one.
     ends = [
         moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for moment in (start, until) for fold in (0, 1)
     ]
@@ -79,10 +79,10 @@ def _moment(said: re.Match[str], zone: tzinfo) -> Moment:
 
 
 def _as_written(text: str, parts: dict[str, str | None]) -> tuple[datetime, timedelta]:
-    """The earliest moment that is meant, without a zone, and how long the time that is meant lasts."""
+    """The earliest possible moment, without a zone, and how long the given time lasts."""
     year, month, day = (int(parts[n] or 0) for n in ("year", "month", "day"))
     hour, minute, second = (parts[n] for n in ("hour", "minute", "second"))
-    # A lone number after a date is an hour in ISO 8601 and in nested folders; elsewhere it may count anything.
+    # A lone number after a date is an hour in ISO 8601 and in nested folders; elsewhere it may be any counter.
     is_hour = parts["gap"] in ("T", "t", "") or parts["s"] == parts["gap"] == "/"
     if not minute and not is_hour:
         hour = None
@@ -90,9 +90,9 @@ def _as_written(text: str, parts: dict[str, str | None]) -> tuple[datetime, time
     span = timedelta() if second else _MINUTE if minute else _HOUR if hour else _DAY
     try:
         clock = (int(hour or 0), int(minute or 0), int(second or 0), int(fraction))
-        return datetime(year, month, day, *clock), span  # noqa: DTZ001 - its zone comes next
+        return datetime(year, month, day, *clock), span  # noqa: DTZ001 - the zone is added below
     except ValueError:
-        raise ValueError(f"{text!r} in its name is no time that there ever was") from None
+        raise ValueError(f"{text!r} in its name is not a valid time") from None
 
 
 def _since_1970(said: re.Match[str], _zone: tzinfo) -> Moment:

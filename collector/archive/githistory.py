@@ -1,7 +1,7 @@
 """Answers that a scraper committed to a git repository: the versions of one file.
 
-The repository may be hostile: only commands that run nothing of it are used (no hooks, filters, pagers, signature
-checks or remotes), and its objects are not read before their size is known.
+The repository may be hostile. Only commands are used that run nothing from it (no hooks, filters, pagers, signature
+checks or remotes), and no object is read before its size is known.
 """
 
 from __future__ import annotations
@@ -26,41 +26,43 @@ _ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
-    # A partial clone would fetch what it lacks, by a command that its own configuration names. Not every git knows
-    # the first of these two.
+    # A partial clone would fetch missing objects with a command from its own configuration. Not every git version
+    # knows the first of these two.
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ALLOW_PROTOCOL": "none",
 }
 
 
 class GitFile:
-    """The versions of one file in the history of HEAD. To be closed."""
+    """The versions of one file in the history of HEAD. Must be closed."""
 
     def __init__(self, folder: Path, path: str, max_body: int = MAX_BODY) -> None:
-        """`path`: within `folder`, which is a repository or a folder in one."""
+        """`path`: relative to `folder`, which is a repository or a folder in one."""
         git = shutil.which("git")
         if git is None:
             raise UsageError("there is no `git` on the PATH; --git-file needs it")
         self._git = git
         require_folder(folder)
         if "\n" in path or "\0" in path:
-            raise UsageError("--git-file: a path has no line breaks")
+            raise UsageError("--git-file: a path can't contain line breaks")
         self.folder = folder
         self.max_body = max_body
         if self._ask("rev-parse", "--is-shallow-repository") == "true":
             raise UsageError(
-                f"{folder} is a shallow clone: the date of its oldest version is not when that was saved; "
-                "run `git fetch --unshallow` in it"
+                f"{folder} is a shallow clone: the date of its oldest version may be later than when that version was "
+                "saved; run `git fetch --unshallow` in it"
             )
         inside = os.path.normpath(self._ask("rev-parse", "--show-prefix") + path)
         if inside.startswith(("/", "..")):
-            raise UsageError(f"--git-file: {path} is not in the repository; write it as seen from {folder}")
+            raise UsageError(
+                f"--git-file: {path} is not in the repository; give the path relative to {folder}"
+            )
         self.path = inside
 
     def find(self) -> Found:
         """The versions by their commits' author dates, oldest first, along first parents.
 
-        Those whose dates contradict the order of history are left out, as few as possible.
+        As few versions as possible are left out so that the dates agree with the order of history.
         """
         try:
             commits = self._ask(
@@ -88,7 +90,7 @@ class GitFile:
             except UnreadableError as error:
                 skipped.append(Skipped(name, str(error)))
             except (ValueError, OverflowError, OSError):
-                skipped.append(Skipped(name, "its author date is no time that there ever was"))
+                skipped.append(Skipped(name, "its author date is not a valid time"))
             else:
                 saved.append(Saved(name, Moment(at, at), "commit", place))
                 moved += authored != committed
@@ -105,7 +107,7 @@ class GitFile:
         return Found(kept, tuple(skipped), 0, tuple(notes), is_in_order=True, only_changes=True)
 
     def read(self, saved: Saved) -> bytes:
-        """Raises UnreadableError."""
+        """Read a version's bytes. Raises UnreadableError."""
         size = self._answer(self._contents, saved.place)[1]
         body = _exactly(self._contents, size + 1)[:-1]
         return unpacked(self.path, body, self.max_body)
@@ -114,31 +116,31 @@ class GitFile:
         for name in ("_sizes", "_contents"):
             process: subprocess.Popen[bytes] | None = self.__dict__.pop(name, None)
             if process is not None:
-                process.kill()  # it only reads
+                process.kill()  # it only reads, so killing it is safe
                 process.communicate()
 
     def _blob(self, name: str) -> str:
-        """The object behind `COMMIT:PATH`. Raises UnreadableError where it is none that can be read."""
+        """The object at `COMMIT:PATH`. Raises UnreadableError if it can't be read."""
         kind, size, oid = self._answer(self._sizes, name)
         if kind == "missing":
-            raise UnreadableError("has no such file: it was removed, or this clone lacks it")
+            raise UnreadableError("does not have the file: it was removed, or this clone does not contain it")
         if kind != "blob":
-            raise UnreadableError("has something else than a file there")
+            raise UnreadableError("has something other than a file at this path")
         if size > self.max_body:
             raise UnreadableError(f"is larger than {self.max_body:,} bytes")
         return oid
 
     def _answer(self, process: subprocess.Popen[bytes], name: str) -> tuple[str, int, str]:
-        """Kind, size and name of an object."""
+        """Type, size and name of an object."""
         asked, answers = _pipes(process)
         try:
             asked.write(os.fsencode(name) + b"\n")
             asked.flush()
         except OSError:
-            raise UnreadableError("can't be read: git ended") from None
+            raise UnreadableError("can't be read: git exited") from None
         line = os.fsdecode(answers.readline()).rstrip("\n")
         if not line:
-            raise UnreadableError("can't be read: git ended; is the repository damaged? (git fsck)")
+            raise UnreadableError("can't be read: git exited; check the repository with `git fsck`")
         if line.endswith((" missing", " ambiguous")):
             return "missing", 0, ""
         oid, kind, size = line.rsplit(" ", 2)
@@ -162,7 +164,7 @@ class GitFile:
         )
 
     def _ask(self, *arguments: str) -> str:
-        """What a command says. Raises UsageError with git's own words."""
+        """The output of a git command. Raises UsageError with git's own words."""
         done = subprocess.run(  # noqa: S603 - a list of arguments, no shell
             self._command(*arguments), env=_environment(), capture_output=True, check=False
         )
@@ -170,7 +172,7 @@ class GitFile:
             said = " ".join(os.fsdecode(done.stderr).removeprefix("fatal: ").split())
             if "dubious ownership" in said:
                 raise UsageError(
-                    f"{self.folder} belongs to another user, and git does not trust it; if you do: "
+                    f"{self.folder} belongs to another user, so git does not trust it. If you do, run "
                     f"git config --global --add safe.directory '{self.folder.resolve()}'"
                 )
             if "not a git repository" in said:
@@ -183,8 +185,10 @@ class GitFile:
 
 
 def _environment() -> dict[str, str]:
-    """Nothing that points git elsewhere. The settings of this user and machine stay: there it says which folders are
-    trusted."""
+    """The environment without variables that redirect git.
+
+    The user's and the system's git settings stay, because they list the trusted folders.
+    """
     kept = {n: v for n, v in os.environ.items() if not n.startswith("GIT_") or n.startswith("GIT_CONFIG_")}
     return kept | _ENVIRONMENT
 
@@ -198,13 +202,13 @@ def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 def _exactly(process: subprocess.Popen[bytes], size: int) -> bytes:
     body = _pipes(process)[1].read(size)
     if len(body) != size:
-        raise UnreadableError("can't be read: git ended; is the repository damaged? (git fsck)")
+        raise UnreadableError("can't be read: git exited; check the repository with `git fsck`")
     return body
 
 
 def _rising(times: list[datetime]) -> set[int]:
-    """Which to keep so that times never fall, as many as possible: their positions."""
-    ends: list[datetime] = []  # the earliest time that ends a rising row of each length
+    """The positions of the times to keep, as many as possible, so that times never decrease."""
+    ends: list[datetime] = []  # the earliest end of a non-decreasing sequence of each length
     lengths = []
     for time in times:
         place = bisect_right(ends, time)

@@ -1,11 +1,11 @@
-"""Answers that somebody saved earlier become the beginning of a source's history.
+"""Imports saved answers as the beginning of a source's history.
 
     find     files, or the versions of one file in git, with their times        (saved, githistory)
-    plan     which can be put in order, and how far apart polls were expected to be                      (pure)
-    bring in read ─▶ already in the history? ─▶ the same write path as a poll, one transaction an answer
+    plan     which can be put in order, and which poll interval to assume                            (pure)
+    bring in read ─▶ already in the history? ─▶ the same write path as a poll, one transaction per answer
 
-A trial does the same in a scratch database, so that what it says is what would happen. Nothing is invented: an
-answer that can't be used is left out rather than recorded as a failure, and times between answers are not filled.
+A trial does the same in a scratch database, so its report is what would happen. Nothing is invented: an unusable
+answer is left out rather than recorded as a failure, and the time between answers is not filled.
 """
 
 from __future__ import annotations
@@ -43,41 +43,41 @@ class Report:
     plan: Plan
     imported: int = 0
     known: int = 0
-    """Answers that the history has already."""
+    """Number of answers that the history already has."""
     twice: int = 0
-    """Further copies of an answer."""
+    """Number of further copies of an answer."""
     bare: int = 0
-    """Answers that were a list alone."""
+    """Number of answers that were bare lists."""
     changed: int = 0
-    """Answers after the first that differ from the one before."""
+    """Number of answers, after the first, that differ from the previous one."""
     head: str | None = None
     """The newest opening digest."""
     gaps: int = 0
-    """Times between two answers that are longer than the gap limit."""
+    """Number of times between two answers that exceed the gap limit."""
     first_at: datetime | None = None
     last_at: datetime | None = None
     outcomes: Counter[str] = field(default_factory=Counter)
     origins: Counter[str] = field(default_factory=Counter)
-    """Answers imported, by where their times are from."""
+    """Number of imported answers by the origin of their times."""
     assumed: int = 0
-    """Of these, names without a zone."""
+    """How many of these have names without a zone."""
     coarse: int = 0
-    """Of these, times that are known to an hour or a day only."""
+    """How many of these have times that are known to an hour or a day only."""
     kinds: Counter[str] = field(default_factory=Counter)
-    """Transitions by kind, but for what was there at first."""
+    """Number of transitions by kind, without those of the first answer."""
     baseline: int = 0
     skipped: list[Skipped] = field(default_factory=list)
 
 
 def require_no_own_poll(connection: sa.Connection, source: str) -> None:
-    """Raises UsageError where the source was polled already: within a source time only moves forward."""
+    """Raise UsageError if the source was polled already: within a source, time only moves forward."""
     source_id = connection.scalar(sa.select(sources.c.id).where(sources.c.name == source))
     at = None if source_id is None else observations.first_own_poll(connection, source_id)
     if at is not None:
         raise UsageError(
-            f"source {source!r} was polled already, first at {at:%Y-%m-%d %H:%M:%S} UTC: an import comes before the "
-            "first own poll, since history only moves forward; import into a new database, or under another name "
-            "of the source, and poll there from then on"
+            f"source {source!r} was polled already, first at {at:%Y-%m-%d %H:%M:%S} UTC. An import must come before "
+            "the first poll, since history only moves forward: import into a new database, or under another source "
+            "name, and poll there from then on"
         )
 
 
@@ -91,10 +91,11 @@ def bring_in(
     clock: Clock = utc_now,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Report:
-    """Write everything that is planned and not in the history yet, one transaction an answer.
+    """Write everything that is planned and not yet in the history, one transaction per answer.
 
-    `whole_lists`: a list alone is the whole list of regions. Raises UsageError where the source has own polls, and as
-    `collector.poll.write` does; what was written until then is a valid, shorter history, and another run goes on.
+    `whole_lists`: a bare list counts as the complete list of regions. Raises UsageError if the source was polled, and
+    the errors of `collector.poll.write`. Until an error, what was written is a valid, shorter history; another run
+    continues.
     """
     report = Report(plan, skipped=list(plan.skipped))
     with reading(writer.engine) as connection:
@@ -116,7 +117,7 @@ def bring_in(
         first, *others = answers
         if others and len({each.document().address for each in answers}) > 1:
             report.skipped += [
-                Skipped(each.saved.name, f"the same time as {other.saved.name}, and another content")
+                Skipped(each.saved.name, f"the same time as {other.saved.name}, but other content")
                 for each, other in zip(answers, [*others, first], strict=True)
             ]
             continue
@@ -128,7 +129,7 @@ def bring_in(
             if past.knows(answered_at, first.document()):
                 report.known += 1
             else:
-                why = f"older than the newest answer in the history, of {past.end:%Y-%m-%d %H:%M:%S} UTC, and not in it"
+                why = f"older than the newest answer in the history ({past.end:%Y-%m-%d %H:%M:%S} UTC) and not in it"
                 report.skipped.append(Skipped(first.saved.name, why))
             continue
         seen = Seen(poll_of(unit.exchange, observer, plan.interval), first.said, first.body_hash, 0.0, 0.0)
@@ -150,7 +151,7 @@ class _Past:
         return self._stretches[-1].last_at if self._stretches else datetime.min.replace(tzinfo=UTC)
 
     def knows(self, at: datetime, document: Document) -> bool:
-        """Whether this answer was seen at that time, or in the middle of a stretch of answers that say the same."""
+        """True if this answer was seen at that time, or during a stretch of equal answers."""
         index = bisect_right(self._begins, at) - 1
         if index < 0 or at > self._stretches[index].last_at:
             return False
@@ -163,7 +164,7 @@ class _Past:
 
 
 def _key_of(source: Source) -> str:
-    """The source's key, as far as there is one; none is needed."""
+    """The source's key, if it has one; an import does not need it."""
     try:
         return source.key()
     except SettingsError:

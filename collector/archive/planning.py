@@ -1,4 +1,4 @@
-"""Which saved answers can be put in order, and how far apart polls were expected to be. Pure."""
+"""Decides which saved answers can be put in order, and which poll interval to assume. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from collector.gcore.exchange import Exchange
 from collector.settings import Source
 
 MARGIN = timedelta(minutes=1)
-"""How far a saved time may be off: was it the question's or the answer's, and was that clock right?"""
+"""How wrong a saved time may be: it may be that of the request or of the answer, and the clock may have been wrong."""
 MAX_INTERVAL = timedelta(days=366)
 EARLIEST = datetime(2014, 1, 1, tzinfo=UTC)
-"""There was no such API before."""
+"""The API did not exist before."""
 _MOMENT = timedelta(microseconds=1)
 _SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One or more saved answers of one and the same time."""
+    """One or more saved answers with the same time."""
 
     exchange: Exchange
     saved: tuple[Saved, ...]
@@ -37,7 +37,7 @@ class Plan:
     skipped: tuple[Skipped, ...]
     interval: timedelta
     interval_from: str
-    """In words."""
+    """The origin of the interval, in words."""
     found: Found
 
 
@@ -49,10 +49,10 @@ def plan(
     margin: timedelta = MARGIN,
     interval: timedelta | None = None,
 ) -> Plan:
-    """Put answers in order, and leave out those whose times can't be believed. Pure.
+    """Put answers in order, and leave out those whose times can't be trusted. Pure.
 
-    `interval`: how far apart polls were expected to be; None: the median distance, or, where answers were saved only
-    when they differed, that of the source's settings.
+    `interval`: the assumed poll interval. None: the median distance between answers; or, if only changed answers were
+    saved, the interval of the source's settings.
     """
     skipped = list(found.skipped)
     units: list[Unit] = []
@@ -68,7 +68,7 @@ def plan(
     times = [unit.exchange.answered_at for unit in units]
     distances = [later - earlier for earlier, later in pairwise(times)]
     if interval is not None:
-        interval_from = "as you say"
+        interval_from = "as given"
     elif found.only_changes or not distances:
         interval, interval_from = source.interval, "as the settings say"
     else:
@@ -79,7 +79,7 @@ def plan(
 
 
 def _in_order(found: Found, skipped: list[Skipped]) -> Iterator[tuple[Saved, ...]]:
-    """Answers by time, those of equal times together. One that overlaps another of a more exact time is left out."""
+    """Answers by time, grouped by equal times. One that overlaps a more exact time is left out."""
     if found.is_in_order:
         yield from ((each,) for each in found.saved)
         return
@@ -105,22 +105,22 @@ def _span(saved: Saved) -> timedelta:
 
 
 def _unordered(saved: Saved, other: Saved) -> Skipped:
-    return Skipped(saved.name, f"its time is not exact enough to tell whether it came before {other.name}")
+    return Skipped(saved.name, f"its time is too inexact to decide whether it came before {other.name}")
 
 
 def _unbelievable(saved: Saved, margin: timedelta, now: datetime) -> str | None:
     if saved.when.at < EARLIEST:
-        return f"its time, {saved.when.at:%Y-%m-%d %H:%M:%S} UTC, lies before there was such an API"
+        return f"its time, {saved.when.at:%Y-%m-%d %H:%M:%S} UTC, is before the API existed"
     answered_at = _exchange(saved, margin).answered_at
     if answered_at > now:
         return (
-            f"its time lies in the future, or may: it may be as late as {answered_at:%Y-%m-%d %H:%M:%S} UTC"
+            f"its time is or may be in the future: it may be as late as {answered_at:%Y-%m-%d %H:%M:%S} UTC"
         )
     return None
 
 
 def _exchange(saved: Saved, margin: timedelta) -> Exchange:
-    """Between which times the answer was given: what it shows was true at some moment between the two."""
+    """The earliest and the latest time of the request and answer: the content was true at some moment in between."""
     if saved.when.is_coarse:
         return Exchange(saved.when.at, saved.when.until)
     return Exchange(saved.when.at - margin, saved.when.until + margin)

@@ -1,6 +1,6 @@
-"""Answers that somebody saved earlier, as files: which there are, from when, and their bytes.
+"""Finds saved answers as files: which there are, their times, and their bytes.
 
-Finding reads no file, so that it is quick and its memory does not grow with what the files hold.
+Finding reads no file, so it is quick, and its memory use does not depend on the files' sizes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collector.errors import UsageError
 from collector.gcore.body import MAX_BODY
 
 Origin = Literal["name", "mtime", "commit"]
-"""What the time of an answer was taken from: the file's name, its modification time, the commit's author date."""
+"""The origin of an answer's time: the file's name, its modification time, or the commit's author date."""
 TimeFrom = Literal["auto", "name", "mtime"]
 ENDINGS = (".json", ".json.gz")
 
@@ -31,7 +31,7 @@ class Saved:
     """A saved answer that has not been read yet."""
 
     name: str
-    """For people."""
+    """Shown to people."""
     when: Moment
     origin: Origin
     place: str
@@ -53,22 +53,21 @@ class Found:
     saved: tuple[Saved, ...]
     skipped: tuple[Skipped, ...]
     ignored: int
-    """Files that are no JSON, links, and what is hidden."""
+    """Number of files that are not JSON, links and hidden files."""
     notes: tuple[str, ...] = ()
-    """What a person should know of it."""
+    """Notes for people."""
     is_in_order: bool = False
-    """Whether they are in the order in which they were saved, whatever their times."""
+    """True if they are in the order in which they were saved, whatever their times are."""
     only_changes: bool = False
-    """Whether an answer was saved only where it differed, so that their distances say nothing of how often
-    somebody looked."""
+    """True if only changed answers were saved, so their distances do not show the poll interval."""
 
 
 class UnreadableError(ValueError):
-    """The bytes of a saved answer can't be had."""
+    """The bytes of a saved answer can't be read."""
 
 
 class Folder:
-    """A folder of saved answers, with all folders in it. Links are not followed."""
+    """A folder of saved answers, with its subfolders. Links are not followed."""
 
     def __init__(self, path: Path, max_body: int = MAX_BODY) -> None:
         require_folder(path)
@@ -76,7 +75,7 @@ class Folder:
         self.max_body = max_body
 
     def find(self, time_from: TimeFrom = "auto", zone: tzinfo = UTC) -> Found:
-        """Look for files. `zone`: of names without one."""
+        """Find files. `zone`: for names without one."""
         saved: list[Saved] = []
         skipped: list[Skipped] = []
         ignored = 0
@@ -90,9 +89,9 @@ class Folder:
                 if found is not None:
                     saved.append(Saved(name, found, "name", name))
                 elif time_from == "name":
-                    skipped.append(Skipped(name, "its name says no time"))
+                    skipped.append(Skipped(name, "its name contains no time"))
                 elif is_checkout:
-                    why = "its name says no time, and git set its modification time (see --git-file)"
+                    why = "its name contains no time, and git set its modification time (see --git-file)"
                     skipped.append(Skipped(name, why))
                 else:
                     saved.append(Saved(name, _modified(status), "mtime", name))
@@ -100,11 +99,11 @@ class Folder:
                 skipped.append(Skipped(name, str(error)))
         notes = []
         if len({each.origin for each in saved}) > 1:
-            notes.append("times of some come from their names, of others from when the file was modified")
+            notes.append("some times come from file names, others from modification times")
         return Found(tuple(saved), tuple(skipped), ignored, tuple(notes))
 
     def read(self, saved: Saved) -> bytes:
-        """Raises UnreadableError."""
+        """Read an answer's bytes. Raises UnreadableError."""
         try:
             with (self.path / saved.place).open("rb") as file:
                 body = file.read(self.max_body + 1)
@@ -116,7 +115,7 @@ class Folder:
         """There is nothing to close."""
 
     def _files(self, skipped: list[Skipped]) -> Iterator[tuple[str, os.stat_result | None]]:
-        """Names within the folder, in order; with None what is to be ignored."""
+        """Names within the folder, in order; with None if the file is ignored."""
 
         def cant(error: OSError) -> None:
             place = os.path.relpath(error.filename, self.path)
@@ -137,7 +136,7 @@ class Folder:
 
 
 def require_folder(path: Path) -> None:
-    """Raises UsageError where there is none, or it can't be read."""
+    """Raise UsageError if the folder does not exist or can't be read."""
     try:
         is_folder = path.is_dir()
     except OSError as error:
@@ -147,7 +146,7 @@ def require_folder(path: Path) -> None:
 
 
 def unpacked(name: str, body: bytes, max_body: int) -> bytes:
-    """The bytes of an answer, decompressed where the name says so. Raises UnreadableError."""
+    """The bytes of an answer, decompressed if the name says so. Raises UnreadableError."""
     too_large = f"is larger than {max_body:,} bytes"
     if len(body) > max_body:
         raise UnreadableError(too_large)
@@ -163,7 +162,7 @@ def unpacked(name: str, body: bytes, max_body: int) -> bytes:
 
 
 def _gunzipped(body: bytes, max_body: int) -> bytes:
-    """At most one byte more than an answer may have, whatever it unpacks to."""
+    """The decompressed body, cut at one byte more than an answer may have."""
     with gzip.GzipFile(fileobj=io.BytesIO(body)) as packed:
         return packed.read(max_body + 1)
 
@@ -177,11 +176,11 @@ def _modified(status: os.stat_result) -> Moment:
     try:
         at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=status.st_mtime_ns // 1000)
     except OverflowError:
-        raise ValueError("its modification time is no time that there ever was") from None
+        raise ValueError("its modification time is not a valid time") from None
     return Moment(at, at)
 
 
 def _is_in_checkout(path: Path) -> bool:
-    """Whether git wrote these files, and with them their modification times."""
+    """True if git wrote these files, and so set their modification times."""
     folder = path.resolve()
     return any((each / ".git").exists() for each in (folder, *folder.parents))

@@ -1,4 +1,4 @@
-"""A trial of an import: the same, in a scratch database that begins as the real one is."""
+"""A trial of an import: the same steps in a scratch database that starts with a copy of the real one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from collector.store.tables import metadata
 
 @contextmanager
 def trial_database(live: sa.Engine | None, source: str) -> Iterator[sa.Engine]:
-    """An engine on a scratch database that knows what the real one knows of this source, gone at the end.
+    """An engine on a temporary database with a copy of what the real one knows about this source.
 
-    `live`: None where there is no database yet. Raises UsageError where the source has own polls.
+    `live`: None if there is no database yet. Raises UsageError if the source was polled.
     """
     with trial_engine() as engine:
         with migrating(engine) as connection:

@@ -1,2 +1,5 @@
-"""How a database is reached. The only room that names a dialect in Python, but for `reports/views`, which
-spells the text of views for each; `tests/test_rooms.py` looks."""
+"""How a database is reached.
+
+This is the only package that names a dialect in Python, except `reports/views`, which writes the text of views for
+each; `tests/test_rooms.py` checks that.
+"""

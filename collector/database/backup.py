@@ -1,4 +1,4 @@
-"""A consistent copy of a SQLite file that is used."""
+"""A consistent copy of a SQLite file that is in use."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from collector.errors import DatabaseError, UsageError
 
 
 def backup(engine: sa.Engine, target: Path, finish: Callable[[sa.Engine], object] = lambda copy: None) -> int:
-    """Copy a SQLite database while it is used, consistently; returns the size in bytes.
+    """Copy a SQLite database consistently while it is in use; returns the size in bytes.
 
-    `finish`: is given the copy before it has its name.
+    `finish`: called with the copy before it gets its final name.
 
-    Raises UsageError for PostgreSQL and where the target exists, DatabaseError where the copy is not sound.
+    Raises UsageError for PostgreSQL or if the target exists, DatabaseError if the copy is damaged.
     """
     path = sqlite_path(engine)
     if path is None:
-        raise UsageError("only a SQLite file can be backed up so; for PostgreSQL use pg_dump")
+        raise UsageError("this command backs up SQLite files only; for PostgreSQL use pg_dump")
     if target.exists():
         raise UsageError(f"{target} exists already; choose another name")
-    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")  # nobody else's
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")  # a name that no other process uses
     try:
         with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as copy:
             source.backup(copy, pages=1000)
             verdict = copy.execute("PRAGMA quick_check").fetchone()[0]
             if verdict != "ok":
-                raise DatabaseError(f"the copy is not sound: {verdict}")
+                raise DatabaseError(f"the copy is damaged: {verdict}")
         copied = open_engine(sa.URL.create("sqlite", database=str(part)))
         finish(copied)
         copied.dispose()

@@ -1,10 +1,9 @@
-"""Many rows at once: one statement a table, built once, and each value converted once.
+"""Writes many rows at once: one statement per table, built once, with each value converted once.
 
-SQLAlchemy looks at every value of every row that it is given; for ten thousand rows that takes longer than the
-database does.
+SQLAlchemy looks at every value of every row; for ten thousand rows that takes longer than the database does.
 
-SQLite takes rows one after another, each at little cost. PostgreSQL would parse and plan the statement again for each:
-it takes an array of each column, which costs it half as much as rows in JSON, and no more than COPY does in all.
+SQLite takes rows one after another at little cost. PostgreSQL would parse and plan the statement for each row, so it
+gets one array per column. That costs half as much as rows in JSON and no more than COPY.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ _POSTGRESQL: dict[Act, str] = {
 
 
 def write(connection: sa.Connection, act: Act, table: sa.Table, columns: Columns) -> None:
-    """Insert rows, update them or delete them, if there are any.
+    """Insert, update or delete rows, if there are any.
 
-    `columns`: the values of each column, row by row, those of the primary key among them. A column that has one value
-    in all rows may go on for ever.
+    `columns`: the values of each column, row by row, including the primary key. A column with the same value in all
+    rows may be an infinite iterator.
     """
     on_sqlite, names = is_sqlite(connection), tuple(columns)
     statement = _statement(act, table, names, on_sqlite)
@@ -62,13 +61,13 @@ def write(connection: sa.Connection, act: Act, table: sa.Table, columns: Columns
 
 
 def write_row(connection: sa.Connection, act: Act, table: sa.Table, row: Mapping[str, Any]) -> None:
-    """The same with one row."""
+    """The same for one row."""
     write(connection, act, table, {name: (value,) for name, value in row.items()})
 
 
 @lru_cache(maxsize=200)
 def _statement(act: Act, table: sa.Table, names: tuple[str, ...], on_sqlite: bool) -> str:
-    # Not ?1: that is a name to Python's sqlite3, which from 3.14 on takes no sequence for names.
+    # Not ?1: Python's sqlite3 treats that as a name, and from 3.14 on it takes no sequence for names.
     value = {name: "?" if on_sqlite else f"new.{name}" for name in names}
     key = [c.name for c in table.primary_key.columns]
     arrays = (f"%s::{table.c[name].type.compile(_DIALECT)}[]" for name in names)
@@ -95,14 +94,14 @@ def _order(act: Act, table: sa.Table, names: tuple[str, ...], on_sqlite: bool) -
 def _converters(
     table: sa.Table, names: tuple[str, ...], on_sqlite: bool
 ) -> Mapping[str, Callable[[Any], Any]]:
-    """For columns whose values are not taken as they are."""
+    """Converters for the columns that need one."""
     lists = {name: _list_text for name in names if isinstance(table.c[name].type, JsonList)}
     times = {name: _time_text for name in names if isinstance(table.c[name].type, UtcTime)}
     return lists | times if on_sqlite else lists
 
 
 def _array(values: Sequence[Any]) -> str:
-    """An array as PostgreSQL reads it: written as in JSON, but for braces and control characters."""
+    """An array in PostgreSQL's syntax: like JSON except for braces and control characters."""
     text = msgspec.json.encode(values).decode()
     if "\\" in text:
         text = _ESCAPE.sub(lambda m: m[0] if m[0][1] in '"\\' else msgspec.json.decode(f'"{m[0]}"'), text)
@@ -114,7 +113,7 @@ _ESCAPE = re.compile(r"\\(?:u....|.)")
 
 @lru_cache(1024)
 def _time_text(value: datetime | None) -> str | None:
-    """Most rows of a poll have the same times, and lists are few."""
+    """Cached, because most rows of a poll share the same few times."""
     return None if value is None else time_text(value)
 
 

@@ -1,8 +1,8 @@
-"""Is the schema what the migrations make? Everything else that hangs on our tables is reported, whatever it is.
+"""Checks that the schema is what the migrations make. Anything else attached to our tables is reported, too.
 
-SQLite: the migrations run once more, in memory, and `sqlite_schema` is compared.
-PostgreSQL: `catalog.sql` says what there is, and `catalog.json` what it says right after the migrations. A snapshot,
-since who may only read, or asks a standby, can make no schema to compare with.
+SQLite: the migrations run again in memory, and `sqlite_schema` is compared. PostgreSQL: `catalog.sql` reads what
+exists, and `catalog.json` is its result right after the migrations. It is a snapshot, because a read-only role or a
+standby can't create a schema to compare with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collector.database.transactions import reading
 from collector.database.url import is_sqlite
 
 Catalog = dict[str, str]
-"""Object → how it is."""
+"""Object → its definition."""
 _PACKAGE = resources.files(__package__)
 
 
@@ -30,7 +30,7 @@ def catalog_errors(
     views: Collection[str] = (),
     functions: Collection[str] = (),
 ) -> list[str]:
-    """What is missing, different, or should not be there. `views`, `functions`: ours."""
+    """What is missing, different, or should not exist. `views`, `functions`: the names of ours."""
     tables = _tables(metadata)
     if is_sqlite(connection):
         engine = open_engine("sqlite://")
@@ -62,7 +62,7 @@ def _tables(metadata: sa.MetaData) -> list[str]:
 
 
 def snapshot() -> Catalog:
-    """What the catalog of PostgreSQL holds right after the migrations."""
+    """The contents of PostgreSQL's catalog right after the migrations."""
     found: Catalog = json.loads(_PACKAGE.joinpath("catalog.json").read_text(encoding="utf-8"))
     return found
 
@@ -73,9 +73,9 @@ def postgresql(
     views: Collection[str] = (),
     functions: Collection[str] = (),
 ) -> Catalog:
-    """What the catalog holds of our tables, views and functions in the current schema."""
+    """The definitions of our tables, views and functions in the current schema."""
     query = _PACKAGE.joinpath("catalog.sql").read_text(encoding="utf-8")
-    # Written with quotes or without, an expression is the same.
+    # Quoted and unquoted names must compare equal.
     connection.exec_driver_sql("SET LOCAL quote_all_identifiers = off")
     tables = _tables(metadata)
     bound = {"tables": tables, "relations": [*tables, *views], "functions": list(functions)}
@@ -88,12 +88,12 @@ def postgresql(
 
 
 def _without_schema(detail: str) -> str:
-    """A default names its sequence with the schema where another of that name is found first."""
+    """A default names its sequence with the schema if another sequence of that name is found first."""
     return re.sub(r"nextval\('[^']*?(\w+)'::regclass\)", r"nextval(\1)", detail)
 
 
 def flattened(expression: str) -> str:
-    """`((a AND b) AND c)` as `(a AND b AND c)`, which means the same: a dump that is restored comes back so."""
+    """`((a AND b) AND c)` as `(a AND b AND c)`, which is equivalent: a restored dump has fewer brackets."""
     opened: list[int] = []
     lists: dict[int, bool] = {-1: False}
     text = re.sub(r"'(?:[^']|'')*'", lambda quoted: "'" * len(quoted[0]), expression)
@@ -126,7 +126,7 @@ def _sqlite(connection: sa.Connection, relations: Collection[str]) -> Catalog:
 
 
 def _plain(text: str) -> str:
-    """A statement whatever its blanks and the quotes around its names."""
+    """A statement without the differences in white space and in quotes around names."""
     return " ".join(re.sub(r'["`\[\]]', "", re.sub(r"([(),])", r" \1 ", text)).split())
 
 

@@ -1,4 +1,4 @@
-"""The files behind a SQLite connection: which there are, whether they are still the same, and a look inside."""
+"""The files of a SQLite connection: which they are, if they are still the same, and reading a file's contents."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from collector.errors import DatabaseError
 
 
 def watch(engine: sa.Engine, path: Path, *, read_only: bool) -> None:
-    """A connection is as good as the files behind it: SQLite goes on writing into those that were deleted or replaced,
-    and what it opened read-only, or read damaged, stays so after the file was mended.
+    """Watch the files of each connection.
 
-    A connection whose files are gone is closed, and all others with it, before a new one is opened: within a process
-    they share what they know of the write-ahead log. Closing the last one still saves what only the lost log held.
-    A file that was cut is noticed by its size, since SQLite goes on with the pages that it remembers.
+    SQLite goes on writing into deleted or replaced files, and a file that was opened read-only or damaged stays that
+    way for the connection after it was repaired.
+
+    A connection whose files are gone is closed together with all others before a new one is opened, because
+    connections of one process share what they know of the write-ahead log. Closing the last one still saves what only
+    the lost log held. A truncated file is noticed by its size, since SQLite goes on with the pages that it has in
+    memory.
     """
     was_there, size = False, 0
 
@@ -30,7 +33,7 @@ def watch(engine: sa.Engine, path: Path, *, read_only: bool) -> None:
         if was_there and _is_gone(path):
             raise DatabaseError(
                 f"the database {path} is gone: it was deleted or moved away while in use; put it back "
-                "(after a restart a new history would begin)"
+                "(otherwise a new history begins after a restart)"
             )
 
     @event.listens_for(engine, "connect")
@@ -42,7 +45,9 @@ def watch(engine: sa.Engine, path: Path, *, read_only: bool) -> None:
     @event.listens_for(engine, "checkin")
     def checkin(raw: Any, record: Any) -> None:
         if raw is not None and None in record.info.get("log", (None,)):
-            record.info["log"] = _log_of(path)  # there are none before the first transaction that needs them
+            record.info["log"] = _log_of(
+                path
+            )  # they don't exist before the first transaction that needs them
 
     @event.listens_for(engine, "checkout")
     def checkout(_raw: Any, record: Any, _proxy: Any) -> None:
@@ -60,17 +65,17 @@ def watch(engine: sa.Engine, path: Path, *, read_only: bool) -> None:
             engine.pool.dispose()
             record.invalidate()
             raise DatabaseError(
-                f"the database {path} was cut from {before:,} to {now:,} bytes while in use; restore it from a backup"
+                f"the database {path} was truncated from {before:,} to {now:,} bytes while in use; restore a backup"
             )
-        engine.pool.dispose()  # all that lie idle; this one is closed by what follows
+        engine.pool.dispose()  # disposes of all idle connections; the next line closes this one
         if is_same and "file" in record.info:
             record.invalidate()
             raise DatabaseError(
                 f"the write-ahead log of the database {path} (its -wal or -shm file) was removed or replaced "
-                "while in use; the files are opened again. Leave them alone while a collector runs, and run "
+                "while in use; the files are opened again. Leave these files alone while a collector runs, and run "
                 "`collector audit verify`"
             )
-        raise sa.exc.DisconnectionError  # opens the file again
+        raise sa.exc.DisconnectionError  # makes the pool open the file again
 
     @event.listens_for(engine, "handle_error")
     def handle_error(context: sa.engine.ExceptionContext) -> None:
@@ -80,22 +85,22 @@ def watch(engine: sa.Engine, path: Path, *, read_only: bool) -> None:
 
 
 def _log_of(path: Path) -> tuple[tuple[int, int] | None, ...]:
-    """Which write-ahead log, and which index of it, stand there now."""
+    """The identities of the current write-ahead log and its index."""
     return tuple(_identity(path.with_name(f"{path.name}-{end}")) for end in ("wal", "shm"))
 
 
 def _has_lost(known: Sequence[tuple[int, int] | None], path: Path) -> bool:
-    """Whether a file that a connection knows of was removed or replaced; one that came to be since is none of them."""
+    """True if a file that a connection knows was removed or replaced. A file that appeared later does not count."""
     return any(one is not None and one != other for one, other in zip(known, _log_of(path), strict=False))
 
 
 @contextmanager
 def peek(path: Path) -> Iterator[sa.Connection]:
-    """A connection that reads a file, whatever it is, and leaves nothing beside it.
+    """A connection that reads any SQLite file and leaves no files beside it.
 
-    Raises DatabaseError where it is no SQLite database.
+    Raises DatabaseError if it is not a SQLite database.
     """
-    # Where no other program has it open, reading must not leave files beside it.
+    # If no other program has it open, reading must not create files beside it.
     mode = "mode=ro" if path.with_name(path.name + "-wal").exists() else "mode=ro&immutable=1"
     uri = f"{path.absolute().as_uri()}?{mode}"
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True))
@@ -103,13 +108,13 @@ def peek(path: Path) -> Iterator[sa.Connection]:
         with engine.connect() as connection:
             yield connection
     except sa.exc.DBAPIError as error:
-        raise DatabaseError(f"{path} is no SQLite database that can be read: {error.orig}") from error
+        raise DatabaseError(f"{path} can't be read as a SQLite database: {error.orig}") from error
     finally:
         engine.dispose()
 
 
 def is_blank(connection: sa.Connection) -> bool:
-    """Whether nothing at all is in a SQLite database."""
+    """True if a SQLite database is completely empty."""
     return not connection.exec_driver_sql("SELECT COUNT(*) FROM sqlite_master").scalar()
 
 
@@ -122,11 +127,11 @@ _OF_THE_FILE = frozenset(
         sqlite3.SQLITE_NOTADB,
     )
 )
-"""Errors after which a connection is no longer trusted; the low byte of what SQLite says."""
+"""Errors after which a connection is no longer trusted: the low byte of SQLite's error code."""
 
 
 def _is_gone(path: Path) -> bool:
-    """Whether there is no such file; where that can't be told, SQLite says why."""
+    """True if the file does not exist; if that is unknown, SQLite reports why."""
     try:
         path.stat()
     except OSError as error:
@@ -135,9 +140,9 @@ def _is_gone(path: Path) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether all of a database can be read: one that was vacuumed is smaller, too."""
+    """True if the whole database can be read: a vacuumed one is smaller as well."""
     try:
-        # Not by opening the file itself: closing it would give up the locks that SQLite holds in this process.
+        # Not by opening the file itself: closing it would release the locks that SQLite holds in this process.
         with closing(sqlite3.connect(path)) as fresh:
             return bool(fresh.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
     except sqlite3.Error:
@@ -145,7 +150,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file stands there now."""
+    """Device and inode of the current file."""
     try:
         found = path.stat()
     except OSError:

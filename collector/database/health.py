@@ -1,4 +1,4 @@
-"""What a database finds wrong with itself: damage, broken references, columns of another type."""
+"""What a database reports as wrong: damage, broken references, columns of another type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Disk:
     """A file system, in bytes."""
 
     free: int
-    """What a process without privileges may still write."""
+    """What an unprivileged process may still write."""
     total: int
 
 
@@ -28,7 +28,7 @@ def server_version(connection: sa.Connection) -> str:
 
 
 def size_bytes(connection: sa.Connection) -> int:
-    """How large the database is: of SQLite its file, without the write-ahead log."""
+    """Size of the database in bytes; for SQLite the file without the write-ahead log."""
     if is_sqlite(connection):
         pages, size = (connection.scalar(sa.text(f"PRAGMA {name}")) for name in ("page_count", "page_size"))
         return int(pages or 0) * int(size or 0)
@@ -36,7 +36,7 @@ def size_bytes(connection: sa.Connection) -> int:
 
 
 def disk_of(connection: sa.Connection) -> Disk | None:
-    """The file system that a SQLite file grows on; None in memory, on a server, and where it can't be asked."""
+    """The file system of a SQLite file; None for a database in memory or on a server, or if it can't be read."""
     path = sqlite_path(connection.engine)
     if path is None:
         return None
@@ -48,7 +48,7 @@ def disk_of(connection: sa.Connection) -> Disk | None:
 
 
 def is_too_old(version: str) -> bool:
-    """Whether a version, as `server_version` gives it, lacks what we need: PostgreSQL 14."""
+    """True if a version, as `server_version` gives it, is older than PostgreSQL 14."""
     name, number = version.split(maxsplit=1)
     return name == "PostgreSQL" and int("".join(c if c.isdigit() else " " for c in number).split()[0]) < 14
 
@@ -56,9 +56,9 @@ def is_too_old(version: str) -> bool:
 def integrity_errors(
     connection: sa.Connection, metadata: sa.MetaData, *, thorough: bool = False
 ) -> list[str]:
-    """What the database itself finds wrong: damage (SQLite), broken references, missing tables.
+    """What the database itself reports as wrong: damage (SQLite), broken references, missing tables.
 
-    `thorough`: also whether indexes and constraints hold, row by row.
+    `thorough`: also checks indexes and constraints, row by row.
     """
     missing = set(metadata.tables) - set(sa.inspect(connection).get_table_names())
     errors = [f"table {name} is missing" for name in sorted(missing)]
@@ -69,25 +69,26 @@ def integrity_errors(
         try:
             for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
                 errors.append(f"row {row[1]} of {row[0]} refers to a row of {row[2]} that does not exist")
-        except sa.exc.OperationalError as error:  # the key that is referred to is gone
+        except sa.exc.OperationalError as error:  # the referenced key is gone
             errors.append(str(error.orig))
     return errors
 
 
 def is_unreadable(error: sa.exc.DBAPIError) -> bool:
-    """Whether a value that stands there is none of its type: a time that is infinite, text that is no UTF-8."""
+    """True if a stored value is invalid for its type: an infinite time, or text that is not UTF-8."""
     return isinstance(error, sa.exc.DataError) or "Could not decode" in str(error.orig)
 
 
 def shape_errors(connection: sa.Connection, metadata: sa.MetaData) -> list[str]:
-    """Tables whose columns are not of the type that they should be, so that equal values are not found to be equal, or
-    of which not everybody sees every row."""
+    """Tables whose columns have another type, so that equal values would not compare as equal, or that hide rows from
+    some roles.
+    """
     errors = []
     look = _sqlite_shape if is_sqlite(connection) else _postgresql_shape
     for table in metadata.sorted_tables:
         expected = {c.name: str(c.type.compile(connection.dialect)).lower() for c in table.columns}
         columns, remarks = look(connection, table.name)
-        if columns:  # else it is missing, which integrity_errors tells
+        if columns:  # integrity_errors reports missing tables
             errors += [
                 f"column {name} of {table.name} is {columns.get(name, 'missing')}, not {kind}"
                 for name, kind in expected.items()

@@ -1,4 +1,4 @@
-"""Reading for a limited time: a question that takes longer is given up, and says so."""
+"""Reading for a limited time: a query that takes longer is cancelled with an error."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from collector.database.url import is_sqlite
 from collector.errors import TooLongError
 
 _STEPS = 20_000
-"""So many instructions of SQLite's machine pass between two looks at the clock: about a millisecond."""
+"""SQLite instructions between two time checks: about a millisecond."""
 
 
 @contextmanager
 def reading_at_most(engine: sa.Engine, seconds: float) -> Iterator[sa.Connection]:
-    """A transaction that reads one consistent state. Raises TooLongError where a statement ends after its time.
+    """A transaction that reads one consistent state. Raises TooLongError if a statement exceeds its time.
 
-    PostgreSQL counts each statement for itself, SQLite counts from here on.
+    PostgreSQL limits each statement; SQLite limits the time from here on.
     """
     with reading(engine) as connection:
         raw: Any = connection.connection.dbapi_connection

@@ -1,4 +1,4 @@
-"""Rows of a program as a table of a statement: one parameter, however many they are."""
+"""Rows of the program as a table in a statement: one parameter for any number of rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 def listed(
     parameter: str, columns: Mapping[str, sa.types.TypeEngine[Any]], *, on_sqlite: bool
 ) -> sa.FromClause:
-    """The rows of a parameter that `list_of` makes: values in the order of the columns, times as SQLite stores them."""
+    """The rows of a parameter made by `list_of`: values in the order of the columns, times as SQLite stores them."""
     rows = sa.bindparam(parameter, type_=sa.Text)
     if on_sqlite:
         each = sa.func.json_each(rows).table_valued("value", name="each_of_list")

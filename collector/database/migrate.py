@@ -1,7 +1,7 @@
-"""Bringing the schema up to date. The same migrations serve a checkout and an installed wheel.
+"""Brings the schema up to date. The same migrations serve a checkout and an installed wheel.
 
-Which revision a database has, and which is the newest, is asked by every command: Alembic is imported only by those
-that change the schema.
+Every command needs the database's revision and the newest one, so Alembic is imported only by commands that change
+the schema.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _folder() -> Path:
-    """Inside the package when installed, beside it in a checkout."""
+    """Inside the package if installed, beside it in a checkout."""
     package = Path(str(resources.files("collector")))
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
@@ -46,17 +46,17 @@ def newest_revision() -> str:
 
 
 def is_known(revision: str) -> bool:
-    """Whether this version knows a revision; if not, a newer version made it."""
+    """True if this version knows a revision; otherwise a newer version made it."""
     return revision in _revisions()
 
 
 def _revisions() -> list[str]:
-    """All that this version knows, in order: their numbers are the first four characters of the files' names."""
+    """All revisions that this version knows, in order: the first four characters of the files' names."""
     return sorted(path.name[:4] for path in (_folder() / "versions").glob("[0-9]*.py"))
 
 
 def current_revision(engine: sa.Engine) -> str | None:
-    """The revision of the database, None for an empty one."""
+    """The revision of the database; None for an empty one."""
     with reading(engine) as connection:
         revisions = (
             connection.scalars(sa.text("SELECT version_num FROM alembic_version")).all()
@@ -65,22 +65,22 @@ def current_revision(engine: sa.Engine) -> str | None:
         )
         if len(revisions) > 1:
             raise SchemaError(
-                f"the table alembic_version holds {len(revisions)} revisions ({', '.join(map(str, revisions))}) and "
-                "must hold one: somebody wrote there; delete the wrong rows"
+                f"the table alembic_version holds {len(revisions)} revisions ({', '.join(map(str, revisions))}) but "
+                "must hold exactly one: delete the wrong rows"
             )
         revision = str(revisions[0]) if revisions else None
         foreign = set() if revision else set(sa.inspect(connection).get_table_names()) - {"alembic_version"}
         foreign -= tables_of_extensions(connection) if foreign else set()
         if foreign:
             raise SchemaError(
-                f"the database holds tables of something else ({', '.join(sorted(foreign)[:3])}); "
-                "give the collector a database, or on PostgreSQL a schema, of its own"
+                f"the database holds tables of another program ({', '.join(sorted(foreign)[:3])}); "
+                "give the collector a database of its own, or on PostgreSQL a schema of its own"
             )
         return revision
 
 
 def check_readable(engine: sa.Engine) -> None:
-    """Raises SchemaError where this version can't ask the database, and says what to do."""
+    """Raise SchemaError, with what to do, if this version can't read the database."""
     revision = current_revision(engine)
     if revision is None:
         raise SchemaError("the database is empty; `collector poll` fills it")
@@ -89,12 +89,12 @@ def check_readable(engine: sa.Engine) -> None:
 
 
 def other_schema(revision: str) -> str:
-    """What to do about a schema that is not ours."""
+    """What to do about a schema of another version."""
     newest = newest_revision()
     if is_known(revision):
         return f"the database has schema {revision}, this version needs {newest}: run `collector db upgrade`"
     return (
-        f"the database has schema {revision}, which a newer version made; this one knows up to {newest}: "
+        f"the database has schema {revision} of a newer version, but this version only knows schemas up to {newest}: "
         "update the collector"
     )
 
@@ -120,9 +120,9 @@ def downgrade(engine: sa.Engine, revision: str) -> None:
 
 
 def copy_before_upgrade(engine: sa.Engine, revision: str) -> Path | None:
-    """Copy a SQLite file beside itself; returns the copy, or None where there is no file to copy.
+    """Copy a SQLite file beside itself; returns the copy, or None if there is no file to copy.
 
-    Consistent also while others read and write. Raises DatabaseError when there is no room for it.
+    The copy is consistent even while others read and write. Raises DatabaseError if there is no room for it.
     """
     path = sqlite_path(engine)
     if path is None or not path.exists() or not path.stat().st_size:

@@ -1,6 +1,6 @@
 """Opening PostgreSQL 14 and later: read committed.
 
-Time-outs are set per transaction, since a pooler may hand each transaction another session.
+Time-outs are set per transaction, because a pooler may give each transaction another session.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
         pool_pre_ping=True,
         connect_args={
             "prepare_threshold": None,
-            "client_encoding": "UTF8",  # whatever the role, the environment or the URL says
+            "client_encoding": "UTF8",  # overrides the role, the environment and the URL
             "connect_timeout": timeouts.CONNECT_SECONDS,
             "application_name": "gcore-collector",
-            # The system's own are two hours, and a quarter of one.
+            # The system's defaults are two hours and a quarter of an hour.
             "keepalives_idle": timeouts.NETWORK_SECONDS // 3,
             "keepalives_interval": timeouts.NETWORK_SECONDS // 3,
             "keepalives_count": 2,
@@ -44,12 +44,12 @@ def open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
     @event.listens_for(engine, "checkin")
     def checkin(raw: ImpatientConnection | None, _: Any) -> None:
         if raw is not None:
-            raw.patience = timeouts.CONNECT_SECONDS  # for asking, at the next use, whether it is still alive
+            raw.patience = timeouts.CONNECT_SECONDS  # for the check at its next use
 
     @event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         raw: Any = connection.connection.dbapi_connection
-        # A question or a migration may take its time; a poll that is not answered is to be given up.
+        # A query or a migration may take long, but an unanswered poll must be given up.
         is_long = read_only or connection.get_execution_options().get("migrates")
         raw.patience = None if is_long else timeouts.SILENCE_SECONDS
         options = connection.get_execution_options()
@@ -62,13 +62,13 @@ def open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
                 "lock_timeout": f"{timeouts.lock_milliseconds(options)}ms",
                 "statement_timeout": f"{timeouts.STATEMENT_SECONDS}s",
                 "idle_in_transaction_session_timeout": f"{timeouts.IDLE_SECONDS}s",
-                # The other time-outs wait for a server that can't get rid of an answer.
+                # The other time-outs don't end while the server can't deliver its answer.
                 "tcp_user_timeout": f"{timeouts.NETWORK_SECONDS}s",
             }
         connection.exec_driver_sql(
             opening(reads=not changes, timeouts=limits, server_version=raw.info.server_version)
         )
-        if options.get("migrates"):  # one after the other, however long each takes
+        if options.get("migrates"):  # one migration at a time, however long each takes
             connection.exec_driver_sql(
                 f"SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({MIGRATION_LOCK}); "
                 f"SET LOCAL lock_timeout = '{timeouts.LOCK_SECONDS}s'"

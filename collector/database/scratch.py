@@ -1,4 +1,4 @@
-"""Databases of a moment: SQLite files in a folder of their own, gone at the end."""
+"""Temporary databases: SQLite files in a folder of their own, deleted at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from collector.errors import DatabaseError
 
 
 def statements_of(tables: Iterable[sa.Table]) -> tuple[str, ...]:
-    """What makes these tables in a scratch database."""
+    """The statements that create these tables in a scratch database."""
     texts: list[Any] = []
     for table in tables:
         texts.append(CreateTable(table).compile(dialect=sqlite.dialect()))
@@ -30,9 +30,9 @@ def statements_of(tables: Iterable[sa.Table]) -> tuple[str, ...]:
 
 @contextmanager
 def scratch(statements: Iterable[str]) -> Iterator[sa.Connection]:
-    """A database that these statements make, on disk, gone at the end.
+    """A temporary database on disk, created by these statements.
 
-    Raises DatabaseError where there is no folder for it, or no room.
+    Raises DatabaseError if there is no folder or no room for it.
     """
     with (
         _engine("scratch.db", "foreign_keys = OFF", "synchronous = OFF") as engine,
@@ -46,7 +46,7 @@ def scratch(statements: Iterable[str]) -> Iterator[sa.Connection]:
 
 @contextmanager
 def trial_engine() -> Iterator[sa.Engine]:
-    """An engine on an empty database that need not outlast a crash. Raises DatabaseError as `scratch` does."""
+    """An engine on an empty database that need not survive a crash. Raises DatabaseError as `scratch` does."""
     with _engine("trial.db", "synchronous = OFF") as engine:
         yield engine
 
@@ -69,7 +69,7 @@ def _engine(name: str, *pragmas: str) -> Iterator[sa.Engine]:
 
     @sa.event.listens_for(engine, "handle_error")
     def handle_error(context: sa.engine.ExceptionContext) -> None:
-        # Not of the database that is checked: its name would mislead.
+        # Don't name the database that is being checked: that would mislead.
         if isinstance(context.original_exception, sqlite3.OperationalError):
             raise DatabaseError(
                 f"the scratch database in {folder} can't be used: {context.original_exception}; set TMPDIR to a "

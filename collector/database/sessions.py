@@ -1,7 +1,7 @@
-"""What we depend on of a PostgreSQL session, whoever set it otherwise: the environment, a role, a database, the server.
+"""What we need from a PostgreSQL session, whatever the environment, a role, a database or the server set.
 
-Everything is set within the transaction that needs it: a pooler may hand each transaction another session, and does not
-take what a role or an environment could set at the start of one.
+Everything is set within the transaction that needs it, because a pooler may give each transaction another session and
+does not pass on the start-up settings of a role or an environment.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import sqlalchemy as sa
 from collector.database.url import is_sqlite
 
 if TYPE_CHECKING:
-    import psycopg  # SQLite does without it
+    import psycopg  # SQLite works without it
 
 ENCODINGS = ("UTF8", "SQL_ASCII")
-"""Of databases. SQL_ASCII keeps bytes as they come, and ours are UTF-8; any other lacks characters, or changes them."""
+"""Supported database encodings. SQL_ASCII keeps bytes unchanged, and ours are UTF-8; all others lack characters."""
 
 MIGRATION_LOCK = 0x67636F7265
 """Advisory lock of PostgreSQL: the letters of gcore."""
 INTRODUCTION_LOCK = MIGRATION_LOCK + 1
 
 _SPELLING = {
-    "TimeZone": "UTC",  # times come back in it, and not every zone can hold every time
+    "TimeZone": "UTC",  # times are returned in it, and not every zone can represent every time
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
     "bytea_output": "hex",
@@ -39,7 +39,7 @@ _SPELLING = {
 
 
 def opening(*, reads: bool, timeouts: Mapping[str, str], server_version: int) -> str:
-    """The statements that begin a transaction, with these time-outs, and no others."""
+    """The statements that begin a transaction, with exactly these time-outs."""
     kind = "REPEATABLE READ, READ ONLY" if reads else "READ COMMITTED, READ WRITE"
     none = ["lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"]
     none += ["transaction_timeout"] if server_version >= 170000 else []
@@ -53,25 +53,25 @@ def opening(*, reads: bool, timeouts: Mapping[str, str], server_version: int) ->
 
 
 def speak_plainly(raw: psycopg.Connection[Any]) -> None:
-    """Let a new session take backslashes for what they are; SQLAlchemy asks for that before its first transaction."""
+    """Make a new session treat backslashes literally; SQLAlchemy reads that setting before its first transaction."""
     if raw.info.parameter_status("standard_conforming_strings") == "off":
         raw.execute("SET standard_conforming_strings = on")
         raw.commit()
 
 
 def lossy_encoding(raw: psycopg.Connection[Any]) -> str | None:
-    """Why text would be lost in this database, and what to do; None where all of it can be stored."""
+    """Why text would be lost in this database, and what to do; None if all text can be stored."""
     encoding = raw.info.parameter_status("server_encoding")
     if encoding is None or encoding in ENCODINGS:
         return None
     return (
-        f"the database {raw.info.dbname} is encoded in {encoding}, which can't hold every name: make one with "
-        "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 (`collector db copy` takes over what this one holds)"
+        f"the database {raw.info.dbname} is encoded in {encoding}, which can't represent every name: create one with "
+        "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 (`collector db copy` copies what this one holds)"
     )
 
 
 def hindrance(connection: sa.Connection) -> str | None:
-    """Why a poll could write nothing to this database, and what to do; None where no reason is known."""
+    """Why a poll can't write to this database, and what to do; None if no reason is known."""
     if is_sqlite(connection):
         return None
     raw: Any = connection.connection.dbapi_connection
@@ -81,7 +81,7 @@ def hindrance(connection: sa.Connection) -> str | None:
         "SELECT CURRENT_SCHEMA(), CURRENT_SETTING('search_path'), PG_IS_IN_RECOVERY(), CURRENT_USER"
     ).one()
     if row[2]:
-        return "the database is a standby, which takes no writes: name the primary"
+        return "the database is a standby, which takes no writes: set COLLECTOR_DATABASE_URL to the primary"
     if row[0] is None:
         return (
             f"no schema of the search path ({row[1]}) exists and may be used by {row[3]}: CREATE SCHEMA, GRANT USAGE, "
@@ -91,7 +91,7 @@ def hindrance(connection: sa.Connection) -> str | None:
 
 
 def missing_privileges(connection: sa.Connection, tables: list[str]) -> list[str]:
-    """What polling does with our tables, and this role may not: `INSERT on observations`."""
+    """Privileges that polling needs on our tables and this role lacks: `INSERT on observations`."""
     if is_sqlite(connection):
         return []
     query = """
@@ -104,7 +104,7 @@ def missing_privileges(connection: sa.Connection, tables: list[str]) -> list[str
 
 
 def tables_of_extensions(connection: sa.Connection) -> set[str]:
-    """Tables in our schema that extensions brought along, and that are none of anybody's."""
+    """Tables in our schema that belong to extensions."""
     if is_sqlite(connection):
         return set()
     query = """

@@ -10,17 +10,17 @@ import psycopg
 
 
 class ImpatientConnection(psycopg.Connection[Any]):
-    """Closes itself when no byte came from the server for too long while it owes an answer.
+    """Closes itself if the server owes an answer and no byte has arrived for too long.
 
-    TCP's own time-outs notice a network that swallows everything. They do not notice a pooler, a proxy or a
-    stopped server whose machine takes what we send: psycopg itself would wait for the answer without end.
+    TCP's own time-outs notice a network that loses everything. They don't notice a pooler, a proxy or a stopped
+    server whose machine still accepts what we send: psycopg itself would wait for the answer for ever.
     """
 
     patience: float | None = None
-    """Seconds; None: without end."""
+    """Seconds; None: for ever."""
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        """What every operation waits with: `gen` is told several times a second if nothing is ready."""
+        """The wait of every operation: `gen` is resumed several times a second even if nothing is ready."""
         return super().wait(self._until_silent(gen), *args, **kwargs)
 
     def _until_silent(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:

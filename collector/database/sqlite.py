@@ -1,4 +1,4 @@
-"""Opening SQLite: WAL, foreign keys on, synchronous FULL, write transactions BEGIN IMMEDIATE, read ones not."""
+"""Opening SQLite: WAL, foreign keys on, synchronous FULL; only write transactions are BEGIN IMMEDIATE."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
     path = sqlite_path(url)
     if path is not None:
         if read_only and not path.exists():
-            raise DatabaseError(f"there is no database {path}; `collector poll` makes one")
+            raise DatabaseError(f"there is no database {path}; `collector poll` creates it")
         if is_nowhere(path):
             raise DatabaseError(
                 f"the current folder is gone, and {path} is relative to it: write an absolute path"
@@ -31,7 +31,7 @@ def open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
 
     @event.listens_for(engine, "connect")
     def connect(raw: Any, _: Any) -> None:
-        raw.isolation_level = None  # we say BEGIN ourselves
+        raw.isolation_level = None  # we execute BEGIN ourselves
         for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
             if not (read_only and pragma.startswith("journal_mode")):
                 raw.execute(f"PRAGMA {pragma}").close()
@@ -46,7 +46,9 @@ def open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
             raw: Any = connection.connection.dbapi_connection
             raw.execute(f"PRAGMA busy_timeout = {timeouts.lock_milliseconds(options)}").close()
         if options.get("prunes"):
-            raw.execute("PRAGMA foreign_keys = OFF").close()  # until its end: `transactions.pruning`
+            raw.execute(
+                "PRAGMA foreign_keys = OFF"
+            ).close()  # for this transaction only: `transactions.pruning`
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     if path is not None:

@@ -1,6 +1,6 @@
-"""How long to wait: for a database that does not answer, and for a writer that is silent.
+"""How long to wait for a database that does not answer, and for a silent writer.
 
-Read at the moment of use, so that all of them follow a change made before.
+The values are read when they are used, so all of them follow an earlier change.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 LEASE_SECONDS = 60
-"""A writer that has not written for so long may be replaced."""
+"""A writer that has not written for this long may be replaced."""
 LOCK_SECONDS, STATEMENT_SECONDS, IDLE_SECONDS = 10, 30, 20
 CONNECT_SECONDS, NETWORK_SECONDS, SILENCE_SECONDS = 10, 30, 35
-"""How long to wait for a PostgreSQL that does not answer: for a connection, for any sign of life of its machine,
-and for the answer to a statement, which its own time-out precedes."""
+"""Time-outs for a PostgreSQL that does not answer.
+
+They apply to a connection, to any sign of life of its machine, and to the answer to a statement, which has a shorter
+time-out of its own.
+"""
 assert max(LOCK_SECONDS, STATEMENT_SECONDS, IDLE_SECONDS) < LEASE_SECONDS  # noqa: S101 - a rule of fencing
 assert STATEMENT_SECONDS < SILENCE_SECONDS < LEASE_SECONDS - CONNECT_SECONDS  # noqa: S101 - a partition is noticed within a lease
 

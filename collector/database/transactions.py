@@ -1,4 +1,4 @@
-"""Transactions that read, write or migrate, and what the database says when one fails."""
+"""Transactions that read, write or migrate, and the errors of failed ones."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from collector.errors import DatabaseError
 
 
 def checkpoint(engine: sa.Engine) -> None:
-    """Bring all that was committed from SQLite's write-ahead log into the database file, as far as nobody reads what
-    was before; on PostgreSQL there is nothing to do. Who removes the log then takes little with it.
+    """Copy committed data from SQLite's write-ahead log into the database file, as far as no reader needs the old
+    data.
 
-    Where the file can't be written now, the log keeps it. Raises DatabaseError where the file is damaged.
+    Deleting the log then loses little. On PostgreSQL there is nothing to do. If the file can't be written now, the
+    log keeps the data. Raises DatabaseError if the file is damaged.
     """
     if sqlite_path(engine) is None:
         return
@@ -38,7 +39,7 @@ _DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 
 
 def waiting_at_most(engine: sa.Engine, seconds: float) -> sa.Engine:
-    """The same engine, whose write transactions wait for a lock no longer than this, nor than before."""
+    """The same engine, with write transactions that wait for a lock at most this long, and no longer than before."""
     before = engine.get_execution_options().get("lock_seconds", timeouts.LOCK_SECONDS)
     return engine.execution_options(lock_seconds=min(seconds, before))
 
@@ -59,9 +60,9 @@ def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def pruning(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A write transaction that takes rows out together with all that refers to them: SQLite does not look for those.
+    """A write transaction that deletes rows together with everything that refers to them: SQLite does not check that.
 
-    Who prunes says which rows stay. To look for each row that goes through every table would take hours.
+    The caller decides which rows stay. Checking every table for every deleted row would take hours.
     """
     with friendly(engine), engine.connect().execution_options(writes=True, prunes=True) as connection:
         try:
@@ -86,9 +87,9 @@ def migrating(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def friendly(engine: sa.Engine) -> Iterator[None]:
-    """Turn what the database says of its own state into a message without a traceback or a password.
+    """Turn a database error about its own state into a message without a traceback or a password.
 
-    What is wrong with a row (DataError, IntegrityError) is a bug, and stays loud.
+    Errors about a row (DataError, IntegrityError) are bugs and are raised unchanged.
     """
     try:
         yield

@@ -21,7 +21,7 @@ TIME_PATTERN = (
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
-    """An aware time. On SQLite fixed-width text, so that comparing strings is comparing times."""
+    """An aware time. On SQLite it is fixed-width text, so that comparing strings compares times."""
 
     impl = sa.TIMESTAMP
     cache_ok = True
@@ -46,7 +46,7 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
 
 
 class _SQLiteTime(sa.types.UserDefinedType[str]):
-    """Text, declared TIMESTAMP: SQLite keeps it as it is, and DuckDB and others know it for a time."""
+    """Text, declared as TIMESTAMP: SQLite keeps it unchanged, and DuckDB and others recognize it as a time."""
 
     cache_ok = True
 
@@ -73,24 +73,27 @@ def list_text(values: Sequence[Any]) -> str:
 
 
 def time_check(table: str, column: str) -> sa.CheckConstraint:
-    """SQLite has no time type: a constraint keeps the text well-formed."""
+    """SQLite has no time type, so a constraint keeps the text well-formed."""
     check = sa.CheckConstraint(f"{column} GLOB '{TIME_PATTERN}'", name=f"ck_{table}_{column}_is_utc")
     return check.ddl_if(dialect="sqlite")
 
 
 def only_where(condition: str) -> dict[str, Any]:
-    """The options of an index that has only the rows of a condition."""
+    """The options of an index that contains only the rows of a condition."""
     return {f"{dialect}_where": sa.text(condition) for dialect in ("sqlite", "postgresql")}
 
 
 def only_on_sqlite(key: sa.ForeignKeyConstraint) -> sa.ForeignKeyConstraint:
-    """A foreign key to what may be pruned. PostgreSQL would look through the whole of each table that refers to it, for
-    each row that goes; SQLite can do without for a transaction. `audit verify` finds what either would refuse."""
+    """A foreign key to rows that may be pruned, on SQLite only.
+
+    PostgreSQL would scan every referring table for each deleted row; SQLite can switch the check off for a
+    transaction. `audit verify` finds what either would refuse.
+    """
     return key.ddl_if(dialect="sqlite")
 
 
 class seconds_between(sa.sql.functions.FunctionElement[float]):  # noqa: N801 - reads as an SQL function
-    """Seconds from one time to another, with microseconds. Two columns of times."""
+    """Seconds from one time to another, with microseconds. Takes two columns of times."""
 
     type = sa.Double()
     inherit_cache = True
@@ -102,7 +105,7 @@ class seconds_between(sa.sql.functions.FunctionElement[float]):  # noqa: N801 - 
 
 @compiles(seconds_between, "sqlite")
 def _sqlite_seconds(element: Any, compiler: Any, **kw: Any) -> str:
-    """Whole seconds and microseconds apart: of days SQLite counts milliseconds only."""
+    """Whole seconds and microseconds separately, because SQLite's days have only milliseconds."""
     begin, end = (compiler.process(each, **kw) for each in element.clauses)
 
     def rest(text: str) -> str:
@@ -112,7 +115,7 @@ def _sqlite_seconds(element: Any, compiler: Any, **kw: Any) -> str:
 
 
 def _whole_seconds(moment: str) -> str:
-    """Of a time on SQLite, since 1970."""
+    """The whole seconds of a time on SQLite since 1970."""
     return f"CAST(strftime('%s', substr({moment}, 1, 19)) AS INTEGER)"
 
 
@@ -123,7 +126,7 @@ def _postgresql_seconds(element: Any, compiler: Any, **kw: Any) -> str:
 
 
 class database_time(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801 - reads as an SQL function
-    """The database's own clock, `seconds` from now: leases are judged by one clock, not by the writers'."""
+    """The database's own clock, `seconds` from now: leases are judged by one clock, not by those of the writers."""
 
     type = UtcTime()
     inherit_cache = True
@@ -146,7 +149,7 @@ def _postgresql_time(element: Any, compiler: Any, **kw: Any) -> str:
 
 
 class earlier(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801 - reads as an SQL function
-    """A time, so many milliseconds earlier, with its microseconds."""
+    """A time minus this many milliseconds, with its microseconds."""
 
     type = UtcTime()
     inherit_cache = True
@@ -159,7 +162,7 @@ class earlier(sa.sql.functions.FunctionElement[datetime]):  # noqa: N801 - reads
 @compiles(earlier, "sqlite")
 def _sqlite_earlier(element: Any, compiler: Any, **kw: Any) -> str:
     moment, milliseconds = (compiler.process(part, **kw) for part in element.clauses)
-    # In microseconds since 1970, since SQLite's own functions of times know milliseconds only.
+    # In microseconds since 1970, because SQLite's own time functions only have milliseconds.
     then = f"({_whole_seconds(moment)} * 1000000 + CAST(substr({moment}, 21, 6) AS INTEGER) - ({milliseconds}) * 1000)"
     return f"(strftime('%Y-%m-%dT%H:%M:%S', {then} / 1000000, 'unixepoch') || printf('.%06dZ', {then} % 1000000))"
 

@@ -10,11 +10,11 @@ from collector.errors import SettingsError
 
 
 def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
-    """A database URL as people write it. Raises SettingsError, which names where it was written: `what`."""
+    """Parse a database URL as people write it. Raises SettingsError, which names where it was written (`what`)."""
     url = url.strip()
     if _has_a_bare_at(url):
         raise SettingsError(
-            f"{what} has an @ that ends no user name and password: write each @ in a name or a password as %40"
+            f"{what} has an @ in the wrong place: write each @ in a user name or a password as %40"
         )
     try:
         parsed = sa.make_url(url)
@@ -28,19 +28,19 @@ def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
     if backend == "sqlite":
         if parsed.host or parsed.port or parsed.username:
             raise SettingsError(
-                f"{what} names a host, and SQLite has none: write sqlite:///collector.db with three slashes, or with "
-                "four where the path begins at the root"
+                f"{what} names a host, but SQLite has none: write sqlite:///collector.db with three slashes, or "
+                "four slashes for a path that begins at the root"
             )
         if parsed.query:
             raise SettingsError(
-                f"{what}: a SQLite URL has no options here; a ? in the name of a file is written %3F"
+                f"{what}: options in a SQLite URL are not supported; write a ? in a file name as %3F"
             )
         return parsed.set(drivername="sqlite")
     raise SettingsError(f"the database is {backend}; only sqlite and postgresql are supported")
 
 
 def _has_a_bare_at(url: str) -> bool:
-    """Whether more follows than one @, or it stands where options are: half a password would be taken for a host."""
+    """True if there is more than one @, or one among the options: half a password would be taken for a host."""
     rest = url.partition("://")[2]
     before, _, options = rest.partition("?")
     has_path_and_port = "/" in before and ":" in before.partition("/")[0]
@@ -48,19 +48,19 @@ def _has_a_bare_at(url: str) -> bool:
 
 
 def is_sqlite(of: sa.URL | sa.Engine | sa.Connection) -> bool:
-    """Whether it is SQLite; else it is PostgreSQL."""
+    """True for SQLite, False for PostgreSQL."""
     if isinstance(of, sa.URL):
         return of.get_backend_name() == "sqlite"
     return of.dialect.name == "sqlite"
 
 
 def sqlite_url(path: Path) -> sa.URL:
-    """The URL of a SQLite file. Names may hold what means something else in a URL."""
+    """The URL of a SQLite file. Characters with a special meaning in a URL are escaped."""
     return sa.URL.create("sqlite", database=str(path))
 
 
 def sqlite_path(url: sa.URL | sa.Engine) -> Path | None:
-    """The file behind a SQLite URL; None for PostgreSQL and for a database in memory."""
+    """The file of a SQLite URL; None for PostgreSQL and for a database in memory."""
     url = url.url if isinstance(url, sa.Engine) else url
     if not is_sqlite(url) or not url.database or url.database == ":memory:":
         return None
@@ -68,7 +68,7 @@ def sqlite_path(url: sa.URL | sa.Engine) -> Path | None:
 
 
 def is_nowhere(path: Path) -> bool:
-    """Whether a path is relative to a current folder that was deleted."""
+    """True if a path is relative to a current folder that was deleted."""
     try:
         return not path.is_absolute() and not Path.cwd()
     except OSError:
@@ -76,7 +76,7 @@ def is_nowhere(path: Path) -> bool:
 
 
 def place(url: sa.URL) -> str:
-    """A database for people: no user, no password, no options."""
+    """A database for people: without user, password and options."""
     if is_sqlite(url):
         return str(url.database or "in memory")
     return f"{url.database or ''} at {url.host or url.query.get('host') or 'the local socket'}"

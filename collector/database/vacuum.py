@@ -1,4 +1,4 @@
-"""Giving room that deleted rows have left back to the file system."""
+"""Returns the room of deleted rows to the file system."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collector.database.url import sqlite_path
 
 
 def vacuum(engine: sa.Engine) -> tuple[int, int] | None:
-    """Write a SQLite file again without its free pages; returns its size before and after.
+    """Rewrite a SQLite file without its free pages; returns its size before and after.
 
-    None: on PostgreSQL nothing is done, whose autovacuum lets the room be used again. Needs room for a second copy,
-    and keeps writers out meanwhile. Raises DatabaseError where others use the file for too long.
+    None on PostgreSQL, where nothing is done because autovacuum makes the room reusable. It needs room for a second
+    copy and keeps writers out meanwhile. Raises DatabaseError if others use the file for too long.
     """
     path = sqlite_path(engine)
     if path is None:

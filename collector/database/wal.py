@@ -1,9 +1,9 @@
-"""Is SQLite's write-ahead log what its index says?
+"""Checks that SQLite's write-ahead log matches its index.
 
-SQLite trusts the log as long as it runs: it knows from the index (`-shm`, in memory) what stands where, and looks at
-checksums only when it has to make the index anew. So a log that was cut, overwritten or copied over in place goes on
-being written, and is thrown away at the next start with all that it held. The index has the salt of the log and the
-checksum of its last frame: where the log has others, it is not the one that was written.
+SQLite trusts the log while it runs: the index (`-shm`, in memory) says what is where, and checksums are only checked
+when the index has to be rebuilt. So SQLite goes on writing to a log that was truncated, overwritten or replaced in
+place, and discards it at the next start with everything that it held. The index has the salt of the log and the
+checksum of its last frame. If those of the log differ, it is not the log that was written.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from threading import Lock
 from time import sleep
 
 _HEADER = struct.Struct("@12xBxHI4x2I8s8x")
-"""Of the index: whether it is set up, the page size, the number of frames, checksum of the last, salt of the log."""
+"""The index's header: initialized flag, page size, number of frames, checksum of the last frame, salt of the log."""
 _LOG_HEADER, _FRAME_HEADER, _BOTH_COPIES = 32, 24, 2 * _HEADER.size
 _TRIES, _PAUSE_SECONDS = 5, 0.02
-"""Somebody may be writing just now."""
+"""Somebody may be writing at the moment."""
 
 _indexes: dict[tuple[int, int], int] = {}
-"""Open indexes, by device and inode. One that SQLite has open must not be closed by anybody else in this process: the
-system would take away the locks that SQLite holds on it."""
+"""Open indexes, by device and inode.
+
+Nobody else in this process may close an index that SQLite has open: the system would release the locks that SQLite
+holds on it.
+"""
 _guard = Lock()
 
 
 def is_sound(path: Path) -> bool:
-    """False where the log beside a database that this process has open is not the one that its index tells of."""
-    with suppress(OSError):  # what is missing, or can't be read, SQLite says
+    """False if the log beside an open database is not the one that its index describes."""
+    with suppress(OSError):  # SQLite reports what is missing or unreadable
         index = _index_of(path)
         for attempt in range(_TRIES):
             if attempt:
@@ -41,9 +44,9 @@ def is_sound(path: Path) -> bool:
 
 
 def forget(path: Path) -> None:
-    """Let SQLite make the index anew of a log that is not sound, from as much of it as has the right checksums.
+    """Let SQLite rebuild the index of an unsound log from the frames that have correct checksums.
 
-    Of another log nothing: what stands in it was never meant for this database, or is older than what it has.
+    It takes nothing from another log, whose content belongs to another database or is older.
     """
     log = path.with_name(f"{path.name}-wal")
     with suppress(OSError):
@@ -60,7 +63,7 @@ def _index_of(path: Path) -> int:
     key = status.st_dev, status.st_ino
     with _guard:
         for other, index in list(_indexes.items()):
-            if not os.fstat(index).st_nlink:  # deleted: nobody asks for its locks any more
+            if not os.fstat(index).st_nlink:  # deleted: nobody uses its locks any longer
                 os.close(_indexes.pop(other))
         if key not in _indexes:
             _indexes[key] = os.open(place, os.O_RDWR)

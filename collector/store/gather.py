@@ -1,4 +1,4 @@
-"""Reads what is known about a source before an observation: everything that the decisions about it may need, no more.
+"""Reads what is known about a source before an observation: exactly what the decisions about it may need.
 
 The writer remembers it between polls. It is read when a process starts, when another key or URL is used, and after an
 error.

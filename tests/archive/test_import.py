@@ -278,7 +278,7 @@ def test_what_can_be_asked_about_times_is_said(url: str, tmp_path: Path) -> None
         "3 from their names; 1 from when the file was modified; 2 of them without a zone, taken as UTC; "
         "1 of them exact to an hour or a day only; the others right to within 60 s"
     )
-    assert "note: times of some come from their names" in said.out
+    assert "note: some times come from file names" in said.out
     assert line(said, "ignored") == "1 (no JSON, links, or hidden)"
 
 
@@ -389,7 +389,7 @@ def test_where_nothing_can_be_used_nothing_is_made(empty_database_url: str, tmp_
     assert (said.code, said.out.splitlines()[0]) == (1, "gcore at https://api.gcore.com: 0 answers imported")
     future, past = left_out(said)["2099-01-01T000000Z.json"], left_out(said)["1999-01-01T000000Z.json"]
     assert "in the future" in future
-    assert "before there was such an API" in past
+    assert "before the API existed" in past
     assert not (tmp_path / "collector.db").exists()
     (tmp_path / "none").mkdir()
     none = collector("import", str(tmp_path / "none"), database_url=empty_database_url)
@@ -449,8 +449,8 @@ def test_two_answers_of_one_time_must_be_equal(url: str, tmp_path: Path) -> None
     said = collector("import", str(tmp_path), database_url=url)
     assert (said.code, line(said, "copies")) == (3, "1 further copy of answers")
     assert left_out(said) == {
-        "a/2025-03-01T010000Z.json": "the same time as b/2025-03-01T010000Z.json, and another content",
-        "b/2025-03-01T010000Z.json": "the same time as a/2025-03-01T010000Z.json, and another content",
+        "a/2025-03-01T010000Z.json": "the same time as b/2025-03-01T010000Z.json, but other content",
+        "b/2025-03-01T010000Z.json": "the same time as a/2025-03-01T010000Z.json, but other content",
     }
 
 
@@ -462,8 +462,8 @@ def test_what_is_less_exact_gives_way_to_what_is_more_so(database_url: str, tmp_
     save(tmp_path, "2025-03-02.json", [region(1, "MAINTENANCE")])
     said = collector("import", str(tmp_path), database_url=database_url)
     assert left_out(said) == {
-        "2025-03-01.json": "its time is not exact enough to tell whether it came before 2025-03-01T120000Z.json",
-        "2025-03-01T13.json": "its time is not exact enough to tell whether it came before 2025-03-01T130000Z.json",
+        "2025-03-01.json": "its time is too inexact to decide whether it came before 2025-03-01T120000Z.json",
+        "2025-03-01T13.json": "its time is too inexact to decide whether it came before 2025-03-01T130000Z.json",
     }
     (change,) = (row for row in rows(database_url, "state_transitions") if row["kind"] == "changed")
     assert change["not_before"] == datetime(2025, 3, 1, 12, 59, tzinfo=UTC)
@@ -497,7 +497,7 @@ def test_the_interval_decides_what_is_a_gap(database_url: str, tmp_path: Path) -
         "expected every 60 min (the median of their distances): 1 gap of more than 2 h 30 min between answers"
     )
     told = collector("import", "--interval", "4h", str(tmp_path), database_url=database_url, source="told")
-    assert line(told, "polls") == "expected every 4 h 00 min (as you say): no gaps"
+    assert line(told, "polls") == "expected every 4 h 00 min (as given): no gaps"
     for source, gaps in (("derived", 1), ("told", 0)):
         engine = open_engine(database_url, read_only=True)
         with reading(engine) as connection:
@@ -570,11 +570,11 @@ def test_a_name_without_a_time(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("2024-02-30", "no time that there ever was"),
-        ("2024-05-01T25:00:00Z", "no time that there ever was"),
+        ("2024-02-30", "not a valid time"),
+        ("2024-05-01T25:00:00Z", "not a valid time"),
         ("2024-05-01_to_2024-06-01", "several times"),
         ("1714564800-1714564860", "several times"),
-        ("20240501-120000-0500", "a zone, or a number"),
+        ("20240501-120000-0500", "a time zone or a number"),
         ("2024-05-01T12:00:00+99:00", "offset"),
     ],
 )
@@ -612,7 +612,8 @@ def test_times_come_from_where_they_are_said_to_be(url: str, tmp_path: Path) -> 
     assert said("auto") == "2025-03-01 00:00:00Z to 2025-03-04 00:00:00Z{}"
     assert said("mtime") == "2025-03-03 00:00:00Z to 2025-03-04 00:00:00Z{}"
     assert (
-        said("name") == "2025-03-01 00:00:00Z to 2025-03-01 00:00:00Z{'other.json': 'its name says no time'}"
+        said("name")
+        == "2025-03-01 00:00:00Z to 2025-03-01 00:00:00Z{'other.json': 'its name contains no time'}"
     )
 
 
@@ -753,7 +754,7 @@ def test_a_person_who_knows_how_often_the_scraper_looked_says_so(repository: Rep
     said = collector(
         "import", "--git-file", FILE, "--interval", "12h", str(repository.path), database_url=url
     )
-    assert line(said, "polls") == "expected every 12 h 00 min (as you say): no gaps"
+    assert line(said, "polls") == "expected every 12 h 00 min (as given): no gaps"
     assert [row["polls"] for row in rows(url, "observations")] == [1, 1, 1], "no poll is invented"
     assert [c[4] for c in changes(url)] == ["baseline", "direct", "direct"]
 
@@ -827,7 +828,7 @@ def test_versions_that_are_no_answers_are_left_out(repository: Repository, tmp_p
         large: "is larger than",
         html: "HTML",
         link: "not JSON",
-        folder: "something else than a file",
+        folder: "something other than a file",
         merge: "is a merge",
         future: "in the future",
     }

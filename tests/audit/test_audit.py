@@ -691,8 +691,8 @@ def test_memory_does_not_grow_with_the_history(history: History, monkeypatch: py
     ("change", "code", "why"),
     [
         ("INSERT INTO alembic_version VALUES ('zzz')", 2, "holds 2 revisions"),
-        ("DELETE FROM alembic_version", 2, "holds tables of something else"),
-        ("UPDATE alembic_version SET version_num = 'zzz'", 2, "which a newer version made"),
+        ("DELETE FROM alembic_version", 2, "holds tables of another program"),
+        ("UPDATE alembic_version SET version_num = 'zzz'", 2, "of a newer version"),
     ],
 )
 def test_a_version_that_is_none_is_told_in_one_line(told: History, change: str, code: int, why: str) -> None:

@@ -218,7 +218,7 @@ def test_an_existing_target_is_refused_and_left_alone(new: NewUrl, tmp_path: Pat
 
 def test_postgresql_is_refused_with_the_tool_that_can(new: NewUrl, tmp_path: Path) -> None:
     said = collector("db", "backup", str(tmp_path / "copy.db"), database_url=new("postgresql"))
-    said.refused(2, "only a SQLite file", "pg_dump")
+    said.refused(2, "SQLite files only", "pg_dump")
     assert list(tmp_path.iterdir()) == []
 
 

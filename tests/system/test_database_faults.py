@@ -786,7 +786,7 @@ def test_a_file_that_was_cut_is_noticed_and_what_was_polled_meanwhile_is_kept(
         copy.replace(path)
         for said in AFTER:
             polled.turn(said)
-    is_well_said(lines, f"was cut from {size:,} to {int(size * share):,} bytes while in use")
+    is_well_said(lines, f"was truncated from {size:,} to {int(size * share):,} bytes while in use")
     is_as_if_nothing_had_been(sqlite_engine)
 
 
