@@ -187,37 +187,37 @@ def ask_everything(engine: sa.Engine) -> list[str]:
 
 
 def a_hostile_history(engine: sa.Engine, count: int) -> None:
-    """`count` regions; the first have names and states of 10,000 characters and records of a megabyte."""
+    """`count` regions; the first have long names and states, and one has a record of 200,000 characters."""
     history = History(engine)
-    names = [HOSTILE[i % len(HOSTILE)] if i < 60 else f"Region {i}" for i in range(count)]
+    names = [HOSTILE[i % len(HOSTILE)] if i < 30 else f"Region {i}" for i in range(count)]
     regions = [
         region(i + 1, display_name=name, country=name[:5_000], zone=name[:5_000])
         for i, name in enumerate(names)
     ]
-    regions[0]["a_new_field"] = "y" * 1_000_000
+    regions[0]["a_new_field"] = "y" * 200_000
     history.poll(regions)
     changed = [dict(each) for each in regions]
     for i, each in enumerate(changed[:200]):
-        each["state"] = HOSTILE[i % len(HOSTILE)][:2_000] if i < 60 else "MAINTENANCE"
+        each["state"] = HOSTILE[i % len(HOSTILE)][:2_000] if i < 30 else "MAINTENANCE"
     history.poll(changed)
     history.poll([*changed[: count - 2], {"no": "id"}], at=60 * 60 * 24 * 3)
 
 
 @pytest.mark.long
 def test_answers_stay_small_whatever_the_database_holds(engine: sa.Engine) -> None:
-    a_hostile_history(engine, 200)
+    a_hostile_history(engine, 80)
     answers = ask_everything(engine)
     assert max(map(at_most_tokens, answers)) < TOKENS
     parsed = [json.loads(answer) for answer in answers[:9]]
-    assert parsed[0]["total_count"] == 200 > len(parsed[0]["rows"]) > 0
+    assert parsed[0]["total_count"] == 80 > len(parsed[0]["rows"]) > 0
     assert parsed[0]["next_offset"] == len(parsed[0]["rows"])
     assert parsed[0]["cut_texts"] > 0
     assert "\x1b" not in "".join(answers)
     assert (parsed[6]["is_cut"], parsed[7]["is_cut"]) == (True, True)
-    assert parsed[7]["answer_characters"] > 1_000_000
+    assert parsed[7]["answer_characters"] > 200_000
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_answers_stay_small_with_10_000_regions(engine: sa.Engine) -> None:
     a_hostile_history(engine, 10_000)
     answers = ask_everything(engine)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 
 from collector.database.engine import open_engine
-from collector.reports import views
 from tests.support import duckdb_views
 from tests.support.demo import (
     DemoDatabase,
@@ -79,21 +77,6 @@ def test_what_is_shown_for_duckdb_runs(
     spans = duck.execute(handed_over).fetchall()
     assert {row[1] for row in spans} == {"184"}, "as text"
     engine.dispose()
-
-
-def test_the_settings_for_datasette_name_what_there_is(demo_database: DemoDatabase) -> None:
-    blocks = [json.loads(text) for text in re.findall(r"(?ms)^```json\n(.*?)^```", TEXT)]
-    (settings,) = [block for block in blocks if "databases" in block]
-    ((name, database),) = settings["databases"].items()
-    assert name == demo_database.file.stem
-    for view, said in database["tables"].items():
-        columns = demo_database.table(f"SELECT * FROM {view}")[0]
-        assert view in views.NAMES
-        assert set(said.get("facets", [])) | ({said["sort_desc"]} if "sort_desc" in said else set()) <= set(
-            columns
-        )
-    for query in database["queries"].values():
-        assert demo_database.table(query["sql"].replace(":day", "'2026-11-22'"))[1]
 
 
 def test_pictures_are_small() -> None:

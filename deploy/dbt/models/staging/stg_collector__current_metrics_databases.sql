@@ -1,0 +1,17 @@
+-- Made by `python -m tests.support.dbt_package --write`; do not edit.
+select
+    source,
+    region_id,
+    slug,
+    display_name,
+    metrics_database_id,
+    host,
+    port,
+    username,
+    has_password,
+    own_id,
+    regions,
+    first_seen_at,
+    changed_at,
+    last_seen_at
+from {{ source('collector', 'current_metrics_databases') }}

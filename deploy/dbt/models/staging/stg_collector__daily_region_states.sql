@@ -1,0 +1,12 @@
+-- Made by `python -m tests.support.dbt_package --write`; do not edit.
+select
+    source,
+    region_id,
+    slug,
+    display_name,
+    day,
+    state,
+    seconds_at_least,
+    seconds_at_most,
+    seconds_unseen
+from {{ source('collector', 'daily_region_states') }}

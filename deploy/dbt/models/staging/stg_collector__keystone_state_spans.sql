@@ -1,0 +1,17 @@
+-- Made by `python -m tests.support.dbt_package --write`; do not edit.
+select
+    source,
+    region_id,
+    slug,
+    display_name,
+    keystone_id,
+    keystone_url,
+    state,
+    from_at,
+    until_at,
+    seconds,
+    earlier_state,
+    later_state,
+    cause,
+    seq
+from {{ source('collector', 'keystone_state_spans') }}

@@ -1,0 +1,18 @@
+-- Made by `python -m tests.support.dbt_package --write`; do not edit.
+select
+    source,
+    region_id,
+    slug,
+    display_name,
+    keystone_id,
+    keystone_url,
+    kind,
+    from_state,
+    to_state,
+    not_before,
+    observed_at,
+    window_seconds,
+    basis,
+    first_missing_at,
+    seq
+from {{ source('collector', 'keystone_transitions') }}

@@ -1,0 +1,13 @@
+-- Made by `python -m tests.support.dbt_package --write`; do not edit.
+select
+    source,
+    region_id,
+    slug,
+    display_name,
+    observed_at,
+    not_before,
+    field,
+    old,
+    new,
+    seq
+from {{ source('collector', 'region_changes') }}

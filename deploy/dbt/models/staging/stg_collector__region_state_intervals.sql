@@ -1,0 +1,16 @@
+-- Made by `python -m tests.support.dbt_package --write`; do not edit.
+select
+    source,
+    region_id,
+    slug,
+    display_name,
+    state,
+    from_earliest,
+    from_latest,
+    to_earliest,
+    to_latest,
+    min_seconds,
+    max_seconds,
+    open,
+    seq
+from {{ source('collector', 'region_state_intervals') }}

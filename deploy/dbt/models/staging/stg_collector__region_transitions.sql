@@ -1,0 +1,16 @@
+-- Made by `python -m tests.support.dbt_package --write`; do not edit.
+select
+    source,
+    region_id,
+    slug,
+    display_name,
+    kind,
+    from_state,
+    to_state,
+    not_before,
+    observed_at,
+    window_seconds,
+    basis,
+    first_missing_at,
+    seq
+from {{ source('collector', 'region_transitions') }}
