@@ -265,9 +265,9 @@ SELECT
     from_latest::TIMESTAMP AS from_latest,
     to_earliest::TIMESTAMP AS to_earliest,
     to_latest::TIMESTAMP AS to_latest,
-    min_seconds::DOUBLE AS min_seconds,
-    max_seconds::DOUBLE AS max_seconds,
-    open::BOOLEAN AS open,
+    seconds_at_least::DOUBLE AS seconds_at_least,
+    seconds_at_most::DOUBLE AS seconds_at_most,
+    is_open::BOOLEAN AS is_open,
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM region_state_intervals');
 
@@ -285,9 +285,9 @@ SELECT
     from_latest::TIMESTAMP AS from_latest,
     to_earliest::TIMESTAMP AS to_earliest,
     to_latest::TIMESTAMP AS to_latest,
-    min_seconds::DOUBLE AS min_seconds,
-    max_seconds::DOUBLE AS max_seconds,
-    open::BOOLEAN AS open,
+    seconds_at_least::DOUBLE AS seconds_at_least,
+    seconds_at_most::DOUBLE AS seconds_at_most,
+    is_open::BOOLEAN AS is_open,
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM keystone_state_intervals');
 
@@ -302,7 +302,7 @@ SELECT
     state::VARCHAR AS state,
     seconds_at_least::DOUBLE AS seconds_at_least,
     seconds_at_most::DOUBLE AS seconds_at_most,
-    seconds_unseen::DOUBLE AS seconds_unseen
+    seconds_unobserved::DOUBLE AS seconds_unobserved
 FROM sqlite_query('c', 'SELECT * FROM daily_region_states');
 
 -- One row: for which share of a month (UTC) a region was ACTIVE, at least and at most.

@@ -112,7 +112,7 @@ def _availability_in_words(row: dict[str, Any], zone: Any) -> dict[str, Any]:
         "zone": row["zone"] or "(no zone)",
         "country": row["country"] or "(no country)",
         "source": f"all {row['regions']} regions",
-    }[row["of"]]
+    }[row["level"]]
     local = row["from_at"].astimezone(zone)
     whole_day = local.hour == local.minute == local.second == local.microsecond == 0
     return {
@@ -199,9 +199,9 @@ def lead_time(
 
 def _duration_in_words(row: dict[str, Any]) -> dict[str, str]:
     at_most = row["seconds_at_most"]
-    unbounded = "not there yet" if row.get("open") else "not known"
+    unbounded = "not there yet" if row.get("is_open") else "not known"
     return {
         "at_least": show_span(row["seconds_at_least"]),
         "at_most": unbounded if at_most is None else show_span(at_most),
-        "unseen": show_span(row["seconds_unseen"]) if row.get("seconds_unseen") else "",
+        "unobserved": show_span(row["seconds_unobserved"]) if row.get("seconds_unobserved") else "",
     }

@@ -8,7 +8,7 @@ What covers a moment decides what is known about it:
 
     nothing                          the state that was last seen
     the window of one transition     it was in the state before, then in the one after; cause `change`
-    several windows, or blind time   it may have been in any state; cause `unseen`
+    several windows, or blind time   it may have been in any state; cause `unobserved`
 
 A present entity is blind during gaps and while it was not shown. An absent one is blind while its absence was not
 proven, and the whole time if only another key did not see it. Times may be of any one type that can be compared.
@@ -57,7 +57,7 @@ class Span(NamedTuple):
         if self.cause is None:
             return self.state.upper() == state.upper()
         words = (self.earlier_state, self.later_state)
-        return self.cause == "unseen" or any(word and word.upper() == state.upper() for word in words)
+        return self.cause == "unobserved" or any(word and word.upper() == state.upper() for word in words)
 
 
 def word_of(state: str | None) -> str:
@@ -104,13 +104,13 @@ def spans_of(changes: Sequence[Change], blind: Iterable[Edge], end_at: Time) -> 
             continue
         state = words[current]
         if windows > 1:
-            verdict = "unseen"
+            verdict = "unobserved"
         else:
             coming = words[current + 1] if windows == 1 and current < last else None
             is_blind = (not_shown > 0 and (state != ABSENT or coming not in (None, ABSENT))) or (
                 not_proven > 0 and ABSENT in (state, coming)
             )
-            verdict = "unseen" if is_blind else "change" if windows == 1 else ""
+            verdict = "unobserved" if is_blind else "change" if windows == 1 else ""
         if begun is None:
             begun = (at, current, verdict)
         elif begun[1:] != (current, verdict):

@@ -249,7 +249,7 @@ def _timeline(connection: sa.Connection, asked: Timeline, now: datetime) -> str:
         not_said=[
             BETWEEN_POLLS,
             "Spans are whole: the first may begin before from_time, the last may end after to_time.",
-            "In a span of UNKNOWN the state may have been earlier_state, later_state or, if cause is unseen, any.",
+            "In a span of UNKNOWN the state may have been earlier_state, later_state or, if cause is unobserved, any.",
         ],
     )
 

@@ -24,7 +24,7 @@ from collector.reports.spans import SpanFilter, spans_by_entity
 
 AVAILABILITY = Report(
     columns=(
-        Column("of", "text", "what the row is of: `region`, `zone`, `country`, or `source`, the whole"),
+        Column("level", "text", "what the row is about: `region`, `zone`, `country`, or `source`, the whole"),
         Column("source", "text", "name of the source"),
         Column("region_id", "integer or null", "id of the region; null in totals"),
         Column("slug", "text or null", "its short name"),
@@ -42,7 +42,7 @@ AVAILABILITY = Report(
         Column("share_at_most", "number", "`seconds_at_most` of `seconds`, 0 to 1"),
     ),
     table={
-        "of": Heading("of"),
+        "level": Heading("level"),
         "source": OF_SOURCE,
         "name": Heading("name"),
         "period": Heading("from", 2),
@@ -134,17 +134,17 @@ def availability(
                 measured[key][index].add(one)
     rows = []
     for key in sorted(measured, key=_order):
-        of, name, region_id, word = key
-        place = known[name, region_id] if of == "region" else {"slug": None, "display_name": None}
+        level, name, region_id, word = key
+        place = known[name, region_id] if level == "region" else {"slug": None, "display_name": None}
         for index, one in sorted(measured[key].items()):
             from_at, until_at = periods[index]
             rows.append(
                 {
-                    "of": of,
+                    "level": level,
                     "source": name,
                     "region_id": region_id,
-                    "zone": word if of == "zone" else place.get("zone"),
-                    "country": word if of == "country" else place.get("country"),
+                    "zone": word if level == "zone" else place.get("zone"),
+                    "country": word if level == "country" else place.get("country"),
                     "slug": place["slug"],
                     "display_name": place["display_name"],
                     "from_at": from_at,

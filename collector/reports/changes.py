@@ -74,7 +74,7 @@ DIFF = Report(
             "text or null",
             "display name of a region, URL of a keystone, host of a metrics database; at the later time",
         ),
-        Column("change", "text", "`appeared`, `disappeared`, `changed`"),
+        Column("kind", "text", "`appeared`, `disappeared`, `changed`"),
         Column(
             "field",
             "text or null",
@@ -88,7 +88,7 @@ DIFF = Report(
         "entity": OF_ENTITY,
         "entity_id": Heading("id", 3),
         "name": Heading("name"),
-        "change": Heading("change", 4),
+        "kind": Heading("kind", 4),
         "field": Heading("field"),
         "old": Heading("old"),
         "new": Heading("new"),
@@ -141,7 +141,7 @@ def inventory_diff(
 ) -> list[Row]:
     """What differs between two times, for regions, keystones and metrics databases.
 
-    `change`: appeared, disappeared, or changed with `field`, `old` and `new`. What changed and changed back
+    `kind`: appeared, disappeared, or changed with `field`, `old` and `new`. What changed and changed back
     in between does not show.
     """
     rows: list[Row] = []
@@ -159,7 +159,7 @@ def inventory_diff(
                 rows.append(
                     head
                     | {
-                        "change": change,
+                        "kind": change,
                         "field": state,
                         "old": old and old.get("state"),
                         "new": new and new.get("state"),
@@ -167,7 +167,7 @@ def inventory_diff(
                 )
             else:
                 rows += [
-                    head | {"change": "changed", "field": f, "old": old[f], "new": new[f]}
+                    head | {"kind": "changed", "field": f, "old": old[f], "new": new[f]}
                     for f in TYPED[kind]
                     if old[f] != new[f]
                 ]

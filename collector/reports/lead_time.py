@@ -37,26 +37,26 @@ LEAD_TIMES = Report(
         Column("entity_id", "integer", "its id"),
         Column("from_state", "text", "where it began, as the API spells it"),
         Column("to_state", "text or null", "where it ended; null: it has not"),
-        Column("began_not_before", "time or null", "it began after this; null: nothing is known before"),
-        Column("began_at", "time", "it was first seen to have begun"),
-        Column("ended_not_before", "time or null", "it was last seen not to have ended"),
-        Column("ended_at", "time or null", "it was first seen to have ended; null: it has not"),
+        Column("from_earliest", "time or null", "it began after this; null: nothing is known before"),
+        Column("from_latest", "time", "it was first seen to have begun"),
+        Column("to_earliest", "time or null", "it was last seen not to have ended"),
+        Column("to_latest", "time or null", "it was first seen to have ended; null: it has not"),
         Column(
             "seconds_at_least",
             "number",
             "it took so long at least: up to the first time in which it was not seen, or to "
-            "`ended_not_before`; where it has not ended, so far",
+            "`to_earliest`; where it has not ended, so far",
         ),
         Column(
             "seconds_at_most",
             "number or null",
             "it took so long at most; null: not known, also where it may have begun unseen before",
         ),
-        Column("open", "boolean", "whether it has not ended"),
+        Column("is_open", "boolean", "whether it has not ended"),
         Column("from_seq", "integer", "observation that first showed the first state"),
         Column("to_seq", "integer or null", "observation that first showed the second one"),
         Column(
-            "seconds_unseen",
+            "seconds_unobserved",
             "number",
             "so long nobody looked, or it was not shown, before it was last seen not to have ended",
         ),
@@ -66,23 +66,23 @@ LEAD_TIMES = Report(
         "entity": OF_ENTITY,
         "entity_id": Heading("id", 4),
         "display_name": Heading("region"),
-        "began_at": Heading("began"),
-        "ended_at": Heading("ended", 2),
+        "from_latest": Heading("began"),
+        "to_latest": Heading("ended", 2),
         "at_least": Heading("at least"),
         "at_most": Heading("at most"),
-        "unseen": Heading("unseen", 3),
+        "unobserved": Heading("unobserved", 3),
     },
 )
 LEAD_TIME_SUMMARY = Report(
     columns=(
         Column("quantile", "text", "`shortest`, `median`, `90 %`, `longest`"),
-        Column("journeys", "integer", "how many ended"),
+        Column("count", "integer", "how many ended"),
         Column("seconds_at_least", "number", "the quantile of the lower bounds"),
         Column("seconds_at_most", "number or null", "the quantile of the upper bounds; null: not known"),
     ),
     table={
         "quantile": Heading("quantile"),
-        "journeys": Heading("of"),
+        "count": Heading("count"),
         "at_least": Heading("at least"),
         "at_most": Heading("at most"),
     },
@@ -103,10 +103,10 @@ def lead_times(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[Row]:
-    """Each journey, by its beginning; `open`: not yet ended, so that it takes longer than `seconds_at_least`.
+    """Each journey, by its beginning; `is_open`: not yet ended, so that it takes longer than `seconds_at_least`.
 
-    `seconds_at_most` None: unbounded. `since`, `until`: of `began_at`, half open. Raises UsageError where there is no
-    such region.
+    `seconds_at_most` None: unbounded. `since`, `until`: of `from_latest`, half open. Raises UsageError where
+    there is no such region.
     """
     t = state_transitions.c
     begun = beginnings(connection, source)
@@ -118,21 +118,21 @@ def lead_times(
             map(dict, connection.execution_options(yield_per=5000).execute(query).mappings())
         )
         for each in _journeys(_on_record(rows, begun), from_state, to_state)
-        if (since is None or each["began_at"] >= since) and (until is None or each["began_at"] < until)
+        if (since is None or each["from_latest"] >= since) and (until is None or each["from_latest"] < until)
     ]
     if found:
         confirmed = _last_confirmed(connection, entity)
         blind = _blind(connection, entity)
         for each in found:
             key = (each["source"], each["entity_id"])
-            end = confirmed.get(key, each["began_at"]) if each["open"] else each["ended_not_before"]
+            end = confirmed.get(key, each["from_latest"]) if each["is_open"] else each["to_earliest"]
             gaps = blind.get((each["source"], None), ())
             unseen_times = [*gaps, *blind.get(key, ())]
             on_the_way = each.pop("on_the_way")
             if on_the_way and any(on_the_way[0] <= since_ < on_the_way[1] for since_, _ in unseen_times):
                 each["seconds_at_most"] = None
-            each |= _as_seen(each["began_at"], end, [*unseen_times, *each.pop("hidden")])
-    return sorted(found, key=lambda row: (row["began_at"], row["source"], row["entity_id"]))
+            each |= _as_seen(each["from_latest"], end, [*unseen_times, *each.pop("hidden")])
+    return sorted(found, key=lambda row: (row["from_latest"], row["source"], row["entity_id"]))
 
 
 def _by_entity(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -189,7 +189,7 @@ def _is(word: str | None, wanted: str) -> bool:
 def _journey(
     began: Row,
     ended: Row | None,
-    ended_not_before: datetime | None,
+    to_earliest: datetime | None,
     hidden: Sequence[Blind],
     before: list[Row],
 ) -> Row:
@@ -207,13 +207,13 @@ def _journey(
     return {name: began[name] for name in names} | {
         "from_state": began["to_state"],
         "to_state": ended and ended["to_state"],
-        "began_not_before": began["not_before"],
-        "began_at": began["observed_at"],
-        "ended_not_before": ended_not_before,
-        "ended_at": ended and ended["observed_at"],
+        "from_earliest": began["not_before"],
+        "from_latest": began["observed_at"],
+        "to_earliest": to_earliest,
+        "to_latest": ended and ended["observed_at"],
         "seconds_at_least": 0.0,
         "seconds_at_most": at_most,
-        "open": ended is None,
+        "is_open": ended is None,
         "from_seq": began["seq"],
         "to_seq": ended and ended["seq"],
         "hidden": hidden,
@@ -231,7 +231,7 @@ def _as_seen(begin: datetime, end: datetime | None, blind: Iterable[Blind]) -> R
         known_until = max(known_until, until)
     return {
         "seconds_at_least": max((seen_until - begin).total_seconds(), 0.0),
-        "seconds_unseen": unseen_for,
+        "seconds_unobserved": unseen_for,
     }
 
 
@@ -287,7 +287,7 @@ def summary(journeys: Iterable[Row]) -> list[Row]:
 
     Quantiles are of the kind that names one of the values: the smallest that at least this share does not exceed.
     """
-    ended = [row for row in journeys if not row["open"]]
+    ended = [row for row in journeys if not row["is_open"]]
     if not ended:
         return []
     at_least = sorted(row["seconds_at_least"] for row in ended)
@@ -295,7 +295,7 @@ def summary(journeys: Iterable[Row]) -> list[Row]:
     return [
         {
             "quantile": name,
-            "journeys": len(ended),
+            "count": len(ended),
             "seconds_at_least": _quantile(at_least, share),
             "seconds_at_most": None if math.isinf(most := _quantile(at_most, share)) else most,
         }

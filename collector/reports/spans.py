@@ -50,7 +50,7 @@ SPANS = Report(
         Column(
             "cause",
             "text or null",
-            "of `UNKNOWN`: `change`, only the moment of a change is unknown; `unseen`, no answer showed it",
+            "of `UNKNOWN`: `change`, only the moment of a change is unknown; `unobserved`, it may have been any",
         ),
         Column("seq", "integer", "observation that first showed the state; of `UNKNOWN`, the state before"),
     ),

@@ -63,7 +63,7 @@ STATUS = Report(
         Column("gaps_last_day", "integer", "gaps that ended within 24 hours, or are open"),
         Column("rejected", "integer", "records of the newest answer that could not be used"),
         Column("drift", "integer", "things on record that the documented schema does not say"),
-        Column("newest_observation", "integer", "`seq` of the newest observation; 0: none"),
+        Column("newest_seq", "integer", "`seq` of the newest observation; 0: none"),
     ),
     table={
         "source": Heading("source"),
@@ -112,7 +112,7 @@ class SourceStatus:
     """Records of the newest answer that could not be used."""
     drift: int
     """Things on record that the documented schema does not say."""
-    newest_observation: int
+    newest_seq: int
 
 
 def statuses(
@@ -263,7 +263,7 @@ def _status(facts: _Facts, source: Any, now: datetime) -> SourceStatus:
         gaps_last_day=facts.gaps.get(source.name, 0),
         rejected=rejected,
         drift=facts.drift.get(source.id, 0),
-        newest_observation=source.newest_seq,
+        newest_seq=source.newest_seq,
     )
 
 

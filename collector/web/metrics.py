@@ -221,7 +221,7 @@ def of_database(found: Figures | None) -> Sheet:
         sheet.put("expected_interval_seconds", each.interval_seconds, name)
         sheet.put("last_poll_timestamp_seconds", _seconds(each.last_poll_at), name)
         sheet.put("last_success_timestamp_seconds", _seconds(each.last_seen_at), name)
-        sheet.put("observations", each.newest_observation, name)
+        sheet.put("observations", each.newest_seq, name)
         sheet.put("gap_seconds", found.gap_seconds[name], name)
         sheet.put("gaps_last_day", each.gaps_last_day, name)
         sheet.put("unseen_regions", each.unseen, name)

@@ -218,7 +218,7 @@ def check_bounds(told: Told, now: datetime, random: Random) -> int:
         for state in ("ACTIVE", "NEW", "MAINTENANCE", ABSENT, '"UNKNOWN"', '"ABSENT"'):
             rows = availability(connection, now=now, source=source, state=state, until=now, zone=UTC)
             for row in rows:
-                if row["of"] != "region" or row["region_id"] not in truths:
+                if row["level"] != "region" or row["region_id"] not in truths:
                     continue
                 truth = truths[row["region_id"]]
                 begin = truth.times[0]
@@ -234,10 +234,10 @@ def check_bounds(told: Told, now: datetime, random: Random) -> int:
                     continue
                 journeys = truths[row["region_id"]].journeys(*pair)
                 # It was under way at the first sight of it: what ended before is another one.
-                seen = [journey for journey in journeys if journey.began <= row["began_at"]][-1]
+                seen = [journey for journey in journeys if journey.began <= row["from_latest"]][-1]
                 assert row["seconds_at_least"] - 1e-3 <= seen.seconds, row
                 for journey in journeys if row["seconds_at_most"] is not None else ():
-                    if journey.is_ended and row["ended_not_before"] <= journey.until <= row["ended_at"]:
+                    if journey.is_ended and row["to_earliest"] <= journey.until <= row["to_latest"]:
                         assert journey.seconds <= row["seconds_at_most"] + 1e-3, row
                 checked += 1
     return checked

@@ -85,7 +85,7 @@ def type_that_the_name_tells(name: str) -> str:
         return "DATE"
     if "seconds" in name or name.startswith("share_"):
         return "DOUBLE"
-    if name == "open" or name.startswith("has_"):
+    if name.startswith(("is_", "has_")):
         return "BOOLEAN"
     counts = ("seq", "regions", "polls", "transitions", "own_id", "port")
     if name in ("region_id", "keystone_id", "metrics_database_id") or name.endswith(counts):

@@ -96,7 +96,7 @@ def test_the_truth_lies_between_the_bounds(history: History, seed: int) -> None:
     known, unsure = 0.0, 0.0
     for state in STATES:
         for row in measured(history, state=state, by="day", until=newest):
-            if row["of"] != "region":
+            if row["level"] != "region":
                 continue
             born, _ = life[row["region_id"]]
             begin, end = max(row["from_at"], born), row["until_at"]
@@ -113,8 +113,8 @@ def test_the_truth_lies_between_the_bounds(history: History, seed: int) -> None:
                 for c in world.changes()
                 if (c.entity_id, c.entity, c.to_state) == (row["region_id"], "region", from_state)
             ]
-            began = [t for t in entered if (row["began_not_before"] or t) <= t <= row["began_at"]][-1]
-            if row["open"]:
+            began = [t for t in entered if (row["from_earliest"] or t) <= t <= row["from_latest"]][-1]
+            if row["is_open"]:
                 continue
             left = [
                 c.at
@@ -139,7 +139,9 @@ def test_the_bounds_close_in_on_the_truth_as_polls_become_denser(history: Histor
         for n in range(int(2 * 24 * HOUR / interval)):
             each.poll(world.document(each.time(n * interval - 1)), at=n * interval, took=2)
         until = each.time(2 * 24 * HOUR - 3602)
-        (total,) = [r for r in measured(history, source=each.source.name, until=until) if r["of"] == "source"]
+        (total,) = [
+            r for r in measured(history, source=each.source.name, until=until) if r["level"] == "source"
+        ]
         widths.append(total["share_at_most"] - total["share_at_least"])
         truth = sum(true_seconds(world, i, "ACTIVE", NOON, until) for i in world.regions) / total["seconds"]
         assert total["share_at_least"] <= truth <= total["share_at_most"]
@@ -171,7 +173,7 @@ def tell(history: History) -> None:
 def test_shares_are_said_of_regions_and_summed_by_zone_country_and_source(history: History) -> None:
     tell(history)
     rows = measured(history, until=history.time(16 * HOUR))
-    assert [(r["of"], r["region_id"], r["zone"], r["country"], r["regions"]) for r in rows] == [
+    assert [(r["level"], r["region_id"], r["zone"], r["country"], r["regions"]) for r in rows] == [
         ("region", 1, "EMEA", "LU", 1),
         ("region", 2, None, "US", 1),
         ("zone", None, "EMEA", None, 1),
@@ -186,7 +188,7 @@ def test_shares_are_said_of_regions_and_summed_by_zone_country_and_source(histor
     assert hours == [one, two, one, two, one, two, (32, 14, 29, 16)]
     assert [(r["share_at_least"], r["share_at_most"]) for r in rows[:2]] == [(0.25, 13 / 16), (10 / 16, 1.0)]
     assert {(r["from_at"], r["until_at"]) for r in rows} == {(history.time(0), history.time(16 * HOUR))}
-    assert [r["of"] for r in measured(history, region="region 1", until=history.time(16 * HOUR))] == [
+    assert [r["level"] for r in measured(history, region="region 1", until=history.time(16 * HOUR))] == [
         "region"
     ]
 
@@ -236,11 +238,11 @@ def test_a_region_counts_from_its_first_sight_on(history: History) -> None:
     for at in (60, 120):
         history.poll([region(1), region(2)], at=at, took=0)
     rows = measured(history, until=history.time(120))
-    assert [(r["seconds"], r["share_at_least"]) for r in rows if r["of"] == "region"] == [
+    assert [(r["seconds"], r["share_at_least"]) for r in rows if r["level"] == "region"] == [
         (120, 1.0),
         (60, 1.0),
     ]
-    assert [r["seconds"] for r in rows if r["of"] == "source"] == [180]
+    assert [r["seconds"] for r in rows if r["level"] == "source"] == [180]
 
 
 def test_sources_are_measured_apart(told: History) -> None:
@@ -297,9 +299,14 @@ def test_a_journey_is_bounded_by_the_inner_and_the_outer_edges_of_its_windows(hi
     for at, state in ((60, "NEW"), (120, "NEW"), (180, "INACTIVE"), (240, "ACTIVE")):
         history.poll([region(1), region(2, state)], at=at)
     (row,) = journeys(history)
-    assert (row["region_id"], row["from_state"], row["to_state"], row["open"]) == (2, "NEW", "ACTIVE", False)
-    assert (row["began_not_before"], row["began_at"]) == (history.time(-0.5), history.time(60))
-    assert (row["ended_not_before"], row["ended_at"]) == (history.time(179.5), history.time(240))
+    assert (row["region_id"], row["from_state"], row["to_state"], row["is_open"]) == (
+        2,
+        "NEW",
+        "ACTIVE",
+        False,
+    )
+    assert (row["from_earliest"], row["from_latest"]) == (history.time(-0.5), history.time(60))
+    assert (row["to_earliest"], row["to_latest"]) == (history.time(179.5), history.time(240))
     assert (row["seconds_at_least"], row["seconds_at_most"]) == (119.5, 240.5)
     assert (row["from_seq"], row["to_seq"]) == (2, 4)
 
@@ -308,7 +315,7 @@ def test_what_was_so_from_the_first_poll_took_nobody_knows_how_long(history: His
     for at, state in ((0, "NEW"), (60, "NEW"), (120, "ACTIVE")):
         history.poll([region(1, state)], at=at)
     (row,) = journeys(history)
-    assert (row["began_not_before"], row["seconds_at_least"], row["seconds_at_most"]) == (None, 59.5, None)
+    assert (row["from_earliest"], row["seconds_at_least"], row["seconds_at_most"]) == (None, 59.5, None)
     assert [r["seconds_at_most"] for r in summary([row])] == [None] * 4
 
 
@@ -319,7 +326,7 @@ def test_what_has_not_ended_takes_as_long_as_was_confirmed(history: History) -> 
     history.poll(answer([region(1)], count=2), at=180)
     history.poll(failure(), at=240)
     (row,) = journeys(history)
-    assert (row["open"], row["ended_at"], row["to_state"]) == (True, None, None)
+    assert (row["is_open"], row["to_latest"], row["to_state"]) == (True, None, None)
     assert (row["seconds_at_least"], row["seconds_at_most"]) == (59.5, None)
     assert summary([row]) == []
 
@@ -339,11 +346,11 @@ def test_who_disappears_gives_up_but_not_where_only_another_key_looked(history: 
     see(300, "NEW", "ACTIVE")
     see(360, "ACTIVE", "ACTIVE")
     one, two = sorted(journeys(history), key=lambda row: row["region_id"])
-    assert (one["began_at"], one["ended_at"]) == (history.time(180), history.time(360))
+    assert (one["from_latest"], one["to_latest"]) == (history.time(180), history.time(360))
     # While the other key looked, from the question at 180 on, it may have been ACTIVE and NEW again.
-    assert (one["seconds_at_least"], one["seconds_at_most"], one["seconds_unseen"]) == (0, 240.5, 119.5)
+    assert (one["seconds_at_least"], one["seconds_at_most"], one["seconds_unobserved"]) == (0, 240.5, 119.5)
     # Between the two polls with this key it turned: not before the last that showed it NEW.
-    assert (two["began_at"], two["ended_not_before"], two["ended_at"]) == tuple(
+    assert (two["from_latest"], two["to_earliest"], two["to_latest"]) == tuple(
         map(history.time, (60, 179.5, 300))
     )
     assert (two["seconds_at_least"], two["seconds_at_most"]) == (119.5, 300.5)
@@ -358,9 +365,9 @@ def test_what_another_key_shows_may_have_begun_long_before(history: History) -> 
     (row,) = journeys(history)
     assert (row["seconds_at_least"], row["seconds_at_most"]) == (0, None)
     intervals = history.query(
-        "SELECT state, max_seconds FROM region_state_intervals WHERE region_id = 2 AND state = 'NEW'"
+        "SELECT state, seconds_at_most FROM region_state_intervals WHERE region_id = 2 AND state = 'NEW'"
     )
-    assert [(r["state"], r["max_seconds"]) for r in intervals] == [("NEW", None)]
+    assert [(r["state"], r["seconds_at_most"]) for r in intervals] == [("NEW", None)]
 
 
 def test_what_took_a_gap_or_more_may_have_ended_in_the_gap(history: History) -> None:
@@ -379,9 +386,9 @@ def test_what_took_a_gap_or_more_may_have_ended_in_the_gap(history: History) -> 
     see(1020, "ACTIVE", "NEW")
     one, two = sorted(journeys(history), key=lambda row: row["region_id"])
     assert (one["seconds_at_least"], one["seconds_at_most"]) == (59.5, 960.5)
-    assert one["seconds_unseen"] == (240 - 119.5) + (899.5 - 299.5)
-    assert (one["ended_not_before"], one["ended_at"]) == (history.time(899.5), history.time(960))
-    assert (two["open"], two["seconds_at_least"], two["seconds_unseen"]) == (True, 239.5, 600.5)
+    assert one["seconds_unobserved"] == (240 - 119.5) + (899.5 - 299.5)
+    assert (one["to_earliest"], one["to_latest"]) == (history.time(899.5), history.time(960))
+    assert (two["is_open"], two["seconds_at_least"], two["seconds_unobserved"]) == (True, 239.5, 600.5)
 
 
 def test_a_journey_is_the_one_under_way_when_first_seen_not_one_that_ended_in_the_gap_before(
@@ -391,7 +398,7 @@ def test_a_journey_is_the_one_under_way_when_first_seen_not_one_that_ended_in_th
     for at, state in ((0, "ACTIVE"), (600, "NEW"), (660, "NEW"), (720, "NEW"), (780, "ACTIVE")):
         history.poll([region(1, state)], at=at)
     (row,) = journeys(history)
-    assert (row["began_not_before"], row["began_at"]) == (history.time(-0.5), history.time(600))
+    assert (row["from_earliest"], row["from_latest"]) == (history.time(-0.5), history.time(600))
     assert (row["seconds_at_least"], row["seconds_at_most"]) == (119.5, 780.5)
 
 
@@ -400,12 +407,12 @@ def test_who_comes_back_to_the_first_state_on_the_way_has_not_begun_anew(history
     for n, state in enumerate(states):
         history.poll([region(1, state)], at=n * 60)
     rows = journeys(history)
-    assert [(r["began_at"], r["ended_at"]) for r in rows] == [
+    assert [(r["from_latest"], r["to_latest"]) for r in rows] == [
         (history.time(60), history.time(240)),
         (history.time(300), history.time(360)),
     ]
     # From a state to itself: from one beginning to the next.
-    assert len([r for r in journeys(history, "NEW", "new") if not r["open"]]) == 2
+    assert len([r for r in journeys(history, "NEW", "new") if not r["is_open"]]) == 2
 
 
 def test_there_is_no_upper_bound_where_the_journey_may_have_begun_unseen(history: History) -> None:
@@ -436,7 +443,9 @@ def test_who_was_deleted_long_ago_can_be_left_out(history: History) -> None:
 
     def seconds(**asked: Any) -> list[float]:
         return [
-            r["seconds"] for r in measured(history, until=until, **asked) if r["of"] in ("region", "source")
+            r["seconds"]
+            for r in measured(history, until=until, **asked)
+            if r["level"] in ("region", "source")
         ]
 
     assert seconds() == [240, 240, 480]
@@ -446,7 +455,7 @@ def test_who_was_deleted_long_ago_can_be_left_out(history: History) -> None:
 
 def test_quantiles_are_values_that_occur() -> None:
     rows = [
-        {"open": False, "seconds_at_least": float(n), "seconds_at_most": None if n == 10 else n + 0.5}
+        {"is_open": False, "seconds_at_least": float(n), "seconds_at_most": None if n == 10 else n + 0.5}
         for n in range(1, 11)
     ]
     assert [(r["quantile"], r["seconds_at_least"], r["seconds_at_most"]) for r in summary(rows)] == [
@@ -455,4 +464,4 @@ def test_quantiles_are_values_that_occur() -> None:
         ("90 %", 9, 9.5),
         ("longest", 10, None),
     ]
-    assert {r["journeys"] for r in summary([*rows, {"open": True}])} == {10}
+    assert {r["count"] for r in summary([*rows, {"is_open": True}])} == {10}

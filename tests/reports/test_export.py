@@ -243,7 +243,7 @@ def test_every_view_is_exported_as_the_database_has_it(told: History, tmp_path: 
     now = next(r for r in rows_in(tmp_path / "lake", "current_regions") if r["region_id"] == 1)
     assert now["has_ai_gpu"] is False
     assert now["available_volume_types"] == ["ssd_hiiops", "standard"]
-    assert {type(row["open"]) for row in rows_in(tmp_path / "lake", "region_state_intervals")} == {bool}
+    assert {type(row["is_open"]) for row in rows_in(tmp_path / "lake", "region_state_intervals")} == {bool}
     assert {type(row["day"]) for row in rows_in(tmp_path / "lake", "poll_health")} == {date}
 
 

@@ -54,7 +54,7 @@ def test_what_the_newest_answer_did_not_show_is_not_seen(told: History) -> None:
 
 def test_a_state_takes_as_much_of_a_day_as_the_view_says_at_least(told: History) -> None:
     views = told.query(
-        "SELECT source, region_id, day, state, seconds_at_least, seconds_at_most, seconds_unseen "
+        "SELECT source, region_id, day, state, seconds_at_least, seconds_at_most, seconds_unobserved "
         "FROM daily_region_states"
     )
     known = {(v["source"], v["region_id"], str(v["day"]), v["state"]): v for v in views}

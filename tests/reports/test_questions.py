@@ -318,7 +318,7 @@ def test_a_source_seen_just_now_is_good(history: History, ask: Ask) -> None:
     assert row["interval_seconds"] == 60
     assert row["last_poll_at"] == row["last_seen_at"] == at(history.at)
     assert row["next_poll_at"] == at(history.at + 60)
-    assert row["newest_observation"] == history.row("sources")["newest_seq"]
+    assert row["newest_seq"] == history.row("sources")["newest_seq"]
     assert said.err == ""
 
 
@@ -424,7 +424,7 @@ def test_a_source_that_was_never_polled_is_stale(engine: sa.Engine, ask: Ask) ->
         n: row[n]
         for n in ("last_outcome", "last_poll_at", "last_seen_at", "next_poll_at", "interval_seconds")
     } == dict.fromkeys(("last_outcome", "last_poll_at", "last_seen_at", "next_poll_at", "interval_seconds"))
-    assert (row["regions"], row["newest_observation"], row["lease_owner"]) == (0, 0, "somebody")
+    assert (row["regions"], row["newest_seq"], row["lease_owner"]) == (0, 0, "somebody")
     assert "never" in ask("status").out
     lease.release(engine, held)
 
@@ -1237,9 +1237,7 @@ def test_a_source_whose_polls_all_failed_was_never_covered(history: History, ask
 
 
 def differences(said: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
-    return {
-        (r["entity"], r["entity_id"], r["change"], r["field"], str(r["old"]), str(r["new"])) for r in said
-    }
+    return {(r["entity"], r["entity_id"], r["kind"], r["field"], str(r["old"]), str(r["new"])) for r in said}
 
 
 def test_two_times_differ_in_what_appeared_vanished_and_changed(told: Told) -> None:
@@ -1274,7 +1272,7 @@ def test_what_changed_and_changed_back_does_not_show(told: Told) -> None:
 
 def test_the_difference_to_before_the_first_poll_is_everything(told: Told) -> None:
     rows = told.rows("diff", at(0), at(60), "--source", "gcore")
-    assert {r["change"] for r in rows} == {"appeared"}
+    assert {r["kind"] for r in rows} == {"appeared"}
     assert [r["entity_id"] for r in rows if r["entity"] == "region"] == [1, 2, 3, 4, 5]
     (database,) = [r for r in rows if r["entity"] == "metrics_database"]
     assert (database["field"], database["old"], database["new"]) == (None, None, None)

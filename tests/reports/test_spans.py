@@ -60,14 +60,14 @@ def test_a_gap_is_unknown_from_the_last_question_before_to_the_first_answer_afte
         history.poll([region(1, state)], at=at, took=2)
     assert spans(history) == [
         ("NEW", 0, 58),
-        ("UNKNOWN", 58, 400, "NEW", "NEW", "unseen"),
+        ("UNKNOWN", 58, 400, "NEW", "NEW", "unobserved"),
         ("NEW", 400, 458),
-        ("UNKNOWN", 458, 800, "NEW", "ACTIVE", "unseen"),
+        ("UNKNOWN", 458, 800, "NEW", "ACTIVE", "unobserved"),
         ("ACTIVE", 800, 858),
     ]
 
 
-@pytest.mark.parametrize(("late", "cause"), [(0, "change"), (0.001, "unseen")])
+@pytest.mark.parametrize(("late", "cause"), [(0, "change"), (0.001, "unobserved")])
 def test_only_more_than_two_and_a_half_intervals_are_a_gap(history: History, late: float, cause: str) -> None:
     for at, state in ((0, "NEW"), (60, "NEW"), (210 + late, "ACTIVE"), (270, "ACTIVE")):
         history.poll([region(1, state)], at=at)
@@ -86,12 +86,12 @@ def test_a_state_that_one_poll_showed_is_known_at_no_time_but_named(history: His
     assert spans(history) == [
         ("UNKNOWN", 0, 59.5, "NEW", "ACTIVE", "change"),
         # Between the question and the answer of the poll at 60 lie the windows of two changes.
-        ("UNKNOWN", 59.5, 60, "NEW", "ACTIVE", "unseen"),
+        ("UNKNOWN", 59.5, 60, "NEW", "ACTIVE", "unobserved"),
         ("UNKNOWN", 60, 119.5, "ACTIVE", "MAINTENANCE", "change"),
         # The gap begins with the question that was answered at 120.
-        ("UNKNOWN", 119.5, 120, "ACTIVE", "MAINTENANCE", "unseen"),
-        ("UNKNOWN", 120, 500, "MAINTENANCE", "ACTIVE", "unseen"),
-        ("UNKNOWN", 500, 900, "ACTIVE", "NEW", "unseen"),
+        ("UNKNOWN", 119.5, 120, "ACTIVE", "MAINTENANCE", "unobserved"),
+        ("UNKNOWN", 120, 500, "MAINTENANCE", "ACTIVE", "unobserved"),
+        ("UNKNOWN", 500, 900, "ACTIVE", "NEW", "unobserved"),
     ]
 
 
@@ -103,7 +103,7 @@ def test_where_windows_overlap_it_may_have_been_in_any_state(history: History) -
         history.poll([region(1, "ACTIVE")], at=at, took=0)
     assert spans(history) == [
         ("UNKNOWN", 0, 20, "NEW", "MAINTENANCE", "change"),
-        ("UNKNOWN", 20, 60, "NEW", "MAINTENANCE", "unseen"),
+        ("UNKNOWN", 20, 60, "NEW", "MAINTENANCE", "unobserved"),
         ("UNKNOWN", 60, 120, "MAINTENANCE", "ACTIVE", "change"),
         ("ACTIVE", 120, 180),
     ]
@@ -120,7 +120,7 @@ def test_what_the_newest_answer_showed_first_may_have_been_over_when_it_came(
         (r["from_at"], r["until_at"], r["earlier_state"], r["later_state"], r["cause"]) for r in rows
     ] == [
         (history.time(3540), history.time(3560), "NEW", "MAINTENANCE", "change"),
-        (history.time(3560), history.time(3599), "NEW", "MAINTENANCE", "unseen"),
+        (history.time(3560), history.time(3599), "NEW", "MAINTENANCE", "unobserved"),
     ]
 
 
@@ -134,8 +134,8 @@ def test_a_newest_answer_to_a_question_from_before_the_first_sight_leaves_all_of
     history.poll([region(1, "DELETED")], at=3599, took=600)
     rows = ask(history, "region_state_spans", "from_at")
     assert [(r["from_at"], r["until_at"], r["earlier_state"], r["cause"]) for r in rows] == [
-        (history.time(3480), history.time(3540), "NEW", "unseen"),
-        (history.time(3540), history.time(3599), "ACTIVE", "unseen"),
+        (history.time(3480), history.time(3540), "NEW", "unobserved"),
+        (history.time(3540), history.time(3599), "ACTIVE", "unobserved"),
     ]
 
 
@@ -156,8 +156,8 @@ def test_who_is_not_shown_now_was_confirmed_by_the_last_answer_that_showed_it(
             assert (rows[key]["to_earliest"], rows[key]["to_latest"]) == (history.time(3179.5), None)
             unknown = rows[key[0], "UNKNOWN"]
             assert (unknown["from_latest"], unknown["to_latest"]) == (history.time(3179.5), None)
-            assert bool(unknown["open"])
-        (last,) = ask(history, "region_state_spans", "from_at", "region_id = 1 AND cause = 'unseen'")
+            assert bool(unknown["is_open"])
+        (last,) = ask(history, "region_state_spans", "from_at", "region_id = 1 AND cause = 'unobserved'")
         assert (last["from_at"], last["earlier_state"], last["later_state"]) == (
             history.time(3179.5),
             "ACTIVE",
@@ -185,8 +185,8 @@ def test_an_absence_that_only_another_key_saw_is_unknown(history: History) -> No
         history.poll(both, at=at)
     assert spans(history, "region_id = 1") == [
         ("ACTIVE", 0, 59.5),
-        ("UNKNOWN", 59.5, 120, "ACTIVE", "ABSENT", "unseen"),
-        ("UNKNOWN", 120, 300, "ABSENT", "ACTIVE", "unseen"),
+        ("UNKNOWN", 59.5, 120, "ACTIVE", "ABSENT", "unobserved"),
+        ("UNKNOWN", 120, 300, "ABSENT", "ACTIVE", "unobserved"),
         ("ACTIVE", 300, 359.5),
     ]
 
@@ -197,7 +197,7 @@ def test_a_state_of_the_cloud_that_is_called_as_our_words_stands_in_quotation_ma
             history.poll([region(1, state), region(2)], at=n * 120 + at, took=0)
     for at in (360, 420, 960, 1020):
         history.poll([region(2)], at=at, took=0)
-    assert [s[:3] for s in spans(history, "region_id = 1 AND (cause IS NULL OR cause = 'unseen')")] == [
+    assert [s[:3] for s in spans(history, "region_id = 1 AND (cause IS NULL OR cause = 'unobserved')")] == [
         ('"UNKNOWN"', 0, 60),
         ('"absent"', 120, 180),
         ('""ABSENT""', 240, 300),
@@ -246,11 +246,11 @@ def test_what_was_not_shown_is_unknown_while_the_rest_is_not(history: History) -
         history.poll([region(2)], at=at)
     assert spans(history, "region_id = 2") == [("ACTIVE", 0, 599.5)]
     assert spans(history, "region_id = 1") == [
-        ("UNKNOWN", 0, 120, "ACTIVE", "ACTIVE", "unseen"),
+        ("UNKNOWN", 0, 120, "ACTIVE", "ACTIVE", "unobserved"),
         ("ACTIVE", 120, 179.5),
         ("UNKNOWN", 179.5, 240, "ACTIVE", "ABSENT", "change"),
         ("ABSENT", 240, 359.5),  # complete answers at 240 and 360 are near enough
-        ("UNKNOWN", 359.5, 540, "ABSENT", "ABSENT", "unseen"),
+        ("UNKNOWN", 359.5, 540, "ABSENT", "ABSENT", "unobserved"),
         ("ABSENT", 540, 599.5),
     ]
 
@@ -267,7 +267,7 @@ def test_an_absent_keystone_that_an_answer_names_may_have_been_there(history: Hi
     history.poll([region(1), region(2)], at=300)
     assert spans(history, "keystone_id = 7", "keystone_state_spans")[-3:] == [
         ("ABSENT", 60, 119.5),
-        ("UNKNOWN", 119.5, 240, "ABSENT", "ABSENT", "unseen"),
+        ("UNKNOWN", 119.5, 240, "ABSENT", "ABSENT", "unobserved"),
         ("ABSENT", 240, 299.5),
     ]
 
@@ -287,7 +287,7 @@ def test_a_doubt_goes_back_to_the_last_answer_that_could_prove_an_absence(histor
     say(420)
     assert spans(history, "keystone_id = 7", "keystone_state_spans")[-3:] == [
         ("ABSENT", 60, 119.5),
-        ("UNKNOWN", 119.5, 360, "ABSENT", "ABSENT", "unseen"),
+        ("UNKNOWN", 119.5, 360, "ABSENT", "ABSENT", "unobserved"),
         ("ABSENT", 360, 419.5),
     ]
 
@@ -310,7 +310,7 @@ def test_an_open_gap_is_unknown_until_now(history: History, now: datetime) -> No
         "UNKNOWN",
         "ACTIVE",
         None,
-        "unseen",
+        "unobserved",
     )
     assert row["from_at"] == history.time(59.5)
     assert row["until_at"] >= now
@@ -335,7 +335,7 @@ def test_spans_have_neither_holes_nor_overlaps_and_agree_with_intervals_days_and
                 assert (
                     before["state"] != "UNKNOWN"
                     or after["earlier_state"] in (None, before["later_state"])
-                    or {before["cause"], after["cause"]} == {"change", "unseen"}
+                    or {before["cause"], after["cause"]} == {"change", "unobserved"}
                 )
             for row in rows:
                 assert row["seconds"] == pytest.approx(
@@ -343,7 +343,7 @@ def test_spans_have_neither_holes_nor_overlaps_and_agree_with_intervals_days_and
                 )
         for key, rows in intervals(told, kind).items():
             known = [r for r in by_entity[key] if r["cause"] != "change"]
-            assert sum(r["min_seconds"] for r in rows) == pytest.approx(
+            assert sum(r["seconds_at_least"] for r in rows) == pytest.approx(
                 sum(r["seconds"] for r in known), rel=1e-6
             )
 
@@ -397,7 +397,11 @@ def test_a_day_says_for_how_long_a_region_was_in_each_state_at_least_and_at_most
         history.poll([region(1, "ACTIVE")], at=at * hour, took=0)
     rows = ask(history, "daily_region_states", "day, state", "day < '2026-05-04'")
     said = [
-        (str(r["day"]), r["state"], *(r[f"seconds_{n}"] / hour for n in ("at_least", "at_most", "unseen")))
+        (
+            str(r["day"]),
+            r["state"],
+            *(r[f"seconds_{n}"] / hour for n in ("at_least", "at_most", "unobserved")),
+        )
         for r in rows
     ]
     assert said == [

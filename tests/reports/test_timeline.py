@@ -53,7 +53,7 @@ def spans_of(*told: tuple[Any, ...]) -> list[Span]:
     at = NOON
     for n, (what, hours, *around) in enumerate(told):
         end = at + hours * HOUR
-        if what in ("change", "unseen"):
+        if what in ("change", "unobserved"):
             found.append(Span(UNKNOWN, at, end, *around, cause=what, seq=n))
         else:
             found.append(Span(what, at, end, seq=n))
@@ -104,7 +104,7 @@ def test_bars_begin_and_end_where_the_states_do() -> None:
         ("NEW", 100),
         ("change", 20, "NEW", "ACTIVE"),
         ("ACTIVE", 80),
-        ("unseen", 50, "ACTIVE", "ACTIVE"),
+        ("unobserved", 50, "ACTIVE", "ACTIVE"),
         ("ACTIVE", 150),
         ("change", 1, "ACTIVE", "MAINTENANCE"),
         ("MAINTENANCE", 99),
@@ -171,7 +171,7 @@ def test_a_state_that_is_too_short_for_its_width_is_still_seen() -> None:
 
 def test_what_one_poll_showed_between_two_blind_times_is_seen() -> None:
     lane = spans_of(
-        ("ACTIVE", 100), ("unseen", 100, "ACTIVE", "DELETING"), ("unseen", 100, "DELETING", "ACTIVE")
+        ("ACTIVE", 100), ("unobserved", 100, "ACTIVE", "DELETING"), ("unobserved", 100, "DELETING", "ACTIVE")
     )
     found = shapes(svg.draw(drawn(lane, hours=748)))
     assert [(key, *xs(d)) for key, d, _ in found] == [
@@ -299,8 +299,8 @@ def histories(draw: st.DrawFn) -> list[Span]:
     for _ in range(draw(st.integers(1, 40))):
         if draw(st.booleans()) or not told:
             told.append((state, draw(lengths)))
-        cause = draw(st.sampled_from(("change", "unseen")))
-        later = draw(st.sampled_from([s for s in states if s != state or cause == "unseen"]))
+        cause = draw(st.sampled_from(("change", "unobserved")))
+        later = draw(st.sampled_from([s for s in states if s != state or cause == "unobserved"]))
         told.append((cause, draw(lengths), state, later))
         state = later
     return spans_of(*told)
@@ -562,7 +562,7 @@ HOSTILE = (
 
 def test_hostile_names_do_no_harm_and_are_shortened() -> None:
     state = "<b onload='x'>&\"\x01"
-    lane = spans_of((state, 400), ("unseen", 348, state, None))
+    lane = spans_of((state, 400), ("unobserved", 348, state, None))
     text = svg.draw(drawn(*[lane] * len(HOSTILE), names=HOSTILE, country="<&", zone="\u0000"))
     root = ET.fromstring(text)
     allowed = {"svg", "title", "desc", "style", "defs", "pattern", "rect", "path", "text", "g"}
@@ -618,7 +618,7 @@ def legend(text: str) -> list[str]:
 def test_a_legend_names_only_what_occurs() -> None:
     assert legend(svg.draw(drawn(spans_of(("ACTIVE", 100))))) == ["ACTIVE"]
     lane = spans_of(
-        ("ACTIVE", 100), ("unseen", 10, "ACTIVE", ABSENT), (ABSENT, 50), ("unseen", 9, ABSENT, "odd")
+        ("ACTIVE", 100), ("unobserved", 10, "ACTIVE", ABSENT), (ABSENT, 50), ("unobserved", 9, ABSENT, "odd")
     )
     assert legend(svg.draw(drawn(lane))) == ["ACTIVE", "odd", "unknown", "absent"]
     slow = spans_of(("NEW", 100), ("change", 50, "NEW", "MAINTENANCE"))
@@ -667,13 +667,13 @@ def test_a_line_says_column_by_column_what_was_seen() -> None:
         ("NEW", 10),
         ("change", 2, "NEW", "ACTIVE"),
         ("ACTIVE", 8),
-        ("unseen", 5, "ACTIVE", "ACTIVE"),
+        ("unobserved", 5, "ACTIVE", "ACTIVE"),
         ("ACTIVE", 5.2),
         ("change", 0.1, "ACTIVE", "MAINTENANCE"),
         ("MAINTENANCE", 0.1),
         ("change", 0.1, "MAINTENANCE", "ACTIVE"),
         ("ACTIVE", 4.5),
-        ("unseen", 0.4, "ACTIVE", "ACTIVE"),
+        ("unobserved", 0.4, "ACTIVE", "ACTIVE"),
         ("ACTIVE", 4.6),
         ("change", 1, "ACTIVE", ABSENT),
         (ABSENT, 4),
@@ -695,7 +695,7 @@ def test_a_line_says_column_by_column_what_was_seen() -> None:
 @pytest.mark.parametrize("signs", [BLOCKS, ASCII], ids=["blocks", "ascii"])
 def test_lines_are_as_wide_as_the_terminal(width: int, signs: Signs) -> None:
     states = [*KNOWN, "a state of its own"]
-    lane = spans_of(*((state, 40) for state in states), ("unseen", 40, "NEW", ABSENT), (ABSENT, 40))
+    lane = spans_of(*((state, 40) for state in states), ("unobserved", 40, "NEW", ABSENT), (ABSENT, 40))
     lines = in_columns(
         lane, lane, hours=400, width=width, names=["東京データセンター第二リージョン", "b"], signs=signs
     )
@@ -830,7 +830,7 @@ def test_rows_are_the_spans_behind_the_picture(told_lane: History) -> None:
         (r["state"], r["from_at"][11:19], r["until_at"][11:19], r["seconds"], r["cause"]) for r in rows
     ] == [
         ("ACTIVE", "12:02:00", "12:03:00", 60, None),
-        (UNKNOWN, "12:03:00", "12:20:00", 1020, "unseen"),
+        (UNKNOWN, "12:03:00", "12:20:00", 1020, "unobserved"),
     ]
     keystones = ask(told_lane, *WINDOW, "--entity", "keystone", "--format", "csv").csv
     assert {(row["entity"], row["entity_id"]) for row in keystones} == {
@@ -883,7 +883,7 @@ def test_a_browser_shows_it_in_light_and_dark(tmp_path: Path, is_dark: bool) -> 
         ("ACTIVE", 200),
         ("change", 40, "ACTIVE", "NEW"),
         ("NEW", 160),
-        ("unseen", 48, "NEW", "NEW"),
+        ("unobserved", 48, "NEW", "NEW"),
         ("NEW", 52),
     )
     text = svg.draw(drawn(lane, hours=748))

@@ -26,7 +26,7 @@ from tests.support.views import TIMES, Change, add_a_column, ask, columns, plan_
 _numbers = itertools.count(1)
 INTERVAL = (
     *("state", "from_earliest", "from_latest", "to_earliest", "to_latest"),
-    *("min_seconds", "max_seconds"),
+    *("seconds_at_least", "seconds_at_most"),
 )
 """Columns of an interval of a state."""
 
@@ -176,7 +176,7 @@ def test_state_intervals_count_blind_time_once_where_a_gap_and_an_unseen_span_ov
 
     rows = ask(history, "region_state_intervals", "from_latest", "region_id = 1 AND state <> 'UNKNOWN'")
     t = history.time
-    assert [(*(r[name] for name in INTERVAL), bool(r["open"])) for r in rows] == [
+    assert [(*(r[name] for name in INTERVAL), bool(r["is_open"])) for r in rows] == [
         # 1019.5 s less 59.5…420 and 599.5…960
         ("ACTIVE", None, t(0), t(1019.5), t(1080), pytest.approx(298.5), None, False),
         ("MAINTENANCE", t(1019.5), t(1080), t(1139.5), t(1500), pytest.approx(59.5), approx(480.5), False),
@@ -189,12 +189,12 @@ def test_state_intervals_count_blind_time_once_where_a_gap_and_an_unseen_span_ov
     assert [
         (r["from_earliest"], r["from_latest"], r["to_earliest"], r["to_latest"]) for r in unknown[:-1]
     ] == [(t(begin), t(begin), t(end), t(end)) for begin, end in ((59.5, 420), (599.5, 960), (1139.5, 1500))]
-    assert [(r["min_seconds"], r["max_seconds"]) for r in unknown[:-1]] == [(approx(360.5),) * 2] * 3
-    assert [bool(r["open"]) for r in unknown] == [False, False, False, True]
+    assert [(r["seconds_at_least"], r["seconds_at_most"]) for r in unknown[:-1]] == [(approx(360.5),) * 2] * 3
+    assert [bool(r["is_open"]) for r in unknown] == [False, False, False, True]
     assert (unknown[-1]["from_latest"], unknown[-1]["to_latest"]) == (t(1799.5), None)
     (other,) = ask(history, "region_state_intervals", "seq", "region_id = 2 AND state <> 'UNKNOWN'")
     # Region 2 was shown all along; three gaps of 240, 300 and 360 s.
-    assert (other["to_earliest"], other["min_seconds"]) == (t(1859.5), approx(1859.5 - 901.5))
+    assert (other["to_earliest"], other["seconds_at_least"]) == (t(1859.5), approx(1859.5 - 901.5))
 
 
 def approx(seconds: float) -> Any:
@@ -211,7 +211,7 @@ def test_a_blind_span_that_begins_in_a_gap_and_outlasts_it_is_counted_as_one(his
     history.poll([region(1), region(2)], at=1000)  # gap 620…1000
     history.poll([region(1), region(2)], at=1060)
     (row,) = ask(history, "region_state_intervals", "seq", "region_id = 1 AND state <> 'UNKNOWN'")
-    assert row["min_seconds"] == approx(1059.5 - 560 - 380.5)
+    assert row["seconds_at_least"] == approx(1059.5 - 560 - 380.5)
 
 
 def test_a_state_seen_in_a_single_poll_lasts_at_least_no_time_at_all(history: History) -> None:
@@ -220,7 +220,7 @@ def test_a_state_seen_in_a_single_poll_lasts_at_least_no_time_at_all(history: Hi
     middle = ask(history, "region_state_intervals", "seq", "state <> 'UNKNOWN'")[1]
     assert (middle["from_earliest"], middle["from_latest"]) == (history.time(-3), history.time(300))
     assert (middle["to_earliest"], middle["to_latest"]) == (history.time(297), history.time(600))
-    assert (middle["min_seconds"], middle["max_seconds"]) == (0, approx(603))
+    assert (middle["seconds_at_least"], middle["seconds_at_most"]) == (0, approx(603))
 
 
 def test_a_state_that_only_the_newest_poll_showed_was_confirmed_when_that_one_asked(history: History) -> None:
@@ -246,7 +246,7 @@ def test_seconds_are_exact_to_the_microsecond_just_before_a_full_second(history:
     history.poll([region(1)], at=0.000001, took=0)
     history.poll([region(1)], at=59.999999, took=0)
     (row,) = ask(history, "region_state_intervals", "seq", "state <> 'UNKNOWN'")
-    assert row["min_seconds"] == pytest.approx(59.999998, abs=1e-7)
+    assert row["seconds_at_least"] == pytest.approx(59.999998, abs=1e-7)
 
 
 def test_an_absence_is_confirmed_by_complete_answers_only(history: History) -> None:
@@ -255,9 +255,9 @@ def test_an_absence_is_confirmed_by_complete_answers_only(history: History) -> N
     history.poll([region(2)], at=120)
     history.poll(answer([region(2)], count=9), at=180)  # may well have left region 1 out
     absent = ask(history, "region_state_intervals", "seq", "region_id = 1 AND state <> 'UNKNOWN'")[-1]
-    assert (absent["state"], bool(absent["open"])) == ("ABSENT", True)
+    assert (absent["state"], bool(absent["is_open"])) == ("ABSENT", True)
     assert absent["to_earliest"] == history.time(119.5)
-    assert absent["min_seconds"] == approx(59.5)
+    assert absent["seconds_at_least"] == approx(59.5)
 
 
 def test_sources_are_kept_apart(engine: sa.Engine) -> None:
@@ -274,7 +274,7 @@ def test_sources_are_kept_apart(engine: sa.Engine) -> None:
         ("two", "ACTIVE"),
         ("two", "MAINTENANCE"),
     ]
-    assert [r["min_seconds"] for r in rows if r["open"]] == [approx(0), approx(59.5)]
+    assert [r["seconds_at_least"] for r in rows if r["is_open"]] == [approx(0), approx(59.5)]
     gaps = ask(history, "coverage_gaps", "source", "until_at IS NOT NULL")
     assert [g["source"] for g in gaps] == ["one"]
     assert len(ask(history, "current_regions", "source")) == 2
@@ -506,7 +506,7 @@ def test_keystone_state_intervals_leave_out_gaps_and_unseen_time_and_know_absenc
         ("ABSENT", t(599.5), t(660), t(899.5), t(960), approx(239.5), approx(360.5)),
         ("NEW", t(899.5), t(960), t(1019.5), None, approx(59.5), None),
     ]
-    assert [bool(r["open"]) for r in rows] == [False, False, False, True]
+    assert [bool(r["is_open"]) for r in rows] == [False, False, False, True]
     assert list(rows[0].values())[:6] == ["gcore", 1, "region-1", "Region 1", 7, "https://seven.example/v3"]
 
 

@@ -563,8 +563,8 @@ def test_an_absence_is_known_only_while_complete_answers_say_so(history: History
     for at in range(180, 3600, 60):
         history.poll(answer([region(1)], count=3), at=at)
     history.poll([region(1), region(3)], at=3600)
-    (absent,) = history.query("SELECT min_seconds FROM region_state_intervals WHERE state = 'ABSENT'")
-    assert absent["min_seconds"] == 59.5  # to the question of the last one
+    (absent,) = history.query("SELECT seconds_at_least FROM region_state_intervals WHERE state = 'ABSENT'")
+    assert absent["seconds_at_least"] == 59.5  # to the question of the last one
 
 
 def test_a_writer_of_older_rules_cant_write_on(history: History) -> None:

@@ -78,7 +78,7 @@ def _pieces(spans: list[Claim], others: list[Claim]) -> list[tuple[datetime | No
         mine, other = (
             next(c for c in reversed(claims_) if c.from_at <= begin) for claims_ in (spans, others)
         )
-        is_lenient = {mine.cause, other.cause} == {"unseen", "change"} and (
+        is_lenient = {mine.cause, other.cause} == {"unobserved", "change"} and (
             ABSENT in (mine.earlier_state, mine.later_state, other.later_state)
         )
         said = ("", "") if is_lenient else (mine.state, mine.cause)
@@ -164,12 +164,12 @@ def claims(ledger: Ledger, kind: str, entity_id: int, end: datetime | None) -> l
         state, later = begun[index][1], begun[index + 1][1] if index + 1 < len(begun) else None
         covering = sum(weight for a, b, weight in windows if a <= moment < b)
         if covering > 1 or any(a <= moment < b for a, b in doubts):
-            claim = Claim(moment, until, UNKNOWN, state, None, "unseen")
+            claim = Claim(moment, until, UNKNOWN, state, None, "unobserved")
         elif covering == 1:
             claim = Claim(moment, until, UNKNOWN, state, later, "change")
         else:
             claim = Claim(moment, until, state)
-        if found and found[-1].cause == "unseen":
+        if found and found[-1].cause == "unobserved":
             found[-1] = found[-1]._replace(later_state=state)
         is_same = found and found[-1]._replace(later_state=None) == claim._replace(
             from_at=found[-1].from_at, until_at=found[-1].until_at, later_state=None

@@ -235,7 +235,7 @@ def test_a_calendar_of_all_years_costs_no_more_than_the_days_on_record(told: His
         asked = {"by": "month", "source": "gcore", "time_zone": zone}
         usual = get(api, "/availability", **asked)["availability"]
         rows = get(api, "/availability", **asked, **everything)["availability"]
-        keep = ("of", "region_id", "zone", "country", "seconds", "seconds_at_least", "seconds_at_most")
+        keep = ("level", "region_id", "zone", "country", "seconds", "seconds_at_least", "seconds_at_most")
         begun = usual[-1]["from_at"]  # the month that goes on while the test does
         bare = [
             [{name: row[name] for name in keep} for row in some if row["from_at"] < begun]

@@ -80,7 +80,7 @@ def pieces(spans: Iterable[Span], scale: Scale) -> Iterator[Piece]:
         if overlap:
             part, overlap = part._replace(from_at=overlap.from_at), None
         # Where windows overlap, while one poll waited for its answer: part of what this poll showed, if too narrow.
-        is_overlap = before and before.is_change and span.cause == "unseen" and span.seq == before.seq
+        is_overlap = before and before.is_change and span.cause == "unobserved" and span.seq == before.seq
         before = span
         if is_overlap and scale.x(part.until_at) - scale.x(part.from_at) < NARROW:
             overlap = part

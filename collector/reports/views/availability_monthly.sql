@@ -37,7 +37,7 @@ months AS (
         d.month,
         SUM(d.seconds_at_least) OVER w AS seconds,
         SUM(CASE WHEN d.state = 'ACTIVE' THEN d.seconds_at_least ELSE 0 END) OVER w AS at_least,
-        SUM(CASE WHEN d.nth_of_day = 1 THEN COALESCE(d.at_most, d.seconds_unseen) ELSE 0 END) OVER w AS at_most,
+        SUM(CASE WHEN d.nth_of_day = 1 THEN COALESCE(d.at_most, d.seconds_unobserved) ELSE 0 END) OVER w AS at_most,
         SUM(CASE WHEN d.state = 'UNKNOWN' THEN d.seconds_at_least ELSE 0 END) OVER w AS unknown,
         ROW_NUMBER() OVER w AS nth
     FROM days d

@@ -2,19 +2,19 @@
 -- The seconds_at_least of a region's rows of one day, with the state UNKNOWN, make the whole day; the first day begins
 -- with its first sight, the newest ends with the newest successful poll, or now while a gap is open.
 -- seconds_at_most adds the time in which it may have been in this state: while it turned from or into it, and all of
--- seconds_unseen. A state without a row: at most seconds_unseen.
+-- seconds_unobserved. A state without a row: at most seconds_unobserved.
 -- Example: on which days was a region in MAINTENANCE, and for how long?
 --   SELECT day, display_name, seconds_at_least, seconds_at_most FROM daily_region_states WHERE state = 'MAINTENANCE'
 -- Columns:
---   source            = sources.name
---   region_id         = regions.id
---   slug              = regions.slug
---   display_name      = regions.display_name
---   day               date     The day, in UTC
---   state             = region_state_spans.state
---   seconds_at_least  double   Known to have been in it so long
---   seconds_at_most   double   Can have been in it so long
---   seconds_unseen    double   Of the day, so long it may have been in any state: no answer showed it, or windows of changes overlap
+--   source              = sources.name
+--   region_id           = regions.id
+--   slug                = regions.slug
+--   display_name        = regions.display_name
+--   day                 date     The day, in UTC
+--   state               = region_state_spans.state
+--   seconds_at_least    double   Known to have been in it so long
+--   seconds_at_most     double   Can have been in it so long
+--   seconds_unobserved  double   Of the day, so long it may have been in any state: no answer showed it, or windows of changes overlap
 WITH parts AS (
     SELECT
         p.source,
@@ -53,7 +53,7 @@ said AS (
         CASE c.which WHEN 0 THEN m.state WHEN 1 THEN m.earlier_state ELSE m.later_state END AS state,
         CASE c.which WHEN 0 THEN m.seconds ELSE 0 END AS known,
         CASE WHEN c.which > 0 AND m.cause = 'change' THEN m.seconds ELSE 0 END AS turning,
-        CASE WHEN c.which = 0 AND m.cause = 'unseen' THEN m.seconds ELSE 0 END AS unseen,
+        CASE WHEN c.which = 0 AND m.cause = 'unobserved' THEN m.seconds ELSE 0 END AS unobserved,
         CASE WHEN c.which = 0 AND m.cause IS NOT NULL THEN 1 ELSE 0 END AS is_unknown
     FROM measured m
     CROSS JOIN (SELECT 0 AS which UNION ALL SELECT 1 UNION ALL SELECT 2) c
@@ -62,7 +62,7 @@ said AS (
 ),
 -- By windows and not by GROUP BY: into these SQLite carries what a query asks of one region.
 of_the_day AS (
-    SELECT a.*, SUM(a.unseen) OVER (PARTITION BY a.source, a.region_id, a.day) AS unseen_that_day
+    SELECT a.*, SUM(a.unobserved) OVER (PARTITION BY a.source, a.region_id, a.day) AS unobserved_that_day
     FROM said a
 ),
 of_the_state AS (
@@ -85,8 +85,8 @@ SELECT
     CAST(f.day AS {{ date }}) AS day,
     CAST(f.state AS TEXT) AS state,
     CAST(f.seconds AS DOUBLE PRECISION) AS seconds_at_least,
-    CAST(CASE WHEN f.is_unknown = 1 THEN f.seconds ELSE f.seconds + f.turned + f.unseen_that_day END
+    CAST(CASE WHEN f.is_unknown = 1 THEN f.seconds ELSE f.seconds + f.turned + f.unobserved_that_day END
         AS DOUBLE PRECISION) AS seconds_at_most,
-    CAST(f.unseen_that_day AS DOUBLE PRECISION) AS seconds_unseen
+    CAST(f.unobserved_that_day AS DOUBLE PRECISION) AS seconds_unobserved
 FROM of_the_state f
 WHERE f.nth = 1

@@ -1,7 +1,7 @@
 -- One row: a span of time in which a region's state is known to have been one (or ABSENT), or is UNKNOWN.
 -- The spans of a region follow one another without holes and overlaps, from its first sight to the newest successful
 -- poll, or to now while a gap is open. UNKNOWN names the states known before and after it. Its cause is change where
--- only the moment of a change between two polls is unknown (the state was the earlier, then the later one), and unseen
+-- only the moment of a change between two polls is unknown (the state was the earlier, then the later one), and unobserved
 -- where it may have been in any state: no answer showed the region, or only another key did not see it, or the windows
 -- of two changes overlap.
 -- A state of the cloud that is itself called UNKNOWN or ABSENT stands in quotation marks: "UNKNOWN", "ABSENT".
@@ -20,7 +20,7 @@
 --   seconds        double   Length
 --   earlier_state  text     Of UNKNOWN: the state known before; else NULL
 --   later_state    text     Of UNKNOWN: the state known after; NULL: none yet
---   cause          text     Of UNKNOWN: change or unseen; else NULL
+--   cause          text     Of UNKNOWN: change or unobserved; else NULL
 --   seq            bigint   Observation that first showed the state, of UNKNOWN the state before
 {% set entity = "region" %}
 {% include "parts/spans.sql" %}

@@ -138,7 +138,7 @@ Share = _report(
     "Share",
     AVAILABILITY,
     "For which share of a time a region, or several, were in a state",
-    of=Literal["region", "zone", "country", "source"],
+    level=Literal["region", "zone", "country", "source"],
 )
 Gap = _report("Gap", COVERAGE, "A time that no successful poll covers")
 Source = _model(

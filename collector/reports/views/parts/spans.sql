@@ -4,7 +4,7 @@
 -- Each moment is judged by what covers it:
 --   nothing         the state that was seen last is known
 --   one window      in which a transition happened: it was in the state before, then in the one after; cause change
---   more windows, or blind time: it may have been in any state; cause unseen
+--   more windows, or blind time: it may have been in any state; cause unobserved
 -- Blind is the time of a gap, and in which the entity was not shown; of an absence, the time between complete answers
 -- that are too far apart, or in which one named it; and all of an absence that only another key saw.
 WITH ends AS (
@@ -178,9 +178,9 @@ judged AS (
         j.next_state,
         j.end_at,
         -- In a window that of the later state counts too: it begins with the question of its first answer.
-        CASE WHEN j.windows > 1 THEN 'unseen'
-             WHEN j.not_shown > 0 AND (j.state <> 'ABSENT' OR j.windows = 1 AND j.next_state <> 'ABSENT') THEN 'unseen'
-             WHEN j.not_excluded > 0 AND (j.state = 'ABSENT' OR j.windows = 1 AND j.next_state = 'ABSENT') THEN 'unseen'
+        CASE WHEN j.windows > 1 THEN 'unobserved'
+             WHEN j.not_shown > 0 AND (j.state <> 'ABSENT' OR j.windows = 1 AND j.next_state <> 'ABSENT') THEN 'unobserved'
+             WHEN j.not_excluded > 0 AND (j.state = 'ABSENT' OR j.windows = 1 AND j.next_state = 'ABSENT') THEN 'unobserved'
              WHEN j.windows = 1 THEN 'change'
              ELSE 'known' END AS verdict
     FROM (
@@ -217,7 +217,7 @@ spans AS (
         COALESCE(LEAD(b.at) OVER w, b.end_at) AS until_at,
         CASE WHEN b.verdict = 'known' THEN b.state ELSE 'UNKNOWN' END AS state,
         CASE WHEN b.verdict <> 'known' THEN b.state END AS earlier_state,
-        CASE b.verdict WHEN 'change' THEN b.next_state WHEN 'unseen' THEN LEAD(b.state) OVER w END AS later_state,
+        CASE b.verdict WHEN 'change' THEN b.next_state WHEN 'unobserved' THEN LEAD(b.state) OVER w END AS later_state,
         CASE WHEN b.verdict <> 'known' THEN b.verdict END AS cause
     FROM begun b
     WHERE b.is_new = 1

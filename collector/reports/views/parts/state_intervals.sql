@@ -25,7 +25,7 @@ grouped AS (
             q.source_id, q.entity_id, q.seq, q.cause, q.later_state,
             q.from_at, q.until_at, {{ seconds_between("q.from_at", "q.until_at") }}, 0
         FROM spans q
-        WHERE q.from_at < q.until_at AND (q.cause IS NULL OR q.cause = 'unseen')
+        WHERE q.from_at < q.until_at AND (q.cause IS NULL OR q.cause = 'unobserved')
     ) p
     WINDOW w AS (
         PARTITION BY p.source_id, p.entity_id, p.seq, p.cause, CASE WHEN p.cause IS NOT NULL THEN p.from_at END
@@ -84,10 +84,10 @@ measured AS (
         {{ time("b.from_latest") }} AS from_latest,
         {{ time("b.to_earliest") }} AS to_earliest,
         {{ time("b.to_latest") }} AS to_latest,
-        CAST(b.seconds AS DOUBLE PRECISION) AS min_seconds,
+        CAST(b.seconds AS DOUBLE PRECISION) AS seconds_at_least,
         CAST(CASE WHEN b.is_bounded = 1 THEN {{ seconds_between("b.from_earliest", "b.to_latest") }} END
-            AS DOUBLE PRECISION) AS max_seconds,
-        CAST(b.to_latest IS NULL AS BOOLEAN) AS open,
+            AS DOUBLE PRECISION) AS seconds_at_most,
+        CAST(b.to_latest IS NULL AS BOOLEAN) AS is_open,
         b.seq
     FROM bounded b
 )
