@@ -2,12 +2,12 @@
 """Attack it yourself: forges copies of the demo's history in ten ways, and shows that `audit verify` finds each.
 
     .venv/bin/python docs/attack.py                       makes a demo first
-    .venv/bin/python docs/attack.py collector-demo.db     takes copies of this one
+    .venv/bin/python docs/attack.py collector-demo.db     uses copies of this file
 
-The attacker may write the database as he likes, and knows all that docs/audit.md says: he makes digests again where
-that helps him. What he can't write is the file that the anchor was given. This file imports nothing of the collector:
-how digests are made is written here again, so that what it finds does not rest on the code that it attacks. Ends with
-0 when every forgery was found, else with 1.
+The attacker can change everything in the database, and knows everything that docs/audit.md says. Digests are computed
+again where that helps. The attacker can't write the file to which the anchor was given. This file imports nothing from
+the collector and computes digests with its own code, so that its result does not rest on the code that it attacks. The
+exit code is 0 if every forgery was found, and 1 otherwise.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> int:
     if len(sys.argv) > 1:
         with closing(sqlite3.connect(sys.argv[1])) as demo, closing(sqlite3.connect(true)) as copy:
             demo.backup(copy)
-            copy.execute("DELETE FROM anchors")  # what was given elsewhere is of no use here
+            copy.execute("DELETE FROM anchors")  # the places that got these anchors are not available here
             copy.commit()
     else:
         collector(folder, None, "demo", "--file", str(true))
@@ -92,7 +92,7 @@ def main() -> int:
 def collector(
     folder: Path, database: Path | None, *command: str, anchor: Path | None = None
 ) -> tuple[int, str]:
-    """Run the collector on a database. Returns its exit code, and what it said."""
+    """Run the collector on a database. Returns its exit code and its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COLLECTOR_")}
     if database is not None:
         environment["COLLECTOR_DATABASE_URL"] = f"sqlite:///{database}"
@@ -124,7 +124,7 @@ def digest_of(parts: list[object]) -> str:
 
 
 def make_digests_again(database: sqlite3.Connection) -> None:
-    """All digests of the chain, over what stands there now."""
+    """Compute all digests of the chain again, over the present rows."""
     names = {row["id"]: row["name"] for row in database.execute("SELECT id, name FROM sources")}
     previous: dict[int, str] = {}
     rows = database.execute(
@@ -148,7 +148,7 @@ def make_digests_again(database: sqlite3.Connection) -> None:
 
 
 def make_anchors_again(database: sqlite3.Connection) -> None:
-    """All that the database says of anchors, over the chain as it is now."""
+    """Compute everything that the database says about anchors again, over the present chain."""
     previous: dict[int, str] = {}
     rows = database.execute(
         "SELECT a.*, s.name AS source, o.opening_digest FROM anchors a JOIN sources s ON s.id = a.source_id"
@@ -171,7 +171,7 @@ def make_anchors_again(database: sqlite3.Connection) -> None:
 
 
 def rewrite_state(database: sqlite3.Connection) -> None:
-    """A change of state never happened: MAINTENANCE becomes ACTIVE in the table of transitions."""
+    """A change of state is denied: MAINTENANCE becomes ACTIVE in the table of transitions."""
     database.execute("UPDATE state_transitions SET to_state = 'ACTIVE' WHERE to_state = 'MAINTENANCE'")
 
 
@@ -183,12 +183,12 @@ def narrow_window(database: sqlite3.Connection) -> None:
 
 
 def hide_gap(database: sqlite3.Connection) -> None:
-    """The times in which nothing could be seen are taken out."""
+    """The times in which nothing could be seen are deleted."""
     database.execute("DELETE FROM gaps")
 
 
 def count_more_polls(database: sqlite3.Connection) -> None:
-    """A stretch is said to rest on more polls than were made."""
+    """An observation claims more polls than were made."""
     database.execute("UPDATE observations SET polls = polls + 240 WHERE seq = 3")
 
 
@@ -200,18 +200,18 @@ def rewrite_answer(database: sqlite3.Connection) -> None:
 
 
 def take_one_out(database: sqlite3.Connection) -> None:
-    """One observation is taken out of the middle."""
+    """One observation is removed from the middle."""
     database.execute("DELETE FROM observations WHERE seq = 20")
 
 
 def another_key(database: sqlite3.Connection) -> None:
-    """Somebody else is said to have looked: the fingerprint of the key is another."""
+    """Another observer is claimed: the fingerprint of the key is replaced."""
     database.execute("UPDATE observers SET key_fingerprint = ? WHERE id = 1", ("f" * 32,))
 
 
 def shorten_newest(database: sqlite3.Connection) -> None:
-    """The newest observation is said to have ended after its first poll, which no digest of the chain covers yet, and the
-    anchor on record is taken out."""
+    """The newest observation claims to have ended after its first poll, which no digest of the chain covers yet, and the
+    recorded anchor is deleted."""
     database.execute("DELETE FROM anchors")
     database.execute(
         "UPDATE observations SET polls = 1, last_at = first_at, last_asked_at = first_asked_at, longest_interval_ms = 0,"
@@ -220,7 +220,7 @@ def shorten_newest(database: sqlite3.Connection) -> None:
 
 
 def cut_off(database: sqlite3.Connection) -> None:
-    """The newest ten observations are cut off, the anchors too, and what follows from the rest is derived again."""
+    """The newest ten observations and the anchors are cut off, and everything else is derived again from the rest."""
     last = "(SELECT newest_seq - 10 FROM sources)"
     database.execute(f"DELETE FROM observations WHERE seq > {last}")
     database.execute("DELETE FROM anchors")
@@ -232,7 +232,7 @@ def cut_off(database: sqlite3.Connection) -> None:
 
 
 def make_all_again(database: sqlite3.Connection) -> None:
-    """The whole history is made again: recorded a second earlier, all digests right, all anchors on record right."""
+    """The whole history is rewritten: recorded a second earlier, with correct digests and correct recorded anchors."""
     database.execute("UPDATE observations SET recorded_at = substr(recorded_at, 1, 17) || '00.000000Z'")
     make_digests_again(database)
     make_anchors_again(database)
@@ -250,7 +250,7 @@ ATTACKS: list[tuple[Callable[[sqlite3.Connection], None], bool]] = [
     (cut_off, True),
     (make_all_again, True),
 ]
-"""Each, and whether only what is outside finds it."""
+"""Each attack, and True if only the anchor outside finds it."""
 
 
 if __name__ == "__main__":

@@ -32,11 +32,15 @@ DIALECT = {
     r"stands? in": "is in",
     r"heed(s|ed)?": "follow, obey",
     r"else's": "another's",
+    r"be it": "a plain clause",
+    r"by way of": "through",
+    r"in the place of": "instead of",
+    r"afresh|lest|save that|nought|oft|ere": "a plain word",
 }
 """A word, and what to write instead."""
 
 _WORD = re.compile(r"\b(" + "|".join(DIALECT) + r")\b", re.IGNORECASE)
-_OPENING = re.compile(r"(?:^|[.!?:|]\s+|^[-*#>\d.]+\s+)(Of|Whether)\s", re.MULTILINE)
+_OPENING = re.compile(r"(?:^|[.!?:|]\s+|^[-*#>\d.]+\s+)(Of|Whether|Among)\s", re.MULTILINE)
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
