@@ -53,7 +53,6 @@ _IN_ORDER = (
     ("from_at", "until_at"),
     ("from_earliest", "from_latest"),
     ("first_at", "last_at"),
-    ("min_seconds", "max_seconds"),
     ("seconds_at_least", "seconds_at_most"),
     ("share_at_least", "share_at_most"),
 )

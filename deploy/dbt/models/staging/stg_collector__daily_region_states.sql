@@ -8,5 +8,5 @@ select
     state,
     seconds_at_least,
     seconds_at_most,
-    seconds_unseen
+    seconds_unobserved
 from {{ source('collector', 'daily_region_states') }}

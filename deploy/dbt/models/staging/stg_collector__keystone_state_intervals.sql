@@ -11,8 +11,8 @@ select
     from_latest,
     to_earliest,
     to_latest,
-    min_seconds,
-    max_seconds,
-    open,
+    seconds_at_least,
+    seconds_at_most,
+    is_open,
     seq
 from {{ source('collector', 'keystone_state_intervals') }}

@@ -9,8 +9,8 @@ select
     from_latest,
     to_earliest,
     to_latest,
-    min_seconds,
-    max_seconds,
-    open,
+    seconds_at_least,
+    seconds_at_most,
+    is_open,
     seq
 from {{ source('collector', 'region_state_intervals') }}
