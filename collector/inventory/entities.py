@@ -23,9 +23,17 @@ from msgspec import Meta, Struct
 Kind = Literal["region", "keystone", "metrics_database"]
 
 
-def doc(text: str) -> Meta:
-    """The meaning of a field; becomes the comment of its SQL column."""
-    return Meta(description=text)
+def doc(text: str, *, added: bool = False) -> Meta:
+    """The meaning of a field; becomes the comment of its SQL column.
+
+    `added`: true for a field whose column a migration adds to existing tables.
+    """
+    return Meta(description=text, extra={"added": True} if added else None)
+
+
+def is_added(meta: Meta) -> bool:
+    """True if a migration adds the field's column to existing tables."""
+    return bool(meta.extra and meta.extra["added"])
 
 
 class Region(Struct, frozen=True, kw_only=True, gc=False):

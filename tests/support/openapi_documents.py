@@ -114,7 +114,7 @@ def _example(field: Field) -> Any:
         return example(field.schema)
     if given:
         return given[0]
-    return field.values[0] if field.values else {"text": "some text", "integer": 1}[field.kind]
+    return field.values[0] if field.values else {"text": "some text", "integer": 1, "flag": True}[field.kind]
 
 
 # All of them

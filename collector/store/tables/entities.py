@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any, get_type_hints
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from collector.database.types import JsonList, UtcTime, only_where
-from collector.inventory.entities import ENTITIES, NAMES, Kind, Region
+from collector.inventory.entities import ENTITIES, NAMES, Kind, Region, is_added
 from collector.store.tables.evidence import seen_by
 from collector.store.tables.parts import (
     BASES,
@@ -40,17 +41,16 @@ def _sql_type(annotation: Any) -> Any:
     return _TYPES[plain]
 
 
-def _typed_columns(kind: Kind) -> list[sa.Column[Any]]:
-    entity = ENTITIES[kind]
+def typed_columns(entity: type[Struct], *, added: bool = False) -> list[sa.Column[Any]]:
+    """The columns of an entity's fields, without the id.
+
+    `added`: those of fields that a migration added. Databases append new columns, so they stand at the table's end.
+    """
     hints = get_type_hints(entity, include_extras=True)
     return [
-        column(
-            name,
-            _sql_type(hints[name].__origin__),
-            hints[name].__metadata__[0].description,
-            null=name != "state",
-        )
-        for name in TYPED[kind]
+        column(name, _sql_type(hints[name].__origin__), meta.description, null=name != "state")
+        for name in entity.__struct_fields__
+        if name != "id" and is_added(meta := hints[name].__metadata__[0]) is added
     ]
 
 
@@ -65,7 +65,7 @@ def _current(name: str, kind: Kind, id_comment: str) -> sa.Table:
         f"One row: a {kind.replace('_', ' ')} as last seen, present or absent",
         source_id(),
         column("id", sa.BigInteger, id_comment, primary_key=True, autoincrement=False),
-        *_typed_columns(kind),
+        *typed_columns(ENTITIES[kind]),
         *_witness(kind),
         column("first_seen_at", UtcTime, "When it was first seen"),
         column("changed_at", UtcTime, "When the newest change of any typed column was seen"),
@@ -78,6 +78,7 @@ def _current(name: str, kind: Kind, id_comment: str) -> sa.Table:
             "When the last poll that showed it, before it was absent, asked; NULL: present",
             null=True,
         ),
+        *typed_columns(ENTITIES[kind], added=True),
         *seen_by(name, "seq"),
     )
 
@@ -98,7 +99,7 @@ def _versions(name: str, kind: Kind) -> sa.Table:
             "Columns that differ from the version before; NULL: none before",
             null=True,
         ),
-        *_typed_columns(kind),
+        *typed_columns(ENTITIES[kind]),
         *_witness(kind),
         seq("Observation that first saw this version"),
         column(
@@ -113,6 +114,7 @@ def _versions(name: str, kind: Kind) -> sa.Table:
             "How sure the change is, as in state_transitions; NULL: not derived again since the upgrade",
             null=True,
         ),
+        *typed_columns(ENTITIES[kind], added=True),
         *seen_by(name, "seq"),
         check(f"{name}_interval", "valid_to IS NULL OR valid_from < valid_to"),
         check(f"{name}_window", "not_before IS NULL OR not_before < valid_from"),

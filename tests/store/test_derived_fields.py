@@ -1,0 +1,42 @@
+"""What a new field of an entity asks for: a place in the tables, and another derivation revision."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Struct
+
+from collector.inventory.entities import ENTITIES, content_hash, doc
+from collector.store.tables import DERIVATION_REVISION
+from collector.store.tables.entities import typed_columns
+
+HASHES = {
+    5: {
+        "region": "0f3f6987c8948d4fa80476ff00443349",
+        "keystone": "4638699453e32e2905c38e3a2aeead1e",
+        "metrics_database": "ff6a7e3a13aef8a93f18328e1b67382a",
+    }
+}
+"""By derivation revision: the content hash of an entity with the id 1, the state NEW, and no other value."""
+
+
+def hash_of(entity: type[Struct]) -> str:
+    given = {"id": 1, "state": "NEW"}
+    return content_hash(entity(**{n: v for n, v in given.items() if n in entity.__struct_fields__}))  # type: ignore[arg-type]
+
+
+def test_other_fields_need_another_derivation_revision() -> None:
+    """Otherwise a running history keeps hashes of the old fields, and every entity changes at the next poll."""
+    now = {kind: hash_of(entity) for kind, entity in ENTITIES.items()}
+    assert {DERIVATION_REVISION: now} == HASHES, "increase DERIVATION_REVISION, then put the new hashes here"
+
+
+class Thing(Struct, kw_only=True):
+    id: int
+    new: Annotated[int | None, doc("From 0002", added=True)] = None
+    state: Annotated[str, doc("From 0001")]
+
+
+def test_a_field_that_a_migration_added_stands_where_databases_put_it() -> None:
+    assert [column.name for column in typed_columns(Thing)] == ["state"]
+    assert [column.name for column in typed_columns(Thing, added=True)] == ["new"]
