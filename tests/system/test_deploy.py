@@ -1,6 +1,6 @@
 """What is shipped for running the collector: accepted by the tools of each kind, and true of this collector.
 
-`python -m tests.system.test_deploy` writes deploy/systemd/environment anew, from the settings.
+`python -m tests.system.test_deploy` writes deploy/systemd/environment from the settings.
 """
 
 from __future__ import annotations
@@ -412,50 +412,50 @@ def test_the_unit_keeps_its_database_in_its_state_folder() -> None:
 
 
 MEANING = {
-    "COLLECTOR_API_KEY": "The key itself; better in a file, where no other process sees it.",
-    "COLLECTOR_API_KEY_FILE": "A file that holds the key, read again at every poll. The unit sets it.",
-    "COLLECTOR_AUTH_SCHEME": "The word before the key; resellers' tokens may need another.",
-    "COLLECTOR_BASE_URL": "Resellers run the API under domains of their own.",
+    "COLLECTOR_API_KEY": "The API key. Better use a file, which no other process can see.",
+    "COLLECTOR_API_KEY_FILE": "A file that holds the key. It is read again at every poll. The unit sets it.",
+    "COLLECTOR_AUTH_SCHEME": "The word before the key; tokens of resellers may need another.",
+    "COLLECTOR_BASE_URL": "The address of the API; resellers run it under their own domains.",
     "COLLECTOR_CONFIG": "A TOML file with the same names in lower case, and [[sources]]; read again on reload.",
-    "COLLECTOR_ANCHOR": "Places that are given digests: file:/mnt/other/heads (with ReadWritePaths= in the unit), https://….",
-    "COLLECTOR_ANCHOR_CA_FILE": "Certificates that tokens of time-stamping authorities must lead to.",
-    "COLLECTOR_ANCHOR_EVERY": "A stretch that goes on is anchored so often,",
+    "COLLECTOR_ANCHOR": "Places that get digests: file:/mnt/other/heads (with ReadWritePaths= in the unit), https://….",
+    "COLLECTOR_ANCHOR_CA_FILE": "Certificates to which tokens of time-stamping authorities must lead.",
+    "COLLECTOR_ANCHOR_EVERY": "How often an observation that continues is anchored.",
     "COLLECTOR_ANCHOR_MODE": "What a failed anchor means: off, best-effort or required.",
-    "COLLECTOR_ANCHOR_PAUSE": "and a new observation as soon as the last anchor is so old.",
+    "COLLECTOR_ANCHOR_PAUSE": "A new observation is anchored as soon as the last anchor is this old.",
     "COLLECTOR_SIGNING_KEY_FILE": "An Ed25519 key in PEM that signs anchors and printed heads.",
-    "COLLECTOR_VERIFY_EVERY": "So often the service verifies all of it, or off; instead of the timer.",
+    "COLLECTOR_VERIFY_EVERY": "How often the service verifies the whole history, or off. Replaces the timer.",
     "COLLECTOR_CONFIRMATIONS": "Complete answers that must agree before suspicious absences are believed.",
     "COLLECTOR_DATABASE_URL": "Or postgresql://user@host/name. The unit sets a file in /var/lib/gcore-collector.",
-    "COLLECTOR_HTTP_BIND": "Where pages are served, or off.",
-    "COLLECTOR_HTTP_HEALTH": "Who may ask /healthz and /readyz: open, token or off.",
-    "COLLECTOR_HTTP_HOSTS": "Names under which browsers reach the pages, beside localhost and addresses.",
+    "COLLECTOR_HTTP_BIND": "The address at which pages are served, or off.",
+    "COLLECTOR_HTTP_HEALTH": "Who may request /healthz and /readyz: open, token or off.",
+    "COLLECTOR_HTTP_HOSTS": "Names under which browsers reach the pages, besides localhost and addresses.",
     "COLLECTOR_HEARTBEAT_URL": "A URL that is called after each round in which every source was seen; a secret.",
-    "COLLECTOR_HTTP_READY_MAX_BAD": "So many sources, or so many in a hundred, may be bad before /readyz fails.",
-    "COLLECTOR_HTTP_MAX_REQUESTS": "So many requests are answered at once.",
-    "COLLECTOR_HTTP_METRICS": "Who may ask /metrics: open, token or off.",
+    "COLLECTOR_HTTP_READY_MAX_BAD": "How many sources, or which percentage, may be bad before /readyz fails.",
+    "COLLECTOR_HTTP_MAX_REQUESTS": "How many requests are answered at once.",
+    "COLLECTOR_HTTP_METRICS": "Who may request /metrics: open, token or off.",
     "COLLECTOR_HTTP_ROOT_PATH": "The path at which a proxy serves the pages: /collector.",
-    "COLLECTOR_HTTP_TIME_LIMIT": "So long the database may take for one page.",
-    "COLLECTOR_HTTP_TOKEN_FILE": "A file of bearer tokens, one a line, read again when it changes.",
-    "COLLECTOR_HTTP_TRUSTED_PROXIES": "Addresses and networks of proxies whose X-Forwarded-… count.",
-    "COLLECTOR_HTTP_UNPROTECTED": "yes: serve an address that others can reach without tokens and users.",
+    "COLLECTOR_HTTP_TIME_LIMIT": "How long the database may take for one page.",
+    "COLLECTOR_HTTP_TOKEN_FILE": "A file of bearer tokens, one per line. It is read again when it changes.",
+    "COLLECTOR_HTTP_TRUSTED_PROXIES": "Addresses and networks of proxies whose X-Forwarded-… headers are trusted.",
+    "COLLECTOR_HTTP_UNPROTECTED": "yes: serve an address that others can reach without tokens or users.",
     "COLLECTOR_HTTP_USERS_FILE": "A file of lines user:password, for browsers.",
-    "COLLECTOR_INTERVAL": "How often polls are made: 60s, 5m, 1h30m; at least 1s.",
-    "COLLECTOR_KEEP": "So much history is kept (400d), and what is older is pruned; off: all of it.",
+    "COLLECTOR_INTERVAL": "Time between two polls: 60s, 5m, 1h30m; at least 1s.",
+    "COLLECTOR_KEEP": "How much history is kept (400d); older history is pruned. off: keep everything.",
     "COLLECTOR_LOG_FORMAT": "How the service logs: json, console, or auto: console in a terminal.",
-    "COLLECTOR_LOG_LEVEL": "The least that is logged: debug, info, warning or error.",
-    "COLLECTOR_MAX_BODY": "So many bytes an answer may have, decompressed;",
-    "COLLECTOR_MAX_MISSING": "So many regions may be missing at once without suspicion,",
-    "COLLECTOR_MAX_MISSING_SHARE": "or so many as a share of those present.",
-    "COLLECTOR_MAX_REGIONS": "so many regions;",
-    "COLLECTOR_MAX_VALUES": "and so many values.",
-    "COLLECTOR_PAGE_FACTOR": "Such an answer needs so many times the confirmations.",
-    "COLLECTOR_PAGE_SIZES": "An answer of such a length that misses a region may be one page; or none.",
-    "COLLECTOR_PUBLIC_URL": "Where people reach the pages; events link to them.",
+    "COLLECTOR_LOG_LEVEL": "The lowest level that is logged: debug, info, warning or error.",
+    "COLLECTOR_MAX_BODY": "Largest size of an answer in bytes, decompressed.",
+    "COLLECTOR_MAX_MISSING": "How many regions may be missing at once without suspicion.",
+    "COLLECTOR_MAX_MISSING_SHARE": "The same as a share of the present regions. Both limits must be exceeded.",
+    "COLLECTOR_MAX_REGIONS": "Largest number of regions in an answer.",
+    "COLLECTOR_MAX_VALUES": "Largest number of JSON values in an answer.",
+    "COLLECTOR_PAGE_FACTOR": "How many times as many confirmations an answer of such a length needs.",
+    "COLLECTOR_PAGE_SIZES": "An answer of exactly this length that misses a region may be one page; or none.",
+    "COLLECTOR_PUBLIC_URL": "The address at which people reach the pages; events link to it.",
     "COLLECTOR_SOURCE": "Name of the one source that these variables describe.",
     "COLLECTOR_WEBHOOK_KEEP": "How long events stay in the database after they were delivered or given up.",
-    "COLLECTOR_WEBHOOK_SECRET": "What the receiver's requests are signed with; better in a file.",
-    "COLLECTOR_WEBHOOK_SECRET_FILE": "A file that holds it, read again for every request.",
-    "COLLECTOR_WEBHOOK_URL": "A receiver that is told what happens, by signed webhooks; a secret.",
+    "COLLECTOR_WEBHOOK_SECRET": "The secret that signs the receiver's requests. Better use a file.",
+    "COLLECTOR_WEBHOOK_SECRET_FILE": "A file that holds the secret. It is read again for every request.",
+    "COLLECTOR_WEBHOOK_URL": "A receiver that is notified by signed webhooks; a secret.",
 }
 """One line for each setting, for the person who edits the file."""
 
@@ -467,8 +467,8 @@ def environment_file() -> str:
         f"{sorted(set(MEANING) ^ set(VARIABLES))}"
     )
     opening = (
-        "# Settings of the collector as a service: /etc/gcore-collector/environment, mode 0600, read at its start.\n"
-        "# Each line shows the default. Made from the settings by `python -m tests.system.test_deploy`.\n"
+        "# Settings of the collector as a service: /etc/gcore-collector/environment, mode 0600, read when it starts.\n"
+        "# Each line shows the default. Generated from the settings by `python -m tests.system.test_deploy`.\n"
     )
     defaults = {setting.variable: setting.value for setting in origins({})}
     return opening + "".join(f"\n# {MEANING[name]}\n#{name}={defaults.get(name, '')}\n" for name in VARIABLES)
