@@ -26,6 +26,7 @@ from collector.cli.doctor import doctor
 from collector.cli.export import export
 from collector.cli.importing import import_
 from collector.cli.mcp import mcp
+from collector.cli.mistakes import next_step
 from collector.cli.printing import say
 from collector.cli.simulate import simulate
 from collector.cli.timeline import timeline
@@ -109,6 +110,8 @@ def _run() -> int:
     except click.ClickException as error:
         said = io.StringIO()
         error.show(file=said)
+        if isinstance(error, click.UsageError):
+            said.write(next_step(error))
         say(said.getvalue(), err=True, nl=False)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):

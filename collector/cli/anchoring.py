@@ -147,6 +147,6 @@ def anchors(context: click.Context, source: str | None, format_: str) -> None:
     """
     from collector.reports.anchored import ANCHORS, anchors
 
-    with open_for_questions(context, source, even_if_stale=True) as connection:
+    with open_for_questions(context, source, even_if_stale=True, even_if_empty=True) as connection:
         rows = anchors(connection, source)
     print_rows(rows, format_, ANCHORS, "nothing was anchored yet")

@@ -50,7 +50,7 @@ def head(context: click.Context, source: str | None, format_: str) -> None:
     from collector.reports.heads import SIGNED_HEADS, heads
 
     _, signer = usable_anchors(settings_of(context))
-    with open_for_questions(context, source, even_if_stale=True) as connection:
+    with open_for_questions(context, source, even_if_stale=True, even_if_empty=True) as connection:
         rows = heads(connection, source)
     for row in rows:
         stated = head_statement(row["source"], row["seq"], row["head"])

@@ -12,7 +12,7 @@ import click
 
 from collector.cli import streams
 from collector.cli.printing import is_dumb, say
-from collector.errors import SchemaError, SettingsError
+from collector.errors import SchemaError, SettingsError, UsageError
 from collector.reports.words import printable
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ class Word(click.ParamType[str]):
         if any("\ud800" <= c <= "\udfff" for c in text):
             self.fail(f"{printable(text)!r} is not text: it is no UTF-8", param, ctx)
         return text
+
+
+class Whole(click.IntRange):
+    """A whole number in a range."""
+
+    name = "whole number"
 
 
 class Number(click.FloatRange):
@@ -61,7 +67,7 @@ class Share(click.ParamType):  # type: ignore[type-arg] # generic only for its s
             self.fail(f"{value!r} is neither a number like 5 nor a share like 10%", param, ctx)
 
 
-LIMIT = click.IntRange(1, 2**63 - 1)
+LIMIT = Whole(1, 2**63 - 1)
 source_option = click.option("--source", metavar="NAME", type=Word(), help="Only this source.")
 entity_option = click.option(
     "--entity",
@@ -112,18 +118,28 @@ def open_existing(context: click.Context) -> sa.Engine:
 
 @contextmanager
 def open_for_questions(
-    context: click.Context, source: str | None = None, *, even_if_stale: bool = False
+    context: click.Context,
+    source: str | None = None,
+    *,
+    even_if_stale: bool = False,
+    even_if_empty: bool = False,
 ) -> Iterator[sa.Connection]:
-    """A connection that only reads. Raises UsageError where the database knows no such source.
+    """A connection that only reads.
 
-    Raises SchemaError where an older version derived the history, unless the question is about evidence alone:
-    readers would miss what newer rules write.
+    Raises UsageError if the database knows no such source, or none at all. Raises SchemaError if an older version
+    derived the history: readers would miss what newer rules write. `even_if_stale`: not for questions about evidence.
+    `even_if_empty`: nor if nothing is an answer.
     """
     from collector.database.transactions import reading
     from collector.store.sources import derived_by_older_rules, refuse_older_rules, source_names
 
     engine = open_existing(context)
     with reading(engine) as connection:
+        known = source_names(connection)
+        if not known and not even_if_empty:
+            raise UsageError("nothing was polled into this database yet; run `collector poll`")
+        if source in {each.name for each in settings_of(context).sources} - {*known}:
+            raise UsageError(f"source {source!r} was never polled into this database; run `collector poll`")
         source_names(connection, source)
         if not even_if_stale:
             refuse_older_rules(derived_by_older_rules(connection, source))
@@ -131,11 +147,13 @@ def open_for_questions(
     engine.dispose()
 
 
-def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa.Engine:
+def open_for_writing(
+    context: click.Context, *, may_migrate: bool = False, may_create: bool = False
+) -> sa.Engine:
     """An engine on a database whose schema is up to date.
 
-    SQLite is brought up to date, after a copy of the file; PostgreSQL only where it was asked for, since
-    other programs and replicas use it.
+    SQLite is brought up to date, after a copy of the file; PostgreSQL only if `may_migrate`, since other programs and
+    replicas use it. Raises DatabaseError if a SQLite file does not exist, unless `may_create`.
     """
     from collector.database import migrate
     from collector.database.engine import open_engine
@@ -145,7 +163,8 @@ def open_for_writing(context: click.Context, *, may_migrate: bool = False) -> sa
     from collector.reports import views
 
     streams.what_is_done_counts()
-    engine = open_engine(lasting(parse_url(settings_of(context).database_url.get_secret_value())))
+    url = lasting(parse_url(settings_of(context).database_url.get_secret_value()))
+    engine = open_engine(url, may_create=may_create)
     with reading(engine) as connection:
         if why := hindrance(connection):
             raise SchemaError(why)

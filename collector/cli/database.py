@@ -43,7 +43,7 @@ def upgrade(context: click.Context) -> None:
     from collector.store.rederive import rebuild as derive_again
     from collector.store.sources import derived_by_older_rules
 
-    engine = open_for_writing(context, may_migrate=True)
+    engine = open_for_writing(context, may_migrate=True, may_create=True)
     with reading(engine) as connection:
         stale = derived_by_older_rules(connection)
     for name in stale:

@@ -76,6 +76,7 @@ def availability(
     from collector.reports.availability import availability as measure
     from collector.reports.columns import Heading
     from collector.reports.periods import time_zone
+    from collector.reports.recorded import check_state
     from collector.reports.spans import ASSUMPTION
 
     if state.upper() == "UNKNOWN":
@@ -86,6 +87,7 @@ def availability(
     place = time_zone(zone)
     check_order(since, until)
     echo_times(since, until)
+    never = None
     with open_for_questions(context, source) as connection:
         rows = measure(
             connection,
@@ -99,6 +101,10 @@ def availability(
             zone=place,
             without_absent=without_absent,
         )
+        if not any(row["seconds_at_least"] for row in rows):
+            never = check_state(connection, state.strip('"'), "region", or_absent=True)
+    if never:
+        say(never, err=True)
     say(f"assumed: {ASSUMPTION}", err=True)
     if format_ == "table":
         rows = [row | _availability_in_words(row, place) for row in rows]
@@ -169,6 +175,7 @@ def lead_time(
     """
     from collector.reports.lead_time import LEAD_TIME_SUMMARY, LEAD_TIMES, lead_times
     from collector.reports.lead_time import summary as quantiles
+    from collector.reports.recorded import check_state
     from collector.reports.spans import ASSUMPTION
 
     check_order(since, until)
@@ -184,6 +191,9 @@ def lead_time(
             since=since,
             until=until,
         )
+        for state in () if any(not row["is_open"] for row in journeys) else (from_state, to_state):
+            if never := check_state(connection, state, entity, or_absent=True):
+                say(never, err=True)
     say(f"assumed: {ASSUMPTION}", err=True)
     in_all = quantiles(journeys)
     if format_ == "table":

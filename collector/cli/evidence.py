@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from collector.cli.common import LIMIT, Word, open_for_questions, source_option
+from collector.cli.common import LIMIT, Whole, Word, open_for_questions, source_option
 from collector.cli.printing import say
 from collector.cli.rows import as_json, format_option, object_option, print_rows, show
 from collector.cli.times import Time, check_order, echo_times
@@ -46,6 +46,7 @@ def transitions(
     Example:
       collector transitions --to-state ACTIVE --from 2026-05-01
     """
+    from collector.reports.recorded import check_state
     from collector.reports.transitions import TRANSITIONS, TransitionFilter
     from collector.reports.transitions import transitions as find
 
@@ -62,6 +63,9 @@ def transitions(
     )
     with open_for_questions(context, source) as connection:
         rows = find(connection, wanted)
+        for state in () if rows else (from_state, to_state):
+            if state and (never := check_state(connection, state, entity)):
+                say(never, err=True)
     echo_times(since, until)
     print_rows(rows, format_, TRANSITIONS, "no transitions")
 
@@ -174,7 +178,7 @@ def explain(context: click.Context, transition: str, source: str | None, format_
 
 
 @click.command()
-@click.argument("seq", type=click.IntRange(1, 2**63 - 1))
+@click.argument("seq", type=Whole(1, 2**63 - 1))
 @click.option(
     "--region", type=Word(), metavar="REGION", help="Only this region's record: id, slug or display name."
 )

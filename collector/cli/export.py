@@ -14,6 +14,7 @@ from collector.cli.printing import say
 from collector.cli.times import Time, check_order, echo_times
 from collector.clock import utc_now
 from collector.errors import UsageError
+from collector.nearest import instead
 from collector.reports.words import printable
 
 if TYPE_CHECKING:
@@ -79,9 +80,7 @@ def export(
         raise UsageError("give --only or --without, not both")
     for name in (*only, *without):
         if name not in names():
-            raise UsageError(
-                f"there is no table or view {printable(name)!r}; known are: {', '.join(names())}"
-            )
+            raise UsageError(f"there is no table or view {printable(name)!r}; {instead(name, names())}")
     asked = Asked(
         format_, since, until, partition_by, source, tuple(sorted({*only})), tuple(sorted({*without}))
     )

@@ -22,6 +22,7 @@ from collector.cli.common import (
 from collector.cli.printing import say
 from collector.errors import SchemaError, UsageError
 from collector.inventory.observation import gap_limit
+from collector.nearest import instead, listed
 from collector.reports.words import printable, show_span, show_time
 
 if TYPE_CHECKING:
@@ -165,13 +166,13 @@ def import_(
 
 
 def _source(settings: Settings, name: str | None) -> Source:
-    known = ", ".join(source.name for source in settings.sources)
+    names = [source.name for source in settings.sources]
     if name is None and len(settings.sources) > 1:
-        raise UsageError(f"which source are these answers of? add --source with one of: {known}")
+        raise UsageError(f"which source are these answers of? add --source with one of: {listed(names)}")
     for source in settings.sources:
         if name in (None, source.name):
             return source
-    raise UsageError(f"there is no source {name!r}; known are {known}")
+    raise UsageError(f"the settings name no source {name!r}; {instead(str(name), names)}")
 
 
 @contextmanager
@@ -194,7 +195,7 @@ def _find(archive: Folder | GitFile, time_from: TimeFrom, zone: tzinfo) -> Found
 
 @contextmanager
 def _real(context: click.Context, migrate: bool) -> Iterator[sa.Engine]:
-    engine = open_for_writing(context, may_migrate=migrate)
+    engine = open_for_writing(context, may_migrate=migrate, may_create=True)
     yield engine
     engine.dispose()
 

@@ -13,6 +13,7 @@ from collector.cli.common import open_for_questions, progress_bar, source_option
 from collector.cli.printing import say
 from collector.cli.times import Time, check_order
 from collector.errors import UsageError
+from collector.nearest import listed
 from collector.reports.words import show_time
 
 
@@ -76,9 +77,7 @@ def pack(
     with open_for_questions(context, source, even_if_stale=True) as connection:
         known = source_names(connection, source)
         if len(known) != 1:
-            raise UsageError(
-                f"a pack is about one source; add --source with one of: {', '.join(known) or 'none yet'}"
-            )
+            raise UsageError(f"a pack is about one source; add --source with one of: {listed(known)}")
         (name,) = known
         ids = {region_id for text in regions for _, region_id in find_region(connection, text, name)}
         with progress_bar(name) as progress:

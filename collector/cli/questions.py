@@ -45,7 +45,7 @@ def status(context: click.Context, source: str | None, format_: str, max_bad: in
 
     settings = settings_of(context)
     names = {each.name for each in settings.sources}
-    with open_for_questions(context, source, even_if_stale=True) as connection:
+    with open_for_questions(context, source, even_if_stale=True, even_if_empty=True) as connection:
         now = utc_now()
         found = statuses(connection, now, source, names, settings.required_anchors)
     rows = [asdict(each) for each in found]
@@ -53,7 +53,7 @@ def status(context: click.Context, source: str | None, format_: str, max_bad: in
         for row in rows:
             seen = row["last_seen_at"]
             row["age"] = show_span(max((now - seen).total_seconds(), 0.0)) if seen else "never"
-    print_rows(rows, format_, STATUS, "no source was ever polled")
+    print_rows(rows, format_, STATUS, "no source was ever polled; run `collector poll`")
     sys.exit(exit_code(found, max_bad))
 
 
@@ -88,11 +88,20 @@ def regions(
       collector regions --gpu
     """
     from collector.reports.inventory import REGIONS, RegionFilter, first_looks, regions_as_of
+    from collector.reports.recorded import check_place, check_state
 
     wanted = RegionFilter(source=source, region=region, state=state, country=country, zone=zone, gpu=gpu)
     with open_for_questions(context, source) as connection:
         rows = regions_as_of(connection, as_of or utc_now(), wanted)
         looks = first_looks(connection, source)
+        if not rows:
+            for never in (
+                state and check_state(connection, state, "region"),
+                zone and check_place(connection, "zone", zone),
+                country and check_place(connection, "country", country),
+            ):
+                if never:
+                    say(never, err=True)
     if as_of:
         say(f"as of {show_time(as_of)}", err=True)
         _say_what_was_not_watched(looks, as_of)
@@ -129,14 +138,14 @@ def history(context: click.Context, region: str, source: str | None, format_: st
 
 @click.command()
 @click.argument("earlier", type=Time(), metavar="T1")
-@click.argument("later", type=Time(), metavar="T2")
+@click.argument("later", type=Time(), metavar="[T2]", default="now")
 @source_option
 @format_option
 @click.pass_context
 def diff(
     context: click.Context, earlier: datetime, later: datetime, source: str | None, format_: str
 ) -> None:
-    """What differs between two times. What changed and changed back in between does not show.
+    """What differs between two times; T2 is now unless given. What changed and changed back in between does not show.
 
     \b
     Example:

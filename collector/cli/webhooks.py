@@ -11,6 +11,7 @@ from collector.cli.common import LIMIT, Word, open_for_questions, open_for_writi
 from collector.cli.printing import say
 from collector.cli.rows import format_option, print_rows
 from collector.errors import CollectorError, UsageError
+from collector.nearest import instead
 
 if TYPE_CHECKING:
     from collector.receivers import Receiver
@@ -50,20 +51,16 @@ def list_(
     from collector.reports.outbox import DELIVERIES, RECEIVERS, receivers, undelivered
 
     names = {each.name for each in settings_of(context).webhooks}
-    with open_for_questions(context, even_if_stale=True) as connection:
+    with open_for_questions(context, even_if_stale=True, even_if_empty=True) as connection:
         rows = [row for row in receivers(connection, names) if receiver in (None, row["receiver"])]
         if receiver is not None and not rows:
-            raise UsageError(f"there is no receiver {receiver!r}; known are: {_listed(names)}")
+            raise UsageError(f"there is no receiver {receiver!r}; {instead(receiver, sorted(names))}")
         if dead or events:
             told = undelivered(connection, receiver, dead_only=dead and not events, limit=limit)
             print_rows(told, format_, DELIVERIES, "no dead letters" if dead else "nothing waits")
         else:
             print_rows(rows, format_, RECEIVERS, "nobody is told: the settings name no receiver")
     sys.exit(3 if any(row["dead_letters"] or row["failures"] for row in rows) else 0)
-
-
-def _listed(names: set[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 @webhooks.command()
@@ -81,13 +78,18 @@ def retry(context: click.Context, receiver: str | None, source: str | None, obse
       collector webhooks retry inventory
     """
     from collector.database.transactions import reading
+    from collector.reports.outbox import receivers
     from collector.store import outbox
     from collector.store.sources import source_id_of
 
     engine = open_for_writing(context)
     source_id = None
-    if source is not None:
-        with reading(engine) as connection:
+    with reading(engine) as connection:
+        names = {each.name for each in settings_of(context).webhooks}
+        known = sorted(names | {row["receiver"] for row in receivers(connection)})
+        if receiver is not None and receiver not in known:
+            raise UsageError(f"there is no receiver {receiver!r}; {instead(receiver, known)}")
+        if source is not None:
             source_id = source_id_of(connection, source)
     again = outbox.retry(engine, receiver, source_id, observation)
     engine.dispose()
@@ -130,9 +132,10 @@ def test(context: click.Context, receiver: str | None) -> None:
 def _chosen(settings: Settings, receiver: str | None) -> list[Receiver]:
     found = [each for each in settings.webhooks if receiver in (None, each.name)]
     if not found:
-        names = _listed({each.name for each in settings.webhooks})
-        what = f"there is no receiver {receiver!r}" if receiver else "the settings name no receiver"
-        raise UsageError(f"{what}; known are: {names}")
+        if not settings.webhooks:
+            raise UsageError("the settings name no receiver; docs/events.md says how they name one")
+        names = sorted(each.name for each in settings.webhooks)
+        raise UsageError(f"there is no receiver {receiver!r}; {instead(str(receiver), names)}")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from collector.cli.printing import say
 from collector.cli.web import server_of
 from collector.cli.webhooks import announcer_of
 from collector.errors import CollectorError, SettingsError, UsageError
+from collector.nearest import instead
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -64,13 +66,13 @@ def poll(
     settings = settings_of(context)
     sources = [s for s in settings.sources if source in (None, s.name)]
     if not sources:
-        raise UsageError(
-            f"there is no source {source!r}; known are {', '.join(s.name for s in settings.sources)}"
-        )
+        names = [each.name for each in settings.sources]
+        raise UsageError(f"the settings name no source {source!r}; {instead(str(source), names)}")
     for each in sources:
         _require_key(each)
     usable_anchors(settings)
-    engine = open_for_writing(context, may_migrate=migrate)
+    new = _new_file(settings)
+    engine = open_for_writing(context, may_migrate=migrate, may_create=True)
     client, owner, worst = Client(), lease.process_name(), 0
     announce = announcer_of(settings) if settings.webhooks else None
     give_up = monotonic() + wait
@@ -92,7 +94,17 @@ def poll(
             worst = _worse(worst, _anchor(engine, settings, each.name, quiet=quiet))
     client.close()
     engine.dispose()
+    if new and not quiet:
+        say(f"the database {new} is new")
     sys.exit(worst)
+
+
+def _new_file(settings: Settings) -> Path | None:
+    """The file of the database, if it does not exist yet."""
+    from collector.database.url import parse_url, sqlite_path
+
+    path = sqlite_path(parse_url(settings.database_url.get_secret_value()))
+    return path.absolute() if path is not None and not path.exists() else None
 
 
 def _anchor(engine: sa.Engine, settings: Settings, source: str, *, quiet: bool) -> int:
@@ -187,7 +199,7 @@ def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log
         _require_key(source)
     logs.configure(form=log_format or settings.log_format, level=log_level or settings.log_level)
     anchors, signer = usable_anchors(settings)
-    engine = open_for_writing(context, may_migrate=migrate)
+    engine = open_for_writing(context, may_migrate=migrate, may_create=True)
     announcer = announcer_of(settings) if settings.webhooks else None
     service = Service(engine, lambda: settings_of(context), grace_seconds=grace, announce=announcer)
     if announcer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,11 +14,11 @@ from collector.database.url import is_nowhere, sqlite_path
 from collector.errors import DatabaseError
 
 
-def open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
+def open_sqlite(url: sa.URL, *, read_only: bool, may_create: bool) -> sa.Engine:
     path = sqlite_path(url)
     if path is not None:
-        if read_only and not path.exists():
-            raise DatabaseError(f"there is no database {path}; `collector poll` creates it")
+        if not may_create and not path.exists() and not is_nowhere(path):
+            raise DatabaseError(_missing(path))
         if is_nowhere(path):
             raise DatabaseError(
                 f"the current folder is gone, and {path} is relative to it: write an absolute path"
@@ -54,3 +55,12 @@ def open_sqlite(url: sa.URL, *, read_only: bool) -> sa.Engine:
     if path is not None:
         watch(engine, path, read_only=read_only)
     return engine
+
+
+def _missing(path: Path) -> str:
+    if path.is_absolute():
+        return f"there is no database {path}; `collector poll` creates it"
+    return (
+        f"there is no database {path} in {Path.cwd()}; `collector poll` creates it there; COLLECTOR_DATABASE_URL "
+        "names another place"
+    )

@@ -15,6 +15,7 @@ from collector.gcore import jsontext
 from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
 from collector.inventory.entities import Kind
+from collector.nearest import nearest
 from collector.reports.asof import as_of, at
 from collector.reports.beginnings import beginnings, refuse_before
 from collector.reports.columns import OF_ENTITY, OF_SOURCE, SOURCE, Column, Heading, Report
@@ -206,15 +207,13 @@ def explain(connection: sa.Connection, reference: str, source: str | None = None
     """Explain a transition by its reference `SEQ/ENTITY/ID`. Raises UsageError where there is none."""
     match = re.fullmatch(r"([0-9]{1,40})/(region|keystone)/(-?[0-9]{1,40})", reference.strip())
     if match is None:
-        raise UsageError(
-            f"{reference!r} is no transition; `collector transitions` lists them, like 12/region/76"
-        )
+        raise UsageError(f"{reference!r} is no transition; {_references(connection, reference, source)}")
     seq, entity, entity_id = int(match[1]), match[2], int(match[3])
     wanted = TransitionFilter(source=source, entity=entity, seq=seq)
     rows = transitions(connection, wanted) if seq < 2**63 else []  # no database counts further
     found = [row for row in rows if row["entity_id"] == entity_id]
     if not found:
-        raise UsageError(f"there is no transition {reference}; `collector transitions` lists them")
+        raise UsageError(f"there is no transition {reference}; {_references(connection, reference, source)}")
     if len(found) > 1:
         names = ", ".join(row["source"] for row in found)
         raise UsageError(f"several sources have a transition {reference}; add --source with one of: {names}")
@@ -252,6 +251,20 @@ def explain(connection: sa.Connection, reference: str, source: str | None = None
         showed=showed,
         differences=tuple(_differences(old, new)),
     )
+
+
+def _references(connection: sa.Connection, reference: str, source: str | None) -> str:
+    """The transitions that an observation showed, if a reference begins with its number."""
+    begin = re.match(r"\s*([0-9]{1,18})(/|\s*$)", reference)
+    if begin is not None:
+        wanted = TransitionFilter(source=source, seq=int(begin[1]), limit=1000)
+        found = [str(row["transition"]) for row in transitions(connection, wanted)]
+        if found:
+            close = nearest(reference, found) or found[:3]
+            return f"observation {begin[1]} showed {', '.join(close)}" + (
+                f" and {len(found) - len(close):,} more" if len(found) > len(close) else ""
+            )
+    return "`collector transitions` lists them, like 12/region/76"
 
 
 def _record(document: Document, entity: str, entity_id: int) -> Any:

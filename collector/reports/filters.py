@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.errors import UsageError
-from collector.reports.words import brief
+from collector.nearest import instead
+from collector.reports.words import in_order
 from collector.store.tables import (
     region_versions,
     regions,
@@ -46,10 +46,9 @@ def find_region(connection: sa.Connection, text: str, source: str | None = None)
         found = sorted(former & ours)
     if found:
         return found
-    names = {folded(name): name for r in rows for name in (r.display_name, r.slug) if name}
-    close = [names[c] for c in difflib.get_close_matches(wanted, list(names), n=3, cutoff=0.4)]
-    hint = f"; did you mean {' or '.join(map(brief, close))}?" if close else ""
-    raise UsageError(f"there is no region {text!r}{hint}")
+    names = {name: (r.source_id, r.id) for r in rows for name in (r.display_name, r.slug) if name}
+    names = dict(sorted(names.items(), key=lambda each: in_order(each[0])))
+    raise UsageError(f"there is no region {text!r}; {instead(text, names)}")
 
 
 def folded(name: str) -> str:

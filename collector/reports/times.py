@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, time, timedelta
 
+from collector.nearest import nearest
 from collector.reports.words import show_time
 
 _DAYS = {"today": 0, "yesterday": 1, "day before yesterday": 2, "the day before yesterday": 2}
+_UNITS = ("seconds", "minutes", "hours", "days", "weeks", "months", "years")
+_SAID = ("now", *_DAYS, "last week", "last month", "last year")
 EXAMPLES = "2026-05-01, 2026-05-01T12:30:00Z, yesterday, 2 days ago"
 
 
@@ -27,10 +30,10 @@ def parse_time(text: str, now: datetime) -> datetime:
     except ValueError:
         # Written as a date, and none; or digits that may be read in two ways: no guessing.
         if re.match(r"\d{4}(-|\d|$)|\d+[./]\d+|\d*$", plain) or len(plain) < 3:
-            raise ValueError(f"{plain!r} is no time; write it like {EXAMPLES}") from None
+            raise ValueError(_no_time(plain)) from None
         moment = _in_words(plain, now)
     if moment is None:
-        raise ValueError(f"{plain!r} is no time; write it like {EXAMPLES}")
+        raise ValueError(_no_time(plain))
     try:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
@@ -38,6 +41,19 @@ def parse_time(text: str, now: datetime) -> datetime:
     if moment > now:
         raise ValueError(f"{show_time(moment)} lies in the future; nothing is known of it yet")
     return moment
+
+
+def _no_time(text: str) -> str:
+    """What to say of a text that is no time: the closest words that are one."""
+    words = " ".join(text.lower().split())
+    ago = re.fullmatch(r"(\d{1,5}) ?([a-z]*?) ?(ago)?", words)
+    if ago is not None:
+        close = [f"{ago[1]} {unit} ago" for unit in (nearest(ago[2], _UNITS, 2) if ago[2] else ["days"])]
+    else:
+        close = nearest(words, _SAID, 2)
+    close = [each for each in close if each != words]
+    hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+    return f"{text!r} is no time; write it like {EXAMPLES}{hint}"
 
 
 def _in_words(text: str, now: datetime) -> datetime | None:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.errors import SchemaError, UsageError
+from collector.nearest import instead
 from collector.store.tables import DERIVATION_REVISION, sources
 
 
@@ -17,8 +18,7 @@ def source_names(connection: sa.Connection, only: str | None = None) -> list[str
     if only is None:
         return known
     if only not in known:
-        names = ", ".join(str(name) for name in known)
-        raise UsageError(f"there is no source {only!r}; known are: {names or 'none yet'}")
+        raise UsageError(f"there is no source {only!r}; {instead(only, known)}")
     return [only]
 
 

@@ -426,6 +426,19 @@ def test_another_base_url_is_refused_until_it_is_accepted(sqlite_url: str) -> No
 # Mistakes
 
 
+@pytest.fixture(scope="module")
+def one_region(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with one region."""
+    path = tmp_path_factory.mktemp("one") / "collector.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    engine = open_engine(f"sqlite:///{path}")
+    history = History(engine)
+    history.poll([region(1)])
+    history.restart()
+    engine.dispose()
+    return f"sqlite:///{path}"
+
+
 FUTURE = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
 
 
@@ -467,9 +480,9 @@ FUTURE = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
     ],
 )
 def test_wrong_arguments_are_told_without_a_traceback(
-    sqlite_url: str, arguments: list[str], named: list[str]
+    one_region: str, arguments: list[str], named: list[str]
 ) -> None:
-    said = collector(*arguments, database_url=sqlite_url)
+    said = collector(*arguments, database_url=one_region)
     assert (said.code, said.out) == (2, "")
     said.explains(*named)
     assert said.err.splitlines()[-1].strip()

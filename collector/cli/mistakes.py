@@ -1,0 +1,19 @@
+"""What to do about arguments that a command does not take."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+
+def next_step(error: click.UsageError) -> str:
+    """A line that follows the message about a wrong argument; empty if there is nothing to add."""
+    extra = re.match(r"Got unexpected extra arguments? \((.*)\)$", error.message, re.DOTALL)
+    command = error.ctx.command if error.ctx else None
+    if extra is None or command is None:
+        return ""
+    options = {name for each in command.params for name in each.opts}
+    if "--region" in options and " " not in extra[1]:
+        return f"To ask about one region, write --region {extra[1]}\n"
+    return 'A name or a time of several words is written in quotes, like "2 days ago".\n'
