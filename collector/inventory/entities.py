@@ -42,41 +42,44 @@ class Region(Struct, frozen=True, kw_only=True, gc=False):
     id: int
     slug: Annotated[str | None, doc("Short name in URLs; may change or be swapped between ids")] = None
     display_name: Annotated[str | None, doc("Name shown to people; may change")] = None
-    state: Annotated[str, doc("State as the API gives it (ACTIVE, NEW, …); unknown ones are kept")]
+    state: Annotated[str, doc("State as the API gives it (ACTIVE, NEW, …); unknown states are kept")]
     country: Annotated[str | None, doc("Two-letter country code, as given")] = None
-    zone: Annotated[str | None, doc("EMEA, APAC, AMERICAS, RUSSIA_AND_CIS; unknown ones are kept")] = None
-    access_level: Annotated[str | None, doc("core or edge; unknown ones are kept")] = None
-    endpoint_type: Annotated[str | None, doc("admin, internal or public; unknown ones are kept")] = None
-    has_ai: Annotated[bool | None, doc("AI clusters can be created")] = None
-    has_ai_gpu: Annotated[bool | None, doc("GPU clusters can be created")] = None
-    has_baremetal: Annotated[bool | None, doc("Bare-metal servers can be created")] = None
-    has_basic_vm: Annotated[bool | None, doc("Basic virtual machines can be created")] = None
-    has_k8s: Annotated[bool | None, doc("Managed Kubernetes is available")] = None
-    has_kvm: Annotated[bool | None, doc("Virtual machines can be created")] = None
-    has_sfs: Annotated[bool | None, doc("Shared file systems are available")] = None
-    has_ddos: Annotated[bool | None, doc("DDoS protection is available")] = None
+    zone: Annotated[str | None, doc("EMEA, APAC, AMERICAS, RUSSIA_AND_CIS; unknown zones are kept")] = None
+    access_level: Annotated[str | None, doc("core or edge; unknown values are kept")] = None
+    endpoint_type: Annotated[str | None, doc("admin, internal or public; unknown values are kept")] = None
+    has_ai: Annotated[bool | None, doc("True if AI clusters can be created")] = None
+    has_ai_gpu: Annotated[bool | None, doc("True if GPU clusters can be created")] = None
+    has_baremetal: Annotated[bool | None, doc("True if bare-metal servers can be created")] = None
+    has_basic_vm: Annotated[bool | None, doc("True if basic virtual machines can be created")] = None
+    has_k8s: Annotated[bool | None, doc("True if managed Kubernetes is available")] = None
+    has_kvm: Annotated[bool | None, doc("True if virtual machines can be created")] = None
+    has_sfs: Annotated[bool | None, doc("True if shared file systems are available")] = None
+    has_ddos: Annotated[bool | None, doc("True if DDoS protection is available")] = None
     available_volume_types: Annotated[
         tuple[str, ...] | None,
         doc("Sorted JSON list of volume types; NULL (not given) differs from [] (none)"),
     ] = None
     keystone_id: Annotated[
-        int | None, doc("The region's keystone: keystone_id, else the id in its keystone object")
+        int | None, doc("The region's keystone: keystone_id, otherwise the id in its keystone object")
     ] = None
     keystone_name: Annotated[str | None, doc("Name of the keystone, as the region gives it")] = None
     metrics_database_id: Annotated[
         int | None,
-        doc("The region's metrics database: metrics_database_id, else the id in its metrics_database object"),
+        doc(
+            "The region's metrics database: metrics_database_id, otherwise the id in its metrics_database object"
+        ),
     ] = None
     external_network_id: Annotated[str | None, doc("OpenStack id of the external network; may be empty")] = (
         None
     )
     vlan_physical_network: Annotated[str | None, doc("Physical network that carries VLANs")] = None
-    novnc_proxy_url: Annotated[str | None, doc("noVNC console proxy")] = None
-    serial_proxy_url: Annotated[str | None, doc("Serial console proxy")] = None
-    spice_proxy_url: Annotated[str | None, doc("SPICE console proxy")] = None
-    task_id: Annotated[str | None, doc("Deprecated by the API: task that works on the region")] = None
+    novnc_proxy_url: Annotated[str | None, doc("URL of the noVNC console proxy")] = None
+    serial_proxy_url: Annotated[str | None, doc("URL of the serial console proxy")] = None
+    spice_proxy_url: Annotated[str | None, doc("URL of the SPICE console proxy")] = None
+    task_id: Annotated[str | None, doc("Deprecated by the API: task that is running on the region")] = None
     created_on: Annotated[
-        datetime | None, doc("When the API says the region was created; naive times taken as UTC")
+        datetime | None,
+        doc("When the region was created, according to the API; a time without a zone is read as UTC"),
     ] = None
     ddos_endpoint_id: Annotated[int | None, doc("Deprecated by the API: the region's DDoS endpoint")] = None
     ddos_id: Annotated[int | None, doc("Deprecated: id in the DDoS endpoint object")] = None
@@ -96,14 +99,15 @@ class Keystone(Struct, frozen=True, kw_only=True, gc=False):
 
     id: int
     url: Annotated[str | None, doc("Address of the keystone API")] = None
-    state: Annotated[str, doc("INITIALIZED, NEW, … as the API gives it; unknown ones are kept")]
-    username: Annotated[str | None, doc("Administrative user")] = None
+    state: Annotated[str, doc("State as the API gives it (INITIALIZED, NEW, …); unknown states are kept")]
+    username: Annotated[str | None, doc("Name of the administrative user")] = None
     has_password: Annotated[
-        bool | None, doc("Whether a password was given (never the password); NULL: key missing")
+        bool | None, doc("True if a password was present (it is never stored); NULL: the field was missing")
     ] = None
     keystone_federated_domain_id: Annotated[str | None, doc("Federated domain; may be empty")] = None
     created_on: Annotated[
-        datetime | None, doc("When the API says it was created; naive times taken as UTC")
+        datetime | None,
+        doc("When it was created, according to the API; a time without a zone is read as UTC"),
     ] = None
     own_id: Annotated[
         int | None, doc("The id inside the keystone object; may differ from keystone_id or be NULL")
@@ -116,9 +120,9 @@ class MetricsDatabase(Struct, frozen=True, kw_only=True, gc=False):
     id: int
     host: Annotated[str | None, doc("Host name or address")] = None
     port: Annotated[int | None, doc("Port, as given")] = None
-    username: Annotated[str | None, doc("User")] = None
+    username: Annotated[str | None, doc("User name")] = None
     has_password: Annotated[
-        bool | None, doc("Whether a password was given (never the password); NULL: key missing")
+        bool | None, doc("True if a password was present (it is never stored); NULL: the field was missing")
     ] = None
     own_id: Annotated[int | None, doc("The id inside the object; may differ from metrics_database_id")] = None
 

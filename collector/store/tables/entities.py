@@ -55,7 +55,7 @@ def typed_columns(entity: type[Struct], *, added: bool = False) -> list[sa.Colum
 
 
 def _witness(kind: Kind, null: bool = False) -> list[sa.Column[Any]]:
-    doc = "Region whose copy of the object counts: the lowest id that gives it"
+    doc = "Region whose copy of the object is used: the lowest id that contains it"
     return [] if kind == "region" else [column("witness_region_id", sa.BigInteger, doc, null=null)]
 
 
@@ -68,14 +68,16 @@ def _current(name: str, kind: Kind, id_comment: str) -> sa.Table:
         *typed_columns(ENTITIES[kind]),
         *_witness(kind),
         column("first_seen_at", UtcTime, "When it was first seen"),
-        column("changed_at", UtcTime, "When the newest change of any typed column was seen"),
-        column("absent_since", UtcTime, "When a complete answer no longer had it; NULL: present", null=True),
+        column("changed_at", UtcTime, "When the newest change of a typed column was first seen"),
+        column(
+            "absent_since", UtcTime, "When a complete answer first did not list it; NULL: present", null=True
+        ),
         seq("Observation that saw the newest change"),
-        column("content_hash", sa.Text, "Hash of the typed columns, for comparing"),
+        column("content_hash", sa.Text, "Hash of the typed columns, for comparison"),
         column(
             "absent_not_before",
             UtcTime,
-            "When the last poll that showed it, before it was absent, asked; NULL: present",
+            "When the last poll that showed it before its absence was asked; NULL: present",
             null=True,
         ),
         *typed_columns(ENTITIES[kind], added=True),
@@ -87,16 +89,26 @@ def _versions(name: str, kind: Kind) -> sa.Table:
     key = f"{kind}_id"
     return table(
         name,
-        f"One row: a {kind.replace('_', ' ')} as it was during [valid_from, valid_to); absent: no row in force",
+        f"One row: a {kind.replace('_', ' ')} during [valid_from, valid_to); no row covers its absence",
         source_id(),
         # A region has a keystone_id but no region_id, so the keys never collide.
         column(key, sa.BigInteger, f"The {kind.replace('_', ' ')}", primary_key=True, autoincrement=False),
-        column("valid_from", UtcTime, "When it was first seen like this", primary_key=True),
-        column("valid_to", UtcTime, "When it was first seen otherwise or absent; NULL: still so", null=True),
+        column(
+            "valid_from",
+            UtcTime,
+            "When it was first seen with these values (observation time)",
+            primary_key=True,
+        ),
+        column(
+            "valid_to",
+            UtcTime,
+            "When it was first seen with other values or absent; NULL: still in force",
+            null=True,
+        ),
         column(
             "changed_fields",
             JsonList,
-            "Columns that differ from the version before; NULL: none before",
+            "Columns that differ from the version before; NULL: there is none",
             null=True,
         ),
         *typed_columns(ENTITIES[kind]),
@@ -105,13 +117,13 @@ def _versions(name: str, kind: Kind) -> sa.Table:
         column(
             "not_before",
             UtcTime,
-            "The change lies between this time and valid_from; NULL: unbounded, it may always have been so",
+            "The change happened between this time and valid_from; NULL: no lower bound is known",
             null=True,
         ),
         column(
             "basis",
             sa.Text,
-            "How sure the change is, as in state_transitions; NULL: not derived again since the upgrade",
+            "How sure the change is, as in state_transitions; NULL: not derived since the upgrade",
             null=True,
         ),
         *typed_columns(ENTITIES[kind], added=True),
@@ -131,8 +143,8 @@ def _versions(name: str, kind: Kind) -> sa.Table:
 
 
 regions = _current("regions", "region", "Region id of the API")
-keystones = _current("keystones", "keystone", "The regions' keystone_id")
-metrics_databases = _current("metrics_databases", "metrics_database", "The regions' metrics_database_id")
+keystones = _current("keystones", "keystone", "keystone_id of the regions")
+metrics_databases = _current("metrics_databases", "metrics_database", "metrics_database_id of the regions")
 
 region_volume_types = table(
     "region_volume_types",

@@ -13,21 +13,21 @@ MAX_LINKS = 16
 
 sources = table(
     "sources",
-    "One row: a named place to poll, as in the settings; with the lease of the process that polls it",
-    sa.Column("id", sa.Integer, primary_key=True, comment="The source_id of all other tables"),
+    "One row: a named place to poll, with the lease of the process that polls it",
+    sa.Column("id", sa.Integer, primary_key=True, comment="The source_id in all other tables"),
     column("name", sa.Text, "Name in the settings"),
     column("newest_seq", sa.BigInteger, "Number of the newest observation; 0 before the first"),
-    column("derivation_revision", sa.Integer, "Revision of the rules by which the derived tables were made"),
+    column("derivation_revision", sa.Integer, "Revision of the rules that made the derived tables"),
     column("lease_owner", sa.Text, "Process that may write this source; NULL when released", null=True),
-    column("lease_expires_at", UtcTime, "By the database's clock", null=True),
-    column("lease_epoch", sa.BigInteger, "Grows with every change of the lease's owner"),
+    column("lease_expires_at", UtcTime, "When the lease ends, by the database's clock", null=True),
+    column("lease_epoch", sa.BigInteger, "Grows with each change of the lease's owner"),
     column("key_salt", sa.Text, "Salt of the key fingerprints; the same for all sources of a database"),
     sa.Column(
         "amendments",
         sa.Integer,
         nullable=False,
         server_default="0",
-        comment="Number of the newest row of amendments; 0: nothing was pruned or redacted",
+        comment="Number of the newest row in amendments; 0: nothing was pruned or redacted",
     ),
     sa.UniqueConstraint("name", name="uq_sources_name"),
     check("sources_newest_seq", "newest_seq >= 0"),
@@ -35,13 +35,13 @@ sources = table(
 
 observers = table(
     "observers",
-    "One row: who looked at a source: which key, at which URL",
+    "One row: an observer of a source, that is, a key and a URL",
     source_id(),
     column("id", sa.Integer, "Counts from 1 within the source", primary_key=True, autoincrement=False),
     column(
         "key_fingerprint",
         sa.Text,
-        "HMAC-SHA256 of the API key with the salt, first 32 hex digits; empty: there was no key",
+        "First 32 hex digits of the HMAC-SHA256 of the API key with the salt; empty: no key",
     ),
     column("base_url", sa.Text, "Base URL of the API"),
     column("auth_scheme", sa.Text, "Word before the key in the Authorization header"),
@@ -52,21 +52,24 @@ observers = table(
 
 payloads = table(
     "payloads",
-    "One row: one distinct answer of the API, secrets redacted",
+    "One row: a distinct answer of the API, without secrets",
     source_id(),
-    column("address", sa.Text, "SHA-256 over the hashes of envelope and records", primary_key=True),
+    column("address", sa.Text, "SHA-256 over the hashes of the envelope and the records", primary_key=True),
     column("canonical_version", sa.Integer, "Version of the canonical form"),
-    column("size", sa.BigInteger, "Bytes of the canonical JSON of the whole answer"),
-    column("compressed_size", sa.BigInteger, "Bytes of body"),
+    column("size", sa.BigInteger, "Size of the canonical JSON of the whole answer in bytes"),
+    column("compressed_size", sa.BigInteger, "Size of body in bytes"),
     column(
         "body",
         sa.LargeBinary,
-        "The canonical JSON, compressed with zlib; where there is a base, of what changed over that; empty: pruned",
+        "Canonical JSON, compressed with zlib: the answer, or its difference from base; empty: pruned",
     ),
     # No foreign key: SQLite could add one only by copying all answers. The observation of each answer keeps it
     # anyway.
     column(
-        "base", sa.Text, "Address of the answer over which this one is written; NULL: it is whole", null=True
+        "base",
+        sa.Text,
+        "Address of the answer from which this one is stored as a difference; NULL: it is stored whole",
+        null=True,
     ),
     sa.Column(
         "links",
@@ -75,81 +78,93 @@ payloads = table(
         check("payloads_links", f"links BETWEEN 0 AND {MAX_LINKS} AND (links = 0) = (base IS NULL)"),
         nullable=False,
         server_default="0",
-        comment="Number of answers under this one, down to a whole one; 0: it is whole",
+        comment="Number of differences down to an answer that is stored whole; 0: this one is",
     ),
     column(
         "content",
         sa.Text,
-        "Address of what is left, where values were redacted later; NULL: nothing was",
+        "Address of the rest of the answer after a redaction; NULL: nothing was redacted",
         null=True,
     ),
-    column("redaction", sa.Integer, "Newest row of amendments that redacted something in it", null=True),
+    column(
+        "redaction",
+        sa.Integer,
+        "Number of the newest row in amendments that redacted something in this answer",
+        null=True,
+    ),
     sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_payloads_source_id"),
 )
 
 observations = table(
     "observations",
-    "One row: a stretch of consecutive polls of a source with the same outcome and content",
+    "One row: a run of consecutive polls of a source with the same outcome and content",
     source_id(),
     seq("Counts from 1 within the source, without holes", primary_key=True),
     column(
         "outcome",
         sa.Text,
-        "ok, partial (a page, or count differs), held (absences wait), failed; never changes",
+        "ok, partial (looks like one page), held (absences wait) or failed; never changes",
     ),
     column("first_at", UtcTime, "When the first poll was answered"),
     column("last_at", UtcTime, "When the newest poll was answered"),
     column("polls", sa.BigInteger, "Number of polls"),
     column("listed", sa.Integer, "Number of records in the answer", null=True),
-    column("declared", sa.BigInteger, "The answer's own count", null=True),
+    column("declared", sa.BigInteger, "The count that the answer states", null=True),
     column("rejected", sa.Integer, "Number of records that could not be used", null=True),
     column(
         "missing",
         JsonList,
-        "Ids of the regions that were present and not listed, judged at the first poll; NULL: none",
+        "Ids of the regions that were present but not listed, as judged at the first poll; NULL: none",
         null=True,
     ),
-    column("variants", sa.BigInteger, "Polls that said the same in another spelling; not kept as evidence"),
+    column(
+        "variants",
+        sa.BigInteger,
+        "Polls with the same content in another spelling, which are not kept as evidence",
+    ),
     column("cause", sa.Text, "Why the poll failed", null=True),
     column("http_status", sa.Integer, "Status of a refused poll", null=True),
-    column("exception_class", sa.Text, "As the API named it", null=True),
-    column("message", sa.Text, "Of the first failure of the stretch, scrubbed of the key", null=True),
-    column("request_id", sa.Text, "Of the first failure of the stretch", null=True),
+    column("exception_class", sa.Text, "Class of the error, as the API names it", null=True),
+    column("message", sa.Text, "Message of the first failure, without the key", null=True),
+    column("request_id", sa.Text, "Request id of the first failure", null=True),
     column(
-        "first_asked_at", UtcTime, "When the request of the first poll was sent, less the age of its answer"
+        "first_asked_at", UtcTime, "When the request of the first poll was sent, minus the age of its answer"
     ),
     column(
-        "last_asked_at", UtcTime, "When the request of the newest poll was sent, less the age of its answer"
+        "last_asked_at", UtcTime, "When the request of the newest poll was sent, minus the age of its answer"
     ),
     column(
-        "expected_interval_ms", sa.BigInteger, "Polls were expected so far apart; 2.5 times as much is a gap"
+        "expected_interval_ms",
+        sa.BigInteger,
+        "Expected time between two polls; more than 2.5 times as much is a gap",
     ),
+    column("longest_interval_ms", sa.BigInteger, "Longest time between two of its polls; 0 for one poll"),
     column(
-        "longest_interval_ms", sa.BigInteger, "Longest time between two polls of the stretch; 0 for one poll"
+        "clock_offset_ms",
+        sa.BigInteger,
+        "How far this machine's clock was ahead of the API's at the first poll",
+        null=True,
     ),
-    column("clock_offset_ms", sa.BigInteger, "This clock less the API's, at the first poll", null=True),
     column("payload", sa.Text, "Address of the answer", null=True),
-    column("observer_id", sa.Integer, "Who looked; see observers"),
-    column("collector_version", sa.Text, "Version that opened the row"),
+    column("observer_id", sa.Integer, "The observer; see observers"),
+    column("collector_version", sa.Text, "Version of the collector that opened the row"),
     column("recorded_at", UtcTime, "When the row was opened"),
-    column("previous_digest", sa.Text, "digest of the row before; of the first row: 64 zeros"),
+    column("previous_digest", sa.Text, "digest of the row before; 64 zeros in the first row"),
     column("opening_digest", sa.Text, "SHA-256 over previous_digest and everything known at the first poll"),
     column(
         "digest", sa.Text, "SHA-256 over opening_digest and the final counters; NULL while open", null=True
     ),
-    column(
-        "paging", sa.Text, "What makes the answer look like one page of several; NULL: nothing", null=True
-    ),
+    column("paging", sa.Text, "The sign that the answer is one page of several; NULL: no sign", null=True),
     column(
         "age_ms",
         sa.BigInteger,
-        "How old a cache said the answer was, at the first poll; NULL: it came from no cache",
+        "Age of the answer at the first poll, as a cache stated it; NULL: no cache answered",
         null=True,
     ),
     column(
         "amended",
         sa.Text,
-        "Digest of the newest row of amendments, if that was written since the observation before; NULL: none was",
+        "Digest of the newest row in amendments that was written since the observation before; NULL: none",
         null=True,
     ),
     sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_observations_source_id"),
@@ -172,30 +187,35 @@ observations = table(
 
 amendments = table(
     "amendments",
-    "One row: what was taken out of a history that was on record already: its beginning, or a value",
+    "One row: a recorded change of stored evidence: its beginning was pruned, or a value redacted",
     source_id(),
     number(),
     column("kind", sa.Text, "prune or redaction"),
-    column("made_at", UtcTime, "When"),
-    column("made_by", sa.Text, "Who: user, host and process"),
-    seq("Newest observation then; the one after it holds the digest of the newest such row", "at_seq"),
-    column("facts", sa.Text, "What was done, as canonical JSON: see docs/audit.md"),
+    column("made_at", UtcTime, "When it was made"),
+    column("made_by", sa.Text, "User, host and process that made it"),
+    seq(
+        "Newest observation at that time; the next one contains the digest of the newest amendment", "at_seq"
+    ),
+    column("facts", sa.Text, "Facts as canonical JSON; see docs/audit.md"),
     column(
         "begins_seq",
         sa.BigInteger,
-        "Of a prune: the observation with whose state the history begins",
+        "For a prune: the observation after which the history begins",
         null=True,
     ),
     column(
-        "begins_at", UtcTime, "Of a prune: when that was first answered; what was before is gone", null=True
+        "begins_at",
+        UtcTime,
+        "For a prune: when that observation was first answered; everything before was deleted",
+        null=True,
     ),
-    column("pruned_from_at", UtcTime, "Of a prune: when the first poll of all was answered", null=True),
-    column("previous_digest", sa.Text, "digest of the row before; of the first row: 64 zeros"),
+    column("pruned_from_at", UtcTime, "For a prune: when the very first poll was answered", null=True),
+    column("previous_digest", sa.Text, "digest of the row before; 64 zeros in the first row"),
     column("digest", sa.Text, "SHA-256 over previous_digest and everything before it in this row"),
     column(
         "snapshot",
         sa.LargeBinary,
-        "Of the newest prune: the state with which the history begins, canonical JSON compressed with zlib",
+        "For the newest prune: the state with which the history begins, as canonical JSON compressed with zlib",
         null=True,
     ),
     sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_amendments_source_id"),

@@ -25,18 +25,20 @@ state_transitions = table(
     entity("region", "keystone"),
     entity_id(),
     column("kind", sa.Text, "appeared, changed, disappeared, reappeared"),
-    column("from_state", sa.Text, "State before; NULL where not listed", null=True),
-    column("to_state", sa.Text, "State after; NULL where not listed", null=True),
+    column("from_state", sa.Text, "State before; NULL: not listed", null=True),
+    column("to_state", sa.Text, "State after; NULL: not listed", null=True),
     column(
         "not_before",
         UtcTime,
-        "When the last poll that confirmed the old state asked; of an appearance the last complete answer to the same "
-        "key and URL; NULL: unbounded",
+        "When the last poll that confirmed the old state was asked; for an appearance, the last complete answer to the "
+        "same key and URL; NULL: no lower bound is known",
         null=True,
     ),
     column("observed_at", UtcTime, "When the first poll that showed the new state was answered"),
     column("basis", sa.Text, "baseline, direct, across_gap, absence, observer_change, other_copy"),
-    column("first_missing_at", UtcTime, "Of a disappearance: when it was first not shown", null=True),
+    column(
+        "first_missing_at", UtcTime, "For a disappearance: when the entity was first not shown", null=True
+    ),
     seq("Observation that first showed the new state", primary_key=True),
     *seen_by("state_transitions", "seq"),
     check("state_transitions_entity", one_of("entity", "region", "keystone")),
@@ -55,13 +57,13 @@ state_transitions = table(
 
 unseen = table(
     "unseen",
-    "One row: an entity that is present was not shown for a while; its state then is unknown",
+    "One row: a time in which an entity that is present was not shown; its state is unknown then",
     source_id(),
     entity("region", "keystone", "metrics_database"),
     entity_id(),
     seq("First observation that did not show it", "missed_seq", primary_key=True),
-    column("from_at", UtcTime, "Answer of the last poll that showed it"),
-    column("missed_at", UtcTime, "Answer of the first poll that did not"),
+    column("from_at", UtcTime, "When the last poll that showed it was answered"),
+    column("missed_at", UtcTime, "When the first poll that did not show it was answered"),
     column("until_at", UtcTime, "When it was shown again or found absent; NULL: still unseen", null=True),
     column("cause", sa.Text, "partial, held, not_given, record_without_id, reference_not_stated"),
     seq("Last observation that showed it", "shown_seq"),
@@ -69,7 +71,7 @@ unseen = table(
     column(
         "last_asked_at",
         UtcTime,
-        "Question of the last poll that showed it; NULL: not derived again since the upgrade",
+        "When the last poll that showed it was asked; NULL: not derived since the upgrade",
         null=True,
     ),
     *seen_by("unseen", "missed_seq", "shown_seq", "until_seq"),
@@ -98,7 +100,7 @@ withheld_absences = table(
 
 unproven_absences = table(
     "unproven_absences",
-    "One row: a time for which the absence of an entity, or of every absent entity of a kind, is not proven",
+    "One row: a time in which the absence of an entity, or of every absent entity of a kind, is not proven",
     source_id(),
     entity("region", "keystone", "metrics_database"),
     column("scope", sa.Text, "all, or the id of the entity", primary_key=True),
@@ -106,9 +108,14 @@ unproven_absences = table(
     column(
         "from_at",
         UtcTime,
-        "Question of the last poll that proved it; if none had, of the first that named it",
+        "When the last poll that proved it was asked; without such a poll, the first that named the entity",
     ),
-    column("until_at", UtcTime, "When it was proven again, or the entity shown; NULL: not yet", null=True),
+    column(
+        "until_at",
+        UtcTime,
+        "When the absence was proven again, or the entity was shown; NULL: not yet",
+        null=True,
+    ),
     seq("Observation that ended it", "until_seq", null=True),
     seq("Last observation that proved it", "proven_seq", null=True),
     *seen_by("unproven_absences", "missed_seq", "until_seq", "proven_seq"),
@@ -121,19 +128,19 @@ unproven_absences = table(
 
 gaps = table(
     "gaps",
-    "One row: a time without any successful poll, longer than 2.5 expected intervals, that has ended",
+    "One row: a time of more than 2.5 expected intervals without a successful poll, which has ended",
     source_id(),
     seq("Observation that ended it", "until_seq", primary_key=True),
     column(
         "from_at",
         UtcTime,
-        "Answer of the last successful poll; of a source that failed at first, of its first poll",
+        "When the last successful poll was answered; without one, the first poll of the source",
     ),
-    column("until_at", UtcTime, "Answer of the next successful poll"),
-    column("last_asked_at", UtcTime, "Question of that last poll"),
-    column("cause", sa.Text, "Why most polls in it failed, or no_polls"),
-    column("failed_polls", sa.BigInteger, "Failed polls in it"),
-    column("error", sa.Text, "Message of the longest stretch of polls that failed for this cause", null=True),
+    column("until_at", UtcTime, "When the next successful poll was answered"),
+    column("last_asked_at", UtcTime, "When that last poll was asked"),
+    column("cause", sa.Text, "Cause of most failed polls in it, or no_polls"),
+    column("failed_polls", sa.BigInteger, "Number of failed polls in it"),
+    column("error", sa.Text, "Message of the longest observation that failed with this cause", null=True),
     seq("Last observation before it; 0: none"),
     *seen_by("gaps", "until_seq"),
     check("gaps_times", "from_at < until_at"),
@@ -146,17 +153,17 @@ rejected_records = table(
     source_id(),
     seq("The observation", primary_key=True),
     column("position", sa.Integer, "Index in the canonical results", primary_key=True, autoincrement=False),
-    column("region_id", sa.BigInteger, "Its id, where it has a usable one", null=True),
+    column("region_id", sa.BigInteger, "Its id, if that is usable", null=True),
     column("reason", sa.Text, "not_an_object, no_usable_id, no_usable_state, duplicate_id"),
-    column("payload", sa.Text, "The record as canonical JSON, secrets redacted"),
+    column("payload", sa.Text, "The record as canonical JSON, without secrets"),
     *seen_by("rejected_records", "seq"),
 )
 
 schema_drift = table(
     "schema_drift",
-    "One row: something that the documented schema does not say, when it was first seen",
+    "One row: something that the documented schema does not describe, when it was first seen",
     source_id(),
-    column("path", sa.Text, "Where in the answer", primary_key=True),
+    column("path", sa.Text, "Path in the answer", primary_key=True),
     column(
         "kind",
         sa.Text,

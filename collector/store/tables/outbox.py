@@ -15,15 +15,15 @@ def _receiver() -> sa.Column[str]:
 # No foreign key to observations: a row is complete by itself and outlives its observation.
 webhook_deliveries = table(
     "webhook_deliveries",
-    "One row: one event for one receiver, with a snapshot of the event",
+    "One row: an event for a receiver, with a snapshot of the event",
     source_id(),
     _receiver(),
     seq("Observation that showed the event", primary_key=True),
     column(
         "ordinal",
         sa.Integer,
-        "Which event of the observation, as in the JSON API; 1000000001: a gap that opened after it, 1000000002: a "
-        "verification that failed",
+        "Number of the event in the observation, as in the JSON API; 1000000001: a gap that opened after it, "
+        "1000000002: a failed verification",
         primary_key=True,
         autoincrement=False,
     ),
@@ -31,8 +31,8 @@ webhook_deliveries = table(
     column("event", sa.Text, "The event as JSON, as it was when it happened"),
     column("created_at", UtcTime, "When it was queued"),
     column("attempts", sa.Integer, "How often it was tried"),
-    column("delivered_at", UtcTime, "When the receiver took it", null=True),
-    column("given_up_at", UtcTime, "When it was given up, and became a dead letter", null=True),
+    column("delivered_at", UtcTime, "When the receiver accepted it", null=True),
+    column("given_up_at", UtcTime, "When it was given up and became a dead letter", null=True),
     column("last_error", sa.Text, "Why the last attempt failed", null=True),
     sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_webhook_deliveries_source_id"),
     check("webhook_deliveries_end", "delivered_at IS NULL OR given_up_at IS NULL"),
@@ -57,13 +57,15 @@ IS_DEAD = webhook_deliveries.c.given_up_at.is_not(None)
 
 webhook_queues = table(
     "webhook_queues",
-    "One row: how telling one receiver of one source goes; its events are delivered in order, by one process at a time",
+    "One row: the delivery from a source to a receiver; one process at a time delivers events in order",
     source_id(),
     _receiver(),
-    column("failures", sa.Integer, "Attempts that failed since the last one that succeeded"),
+    column("failures", sa.Integer, "Failed attempts since the last successful one"),
     column("failing_since", UtcTime, "When the first of them failed; NULL: none did", null=True),
     column("next_try_at", UtcTime, "When to try next; NULL: at once", null=True),
     column("claimed_by", sa.Text, "Process that delivers now", null=True),
-    column("claimed_until", UtcTime, "By the database's clock; then another may deliver", null=True),
+    column(
+        "claimed_until", UtcTime, "Until when that process may deliver, by the database's clock", null=True
+    ),
     sa.ForeignKeyConstraint(["source_id"], ["sources.id"], name="fk_webhook_queues_source_id"),
 )

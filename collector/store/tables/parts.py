@@ -64,4 +64,4 @@ def entity(*kinds: str) -> sa.Column[Any]:
 
 
 def entity_id() -> sa.Column[Any]:
-    return column("entity_id", sa.BigInteger, "Its id", primary_key=True, autoincrement=False)
+    return column("entity_id", sa.BigInteger, "Id of the entity", primary_key=True, autoincrement=False)
