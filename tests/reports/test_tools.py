@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from collector.database.engine import open_engine
 from tests.support import duckdb_views
@@ -77,6 +81,40 @@ def test_what_is_shown_for_duckdb_runs(
     spans = duck.execute(handed_over).fetchall()
     assert {row[1] for row in spans} == {"184"}, "as text"
     engine.dispose()
+
+
+def alone(program: str, home: Path) -> str:
+    """What a program prints for a user with an empty home, whom no proxy lets out."""
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | nowhere | {"HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.long
+def test_duckdb_reads_both_databases_without_a_network(
+    told_sqlite: Path, told_postgresql: sa.URL, tmp_path: Path
+) -> None:
+    (install,) = re.findall(r"(?ms)^```python\n(from importlib.*?)^```", TEXT)
+    count = "print(duckdb.sql('SELECT COUNT(*) FROM d.region_transitions').fetchone()[0])"
+    never = "import duckdb; duckdb.execute('SET autoinstall_known_extensions = false')\n"
+    server = told_postgresql.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def attached(database: str, of_type: str) -> str:
+        return f"{never}duckdb.execute(\"ATTACH '{database}' AS d (TYPE {of_type}, READ_ONLY)\")\n{count}"
+
+    with pytest.raises(AssertionError, match="sqlite"):
+        alone(attached(str(told_sqlite), "sqlite"), tmp_path)
+    alone(install, tmp_path)
+    found = int(alone(attached(str(told_sqlite), "sqlite"), tmp_path))
+    assert found == int(alone(attached(server, "postgres"), tmp_path)) > 5
 
 
 def test_pictures_are_small() -> None:
