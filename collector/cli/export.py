@@ -33,9 +33,16 @@ if TYPE_CHECKING:
 )
 @click.option("--from", "since", type=Time(), metavar="TIME", help="Only rows of this time or later.")
 @click.option("--to", "until", type=Time(), metavar="TIME", help="Only rows of before this time.")
+@click.option(
+    "--compact",
+    is_flag=True,
+    help="Merge the small files of incremental exports in DIR. Reads no database, and takes no other option.",
+)
 @click.option("--incremental", is_flag=True, help="Go on from the export that stands in DIR.")
 @click.option(
-    "--partition-by", type=click.Choice(["day", "source"]), help="Folders like day=2026-05-01 in each table."
+    "--partition-by",
+    type=click.Choice(["day", "month", "source"]),
+    help="Folders like day=2026-05-01 in each table.",
 )
 @click.option(
     "--only", multiple=True, type=Word(), metavar="NAME", help="Only this table or view; repeatable."
@@ -51,6 +58,7 @@ def export(
     format_: str,
     since: datetime | None,
     until: datetime | None,
+    compact: bool,
     incremental: bool,
     partition_by: str | None,
     only: tuple[str, ...],
@@ -66,6 +74,7 @@ def export(
       collector export lake
       duckdb -c "SELECT * FROM 'lake/region_transitions/**/*.parquet'"
       collector export lake --incremental --partition-by day
+      collector export lake --compact
       collector export may --format csv --from 2026-05-01 --to 2026-06-01 --without payloads
     """
     from collector.reports.export import export as export_into
@@ -73,6 +82,11 @@ def export(
     from collector.reports.export.relations import names
 
     streams.what_is_done_counts()
+    if compact:
+        if incremental or since or until or partition_by or only or without or source or format_ != "parquet":
+            raise UsageError("--compact works on the export in DIR as it is: it takes no other option")
+        _compact(folder)
+        return
     check_order(since, until)
     if incremental and (since or until):
         raise UsageError("--incremental goes on from the last export: it takes no --from and no --to")
@@ -92,6 +106,17 @@ def export(
     if done.anew_because:
         say(f"exported anew: {done.anew_because}", err=True)
     _tell(done, folder)
+
+
+def _compact(folder: Path) -> None:
+    from collector.reports.export.compacting import compact as compact_files
+
+    done = compact_files(folder)
+    before, after = (sum(len(table.files) for table in each.tables) for each in (done.before, done.after))
+    if done.after is done.before:
+        say(f"{folder}: nothing to merge, {before:,} files")
+    else:
+        say(f"{folder}: export {done.after.export}, {before:,} files became {after:,}")
 
 
 def _tell(done: Exported, folder: Path) -> None:

@@ -218,10 +218,10 @@ class _Job:
             query = query.where(relation.source == self.asked.source)
         if relation.span is not None:
             query = query.where(*relation.span.within(self.asked.since, self.asked.until))
-            if self.asked.partition_by == "day":
+            if self.asked.partition_by in ("day", "month"):
                 query = query.add_columns(relation.span.dated.label("dated"))
                 query = query.order_by(relation.span.dated, *relation.order)
-                return query, lambda row: f"day={row[-1].isoformat()[:10]}"
+                return query, self._date_folder
         return query.order_by(*relation.order), lambda row: self._folder_of(relation, row[0])
 
     def _batches(
@@ -254,6 +254,11 @@ class _Job:
             writer.finish()
         return File(path.as_posix(), rows, sink.size, sink.sha256, self.number, stem == "part")
 
+    def _date_folder(self, row: Row) -> str:
+        """The folder of the day or the month of a row; a month is named by its first day, as in views."""
+        day = row[-1].isoformat()[:10]
+        return f"day={day}" if self.asked.partition_by == "day" else f"month={day[:7]}-01"
+
     def _folder_of(self, relation: Relation, source: Any) -> str:
         """The folder of a source, where the table has one."""
         if self.asked.partition_by != "source" or relation.columns[0].name != "source":
@@ -261,6 +266,6 @@ class _Job:
         return "source=" + "".join(c if c.isalnum() or c in "_.-" else quote(c, safe="") for c in source)
 
     def _empty_place(self, relation: Relation) -> str:
-        if self.asked.partition_by == "day" and relation.span is not None:
-            return "day=1970-01-01"  # so that a reader takes the column for days
+        if self.asked.partition_by in ("day", "month") and relation.span is not None:
+            return f"{self.asked.partition_by}=1970-01-01"  # so that a reader takes the column for days
         return self._folder_of(relation, "__HIVE_DEFAULT_PARTITION__")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import RawIOBase
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -33,11 +34,14 @@ def schema(columns: Sequence[Column]) -> Any:
 
 
 class ParquetWriter:
-    """Keeps rows as compact Arrow batches until there are enough for a row group."""
+    """Keeps rows as compact Arrow batches until there are enough for a row group.
+
+    Each row group, and each page in it, has the least and the greatest value of every column.
+    """
 
     def __init__(self, file: RawIOBase, columns: Sequence[Column]) -> None:
         self._schema = schema(columns)
-        self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
+        self._writer = pq.ParquetWriter(file, self._schema, compression="zstd", write_page_index=True)
         self._batches: list[Any] = []
         self._rows = self._bytes = 0
 
@@ -60,3 +64,30 @@ class ParquetWriter:
     def finish(self) -> None:
         self._write_group()
         self._writer.close()
+
+
+def merge(files: Sequence[Path], sink: RawIOBase) -> int:
+    """Write the rows of files of one schema into one file, in their order. Returns the number of rows.
+
+    Small row groups become larger ones. A row group at a time is in memory, and those that it is joined with.
+    """
+    like = pq.read_schema(files[0])
+    rows = 0
+    with pq.ParquetWriter(sink, like, compression="zstd", write_page_index=True) as writer:
+        waiting: list[Any] = []
+        for file in files:
+            with pq.ParquetFile(file) as opened:
+                for number in range(opened.num_row_groups):
+                    waiting.append(opened.read_row_group(number).cast(like))
+                    rows += waiting[-1].num_rows
+                    if sum(t.num_rows for t in waiting) >= _ROWS or sum(t.nbytes for t in waiting) >= _BYTES:
+                        _write_together(writer, waiting)
+        _write_together(writer, waiting)
+    return rows
+
+
+def _write_together(writer: Any, waiting: list[Any]) -> None:
+    if waiting:
+        table = pa.concat_tables(waiting)
+        writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        waiting.clear()
