@@ -31,6 +31,7 @@ from collector.inventory.observation import Observer, gap_limit
 from collector.poll import PollResult, Seen, poll_of, write
 from collector.settings import Source
 from collector.store import observations, payloads
+from collector.store.amendments import beginning
 from collector.store.observations import Stretch
 from collector.store.tables import sources
 from collector.store.writer import Writer
@@ -44,6 +45,8 @@ class Report:
     imported: int = 0
     known: int = 0
     """Number of answers that the history already has."""
+    pruned: int = 0
+    """Number of answers from before the history begins. It may have had them."""
     twice: int = 0
     """Number of further copies of an answer."""
     bare: int = 0
@@ -101,6 +104,7 @@ def bring_in(
     with reading(writer.engine) as connection:
         require_no_own_poll(connection, source.name)
         past = _Past(writer, observations.stretches(connection, writer.lease.source_id))
+        begins = beginning(connection, writer.lease.source_id)
     observer = Observer.of_import(source.base_url)
     reader = SavedAnswers(archive, writer, observer, _key_of(source), whole_lists)
     before: datetime | None = None
@@ -126,7 +130,9 @@ def bring_in(
         report.gaps += before is not None and answered_at - before > gap_limit(plan.interval)
         before = answered_at
         if answered_at <= past.end:
-            if past.knows(answered_at, first.document()):
+            if begins is not None and answered_at < begins.begins_at:
+                report.pruned += 1
+            elif past.knows(answered_at, first.document()):
                 report.known += 1
             else:
                 why = f"older than the newest answer in the history ({past.end:%Y-%m-%d %H:%M:%S} UTC) and not in it"

@@ -165,14 +165,17 @@ def check_payloads(live: sa.Connection, source_id: int, start: Start, found: Fin
     rules = rules_of(found.amendments)
     answers = Reader(live, source_id)
     resting: dict[str, int] = {}
+    lacking = {address for address in kept.values() if address is not None}
     for address, seq, last_seq, size, base in addresses:
         found.payloads += 1
+        lacking.discard(address)
         if seq is None:
             found.add("payloads", {"address": address}, "no observation has this answer")
         elif last_seq < begins and size and address != kept.get(begins):
             found.add("payloads", {"address": address}, "this answer was pruned, and stands here again")
         elif last_seq < begins and not size and base is None and address != kept.get(begins):
-            yield  # its address stays, since an observation does
+            _check_emptied(live, source_id, address, found)
+            yield
             continue
         try:
             _check_payload(answers.read(address), rules, found)
@@ -182,8 +185,24 @@ def check_payloads(live: sa.Connection, source_id: int, start: Start, found: Fin
             elif error.address in resting or len(resting) < MAX_BREAKS:
                 resting[error.address] = resting.get(error.address, 0) + 1
         yield
+    for address in sorted(lacking):
+        found.add(
+            "payloads", {"address": address}, "this row is missing; an observation that was kept has it"
+        )
     for address, count in resting.items():
         found.rests_on(address, count)
+
+
+def _check_emptied(live: sa.Connection, source_id: int, address: str, found: Findings) -> None:
+    """The row of a pruned answer says nothing but its address, which stays since an observation does."""
+    p = payloads.c
+    query = sa.select(p.canonical_version, p.size, sa.func.length(p.body).label("body"))
+    row = live.execute(query.where(p.source_id == source_id, p.address == address)).one()
+    expected = {"canonical_version": CANONICAL_VERSION, "size": 0, "body": 0}
+    for name, value in row._mapping.items():
+        if value != expected[name]:
+            why = "this answer was pruned: of its row only the address stays"
+            found.add("payloads", {"address": address}, why, name, value, expected[name])
 
 
 def _check_payload(answer: Read, rules: Sequence[Path], found: Findings) -> None:

@@ -1,4 +1,8 @@
-"""Keeping a bounded history: what is to be pruned is verified first, since nobody can do so afterwards."""
+"""Keeping a bounded history, without secrets.
+
+A history is verified before anything is taken out of it. Otherwise the traces of an alteration could go, or an altered
+answer could be sealed by the digest of a redaction.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,14 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from collector.audit.verify import verify
+from collector.audit.anchoring.outside import Outside
+from collector.audit.verify import NOTHING, verify
 from collector.database.transactions import reading
 from collector.errors import IntegrityError
-from collector.store import pruning
+from collector.gcore.paths import Path
+from collector.store import pruning, redacting
 from collector.store.pruning import Pruned
+from collector.store.redacting import Redacted
 from collector.store.rederive import Progress
 from collector.store.sources import source_names
 
@@ -27,23 +34,48 @@ def prune(
     *,
     made_at: datetime,
     made_by: str,
+    outside: Outside = NOTHING,
     progress: Progress | None = None,
 ) -> Pruned:
     """Verify the history of a source, and prune what questions about times from `moment` on do not need.
 
-    Raises IntegrityError where the history is not good: what shows that must not go. Else as `pruning.prune`.
+    `outside`: what its anchors are compared with. Raises IntegrityError if the history is not good, otherwise as
+    `pruning.prune`.
     """
     with reading(engine) as connection:
         foreseen = pruning.foreseen(connection, source, moment)
     if not foreseen.observations:
         return foreseen
-    verdict = verify(engine, source).verdict
+    _require_good(engine, source, outside, "pruned")
+    return pruning.prune(engine, source, moment, made_at=made_at, made_by=made_by, progress=progress)
+
+
+def redact(
+    engine: sa.Engine,
+    source: str,
+    path: Path,
+    *,
+    made_at: datetime,
+    made_by: str,
+    outside: Outside = NOTHING,
+    progress: Progress | None = None,
+) -> Redacted:
+    """Verify the history of a source, and redact a path in it.
+
+    `outside`: what its anchors are compared with. Raises IntegrityError if the history is not good, otherwise as
+    `redacting.redact`.
+    """
+    _require_good(engine, source, outside, "redacted")
+    return redacting.redact(engine, source, path, made_at=made_at, made_by=made_by, progress=progress)
+
+
+def _require_good(engine: sa.Engine, source: str, outside: Outside, done: str) -> None:
+    verdict = verify(engine, source, outside=outside).verdict
     if verdict != "good":
         raise IntegrityError(
-            f"the history of source {source!r} is {verdict}, so nothing was pruned: `collector audit verify` says "
+            f"the history of source {source!r} is {verdict}, so nothing was {done}: `collector audit verify` says "
             "what is wrong"
         )
-    return pruning.prune(engine, source, moment, made_at=made_at, made_by=made_by, progress=progress)
 
 
 def due(engine: sa.Engine, keep: timedelta, now: datetime) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from collector.cli.anchoring import outside_of_settings
 from collector.cli.common import Word, open_existing, open_for_writing, progress_bar, settings_of
 from collector.cli.printing import say
 from collector.errors import UsageError
@@ -56,6 +57,7 @@ def redact(context: click.Context, path: str, dry_run: bool, source: str | None)
     Example:
       collector db redact 'results[].keystone.extra.notes' --dry-run
     """
+    from collector.audit import retention
     from collector.clock import utc_now
     from collector.database.transactions import reading
     from collector.database.vacuum import vacuum as give_back
@@ -67,6 +69,7 @@ def redact(context: click.Context, path: str, dry_run: bool, source: str | None)
         place = Path.parse(path)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    settings = settings_of(context)
     engine = open_existing(context) if dry_run else open_for_writing(context)
     with reading(engine) as connection:
         names = source_names(connection, source)
@@ -76,8 +79,14 @@ def redact(context: click.Context, path: str, dry_run: bool, source: str | None)
                 with reading(engine) as connection:
                     done = redacting.foreseen(connection, name, place, progress)
             else:
-                done = redacting.redact(
-                    engine, name, place, made_at=utc_now(), made_by=who(), progress=progress
+                done = retention.redact(
+                    engine,
+                    name,
+                    place,
+                    made_at=utc_now(),
+                    made_by=who(),
+                    outside=outside_of_settings(settings),
+                    progress=progress,
                 )
         say(f"{name}: {place.text} {'stands' if dry_run else 'was redacted'} in {done.answers} answers")
         if not dry_run:
@@ -119,7 +128,8 @@ def prune(
     from collector.store import pruning
     from collector.store.sources import source_names
 
-    keep = keep if keep is not None else settings_of(context).keep
+    settings = settings_of(context)
+    keep = keep if keep is not None else settings.keep
     if keep is None:
         raise UsageError("say how much stays: --keep 400d, or COLLECTOR_KEEP")
     if keep < retention.LEAST:
@@ -135,7 +145,13 @@ def prune(
         else:
             with progress_bar(name) as progress:
                 done = retention.prune(
-                    engine, name, now - keep, made_at=now, made_by=who(), progress=progress
+                    engine,
+                    name,
+                    now - keep,
+                    made_at=now,
+                    made_by=who(),
+                    outside=outside_of_settings(settings),
+                    progress=progress,
                 )
         if not done.observations:
             say(f"{name}: nothing is older than {show_time(now - keep)}")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from collector.anchors import Anchor
+    from collector.audit.anchoring.outside import Outside
     from collector.audit.anchoring.record import Made
     from collector.audit.anchoring.signing import Signer
     from collector.audit.anchoring.stored import Anchored
@@ -35,6 +36,13 @@ def usable_anchors(settings: Settings) -> tuple[tuple[Anchor, ...], Signer | Non
             timestamps.certificates_in(each.ca_file)
     key = settings.signing_key_file
     return settings.anchors, signer_of(key) if key else None
+
+
+def outside_of_settings(settings: Settings) -> Outside:
+    """What anchors of the settings are compared with. Raises SettingsError, UsageError."""
+    from collector.audit.anchoring.outside import outside_of
+
+    return outside_of(settings.anchors, ca_file=settings.anchor_ca_file, key_file=settings.signing_key_file)
 
 
 def anchor_what_is_due(engine: sa.Engine, settings: Settings, sources: list[str]) -> list[Made]:

@@ -161,7 +161,7 @@ def import_(
         ):
             report = bring_in(plan, archive, source, writer, whole_lists=whole_lists, progress=progress)
     _tell(report, source, zone, margin, whole_lists=whole_lists, dry_run=dry_run, show_all=show_all)
-    done = report.imported + report.known
+    done = report.imported + report.known + report.pruned
     sys.exit(3 if report.skipped and done else 0 if done else 1)
 
 
@@ -276,6 +276,8 @@ def _lines(report: Report, zone: tzinfo, margin: timedelta) -> Iterator[tuple[st
         yield "transitions", f"{what} (regions and keystones)" if what else "none"
     if report.known:
         yield "known", f"{_count(report.known, 'answer')} in the history already"
+    if report.pruned:
+        yield "pruned", f"{_count(report.pruned, 'answer')} from before the history begins"
     if report.twice:
         yield "copies", f"{_count(report.twice, 'further copy', 'further copies')} of answers"
     if plan.found.ignored:

@@ -253,8 +253,8 @@ def _amended(each: Amendment) -> str:
     facts = each.read()
     where = f"behind observation {each.at_seq}, {show_time(each.made_at)}, by {each.made_by}, digest {each.digest}"
     if each.kind == "prune":
-        return f"pruned up to observation {facts['begins_seq']} ({where})"
-    return f"redacted {facts['path']} in {facts['redacted']} answers ({where})"
+        return f"pruned up to observation {facts.get('begins_seq')} ({where})"
+    return f"redacted {facts.get('path')} in {facts.get('redacted')} answers ({where})"
 
 
 def _as_json(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.cli.anchoring import anchor_what_is_due, tell, usable_anchors
+from collector.cli.anchoring import anchor_what_is_due, outside_of_settings, tell, usable_anchors
 from collector.cli.common import (
     Number,
     Word,
@@ -239,7 +239,9 @@ def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log
         from collector.cli.amending import who
         from collector.service.pruner import Pruner
 
-        service.accompany(Pruner(engine, settings.keep, service.view, who()))
+        service.accompany(
+            Pruner(engine, settings.keep, service.view, who(), lambda: outside_of_settings(settings))
+        )
     if (sender := traces()) is not None:
         service.accompany(sender)
         service.publish_to(sender.trace)

@@ -30,7 +30,7 @@ def beginnings(connection: sa.Connection, source: str | None = None) -> dict[str
     query = (
         sa.select(sources.c.name, a.begins_seq, a.begins_at, a.pruned_from_at)
         .join(sources, sources.c.id == a.source_id)
-        .where(a.begins_seq.is_not(None))
+        .where(a.begins_seq.is_not(None), a.begins_at.is_not(None), a.pruned_from_at.is_not(None))
         .order_by(a.number)
     )
     query = query.where(sources.c.name == source) if source else query

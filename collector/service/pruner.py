@@ -12,6 +12,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from collector.audit import retention
+from collector.audit.anchoring.outside import Outside
 from collector.clock import Clock, utc_now
 from collector.errors import CollectorError
 from collector.logs import logger
@@ -33,11 +34,12 @@ class Pruner:
         keep: timedelta,
         view: Callable[[], View],
         made_by: str,
+        outside: Callable[[], Outside],
         clock: Clock = utc_now,
         first_seconds: float = FIRST_SECONDS,
     ) -> None:
         self._engine, self._keep, self._view, self._made_by = engine, keep, view, made_by
-        self._clock, self._first = clock, first_seconds
+        self._outside, self._clock, self._first = outside, clock, first_seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pruner", daemon=True)
 
@@ -67,7 +69,12 @@ class Pruner:
         for name in retention.due(self._engine, self._keep, now):
             if name in ours and not self._stopped.is_set():
                 done = retention.prune(
-                    self._engine, name, now - self._keep, made_at=now, made_by=self._made_by
+                    self._engine,
+                    name,
+                    now - self._keep,
+                    made_at=now,
+                    made_by=self._made_by,
+                    outside=self._outside(),
                 )
                 log.info(
                     "pruned",

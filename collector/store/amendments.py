@@ -54,8 +54,10 @@ class Beginning:
 
 def beginning(connection: sa.Connection, source_id: int) -> Beginning | None:
     """Where the history of a source begins; None if it was not pruned."""
-    query = sa.select(_a.begins_seq, _a.begins_at, _a.pruned_from_at)
-    query = query.where(_a.source_id == source_id, _a.kind == "prune").order_by(_a.number.desc()).limit(1)
+    columns = (_a.begins_seq, _a.begins_at, _a.pruned_from_at)
+    query = sa.select(*columns).where(_a.source_id == source_id, _a.kind == "prune")
+    # A prune has all of them; one that was edited has to be readable for those who look for that.
+    query = query.where(*(each.is_not(None) for each in columns)).order_by(_a.number.desc()).limit(1)
     row = connection.execute(query).first()
     return None if row is None else Beginning(*row)
 

@@ -314,6 +314,7 @@ def _rewrite(live: sa.Connection, source_id: int, answers: _Answers) -> None:
     emptied = ((address, b"") for address in answers.emptied)
     for address, body in (*answers.whole, *emptied):
         changed = {"body": body, "compressed_size": len(body), "base": None, "links": 0}
+        changed |= {} if body else {"size": 0}
         live.execute(
             sa.update(payloads).where(_p.source_id == source_id, _p.address == address).values(changed)
         )

@@ -195,8 +195,19 @@ def put(live: sa.Connection, scratch: sa.Connection) -> None:
     """Make the stored rows equal to the derived ones. Children are deleted first, parents are inserted first.
 
     Current rows that stay are updated, since others refer to them; all other rows are replaced. If a row exists
-    already, another rebuild with the same rules wrote it after the comparison.
+    already, another rebuild with the same rules wrote it after the comparison. Raises IntegrityError if the evidence
+    lacks what the rows refer to.
     """
+    try:
+        _put(live, scratch)
+    except sa.exc.IntegrityError as error:
+        raise IntegrityError(
+            "what follows from the evidence can't be stored, since a part of the evidence is missing: `collector "
+            "audit verify` says what"
+        ) from error
+
+
+def _put(live: sa.Connection, scratch: sa.Connection) -> None:
     for table in reversed(DERIVED):
         # An edited key may not be a valid value of its type, so it is deleted by its stored value.
         doomed, surplus = table, SURPLUS[table]

@@ -29,7 +29,7 @@ from collector.database.transactions import reading
 from collector.gcore.body import MAX_BODY
 from collector.inventory.observation import Observer
 from collector.simulator.scenario import story
-from collector.store import lease
+from collector.store import lease, pruning
 from collector.store.tables import DERIVED, metadata
 from tests.support.builders import answer, body, region
 from tests.support.command import Said, collector, environment
@@ -304,6 +304,24 @@ def test_a_second_import_goes_on_and_what_is_older_is_refused(database_url: str,
     assert all("older than the newest answer in the history" in why for why in left_out(more).values())
     assert changes(database_url)[-1] == (1, "changed", "ACTIVE", "DELETING", "direct")
     assert rows(database_url, "observations")[: len(before) - 1] == before[:-1]
+    is_sound(database_url)
+
+
+def test_a_second_import_does_not_bring_back_what_was_pruned(database_url: str, tmp_path: Path) -> None:
+    run = ("import", str(tmp_path), "--interval", "1h")
+    save_hourly(tmp_path, *([region(1, state)] for state in ("NEW", "ACTIVE", "NEW", "ACTIVE")))
+    assert collector(*run, database_url=database_url).code == 0
+    engine = open_engine(database_url)
+    begins = START + timedelta(hours=2, minutes=2)
+    pruning.prune(engine, "gcore", begins, made_at=begins, made_by="a test")
+    engine.dispose()
+    before = rows(database_url, "observations")
+    save(tmp_path, "2025-03-01T040000Z.json", [region(1, "DELETING")])
+    said = collector(*run, database_url=database_url)
+    assert (said.code, line(said, "pruned")) == (0, "2 answers from before the history begins")
+    assert line(said, "known") == "2 answers in the history already"
+    assert rows(database_url, "observations")[: len(before) - 1] == before[:-1]
+    assert changes(database_url)[-1] == (1, "changed", "ACTIVE", "DELETING", "direct")
     is_sound(database_url)
 
 

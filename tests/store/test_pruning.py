@@ -158,6 +158,7 @@ FORGERIES: dict[str, Callable[[sa.Connection], Any]] = {
         c.execute(sa.text("UPDATE sources SET amendments = 0")),
     ),
     "the cut moved": lambda c: c.execute(sa.text("UPDATE amendments SET begins_seq = begins_seq + 1")),
+    "the cut taken away": lambda c: c.execute(sa.text("UPDATE amendments SET begins_seq = NULL")),
     "the cut moved, its digest too": lambda c: _amend(c, begins_seq=20),
     "who did it": lambda c: c.execute(sa.text("UPDATE amendments SET made_by = 'nobody'")),
     "a kept observation removed": lambda c: c.execute(
@@ -192,6 +193,35 @@ def test_a_forged_beginning_is_found(sqlite_engine: sa.Engine, forgery: str) -> 
     with writing(sqlite_engine) as connection:
         connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
         FORGERIES[forgery](connection)
+        try:
+            found = verify_after(connection)
+        finally:
+            connection.rollback()
+    assert found == "altered"
+
+
+ROWS_OF_PRUNED_ANSWERS = {
+    "removed": "DELETE FROM payloads WHERE compressed_size = 0",
+    "with an answer": "UPDATE payloads SET body = (SELECT MAX(body) FROM payloads) WHERE compressed_size = 0",
+    "with a size": "UPDATE payloads SET size = 7 WHERE compressed_size = 0",
+    "of another form": "UPDATE payloads SET canonical_version = 7 WHERE compressed_size = 0",
+    "of the beginning": "DELETE FROM payloads WHERE address IN (SELECT payload FROM observations WHERE seq = 5)",
+}
+
+
+@pytest.mark.parametrize("forged", ROWS_OF_PRUNED_ANSWERS)
+def test_what_stays_of_pruned_answers_is_proven(engine: sa.Engine, forged: str) -> None:
+    """Also on PostgreSQL, where nothing refers to these rows by a foreign key."""
+    history = History(engine)
+    for number in range(8):
+        history.poll([region(1, display_name=f"Region {number}")])
+    prune(history, 300)
+    assert len(history.rows("payloads", compressed_size=0)) == 1
+    history.verify()
+    with writing(engine) as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        connection.execute(sa.text(ROWS_OF_PRUNED_ANSWERS[forged]))
         try:
             found = verify_after(connection)
         finally:

@@ -15,6 +15,7 @@ from collector.audit.pack import check
 from collector.audit.verify import verify
 from collector.database.transactions import reading, writing
 from collector.database.vacuum import vacuum
+from collector.errors import IntegrityError
 from collector.gcore.paths import Path
 from collector.service.webhooks.announcing import Announcer
 from collector.store import redacting
@@ -164,6 +165,17 @@ def test_an_auditor_is_told(history: History, tmp_path: File) -> None:
     assert said[0].startswith("HOLDS")
     assert any("redacted results[].keystone.extra.notes" in line for line in said)
     assert any("rests on the word" in line for line in said)
+
+
+def test_an_altered_history_is_not_redacted(sqlite_engine: sa.Engine) -> None:
+    """Else an answer that somebody altered would count as what is left of a true one."""
+    history = lived(History(sqlite_engine))
+    with writing(sqlite_engine) as connection:
+        connection.execute(sa.text("UPDATE payloads SET content = address WHERE base IS NULL"))
+    how: Any = {"made_at": history.time(history.at), "made_by": "a test"}
+    with pytest.raises(IntegrityError, match="nothing was redacted"):
+        retention.redact(sqlite_engine, "gcore", NOTES, **how)
+    assert not history.rows("amendments")
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,8 @@ def _diagram() -> Iterator[str]:
     yield ""
     yield "`entity_id` of `state_transitions` and `unseen` is the id of a row of `regions`, `keystones` or"
     yield "`metrics_databases`, as `entity` says. Nested entities have no foreign keys: every answer can be stored."
+    yield "On PostgreSQL, references to `observations` and `payloads` are not foreign keys either: each row that"
+    yield "is pruned would make it scan all tables that refer to it. `audit verify` finds broken references on both."
     yield ""
 
 
