@@ -1,1 +1,1 @@
-"""The proof that a history is what was seen, for us and for others."""
+"""The proof that a history is what was seen, for its operator and for others."""

@@ -1,5 +1,6 @@
-"""Step 1 of a verification, where something was pruned or redacted: the chain of amendments, and the snapshot with
-which the history begins."""
+"""Step 1 of a verification of a pruned or redacted history: the chain of amendments, and the snapshot at its
+beginning.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +25,17 @@ class Start:
     """Where the chain of observations begins."""
 
     begins: Beginning | None
-    """None: with the first observation of all."""
+    """None: with the very first observation."""
     snapshot: Snapshot | None
-    """None: there is none, or it is not what its amendment says."""
+    """None: there is none, or it differs from what its amendment says."""
     digest: str
-    """What the first observation behind holds as `previous_digest`; empty: not known."""
+    """The `previous_digest` that the first observation after the snapshot must have; empty: not known."""
     due: Mapping[int, str]
-    """By observation: the digest of an amendment that it has to hold."""
+    """By observation: the digest of an amendment that it must hold."""
 
 
 def check_amendments(live: sa.Connection, source_id: int, source: str, newest: int, found: Findings) -> Start:
-    """Each holds the digest of the one before, and none is missing; the snapshot is the one that was written."""
+    """Check the links between amendments, that none is missing, and that the snapshot is the one that was written."""
     rows = all_of(live, source_id)
     count = live.scalar(sa.select(sources.c.amendments).where(sources.c.id == source_id))
     if count != len(rows):
@@ -54,9 +55,9 @@ def check_amendments(live: sa.Connection, source_id: int, source: str, newest: i
             why = f"one of these was edited: {', '.join(chain.AMENDMENT)}"
             found.add("amendments", key, why, "digest", row.digest, digest)
         if not at_seq <= row.at_seq <= newest:
-            found.add("amendments", key, "no observation was the newest then", "at_seq", row.at_seq)
+            found.add("amendments", key, "there is no such observation", "at_seq", row.at_seq)
         elif row.at_seq in heads and (head := row.read().get("head")) != heads[row.at_seq]:
-            why = f"observation {row.at_seq} was another one when this was done"
+            why = f"observation {row.at_seq} was a different one when this was done"
             found.add("amendments", key, why, "facts", head, heads[row.at_seq])
         previous, at_seq = row.digest, row.at_seq
         found.amendments.append(row)
@@ -64,14 +65,16 @@ def check_amendments(live: sa.Connection, source_id: int, source: str, newest: i
             found.heads[row.digest] = row.at_seq
     _check_columns(live, source_id, rows, found)
     _check_answers(live, source_id, rows, found)
-    due = {row.at_seq + 1: row.digest for row in rows}  # of several at one observation the newest
+    due = {
+        row.at_seq + 1: row.digest for row in rows
+    }  # only the newest amendment of several at one observation
     begins = beginning(live, source_id)
     if begins is None:
         return Start(None, None, chain.GENESIS, due)
     newest_prune = [row for row in rows if row.kind == "prune"][-1]
     try:
         digest = str(newest_prune.read()["cut_digest"])
-        # A redaction that came later may have changed it, and says so.
+        # A later redaction may have changed it, and then says so.
         latest = [facts for row in rows if "snapshot" in (facts := row.read())][-1]
         snapshot = _snapshot(live, source_id, newest_prune, str(latest["snapshot"]), found)
     except (ValueError, LookupError, TypeError):
@@ -85,7 +88,7 @@ def _columns(row: Amendment) -> dict[str, Any]:
 
 
 def _check_columns(live: sa.Connection, source_id: int, rows: list[Amendment], found: Findings) -> None:
-    """What views read of a prune stands in its facts too; and only the newest prune has its snapshot still."""
+    """Check the columns that views read against the facts, and that only the newest prune has a snapshot."""
     a = amendments.c
     names = ("begins_seq", "begins_at", "pruned_from_at")
     query = sa.select(a.number, *(a[name] for name in names), a.snapshot.is_not(None)).where(
@@ -106,11 +109,11 @@ def _check_columns(live: sa.Connection, source_id: int, rows: list[Amendment], f
 
 
 def _check_answers(live: sa.Connection, source_id: int, rows: list[Amendment], found: Findings) -> None:
-    """Which answers were redacted is what the newest amendment says."""
+    """Check that the newest amendment says which answers were redacted."""
     stored = snapshots.answers_hash(live, source_id)
     expected = rows[-1].read().get("answers") if rows else snapshots.hash_of(text_of([]))
     if stored != expected:
-        why = "the answers that are marked as redacted are not those that the newest amendment tells of"
+        why = "the answers that are marked as redacted are not those of the newest amendment"
         found.add("payloads", {}, why, "content", stored, expected)
 
 
@@ -130,7 +133,7 @@ def _snapshot(
 
 
 def check_kept(live: sa.Connection, source_id: int, start: Start, found: Findings) -> None:
-    """The observations from before the beginning are those of the snapshot, to the letter."""
+    """Check that the observations before the beginning are exactly those of the snapshot."""
     if start.begins is None or start.snapshot is None:
         return
     o = observations.c
@@ -144,9 +147,7 @@ def check_kept(live: sa.Connection, source_id: int, start: Start, found: Finding
         key = {"seq": stored["seq"]}
         expected = kept.pop(stored["seq"], None)
         if expected is None:
-            found.add(
-                "observations", key, "older than the beginning of the history, and no part of its snapshot"
-            )
+            found.add("observations", key, "older than the beginning of the history, but not in its snapshot")
             continue
         check_as_kept("observations", key, stored, expected, found)
     for seq in kept:
@@ -160,7 +161,7 @@ def check_as_kept(
     expected: Mapping[str, Any],
     found: Findings,
 ) -> None:
-    """A row is the one of the snapshot."""
+    """Check that a row is the one in the snapshot."""
     for name, value in expected.items():
         if stored[name] != value:
             found.add(table, key, "not what the snapshot says", name, stored[name], value)

@@ -1,4 +1,4 @@
-"""The claim of one region at one time: a sentence, what could not be known, and the evidence for it."""
+"""The claim about one region at one time: a sentence, what could not be known, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from collector.reports.words import brief, show_span, show_time
 from collector.store.tables import anchors
 
 MAX_TOLD = 20
-"""Blind times that are told one by one."""
+"""Maximum number of blind times that are listed individually."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What can be claimed of a region at a time."""
+    """What can be claimed about a region at a time."""
 
     source: str
     region_id: int
@@ -32,18 +32,18 @@ class Claim:
     unknown: tuple[str, ...]
     """What could not be known, in sentences."""
     run: Run | None
-    """The run that holds the time, or else the last one before it."""
+    """The run that includes the time, or otherwise the last one before it."""
     evidence: tuple[dict[str, Any], ...]
     """Observations: the first and the last of the run, and those around the time."""
     anchors: tuple[dict[str, Any], ...]
-    """What was given away of it: the first anchor of each place that covers the last of these observations."""
+    """The first anchor at each place that covers the last of these observations."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def claim(connection: sa.Connection, source_id: int, source: str, region_id: int, at: datetime) -> Claim:
-    """In which state a region was at a time. Raises UsageError where that was pruned."""
+    """The state of a region at a time. Raises UsageError if that time was pruned."""
     refuse_before(connection, at, source)
     rows = observed(connection, source_id)
     found = list(runs(connection, source_id, region_id, rows))
@@ -75,7 +75,7 @@ def claim(connection: sa.Connection, source_id: int, source: str, region_id: int
 
 
 def in_words(run: Run) -> str:
-    """One sentence that holds."""
+    """One sentence that is proven."""
     name, keys = brief(run.name), keys_in_words(run.keys)
     if run.state is not None:
         what = f"was in {brief(run.state)}"
@@ -94,7 +94,7 @@ def in_words(run: Run) -> str:
 
 
 def keys_in_words(keys: Sequence[str]) -> str:
-    """`key 1a2b3c4d`, or several; whoever saved answers has none."""
+    """`key 1a2b3c4d`, or several; saved answers have no key."""
     named = [key[:8] for key in keys if key not in ("", "import")]
     said = [f"key{'s' * (len(named) > 1)} {', '.join(named)}"] if named else []
     said += ["no key"] * ("" in keys) + ["answers that somebody saved"] * ("import" in keys)
@@ -102,34 +102,35 @@ def keys_in_words(keys: Sequence[str]) -> str:
 
 
 def limits(run: Run) -> tuple[str, ...]:
-    """What a run does not say, in sentences."""
+    """What a run does not prove, in sentences."""
     said = []
     state = brief(run.state) if run.state is not None else "absence"
     if run.not_before is None:
-        said.append(f"When {state} began is not known: nobody looked before.")
+        said.append(f"It is not known when {state} began: there was no earlier poll.")
     else:
         said.append(
-            f"{_capital(state)} began after {show_time(run.not_before)}, and by {show_time(run.from_at)}."
+            f"{_capital(state)} began after {show_time(run.not_before)}, and at the latest at {show_time(run.from_at)}."
         )
     if run.next_at is None:
         said.append(
-            f"Nothing later is known: {show_time(run.until_at)} is when the last poll asked that showed it."
+            f"Nothing later is known: the last poll that showed it asked at {show_time(run.until_at)}."
         )
     else:
         then = brief(run.next_state) if run.next_state is not None else "not listed"
         said.append(
-            f"It ended after {show_time(run.until_at)}, and by {show_time(run.next_at)}: then it was {then}."
+            f"It ended after {show_time(run.until_at)}, and at the latest at {show_time(run.next_at)}: "
+            f"then it was {then}."
         )
     if run.polls > 1:
         longest = show_span(run.longest_interval_ms / 1000)
         said.append(
-            f"Polls are samples, at most {longest} apart: what came and went between two of them was not seen."
+            f"Polls are samples, at most {longest} apart: a change that was reversed between two of them was not seen."
         )
     for each in run.blind[:MAX_TOLD]:
         said.append(f"Between {show_time(each.from_at)} and {show_time(each.until_at)} it could not be seen.")
     if len(run.blind) > MAX_TOLD:
         said.append(f"{len(run.blind) - MAX_TOLD} more times it could not be seen.")
-    said.append("That the API told the truth, and told others the same, is not shown.")
+    said.append("It is not proven that the API was right, or that it answered others in the same way.")
     return tuple(said)
 
 
@@ -141,7 +142,7 @@ def _not_known(before: Run | None, after: Run | None, at: datetime, region_id: i
         return (
             f"{then}: it was first shown at {show_time(after.from_at)}."
             if after
-            else f"{then}: nobody saw it."
+            else f"{then}: it was never seen."
         )
     state = _state(before)
     blind = next((each for each in before.blind if each.from_at < at < each.until_at), None)
@@ -164,7 +165,7 @@ def _capital(text: str) -> str:
 
 
 def _around(rows: Sequence[Row], at: datetime) -> set[int]:
-    """The observations with an answer before a time, or during it, and after it."""
+    """The observations that answered just before, during and just after a time."""
     applied = [row for row in rows if row["outcome"] != "failed"]
     before = [row["seq"] for row in applied if row["first_at"] <= at]
     after = [row["seq"] for row in applied if row["last_asked_at"] >= at]

@@ -1,4 +1,4 @@
-"""Steps 1 and 2 of a verification: the chain of observations, and the answers behind them."""
+"""Steps 1 and 2 of a verification: the chain of observations, and their answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TIMES = tuple(c.name for c in observations.columns if isinstance(c.type, UtcTim
 
 
 def check_chain(live: sa.Connection, source_id: int, source: str, newest: int, found: Findings) -> Start:
-    """Returns where the chain begins."""
+    """Check the chain. Returns where it begins."""
     start = check_amendments(live, source_id, source, newest, found)
     check_kept(live, source_id, start, found)
     begins = start.begins.begins_seq if start.begins else 0
@@ -59,7 +59,7 @@ def check_chain(live: sa.Connection, source_id: int, source: str, newest: int, f
                 found.add("observations", {"seq": expected}, "this row is missing")
                 expected, previous = expected + 1, ""
             if row["seq"] < expected:
-                found.add("observations", {"seq": row["seq"]}, "this row stands there more than once")
+                found.add("observations", {"seq": row["seq"]}, "this row exists more than once")
             _check_observation(dict(row), source, previous, row["seq"] == newest, start, found)
             bounds = broken_bounds(dict(row), last_at if row["seq"] == expected else None)
             for name, why in bounds.items():
@@ -87,7 +87,7 @@ def check_chain(live: sa.Connection, source_id: int, source: str, newest: int, f
 def _check_observation(
     row: Mapping[str, Any], source: str, previous: str, is_newest: bool, start: Start, found: Findings
 ) -> None:
-    """`previous`: the digest of the row before; empty where that row is missing."""
+    """`previous`: the digest of the previous row; empty if that row is missing."""
     key = {"seq": row["seq"]}
 
     def check(name: str, expected: Any, why: str) -> None:
@@ -100,13 +100,13 @@ def _check_observation(
         found.add("observers", {"id": row["observer_id"]}, "this row is missing")
         return
     opening = chain.opening_digest(source, row, row)
-    check("opening_digest", opening, f"one of these was edited: {', '.join(chain.OPENING)}, or who looked")
+    check("opening_digest", opening, f"one of these was edited: {', '.join(chain.OPENING)}, or the observer")
     check("amended", start.due.get(row["seq"]), "not what was pruned or redacted just before")
     if row["missing"] is not None:
-        check("missing_text", list_text(row["missing"]), "the list is spelled otherwise")
+        check("missing_text", list_text(row["missing"]), "the list has another spelling")
     for name in _TIMES:
         if isinstance(row[f"{name}_text"], str):  # SQLite
-            check(f"{name}_text", time_text(row[name]), "the time is spelled otherwise")
+            check(f"{name}_text", time_text(row[name]), "the time has another spelling")
     if is_newest:
         check("digest", None, "the newest observation is open")
     else:
@@ -119,8 +119,9 @@ def _check_observation(
 def _check_observers(
     live: sa.Connection, source_id: int, first_used: Mapping[int, Any], start: Start, found: Findings
 ) -> None:
-    """Observers count from 1 in the order of their first poll, and each has looked; of earlier ones the snapshot says
-    so."""
+    """Observers count from 1 in the order of their first poll, and each has polled; the snapshot shows that of
+    earlier ones.
+    """
     kept = {row["id"]: row for row in start.snapshot.observers} if start.snapshot else {}
     raw = sa.type_coerce(observers.c.first_used_at, sa.Text).label("first_used_text")
     rows = live.execute(
@@ -136,20 +137,20 @@ def _check_observers(
             found.add("observers", key, "no observation is by this observer")
         elif order[row["id"]] != row["id"]:
             found.add(
-                "observers", key, "not in the order of their first polls", "id", row["id"], order[row["id"]]
+                "observers", key, "not in the order of the first polls", "id", row["id"], order[row["id"]]
             )
         elif row["first_used_at"] != first_used[row["id"]]:
-            why = "not when this observer's first poll asked"
+            why = "not the time of this observer's first poll"
             found.add("observers", key, why, "first_used_at", row["first_used_at"], first_used[row["id"]])
         elif row["first_used_text"] not in (row["first_used_at"], time_text(row["first_used_at"])):
-            why = "the time is spelled otherwise"
+            why = "the time has another spelling"
             found.add("observers", key, why, "first_used_at", row["first_used_text"], row["first_used_at"])
     for observer_id in kept:
         found.add("observers", {"id": observer_id}, "this row is missing; the snapshot has it")
 
 
 def check_payloads(live: sa.Connection, source_id: int, start: Start, found: Findings) -> Iterator[None]:
-    """Yields after each answer. They are read in the order in which they were written."""
+    """Check the answers in the order in which they were written. Yields after each one."""
     p, o = payloads.c, observations.c
     begins = start.begins.begins_seq if start.begins else 0
     kept = {row["seq"]: row["payload"] for row in start.snapshot.observations} if start.snapshot else {}
@@ -172,7 +173,7 @@ def check_payloads(live: sa.Connection, source_id: int, start: Start, found: Fin
         if seq is None:
             found.add("payloads", {"address": address}, "no observation has this answer")
         elif last_seq < begins and size and address != kept.get(begins):
-            found.add("payloads", {"address": address}, "this answer was pruned, and stands here again")
+            found.add("payloads", {"address": address}, "this answer was pruned, but is here again")
         elif last_seq < begins and not size and base is None and address != kept.get(begins):
             _check_emptied(live, source_id, address, found)
             yield
@@ -209,7 +210,7 @@ def _check_payload(answer: Read, rules: Sequence[Path], found: Findings) -> None
     row, canonical = answer.row, answer.document.canonical()
     key = {"address": row.address}
     if rules and cleaned(answer.document, rules) is not answer.document:
-        found.add("payloads", key, "a value stands here that was redacted", "body")
+        found.add("payloads", key, "this contains a redacted value", "body")
     facts = {
         "canonical_version": CANONICAL_VERSION,
         "size": len(canonical),

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 Verdict = Literal["good", "stale", "altered"]
 MAX_BREAKS = 10
-"""So many are told, the first ones."""
+"""Maximum number of findings that are reported: the first ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """One place where the database is not as the evidence, or its own digests, have it."""
+    """One place where the database contradicts the evidence or its own digests."""
 
     table: str
     key: Mapping[str, Any]
@@ -39,33 +39,36 @@ class Verification:
 
     source: str
     verdict: Verdict
-    """stale: derived by older rules, `db rebuild` mends it; altered: somebody edited, or something broke."""
+    """stale: derived by older rules, fixed by `db rebuild`; altered: something was edited or damaged."""
     head: str | None
     """The newest opening digest; None before the first poll."""
     observations: int
     polls: int
     payloads: int
     derived_rows: int | None
-    """None: not derived, since the evidence is broken."""
+    """None: not derived, because the evidence is damaged."""
     different: int
-    """Derived rows that differ."""
+    """Number of derived rows that differ."""
     breaks: tuple[Break, ...]
-    """The first ones, at most ten."""
+    """The first findings, at most ten."""
     heads: Mapping[str, int]
-    """Of the heads that were asked about: those that the chain has, with their observations."""
+    """The given heads that the chain has, with their observations."""
     newest_seq: int = 0
-    """Number of the observation that the newest head is of."""
+    """Number of the newest observation, to which the head belongs."""
     begins: Beginning | None = None
     """Where the history begins, if it was pruned."""
     amendments: tuple[Amendment, ...] = ()
-    """What was pruned and redacted."""
+    """Prunes and redactions."""
     anchored: tuple[Anchored, ...] = ()
-    """What each anchor has of it."""
+    """What each anchor's place has."""
 
     @property
     def proven_seq(self) -> int | None:
-        """Observations up to this one are covered by an anchor that who writes the database could not have made, or by
-        a head that was kept outside; None: there is neither."""
+        """The newest observation covered by a head from outside, or by an anchor that nobody with only the database
+        could make.
+
+        None: there is neither.
+        """
         proven = [each.proven_seq for each in self.anchored if each.proven_seq is not None]
         return max([*proven, *self.heads.values()], default=None)
 
@@ -96,9 +99,9 @@ class Findings:
             self.breaks.append(Break(table, key, field, stored, expected, why))
 
     def rests_on(self, address: str, count: int) -> None:
-        """So many answers can't be read, since they are written over this one."""
+        """Record that `count` answers can't be read because they are written over this one."""
         key = {"address": address}
-        why = f"{count} {'answer is' if count == 1 else 'answers are'} written over it, and can't be read"
+        why = f"{count} {'answer is' if count == 1 else 'answers are'} written over it and can't be read"
         for number, each in enumerate(self.breaks):
             if (each.table, each.key) == ("payloads", key):
                 self.breaks[number] = replace(each, why=f"{each.why}; {why}")
@@ -115,12 +118,12 @@ IMPOSSIBLE = (
     ValueError,
     sa.exc.IntegrityError,
 )
-"""What reading a value raises that none of our rows can have; of a constraint: where it is derived again."""
+"""What reading a value may raise that none of our own rows can have; or a violated constraint, when deriving again."""
 
 
 @contextmanager
 def readable(table: str, found: Findings) -> Iterator[None]:
-    """A value that can't even be read is a finding."""
+    """Turn an unreadable value into a finding."""
     try:
         yield
     except sa.exc.DBAPIError as error:

@@ -1,4 +1,4 @@
-"""An observation and the answer behind it: what a statement rests on."""
+"""An observation and its answer: the evidence for a statement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collector.store.tables import observations, observers, sources
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """An observation and the answer behind it."""
+    """An observation and its answer."""
 
     facts: Row
     address: str | None
@@ -21,8 +21,10 @@ class Evidence:
 
 
 def observation(connection: sa.Connection, seq: int, source: str | None) -> Evidence:
-    """One observation, with who looked. Raises UsageError where there is none, or where several
-    sources have one of this number and none was named."""
+    """One observation with its observer.
+
+    Raises UsageError if it does not exist, or if several sources have this number and none was named.
+    """
     query = (
         sa.select(
             sources.c.name.label("source"),

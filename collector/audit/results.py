@@ -1,4 +1,4 @@
-"""Results of verifications, kept in the database: when it was verified last, and what was found."""
+"""Stored results of verifications: when a source was last verified, and what was found."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collector.store.tables import sources, verifications
 
 MAX_TEXT = 500
 KEPT = 1000
-"""Results of each source; older ones go."""
+"""Number of stored results per source; older ones are deleted."""
 
 
 def record(
@@ -27,7 +27,7 @@ def record(
     started_at: datetime,
     finished_at: datetime,
 ) -> None:
-    """Keep what a verification found of each source.
+    """Store what a verification found of each source.
 
     `damage`: of the database as a whole, which counts for each source; `lost`: heads that no source has.
     """
@@ -70,7 +70,7 @@ def record(
 
 
 def is_due(connection: sa.Connection, now: datetime, every_seconds: float) -> bool:
-    """Whether any source that was observed was verified too long ago, or never."""
+    """True if any observed source was verified too long ago, or never."""
     v, s = verifications.c, sources.c
     newest = (
         sa.select(s.id, sa.func.max(v.finished_at, type_=v.finished_at.type).label("at"))

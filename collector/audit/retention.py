@@ -22,9 +22,9 @@ from collector.store.rederive import Progress
 from collector.store.sources import source_names
 
 LEAST = timedelta(days=1)
-"""A history is not pruned for less."""
+"""A history is not pruned for less than this."""
 SHARE = 20
-"""Nor for less than this part of what is kept: each time all of it is verified."""
+"""Nor for less than this part of what is kept, because each prune verifies all of it."""
 
 
 def prune(
@@ -37,7 +37,7 @@ def prune(
     outside: Outside = NOTHING,
     progress: Progress | None = None,
 ) -> Pruned:
-    """Verify the history of a source, and prune what questions about times from `moment` on do not need.
+    """Verify the history of a source, and prune everything that questions about times from `moment` on don't need.
 
     `outside`: what its anchors are compared with. Raises IntegrityError if the history is not good, otherwise as
     `pruning.prune`.
@@ -79,7 +79,7 @@ def _require_good(engine: sa.Engine, source: str, outside: Outside, done: str) -
 
 
 def due(engine: sa.Engine, keep: timedelta, now: datetime) -> list[str]:
-    """Names of the sources that have so much more than is to be kept that it is worth a prune."""
+    """Names of the sources that have enough old history to be worth a prune."""
     spare = max(keep / SHARE, LEAST)
     with reading(engine) as connection:
         return [

@@ -1,9 +1,9 @@
-"""Runs: in which state a region was, since when and until when that was shown, by how many polls and whose.
+"""Runs: the state of a region, the times and the number of polls that showed it, and with which keys.
 
-A *run* is a time in which every answer that showed a region showed the same state, or no complete answer listed it. It
-begins with the answer of the poll that showed it first, and is sure up to the question of the last one that
-showed it. Where another state was shown, the run ends: so a run is never contradicted. In between it may have been out
-of sight; such times are `blind`.
+A *run* is a time in which every answer that showed a region showed the same state, or no complete answer listed it.
+It begins with the answer of the first poll that showed the state, and is certain up to the request of the last one.
+It ends when another state is shown, so a run is never contradicted. There may be times in between when the region was
+not shown; they are `blind`.
 
 `collector/audit/pack/check.py` shares no code with us, and finds the same runs in the answers themselves.
 """
@@ -51,7 +51,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Blind:
-    """A time within a run in which no answer showed it: from a question to an answer."""
+    """A time within a run in which no answer showed it: from a request to an answer."""
 
     from_at: datetime
     until_at: datetime
@@ -63,31 +63,31 @@ class Run:
 
     region_id: int
     name: str
-    """As the last answer of the run called it."""
+    """Its name in the last answer of the run."""
     state: str | None
     """None: complete answers did not list it."""
     not_before: datetime | None
-    """It may have been so since then; None: since any time."""
+    """It may have begun at any time after this; None: unbounded."""
     from_at: datetime
     """Answer of the first poll that showed it."""
     until_at: datetime
-    """Question of the last poll that showed it."""
+    """Request of the last poll that showed it."""
     polls: int
     longest_interval_ms: int
     """Longest time between two of these polls, apart from blind times."""
     first_seq: int
     last_seq: int
     keys: tuple[str, ...]
-    """Fingerprints of the keys that looked; `import`: somebody who saved answers."""
+    """Fingerprints of the keys that were used; `import`: saved answers."""
     blind: tuple[Blind, ...]
     next_state: str | None
-    """What was shown next, in observation"""
+    """The state that was shown next."""
     next_seq: int | None
-    """of this number; None: nothing else was."""
+    """The observation that showed the next state; None: none did."""
     next_at: datetime | None
 
     def knows(self, moment: datetime) -> bool:
-        """Whether it says in which state the region was at a moment."""
+        """True if it shows the region's state at a moment."""
         is_within = self.from_at <= moment <= self.until_at
         return is_within and not any(each.from_at < moment < each.until_at for each in self.blind)
 
@@ -96,7 +96,7 @@ Row = Mapping[str, Any]
 
 
 def runs(connection: sa.Connection, source_id: int, region_id: int, rows: Sequence[Row]) -> Iterator[Run]:
-    """The runs of a region within these observations, in order. `rows`: of `observed`."""
+    """The runs of a region within these observations, in order. `rows`: from `observed`."""
     if not rows:
         return
     first, last = rows[0]["seq"], rows[-1]["seq"]
@@ -152,7 +152,7 @@ def _run(
 
 
 def _out_of_sight(within: Sequence[Row], showing: set[int]) -> Iterator[tuple[Row, Row]]:
-    """Pairs of observations that show it, between which it could not be seen. `within`: all that were applied."""
+    """Pairs of observations that show it, between which it was not visible. `within`: all applied ones."""
     last: Row | None = None
     before: Row | None = None
     for row in within:
@@ -171,8 +171,7 @@ def _is_gap(one: Row, other: Row) -> bool:
 def observed(
     connection: sa.Connection, source_id: int, first_seq: int = 1, last_seq: int | None = None
 ) -> list[Row]:
-    """What runs are made of: observations in order, each with the key that looked; of a pruned history from its
-    beginning."""
+    """The observations for runs, in order, each with its key; in a pruned history from its beginning."""
     if (begins := beginning(connection, source_id)) is not None:
         first_seq = max(first_seq, begins.begins_seq)
     is_import = (_who.key_fingerprint == "") & (_who.auth_scheme == IMPORT)
@@ -190,7 +189,7 @@ def observed(
 
 
 def _changes(connection: sa.Connection, source_id: int, region_id: int, first: int, last: int) -> list[Row]:
-    """Changes of a region's state or presence up to an observation, from the last one before another on."""
+    """Changes of a region's state or presence up to `last`, starting with the last one before `first`."""
     query = (
         sa.select(_t.seq, _t.to_state, _t.not_before, _t.observed_at)
         .where(_t.source_id == source_id, _t.entity == "region", _t.entity_id == region_id, _t.seq <= last)
@@ -202,7 +201,7 @@ def _changes(connection: sa.Connection, source_id: int, region_id: int, first: i
 
 
 def _between(rows: Sequence[Row], begin: int, end: int) -> Sequence[Row]:
-    """Observations are numbered without holes."""
+    """The rows between two numbers; observations are numbered without holes."""
     offset = rows[0]["seq"]
     return rows[begin - offset : end - offset]
 

@@ -1,15 +1,15 @@
-"""Is this history what was seen? Checked from the evidence up, in one read transaction a source.
+"""Checks that a history is what was seen, from the evidence up, in one read transaction per source.
 
-    1. chain      every observation: number, link to the one before, both digests; who looked (`audit.evidence`)
-    2. payloads   every answer: its content against its address, its form, what it is written over, whether anything
-                  refers to it (`audit.evidence`)
-    3. derived    everything else derived again, and compared row by row with what is stored
-    4. anchors    digests that were given away: each is as it was given, and of this history (`audit.anchoring.stored`)
-    5. database   what the database itself finds damaged, rows of no source (`verify_database`)
+     1. chain      every observation: number, link to the previous one, both digests; the observers (`audit.evidence`)
+     2. payloads   every answer: its content against its address, its form, what it is written over, and that an
+                   observation refers to it (`audit.evidence`)
+     3. derived    everything else is derived again, and compared row by row with what is stored
+     4. anchors    the digests that were sent outside: unchanged, and of this history (`audit.anchoring.stored`)
+     5. database   damage that the database itself reports, rows of no source (`verify_database`)
 
-A later step is not taken where an earlier one found something: what follows from altered evidence proves
-nothing. Who can write the database can also make all digests anew, or cut the newest observations off: only a
-head that was kept outside tells, or an anchor. `UNPROVEN` names what no step covers.
+A step is skipped if an earlier one found something, because nothing can be proven from altered evidence. Somebody who
+can write the database can also compute all digests again, or delete the newest observations: only a head that was
+kept outside, or an anchor, shows that. `UNPROVEN` names what no step covers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ UNPROVEN: Mapping[str, tuple[str, ...]] = {
     "webhook_deliveries": ("all",),
     "webhook_queues": ("all",),
 }
-"""Columns that may be edited without being found: they are work in progress, or say nothing of the cloud."""
+"""Columns that can be edited without being found: they are work in progress, or say nothing about the API."""
 
 
 NOTHING = Outside()
@@ -68,21 +68,21 @@ def verify_source(
     outside: Outside = NOTHING,
     progress: Progress | None = None,
 ) -> Verification:
-    """Check one source. `heads`: digests that were kept outside, to be looked for in the chain. `outside`: what its
-    anchors are compared with.
+    """Check one source.
 
-    `progress` is called with answers and observations done, and all of them. Raises UsageError where there is
-    no such source, SchemaError where a newer version derived its history.
+    `heads`: digests that were kept outside, to be found in the chain. `outside`: what its anchors are compared with.
+    `progress` is called with the number of answers and observations done, and of all. Raises UsageError if there is
+    no such source, SchemaError if a newer version derived its history.
     """
     source_id = source_id_of(live, source)
     s = sources.c
     query = sa.select(s.newest_seq, s.derivation_revision).where(s.id == source_id)
     row = live.execute(query).first()
-    assert row is not None  # noqa: S101 - its id was just found
+    assert row is not None  # noqa: S101 - its id was found above
     found = Findings(heads)
     for name, value in row._mapping.items():
         if type(value) is not int:
-            found.add("sources", {"name": source}, "no whole number", name, value)
+            found.add("sources", {"name": source}, "not a whole number", name, value)
     start = Start(None, None, "", {})
     with readable("observations", found):
         start = check_chain(live, source_id, source, row.newest_seq, found)
@@ -133,9 +133,11 @@ def verify_source(
 
 
 def verify_database(engine: sa.Engine, names: Collection[str] = ()) -> list[Break]:
-    """What is wrong with the database as a whole: damage, a schema that the migrations do not make, and rows of
-    sources that do not exist. `names`: our views, on which nothing may hang either, and which say what ours say if they
-    are said to be of this version."""
+    """What is wrong with the database as a whole.
+
+    That is damage, a schema that the migrations do not make, and rows of sources that do not exist. `names`: our
+    views. Nothing else may depend on them, and those of this version must have our definitions.
+    """
     found = Findings(())
     with reading(engine) as connection:
         for text in integrity_errors(connection, metadata, thorough=True):
@@ -144,7 +146,7 @@ def verify_database(engine: sa.Engine, names: Collection[str] = ()) -> list[Brea
         for name in ("id", "name"):
             column = sources.c[name]
             for value in connection.scalars(sa.select(column).group_by(column).having(sa.func.count() > 1)):
-                found.add("sources", {name: value}, "this row stands there more than once")
+                found.add("sources", {name: value}, "this row exists more than once")
         for table in metadata.sorted_tables:
             if "source_id" in table.c and table.name in there:
                 is_known = sa.exists().where(sources.c.id == table.c.source_id)
@@ -178,7 +180,7 @@ def _check_derived(
             why = "this row does not follow from the evidence"
             found.add(example.table, example.key, why, stored=example.stored)
         elif not example.fields():
-            found.add(example.table, example.key, "this row stands there more than once")
+            found.add(example.table, example.key, "this row exists more than once")
         for name, stored, derived in example.fields():
             found.add(example.table, example.key, "not what the evidence says", name, stored, derived)
     return comparison

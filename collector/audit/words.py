@@ -10,7 +10,7 @@ from collector.clock import time_text
 
 
 def break_in_words(broken: Break) -> str:
-    """Where it is, what stands there and what should, and why that is wrong."""
+    """Where it is, the stored and the expected value, and what is wrong."""
     key = ", ".join(f"{name} {value}" for name, value in broken.key.items() if name != "source_id")
     where = f"{broken.table} ({key})" if key else broken.table
     if broken.field is None:

@@ -143,7 +143,7 @@ def test_counters_of_the_newest_observation_that_were_cut_back_are_found(
     )
     assert verify(history.engine, "gcore").verdict == "altered"
     said = found(history, outside_of([disk]))
-    assert "observations {'seq': 2} polls: anchor 1 holds what it had come to then" in said
+    assert "observations {'seq': 2} polls: anchor 1 holds its earlier value" in said
 
 
 def test_a_history_that_was_made_again_as_a_whole_is_found_without_a_head(
@@ -167,7 +167,7 @@ def test_a_history_that_was_made_again_as_a_whole_is_found_without_a_head(
         del new["source"]
         connection.execute(sa.update(anchors).values(**new))
     assert verify(history.engine, "gcore").verdict == "good"
-    assert f"line 1 of {disk.place} holds another one" in found(history, outside_of([disk]))
+    assert f"line 1 of {disk.place} contains a different one" in found(history, outside_of([disk]))
 
 
 def history_head(connection: sa.Connection) -> str:
@@ -203,9 +203,9 @@ def test_anchors_that_were_taken_out_or_altered_are_found(history: History, disk
         "\n".join([lines[0], lines[1].replace('"polls": ', '"polls": 1'), lines[2]]) + "\n"
     )
     assert "line 2 of" in (said := found(history, outside_of([disk])))
-    assert "was edited, or a part of it is lost" in said
+    assert "was edited or is incomplete" in said
     Path(disk.place).write_text(lines[0] + "\n" + lines[2] + "\n")
-    assert "the file of 'disk' does not hold it" in found(history, outside_of([disk]))
+    assert "the file of 'disk' does not contain it" in found(history, outside_of([disk]))
     Path(disk.place).unlink()
     away = outside_of([disk])
     assert away.unread == {"disk": f"{disk.place} can't be read: No such file or directory"}
@@ -220,7 +220,7 @@ def test_an_anchor_of_an_observation_that_is_gone_is_a_finding_only_where_later_
     history.poll(ONE)
     history.poll(TWO)
     anchored(history, disk, 400)
-    gone = "of which it is, is missing"
+    gone = "which it anchors, is missing"
     for seq, is_found in ((2, False), (4, True)):
         with closing(sqlite3.connect(str(history.engine.url.database))) as raw, raw:
             raw.execute("DELETE FROM observations WHERE seq = ?", (seq,))
@@ -264,14 +264,14 @@ def test_a_token_of_somebody_else_or_of_something_else_does_not_hold(
         anchor = Anchor(name="tsa", to=f"tsa+{url}")  # type: ignore[arg-type]
         assert anchored(history, anchor, 300).outcome == "anchored"
     trusting_another = outside_of([], ca_file=other.ca_file)
-    assert "its token does not hold" in found(history, trusting_another)
+    assert "its token is not valid" in found(history, trusting_another)
     row = history.row("anchors", number=2)
     row |= {"token": authority.answer(query), "source": "gcore"}
     edit(history, anchors, {"number": 2}, token=row["token"], digest=statement.result_digest(row))
-    assert "its token does not hold: it is of something else" in found(history, Outside())
+    assert "its token is not valid: it is for something else" in found(history, Outside())
     row["token"] = b"no token"
     edit(history, anchors, {"number": 2}, token=row["token"], digest=statement.result_digest(row))
-    assert "its token does not hold: no answer of a time-stamping authority" in found(history, Outside())
+    assert "its token is not valid: not an answer of a time-stamping authority" in found(history, Outside())
 
 
 def test_a_place_that_is_away_is_recorded_and_keeps_no_other_waiting(history: History, disk: Anchor) -> None:
@@ -343,7 +343,7 @@ def test_an_anchor_is_signed(history: History, disk: Anchor, key_file: Path, tmp
     assert hashlib.sha256(der).hexdigest() == signer.signed_by
     row["signature"] = base64.b64encode(bytes(64)).decode()
     edit(history, anchors, {}, signature=row["signature"], digest=statement.result_digest(row))
-    assert "its signature does not hold" in found(history, with_key)
+    assert "its signature is not valid" in found(history, with_key)
 
 
 def test_an_anchor_that_was_interrupted_is_recorded_as_failed_by_the_next(

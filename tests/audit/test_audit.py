@@ -569,7 +569,7 @@ def test_a_time_that_is_spelled_otherwise_is_found(told: History, forger: sa.Eng
         row = rows_of(forger, table)[0]
         with edited(forger, table, row, **{column: row[column].replace("T", " ")}):
             found = check(told)
-            assert (found.verdict, found.breaks[0].why) == ("altered", "the time is spelled otherwise")
+            assert (found.verdict, found.breaks[0].why) == ("altered", "the time has another spelling")
 
 
 def test_columns_that_compare_otherwise_are_found(told: History, forger: sa.Engine) -> None:

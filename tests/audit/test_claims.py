@@ -49,9 +49,9 @@ def test_a_claim_is_one_sentence(history: History) -> None:
         f"shown by 2 polls with key {key}; never contradicted."
     )
     assert found.unknown[:3] == (
-        "MAINTENANCE began after 2026-05-01 12:07:59.500Z, and by 2026-05-01 12:09:00Z.",
-        "It ended after 2026-05-01 12:09:59.500Z, and by 2026-05-01 12:11:00Z: then it was not listed.",
-        "Polls are samples, at most 60 s apart: what came and went between two of them was not seen.",
+        "MAINTENANCE began after 2026-05-01 12:07:59.500Z, and at the latest at 2026-05-01 12:09:00Z.",
+        "It ended after 2026-05-01 12:09:59.500Z, and at the latest at 2026-05-01 12:11:00Z: then it was not listed.",
+        "Polls are samples, at most 60 s apart: a change that was reversed between two of them was not seen.",
     )
     assert [row["seq"] for row in found.evidence] == [4, 5]
 
@@ -63,7 +63,7 @@ def test_blind_times_are_told_and_nothing_is_claimed_of_them(history: History) -
         "time when it could not be seen, shown by 4 polls with key "
     )
     assert "Between 2026-05-01 12:02:59.500Z and 2026-05-01 12:08:00Z it could not be seen." in found.unknown
-    assert "When ACTIVE began is not known: nobody looked before." in found.unknown
+    assert "It is not known when ACTIVE began: there was no earlier poll." in found.unknown
     assert claimed(history, 1, 300).sentence == (
         "It is not known in which state Region 1 was at 2026-05-01 12:05:00Z: it was ACTIVE at "
         "2026-05-01 12:02:59.500Z, and again at 2026-05-01 12:08:00Z."

@@ -137,26 +137,26 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
             no_row("transitions", kind="disappeared"),
             only("unseen", lambda row: row["missed_seq"] > 3),
         ),
-        "it begins with observation 3, which proves no absence of a region (it names 2 and does not show it)",
+        "it begins with observation 3, which proves no absence of a region (it names 2 but does not show it)",
     ),
     "an end before a change whose window began in time": (
         {"start": 481, "end": 539.5},
         all_of(
             answers_of(7, 8), only("transitions", lambda row: row["seq"] < 9), only("unseen", lambda _: False)
         ),
-        "answers up to observation 8 are too few",
+        "answers up to observation 8 are not enough",
     ),
     "an end with an answer that was asked for before": (
         {"start": 481, "end": 599.5},
         all_of(answers_of(7, 9), only("unseen", lambda row: row["missed_seq"] < 10)),
-        "answers up to observation 9 are too few",
+        "answers up to observation 9 are not enough",
     ),
     "an end with an answer that proves no absence": (
         {"start": 481, "end": 650},
         answers_of(7, 10),
-        "answers up to observation 10 are too few",
+        "answers up to observation 10 are not enough",
     ),
-    "answers up to a failure": ({}, in_pack(answers_up_to=12), "no answer is of observation 12"),
+    "answers up to a failure": ({}, in_pack(answers_up_to=12), "no answer belongs to observation 12"),
     "an unseen time that ended earlier": (
         {},
         change("unseen", 0, until_at=at(121), until_seq=3),
@@ -172,7 +172,7 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
     "another first row": (
         {"start": 481},
         change("observations", 0, seq=1, previous_digest="0" * 64),
-        "the opening digest is not that of its facts",
+        "the opening digest does not match its facts",
     ),
     "a middle that is the first of all": (
         {"start": 481},
@@ -194,7 +194,7 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
             edit("observations", lambda all_: all_.pop()),
             edit("observations", lambda all_: all_[-1].update(digest=None)),
         ),
-        "names another head",
+        "is not that of the observations",
     ),
     "the newest row closed": ({}, change("observations", -1, digest="0" * 64), "is closed"),
     "a stretch that went on over a gap": (
@@ -209,7 +209,7 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
         change(
             "observations", 3, last_at=at(239), last_asked_at=at(238), polls=2, longest_interval_ms=59_000
         ),
-        "its counters have another digest",
+        "its counters do not match its digest",
     ),
     "a poll more in the newest row": ({}, change("observations", -1, polls=2), "can't be"),
     "a newest row that goes on for ever": (
@@ -220,7 +220,7 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
     "counters that are no numbers": (
         {},
         change("observations", -1, variants=float("nan")),
-        "NaN is no number",
+        "NaN is not a number",
     ),
     "counters below zero": ({}, change("observations", -1, longest_interval_ms=-1), "no poll writes"),
     "a key that looked all the time": (
@@ -248,7 +248,7 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
         "gaps are not those",
     ),
     "a gap by the cause of fewer polls": ({}, change("gaps", 0, cause="connect"), "cause is timeout"),
-    "a gap that lasted no time": ({}, change("gaps", 0, seconds=True), "is no number of seconds"),
+    "a gap that lasted no time": ({}, change("gaps", 0, seconds=True), "is not a number of seconds"),
     "a window that begins later": (
         {},
         transition("reappeared", not_before=at(300)),
@@ -285,12 +285,12 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
     "a record of nobody hidden in a pack of one region": (
         {"regions": {1}},
         hide('"state":"NEW"'),
-        "could not use 1 records, and its answer gives 0",
+        "could not use 1 records, but its answer contains 0",
     ),
     "the unusable record of another hidden": (
         {"regions": {1}},
         hide('"state":""'),
-        "could not use 1 records, and its answer gives 0",
+        "could not use 1 records, but its answer contains 0",
     ),
     "all records of a region hidden": (
         {"regions": {2}},
@@ -300,7 +300,7 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
     "all usable records of a region hidden": (
         {"regions": {2}},
         all_of(hide('"state":"ACTIVE"'), hide('"state":"MAINTENANCE"')),
-        "which was not there",
+        "but it was not present",
     ),
     "one answer's record of a region hidden": (
         {"regions": {2}},
@@ -310,22 +310,22 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
     "a pack of one region said to be of another that was missing": (
         {"regions": {1}},
         in_pack(regions=[1, 3]),
-        "which was not there",
+        "but it was not present",
     ),
     "a record more": (
         {},
         edit("answers", lambda all_: all_[0]["records"].append({"text": '{"id":9,"state":"ACTIVE"}'})),
-        "another content than its address says",
+        "content that does not match its address",
     ),
     "an envelope that says less": (
         {},
         edit("answers", lambda all_: all_[0].update(envelope='{"count":1}')),
-        "another content than its address says",
+        "content that does not match its address",
     ),
     "records in another order": (
         {},
         edit("answers", lambda all_: all_[0]["records"].reverse()),
-        "another content than its address says",
+        "content that does not match its address",
     ),
     "a begin before the first answer of the pack": ({"start": 481}, claim(100, END), "it begins later"),
 }
@@ -354,7 +354,7 @@ def test_how_long_the_newest_failure_went_on_is_said_to_be_open(
     """Also where it began behind the time that is spoken of: its polls count in an open gap."""
     files = made(end=835)
     said = said_of(files, tmp_path, heads(files)[12])
-    assert "observation 12 is open: that 1 polls went on like this" in "\n".join(said)
+    assert "observation 12 is open: no digest covers yet that 1 polls gave the same answer" in "\n".join(said)
 
 
 def test_what_follows_the_last_head_that_was_given_is_said_to_be_uncovered(
@@ -380,7 +380,7 @@ def test_what_follows_the_last_head_that_was_given_is_said_to_be_uncovered(
     said = said_of(files, tmp_path, head)
     assert said[0].startswith("HOLDS: ")
     (but,) = [line for line in said if line.startswith("BUT ")]
-    assert "came after observation 11, nor for how long that one went on" in but
+    assert "came after observation 11, nor how long that one went on" in but
     assert "BUT" not in "\n".join(said_of(made(end=1200), tmp_path, heads(made())[12]))
 
 
@@ -409,7 +409,7 @@ def test_a_key_that_looked_behind_the_answers_of_a_pack_is_said(history: History
     history.poll([region(1, "NEW"), region(2)], at=180)
     files = build(history, 0, 100)
     assert [json.loads(each["pack.json"])["answers_up_to"] for each in (quiet, files)] == [2, 2]
-    assert "another key or URL looked from observation 3 on" in "\n".join(said_of(files, tmp_path))
+    assert "another key or URL was used from observation 3 on" in "\n".join(said_of(files, tmp_path))
     assert "another key" not in "\n".join(said_of(quiet, tmp_path))
 
 

@@ -294,7 +294,7 @@ def test_hashes_that_are_not_made_right_are_found_too(true_pack: Files, tmp_path
         for name, content in true_pack.items():
             archive.writestr(name, content + b"\n" if name == "queries.sql" else content)
     code, said = check(path)
-    assert (code, said) == (1, "BROKEN: queries.sql has another hash than pack.json says\n")
+    assert (code, said) == (1, "BROKEN: queries.sql does not have the hash that pack.json gives\n")
 
 
 def test_a_pack_made_anew_as_a_whole_needs_a_head_from_outside(true_pack: Files, tmp_path: Path) -> None:
@@ -314,8 +314,8 @@ def test_what_no_head_covers_is_said(true_pack: Files, tmp_path: Path) -> None:
     heads = {row["seq"]: row["opening_digest"] for row in rows(true_pack, "observations")}
     code, said = checked(true_pack, tmp_path, heads[5], heads[6].upper())
     assert code == 0
-    assert "BUT no head was given for what came after observation 6" in said
-    uncovered = [line for line in said.splitlines() if "covered by no head" in line]
+    assert "BUT no given head covers what came after observation 6" in said
+    uncovered = [line for line in said.splitlines() if "not covered by any given head" in line]
     assert len(uncovered) == sum(t["seq"] > 6 for t in rows(true_pack, "transitions")) > 0
     assert "no head" not in checked(true_pack, tmp_path, heads[16])[1]
 

@@ -124,11 +124,11 @@ def test_lines_outside_prove_a_pack_and_find_one_that_was_made_again(
     make(history.engine, "gcore", disk, clock=lambda: history.time(600))
     files = build(history, 100, 1000)
     path = packed(files, tmp_path)
-    assert "1 anchors were compared with nothing outside" in "\n".join(check(path)[1])
+    assert "1 anchors were not compared with anything outside" in "\n".join(check(path)[1])
     code, said = check(path, "--anchors", disk.place)
     assert (code, said[0].startswith("HOLDS: ")) == (0, True)
     assert "as seen up to 2026-05-01T12:08:00.000000Z" in said[0], "its counters are covered too"
-    assert "stands under no digest" not in "\n".join(said)
+    assert "no digest covers yet" not in "\n".join(said)
     assert any(line.startswith("anchor 1 at disk, handed out: observation 5") for line in said)
     made_anew(files)
     in_pack(head=json.loads(files["pack.json"])["head"])(files)
@@ -138,7 +138,7 @@ def test_lines_outside_prove_a_pack_and_find_one_that_was_made_again(
     edit("anchors", lambda all_: all_[0].update(polls=1))(files)
     assert (
         check(packed(files, tmp_path), "--anchors", disk.place)[1][0]
-        == "BROKEN: anchor 1: its value is another one"
+        == "BROKEN: anchor 1: its value does not match its statement"
     )
 
 
@@ -149,7 +149,7 @@ def test_a_pack_of_another_history_does_not_hold_by_somebody_elses_lines(
     line = json.loads(Path(disk.place).read_text())
     Path(disk.place).write_text(json.dumps(line | {"value": "0" * 64}) + "\n")
     code, said = check(packed(build(history, 100, 1000), tmp_path), "--anchors", disk.place)
-    assert (code, said[0]) == (1, "BROKEN: anchor 1 is another one than was handed out")
+    assert (code, said[0]) == (1, "BROKEN: anchor 1 differs from the one that was sent")
 
 
 @pytest.mark.long
@@ -166,7 +166,7 @@ def test_tokens_and_signatures_are_checked_by_openssl(history: History, tmp_path
     assert (code, "1 tokens of time-stamping authorities were not checked" in "\n".join(said)) == (3, True)
     code, said = check(path, "--ca-file", authority.ca_file)
     assert (code, any("time-stamped" in line for line in said)) == (0, True)
-    assert check(path, "--ca-file", other.ca_file)[1] == ["BROKEN: anchor 1: its token does not hold"]
+    assert check(path, "--ca-file", other.ca_file)[1] == ["BROKEN: anchor 1: its token is not valid"]
     code, said = check(path, "--public-key", public)
     assert (code, any("signed with" in line for line in said)) == (0, True)
 

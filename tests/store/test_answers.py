@@ -391,7 +391,7 @@ def test_a_base_that_was_removed_is_named(forger: Forger) -> None:
     breaks = [b for b in forger.found().breaks if b.table == "payloads"]
     (broken,) = breaks
     assert broken.key == {"address": forger.chain[5]["address"]}
-    assert broken.why == f"this row is missing; {above} answers are written over it, and can't be read"
+    assert broken.why == f"this row is missing; {above} answers are written over it and can't be read"
 
 
 def more_blanks(forger: Forger) -> None:

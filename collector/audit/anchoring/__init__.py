@@ -1,8 +1,6 @@
-"""Anchors: digests of a history, given to places that the writers of its database do not reach.
+"""Anchors: digests of a history that are sent to places which the writers of its database can't change.
 
-record       claim a number ─▶ sign ─▶ hand out ─▶ write down what came of it
-places       a file, a webhook, syslog
-timestamps   a time-stamping authority (RFC 3161)
-signing      Ed25519
-stored       are the anchors on record what was handed out, and is the history still the one they are of?
+record       claim a number ─▶ sign ─▶ send ─▶ store the result places       a file, a webhook, syslog timestamps   a
+time-stamping authority (RFC 3161) signing      Ed25519 stored       checks that the stored anchors are what was sent,
+and that they still match the history
 """

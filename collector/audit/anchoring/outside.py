@@ -1,4 +1,4 @@
-"""What is to be trusted of the world outside the database: files of handed-out lines, certificates, a public key."""
+"""What a verification trusts outside the database: files of anchor lines, certificates, a public key."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _TIMES = ("made_at", "last_asked_at", "last_at")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A handed-out line, as a file holds it."""
+    """An anchor line in a file."""
 
     file: Path
     place: int
     """Number of the line in the file."""
     row: Mapping[str, Any]
     is_whole: bool
-    """Whether its value is that of what it says."""
+    """True if its value matches its statement."""
 
     @property
     def where(self) -> str:
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """All that a verification may compare with."""
+    """Everything that a verification may compare with."""
 
     lines: Mapping[tuple[str, int], tuple[Line, ...]] = field(default_factory=dict)
     """By source and number."""
@@ -50,7 +50,7 @@ class Outside:
     unread: Mapping[str, str] = field(default_factory=dict)
     """Anchors whose file could not be read, and why."""
     certificates: Mapping[str, list[Certificate]] = field(default_factory=dict)
-    """Of time-stamping authorities, by anchor; of all others under the empty name."""
+    """Certificates of time-stamping authorities by anchor; those for all other anchors under the empty name."""
     public_key: Ed25519PublicKey | None = None
 
     def certificates_for(self, target: str) -> list[Certificate]:
@@ -64,10 +64,10 @@ def outside_of(
     ca_file: Path | None = None,
     key_file: Path | None = None,
 ) -> Outside:
-    """What the settings name, and what is given beside them. Raises SettingsError, UsageError.
+    """What the settings name, and what is given besides. Raises SettingsError, UsageError.
 
-    `files`: lines that were kept elsewhere, of a webhook's receiver or a log server, say. Where a line does not begin
-    with JSON, what is before its first brace does not count.
+    `files`: lines that were kept elsewhere, for example by a webhook's receiver or a log server. Text before the
+    first brace of a line is ignored.
     """
     found: dict[tuple[str, int], list[Line]] = {}
     read, unread, certificates = set(), {}, {}
@@ -103,7 +103,7 @@ def _gather(found: dict[tuple[str, int], list[Line]], path: Path) -> None:
 
 
 def lines_of(path: Path) -> Iterator[Line]:
-    """The handed-out lines of a file; other lines are left out. Raises OSError."""
+    """The anchor lines of a file; other lines are ignored. Raises OSError."""
     with path.open("rb") as file:
         for place, text in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 1):
             row = _row_of(text)

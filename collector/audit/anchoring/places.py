@@ -1,6 +1,6 @@
-"""Handing a line out: to a file, a webhook, syslog or a time-stamping authority.
+"""Sends an anchor line to a file, a webhook, syslog or a time-stamping authority.
 
-No password and no address is in what is said when it fails: URLs may be secrets.
+Error messages contain no password and no address, because URLs may be secrets.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from collector.clock import time_text
 from collector.inventory import statement
 
 SECONDS = 10.0
-"""So long one place may take."""
+"""Time limit for one place."""
 _PRIORITY = 10 * 8 + 5
 """authpriv.notice"""
 
 
 class PlaceError(Exception):
-    """A place did not take a line."""
+    """A place did not accept a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a place gave back."""
+    """What a place returned."""
 
     attested_at: datetime | None = None
     token: bytes | None = None
 
 
 def hand_out(anchor: Anchor, row: Mapping[str, Any]) -> Receipt:
-    """Give an anchor's row (see `statement.line`) to its place. Raises PlaceError."""
+    """Send an anchor's row (see `statement.line`) to its place. Raises PlaceError."""
     try:
         if anchor.kind == "file":
             return _append(Path(anchor.place), statement.line(row))
@@ -57,7 +57,7 @@ def hand_out(anchor: Anchor, row: Mapping[str, Any]) -> Receipt:
 
 
 def _append(path: Path, line: str) -> Receipt:
-    """One write, so that lines of several processes do not mix; on the disk before it counts."""
+    """One write, so that lines of several processes don't mix. The data is on the disk before it counts."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         size = os.fstat(file).st_size
@@ -84,7 +84,7 @@ def _post(url: str, line: str) -> Receipt:
 
 
 def _log(url: str, line: str, made_at: datetime) -> Receipt:
-    """RFC 5424. Over UDP nobody says whether it came."""
+    """RFC 5424. Over UDP there is no confirmation."""
     message = (
         f"<{_PRIORITY}>1 {time_text(made_at)} {socket.gethostname() or '-'} gcore-collector {os.getpid()} "
         f"anchor - {line}"
@@ -121,11 +121,11 @@ def _stamp(anchor: Anchor, row: Mapping[str, Any]) -> Receipt:
         for part in answer.iter_bytes():
             token += part
             if len(token) > timestamps.MAX_TOKEN:
-                raise PlaceError("its answer is longer than a token")
+                raise PlaceError("its answer is too long for a token")
     try:
         said = timestamps.read(bytes(token))
         if said.imprint != row["value"] or said.nonce != nonce:
-            raise PlaceError("its token is of something else")
+            raise PlaceError("its token is for something else")
         if anchor.ca_file is not None:
             timestamps.check(bytes(token), row["value"], timestamps.certificates_in(anchor.ca_file))
     except timestamps.TokenError as error:

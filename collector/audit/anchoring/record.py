@@ -1,11 +1,11 @@
-"""Making anchors, one after the other for each source.
+"""Makes anchors, one at a time for each source.
 
-    claim    a number, in a transaction: the row says `pending`, so that nobody else anchors this source meanwhile
-    sign     if there is a key
-    hand out without a transaction: polls go on
-    settle   write down what came of it
+     claim    a number, in a transaction: the row says `pending`, so that nobody else anchors this source meanwhile
+     sign     if there is a key
+     send     without a transaction: polls go on
+     settle   store the result
 
-A process that dies in between leaves a row that says `pending`; the next one to anchor writes down that it failed.
+A process that dies in between leaves a `pending` row; the next one to anchor records that it failed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from collector.inventory import chain, statement
 from collector.store.tables import anchors, observations, sources
 
 PENDING = timedelta(minutes=2)
-"""Longer than any place takes: who has not settled an anchor by then is gone."""
-INTERRUPTED = "the process that made it ended before it knew what came of it"
+"""Longer than any place takes. If an anchor is still pending after this, its process is gone."""
+INTERRUPTED = "the process that made it ended before it knew the result"
 _a, _o, _s = anchors.c, observations.c, sources.c
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One anchor, as it was made."""
+    """One anchor that was made."""
 
     source: str
     target: str
@@ -50,9 +50,9 @@ class Made:
 def make(
     engine: sa.Engine, source: str, anchor: Anchor, signer: Signer | None = None, clock: Clock = utc_now
 ) -> Made | None:
-    """Anchor the newest observation of a source as it stands.
+    """Anchor the newest observation of a source in its current form.
 
-    None: nothing was observed yet, or another process anchors this source right now. Raises DatabaseError.
+    None: nothing was observed yet, or another process is anchoring this source. Raises DatabaseError.
     """
     row = _claim(engine, source, anchor, signer, clock())
     if row is None:
@@ -132,7 +132,7 @@ def _claim(
 
 
 def _settle(connection: sa.Connection, row: Mapping[Any, Any], said: Mapping[str, Any]) -> str:
-    """Write down what came of an anchor. Returns its digest."""
+    """Store the result of an anchor. Returns its digest."""
     digest = statement.result_digest({**row, **said})
     connection.execute(
         sa.update(anchors)
@@ -144,18 +144,18 @@ def _settle(connection: sa.Connection, row: Mapping[Any, Any], said: Mapping[str
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The newest anchor of a source that a place took."""
+    """The newest anchor of a source that a place accepted."""
 
     seq: int
     polls: int
     made_at: datetime | None
-    """None: it took none yet."""
+    """None: it has accepted none yet."""
     failed_at: datetime | None = None
-    """When it did not take one, if that was later."""
+    """When it last refused one, if that was later."""
 
 
 def last_anchored(engine: sa.Engine, source: str, target: str) -> Last:
-    """What a place has of a source."""
+    """The newest anchor that a place has of a source."""
     query = (
         sa.select(_a.seq, _a.polls, _a.made_at, _a.outcome)
         .join(sources, _s.id == _a.source_id)
@@ -185,8 +185,11 @@ def newest(engine: sa.Engine, source: str) -> tuple[int, int] | None:
 def is_due(
     last: Last, newest_now: tuple[int, int] | None, now: datetime, every: timedelta, pause: timedelta
 ) -> bool:
-    """Whether there is something to anchor: a new observation, not too soon after the last anchor, or more polls of the
-    same one, once in so long a time. A place that failed is not asked again too soon either."""
+    """True if there is something to anchor.
+
+    That is a new observation, if the last anchor is old enough; or more polls of the same one, at most once in
+    `every`. A place that failed is not asked again too soon either.
+    """
     if newest_now is None or (last.failed_at is not None and timedelta(0) <= now - last.failed_at < pause):
         return False
     if last.made_at is None:

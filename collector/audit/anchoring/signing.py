@@ -1,6 +1,6 @@
 """Signatures of heads and anchors: Ed25519, with a key in a file.
 
-Whoever has the public key can tell that a head came from who has the private one: a head may then be kept anywhere.
+With the public key, anybody can check that a head was signed with the private one. Such a head may be kept anywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NEEDS = "needs a library that is not installed: pip install 'gcore-collector[pro
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A private key, and the name of its public one."""
+    """A private key, and the name of its public key."""
 
     signed_by: str
     """SHA-256 of the public key (SubjectPublicKeyInfo in DER), 64 hex digits."""
@@ -45,18 +45,18 @@ def signer_of(path: Path) -> Signer:
         raise SettingsError(f"the signing key {path} can't be read: {error.strerror}") from None
     except (TypeError, ValueError):
         raise SettingsError(
-            f"{path} holds no private key that can be read without a password; make one with: openssl genpkey "
+            f"{path} holds no private key that can be read without a password; create one with: openssl genpkey "
             "-algorithm ed25519 -out FILE"
         ) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise SettingsError(
-            f"{path} holds another kind of key; make one with: openssl genpkey -algorithm ed25519"
+            f"{path} holds another kind of key; create one with: openssl genpkey -algorithm ed25519"
         )
     return Signer(name_of(key.public_key()), key)
 
 
 def public_key_of(path: Path) -> Ed25519PublicKey:
-    """The public key in a PEM file, of either half. Raises SettingsError."""
+    """The public key in a PEM file that holds either half. Raises SettingsError."""
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
@@ -71,21 +71,21 @@ def public_key_of(path: Path) -> Ed25519PublicKey:
     except OSError as error:
         raise SettingsError(f"the key {path} can't be read: {error.strerror}") from None
     except (TypeError, ValueError):
-        raise SettingsError(f"{path} holds no key that can be read") from None
+        raise SettingsError(f"{path} holds no readable key") from None
     if not isinstance(key, Ed25519PublicKey):
-        raise SettingsError(f"{path} holds another kind of key than Ed25519")
+        raise SettingsError(f"{path} holds another kind of key; only Ed25519 is supported")
     return key
 
 
 def name_of(key: Ed25519PublicKey) -> str:
-    """SHA-256 of a public key, as signatures name it."""
+    """SHA-256 of a public key, by which signatures name it."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def is_signed(key: Ed25519PublicKey, statement: bytes, signature: str) -> bool:
-    """Whether a key made this signature."""
+    """True if a key made this signature."""
     from cryptography.exceptions import InvalidSignature
 
     try:

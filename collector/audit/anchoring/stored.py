@@ -1,8 +1,8 @@
-"""The anchors on record: are they what was handed out, and is the history still the one that they are of?
+"""Checks that the stored anchors are what was sent, and that they still match the history.
 
-Anchors are numbered without holes and linked by digests, so one that was altered, or taken out from between others, is
-found. Each is compared with the observation that it is of: its opening digest has to be the same, and its counters can
-only have grown. What proves more is outside: the signature of a time-stamping authority, or a line in a file.
+Anchors are numbered without holes and linked by digests, so an altered or removed one is found. Each is compared with
+its observation: the opening digest must be the same, and the counters may only have grown. Stronger proof is outside:
+the signature of a time-stamping authority, or a line in a file.
 """
 
 from __future__ import annotations
@@ -24,43 +24,43 @@ from collector.store.tables import anchors, observations
 BATCH = 500
 Proof = Literal["token", "outside", "signature", "unchecked token", "on record"]
 PROVING: tuple[Proof, ...] = ("token", "outside", "signature")
-"""What who writes the database can't make."""
+"""Proofs that somebody who can write the database can't make."""
 _a, _o = anchors.c, observations.c
 
 
 @dataclass(frozen=True, slots=True)
 class Anchored:
-    """What one place has of a source: its newest good anchor covers everything before it too."""
+    """What one place has of a source. Its newest good anchor also covers everything before it."""
 
     target: str
     kind: str
     anchored: int = 0
-    """Anchors that it took."""
+    """Number of anchors that it accepted."""
     failed: int = 0
-    """Anchors that it did not take."""
+    """Number of anchors that it did not accept."""
     number: int | None = None
-    """The newest that it took: its number,"""
+    """Number of the newest accepted anchor."""
     seq: int | None = None
-    """the observation that it is of,"""
+    """Observation of that anchor."""
     until: datetime | None = None
-    """the newest answer that it covers,"""
+    """Newest answer that the anchor covers."""
     made_at: datetime | None = None
     attested_at: datetime | None = None
-    """and the time that an authority put into its token."""
+    """Time that an authority put into the anchor's token."""
     proof: Proof = "on record"
-    """What shows that it was not made later: of the newest of those with the best proof."""
+    """The best proof that an anchor was not made later, and the newest anchor with that proof."""
     proven_seq: int | None = None
-    """Observations up to this one, and"""
+    """The newest observation that is covered by a proven anchor."""
     proven_until: datetime | None = None
-    """answers up to this time, are covered by an anchor that who writes the database could not have made."""
+    """The newest answer that is covered by an anchor which nobody with only the database could have made."""
     failing: str | None = None
-    """Why it did not take the newest one."""
+    """Why it did not accept the newest anchor."""
 
 
 def check_anchors(
     live: sa.Connection, source_id: int, source: str, outside: Outside, found: Findings
 ) -> tuple[Anchored, ...]:
-    """Check all anchors of a source; what is wrong goes to `found`. Returns what each place has."""
+    """Check all anchors of a source; problems go to `found`. Returns what each place has."""
     joined = (_o.source_id == _a.source_id) & (_o.seq == _a.seq)
     now = ("opening_digest", *chain.CLOSING)
     rows = live.execute(
@@ -93,7 +93,7 @@ def check_anchors(
 
 
 def _begins(live: sa.Connection, source_id: int) -> int:
-    """The observation from which on none is missing. Whether earlier ones may be gone, the step of the chain says."""
+    """The first observation after which none may be missing. The chain step checks earlier ones."""
     before = observations.alias("before").c
     is_first = ~sa.exists().where(before.source_id == _o.source_id, before.seq == _o.seq - 1)
     query = sa.select(sa.func.max(_o.seq)).where(_o.source_id == source_id, is_first)
@@ -115,12 +115,12 @@ def _check_row(row: Mapping[str, Any], previous: str, found: Findings) -> None:
 
 
 def _check_against_history(row: Mapping[str, Any], found: Findings) -> None:
-    """The observation is the one that was anchored, and has only grown since."""
+    """Check that the observation is the one that was anchored, and has only grown since."""
     key = {"number": row["number"]}
     if row["opening_digest_now"] is None:
-        found.add("anchors", key, f"observation {row['seq']}, of which it is, is missing")
+        found.add("anchors", key, f"observation {row['seq']}, which it anchors, is missing")
     elif row["head"] != row["opening_digest_now"]:
-        why = f"observation {row['seq']} was another one when it was anchored"
+        why = f"observation {row['seq']} was a different one when it was anchored"
         found.add(
             "observations", {"seq": row["seq"]}, why, "opening_digest", row["opening_digest_now"], row["head"]
         )
@@ -130,19 +130,19 @@ def _check_against_history(row: Mapping[str, Any], found: Findings) -> None:
             then, now = row[name], row[f"{name}_now"]
             if now == then or (has_grown and (now > then or name == "last_asked_at")):
                 continue
-            why = f"anchor {row['number']} holds what it had come to then: it was edited"
+            why = f"anchor {row['number']} holds its earlier value: it was edited"
             found.add("observations", {"seq": row["seq"]}, why, name, now, then)
 
 
 def _proof(row: Mapping[str, Any], outside: Outside, found: Findings) -> Proof | None:
-    """What shows that an anchor was not made later; None: it was not taken."""
+    """What shows that an anchor was not made later; None: it was not accepted."""
     lines = outside.lines.get((row["source"], row["number"]), ())
     key = {"number": row["number"]}
     is_outside = False
     for line in lines:
         is_outside |= _is_of(line, row, found)
     if row["outcome"] == "anchored" and row["target"] in outside.read and not lines:
-        found.add("anchors", key, f"the file of {row['target']!r} does not hold it")
+        found.add("anchors", key, f"the file of {row['target']!r} does not contain it")
     if row["outcome"] != "anchored":
         return "outside" if is_outside else None
     shown = _token(row, outside, found)
@@ -155,10 +155,10 @@ def _proof(row: Mapping[str, Any], outside: Outside, found: Findings) -> Proof |
 def _is_of(line: Line, row: Mapping[str, Any], found: Findings) -> bool:
     key = {"number": row["number"]}
     if not line.is_whole:
-        found.add("anchors", key, f"{line.where} was edited, or a part of it is lost")
+        found.add("anchors", key, f"{line.where} was edited or is incomplete")
         return False
     if line.row["value"] != row["value"]:
-        why = f"{line.where} holds another one"
+        why = f"{line.where} contains a different one"
         found.add("anchors", key, why, "value", row["value"], line.row["value"])
         return False
     return True
@@ -172,11 +172,11 @@ def _token(row: Mapping[str, Any], outside: Outside, found: Findings) -> Proof:
         found.add("anchors", key, "its token is missing", "token")
         return "on record"
     if not timestamps.are_available():
-        return "on record"  # whoever names certificates was told already what is missing
+        return "on record"  # the missing certificates were already reported to the person who named them
     try:
         said = timestamps.read(row["token"])
         if said.imprint != row["value"]:
-            raise timestamps.TokenError("it is of something else")
+            raise timestamps.TokenError("it is for something else")
         if said.attested_at != row["attested_at"]:
             raise timestamps.TokenError(f"it says {said.attested_at.isoformat()}")
         trusted = outside.certificates_for(row["target"])
@@ -184,7 +184,7 @@ def _token(row: Mapping[str, Any], outside: Outside, found: Findings) -> Proof:
             return "unchecked token"
         timestamps.check(row["token"], row["value"], trusted)
     except timestamps.TokenError as error:
-        found.add("anchors", key, f"its token does not hold: {error}", "token")
+        found.add("anchors", key, f"its token is not valid: {error}", "token")
         return "on record"
     return "token"
 
@@ -194,13 +194,13 @@ def _is_signed(row: Mapping[str, Any], outside: Outside, found: Findings) -> boo
     if key is None or row["signature"] is None or row["signed_by"] != name_of(key):
         return False
     if not is_signed(key, statement.statement(row), row["signature"]):
-        found.add("anchors", {"number": row["number"]}, "its signature does not hold", "signature")
+        found.add("anchors", {"number": row["number"]}, "its signature is not valid", "signature")
         return False
     return True
 
 
 def _with(place: Anchored, row: Mapping[str, Any], proof: Proof | None) -> Anchored:
-    """What a place has, with one anchor more."""
+    """What a place has, including one more anchor."""
     if proof is None:
         return replace(place, failed=place.failed + (row["outcome"] == "failed"), failing=row["error"])
     taken = replace(

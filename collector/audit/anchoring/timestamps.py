@@ -1,8 +1,8 @@
-"""Time stamps of RFC 3161: asking for one, and checking one offline against certificates in a file.
+"""Time stamps of RFC 3161: requests one, and checks one offline against certificates in a file.
 
-The library `rfc3161-client` makes requests, and reads and checks answers: no ASN.1 is ours. It wants answers to the
-letter of DER; many authorities, all that are made of OpenSSL among them, put their certificates in another order, which
-no signature covers. Such an answer is written in DER by `asn1crypto` before it is read; stored it stays as it came.
+The library `rfc3161-client` makes requests, and reads and checks answers; we parse no ASN.1. It requires strict DER.
+Many authorities, including all that use OpenSSL, send their certificates in another order, which no signature covers.
+`asn1crypto` rewrites such an answer in DER before it is read; the stored answer stays unchanged.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from rfc3161_client import TimeStampResponse
 
 MAX_TOKEN = 64 * 1024
-"""Bytes; more than an authority's answer with its certificates has."""
+"""Bytes; more than an authority's answer with its certificates needs."""
 
 
 class TokenError(Exception):
-    """A token is none, or is of something else."""
+    """Something is not a token, or a token for something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +39,18 @@ class Token:
 
 
 def are_available() -> bool:
-    """Whether the libraries are installed."""
+    """True if the libraries are installed."""
     return all(find_spec(name) is not None for name in ("asn1crypto", "rfc3161_client"))
 
 
 def check_available() -> None:
-    """Raises SettingsError where they are not."""
+    """Raise SettingsError if the libraries are not installed."""
     if not are_available():
         raise SettingsError(f"a time-stamping authority {NEEDS}")
 
 
 def request_of(statement: bytes) -> tuple[bytes, int]:
-    """What to send for a time stamp of the SHA-256 of a statement, and the number that has to come back."""
+    """The request for a time stamp of a statement's SHA-256, and the nonce that the answer must contain."""
     from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
     request = (
@@ -65,11 +65,11 @@ def request_of(statement: bytes) -> tuple[bytes, int]:
 
 
 def read(answer: bytes) -> Token:
-    """What an authority's answer says; nothing of it is checked. Raises TokenError."""
+    """Read an authority's answer without checking it. Raises TokenError."""
     try:
         response = _decode(answer)
-    except Exception as error:  # noqa: BLE001 - whatever the library makes of bytes that anybody may have sent
-        raise TokenError(f"no answer of a time-stamping authority: {type(error).__name__}") from None
+    except Exception as error:  # noqa: BLE001 - the library may raise anything for bytes that anybody may have sent
+        raise TokenError(f"not an answer of a time-stamping authority: {type(error).__name__}") from None
     if response.status not in (0, 1):
         said = "; ".join(str(text) for text in response.status_string or ())
         raise TokenError(
@@ -84,7 +84,7 @@ def read(answer: bytes) -> Token:
             nonce=info.nonce,
         )
     except Exception as error:  # noqa: BLE001 - the same
-        raise TokenError(f"a token that can't be read: {type(error).__name__}") from None
+        raise TokenError(f"the token can't be read: {type(error).__name__}") from None
 
 
 def _decode(answer: bytes) -> TimeStampResponse:
@@ -113,9 +113,9 @@ def certificates_in(path: Path) -> list[Certificate]:
 
 
 def check(answer: bytes, value: str, trusted: list[Certificate]) -> None:
-    """Whether an authority that leads to a trusted certificate signed this value. Raises TokenError.
+    """Check that an authority with a trusted certificate signed this value. Raises TokenError.
 
-    A certificate that has expired since counts: it has to have been valid when it signed.
+    A certificate that has expired since is accepted: it must have been valid when it signed.
     """
     from rfc3161_client import VerificationError, VerifierBuilder
 
@@ -130,4 +130,4 @@ def check(answer: bytes, value: str, trusted: list[Certificate]) -> None:
     except VerificationError as error:
         raise TokenError(str(error)) from None
     except Exception as error:  # noqa: BLE001 - the same
-        raise TokenError(f"a token that can't be checked: {type(error).__name__}") from None
+        raise TokenError(f"the token can't be checked: {type(error).__name__}") from None

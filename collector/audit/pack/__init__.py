@@ -1,7 +1,7 @@
-"""A pack for an auditor: one ZIP with everything that a claim about a time rests on, and how to check it.
+"""A pack for an auditor: one ZIP with everything that a claim about a time depends on, and how to check it.
 
-The listings are asked for by `queries.sql`, which is in the pack; `check.py` checks a pack and shares no code with
-the collector; `README.txt` is the page that explains both.
+The listings come from `queries.sql`, which is in the pack. `check.py` checks a pack and shares no code with the
+collector. `README.txt` explains both.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from collector.store.sources import source_id_of
 
 FORMAT = 2
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
-"""The same content gives the same bytes."""
+"""A fixed time, so that the same content gives the same bytes."""
 
 Json = dict[str, Any]
 
@@ -54,21 +54,21 @@ def build(
     regions: Collection[int] | None = None,
     progress: Progress | None = None,
 ) -> tuple[bytes, Verification]:
-    """The bytes of the ZIP, and the verification of the source, all of one state of the database.
+    """The bytes of the ZIP, and the verification of the source, both from one state of the database.
 
-    `regions`: only what is about these. Raises IntegrityError where the history is not good, UsageError where
-    nothing was observed before the end.
+    `regions`: only what concerns these. Raises IntegrityError if the history is not good, UsageError if nothing was
+    observed before the end.
     """
     verified = verify_source(connection, source, progress=progress)
     if verified.verdict != "good":
         raise IntegrityError(
             f"the history of source {source!r} is {verified.verdict}, so nothing was packed: "
-            "`collector audit verify` says what is wrong"
+            "`collector audit verify` shows what is wrong"
         )
     if verified.begins is not None and start < verified.begins.begins_at:
         raise UsageError(
-            f"the history of {source} begins at {time_text(verified.begins.begins_at)}, what was before was pruned: "
-            "ask for a time from then on"
+            f"the history of {source} begins at {time_text(verified.begins.begins_at)}; everything before was pruned. "
+            "Choose a time from then on"
         )
     source_id = source_id_of(connection, source)
     content = _Content(connection, source_id, start, end, regions)
@@ -145,13 +145,13 @@ class _Content:
             raise UsageError("there is no answer to pack: no poll has succeeded yet")
         if extent["first_seq"] is None:
             raise UsageError(
-                f"a pack from {time_text(start)} on would rest on answers that were pruned; ask for a later time"
+                f"a pack from {time_text(start)} on would need answers that were pruned; choose a later time"
             )
         self.first_seq: int = extent["first_seq"]
         self.up_to: int = extent["up_to"]
         self._bound |= extent
         self.gaps: list[Json] = []
-        """Once the files were asked for."""
+        """Set by `files`."""
 
     def files(self) -> dict[str, bytes]:
         observations = self._ask("observations")
@@ -169,7 +169,9 @@ class _Content:
         }
 
     def _gaps(self, observations: list[Json]) -> list[Json]:
-        """How long an open gap is changes from day to day: it is one of the time asked for, or none."""
+        """The gaps of the requested time. An open gap's duration changes from day to day; it is that of this time, or
+        none.
+        """
         gaps = self._ask("gaps")
         newest = [row for row in observations if row["outcome"] != "failed"][-1]
         age = self._bound["to_at"] - datetime.fromisoformat(newest["last_at"])
@@ -187,7 +189,7 @@ class _Content:
     def _answer(self, address: str) -> Json:
         document: Document = self._answers.load(address)
         records: list[Json] = []
-        # What could not be used may be of any region, or say that nobody can be sure of whom it is.
+        # An unusable record may belong to any region, or make it uncertain which entities exist.
         unusable = {rejected.position for rejected in listing_of(document).rejected}
         for position, record in enumerate(document.records):
             if self._regions is None or position in unusable or record.id in self._regions:

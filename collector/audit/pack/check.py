@@ -1,28 +1,26 @@
 #!/usr/bin/env python3
 """Checks an audit pack of gcore-collector: `python3 check.py PACK.zip [--head DIGEST …]`.
 
-Needs nothing but Python 3.11, and shares no code with the collector. Take this file from where you trust it, not
-from the pack: a forged pack brings a forged checker.
+Needs only Python 3.11, and shares no code with the collector. Take this file from a place that you trust, not
+from the pack: a forged pack comes with a forged checker.
 
-    1. files        each is there, is named in pack.json, and has the hash that stands there
-    2. chain        both digests of each observation are computed again, and each holds the one before; its values
-                    are such as a poll writes; it holds the digest of what was pruned or redacted just before
+    1. files        each is there, is named in pack.json, and has the hash that is given there
+    2. chain        both digests of each observation are computed again, and each holds the previous one; its values
+                    are possible for a poll; it holds the digest of what was pruned or redacted just before
     3. answers      the address of each is computed again from its records, or their hashes; no record that could
                     not be used is hidden
-    4. history      states and presence are followed from answer to answer; what changed must be what
-                    transitions.jsonl says, no more and no less, value by value, and what was present and
-                    not shown what unseen.jsonl says
-    5. blindness    times without a successful poll must be what gaps.jsonl says
-    6. claims       in which state each region was, since when and until when, by how many polls: must be what
-                    claims.jsonl says
-    7. anchors      each must be of this history, and what anchors.jsonl says: values and digests are computed again.
-                    With --ca-file, --public-key and --anchors, tokens, signatures and lines outside are compared;
-                    the first two need the command openssl
+    4. history      states and presence are followed from answer to answer. The changes must be exactly those of
+                    transitions.jsonl, value by value. What was present and not shown must be exactly what
+                    unseen.jsonl says
+    5. blindness    times without a successful poll must be exactly those of gaps.jsonl
+    6. claims       the state of each region, with its times and number of polls, must be what claims.jsonl says
+    7. anchors      each must be of this history and match anchors.jsonl: values and digests are computed again.
+                    With --ca-file, --public-key and --anchors, tokens, signatures and lines from outside are
+                    compared; the first two need the command openssl
 
-Exits with 0 when all of that holds and a head, or an anchor that was checked, shows that it was not made up as a whole;
-with 1 when something was forged or damaged; with 3 when that could not be checked: there is no such file, or neither a
-head nor an anchor was given; with 2 on wrong usage. The first line says of what, from when and up to when; then come
-the claims.
+Exits with 0 if all of that holds, and a head or a checked anchor shows that the pack was not made up as a whole; with
+1 if something was forged or damaged; with 3 if that could not be checked, because the file is missing or neither a
+head nor an anchor was given; with 2 on wrong usage. The first line gives the source and the time; the claims follow.
 """
 
 from __future__ import annotations
@@ -65,7 +63,7 @@ FILES_OF = {
     1: FILES - {"amendments.jsonl", "anchors.jsonl", "claims.jsonl", "index.html", "redacted.jsonl"},
     2: FILES,
 }
-"""By format: packs of the first one had neither claims nor anchors, and nothing was pruned or redacted."""
+"""By format: packs of the first one had neither claims nor anchors, and nothing could be pruned or redacted."""
 GENESIS = "0" * 64
 OPENING = (
     "seq",
@@ -88,21 +86,23 @@ OPENING = (
     "recorded_at",
 )
 LATER = ("paging", "age_ms", "amended")
-"""Columns that older versions did not have: in the digest with their name, where they are not null."""
+"""Columns that older versions did not have: they are in the digest with their name, if they are not null."""
 CLOSING = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
 OBSERVER = ("key_fingerprint", "base_url", "auth_scheme")
 AMENDMENT = ("number", "kind", "made_at", "made_by", "at_seq", "facts")
-"""What was pruned or redacted: a chain of its own, of which each later observation holds the newest digest once."""
+"""What was pruned or redacted: a chain of its own. The next observation after each holds the newest digest."""
 REDACTED = ("address", "content", "redaction")
 OBSERVATION = (*OPENING, *LATER, *CLOSING, *OBSERVER, "previous_digest", "opening_digest", "digest")
 ANSWER = ("address", "envelope", "records")
-EYES = ("key_fingerprint", "base_url")
-"""What makes another observer see otherwise."""
+ACCESS = ("key_fingerprint", "base_url")
+"""Columns that decide what the API shows to an observer."""
 GAP_FACTOR = 2.5
 TICK = timedelta(microseconds=1)
 LATEST_QUESTION = timedelta(hours=1, minutes=1)
-"""A clock may be set back by a minute, and a poll takes an hour at most: so much earlier than the first question of a
-stretch its last one may seem to be."""
+"""How much earlier the last request of a stretch may seem to be than its first.
+
+A clock may be set back by a minute, and a poll takes an hour at most.
+"""
 MAX_NUMBER = 1 << 53
 """More than any counter reaches."""
 OUTCOMES = ("ok", "partial", "held", "failed")
@@ -152,23 +152,23 @@ KINDS = ("region", "keystone", "metrics_database")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 HASH = re.compile(r"[0-9a-f]{64}")
 MAX_BYTES = 1 << 30
-"""Of all files together, unpacked: a ZIP of some kilobytes can hold as much."""
+"""The limit for all files together, decompressed: a ZIP of a few kilobytes can hold this much."""
 MAX_LINE = 1 << 27
 """More than the longest answer that the collector reads."""
 MAX_HANDED_OUT = 1 << 16
-"""Bytes of a line that an anchor was given."""
+"""Bytes of a line that an anchor received."""
 MAX_PRINTED = 1000
-"""Characters of a line."""
+"""Characters of a printed line."""
 
 Json = dict[str, Any]
 Key = tuple[str, int, int]
-"""Of a transition: kind of entity, its id, and the observation that first showed it."""
+"""Key of a transition: kind of entity, its id, and the observation that first showed it."""
 Step = tuple[Json, "Shown"]
 """An observation whose records were applied, and what its answer shows."""
 
 
 class BrokenError(Exception):
-    """The pack does not hold what it says."""
+    """The pack contradicts itself or the evidence."""
 
 
 def need(holds: bool, message: str) -> None:
@@ -182,12 +182,15 @@ def need(holds: bool, message: str) -> None:
 def read_files(path: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        need(len(names) == len(set(names)), "a file stands twice in the archive")
+        need(len(names) == len(set(names)), "a file occurs twice in the archive")
         need("pack.json" in names, "pack.json is missing")
         is_known = any(set(names) == each | {"pack.json"} for each in FILES_OF.values())
         need(is_known, f"the files are not pack.json and {sorted(FILES)}")
         size = sum(entry.file_size for entry in archive.infolist())
-        need(size <= MAX_BYTES, f"it holds {size} bytes, and this checker reads {MAX_BYTES}: see MAX_BYTES")
+        need(
+            size <= MAX_BYTES,
+            f"it holds {size} bytes, and this checker reads at most {MAX_BYTES}: see MAX_BYTES",
+        )
         return {name: archive.read(name) for name in names}
 
 
@@ -205,27 +208,28 @@ def check_files(files: dict[str, bytes]) -> Json:
     )
     for name, digest in named.items():
         need(
-            hashlib.sha256(files[name]).hexdigest() == digest, f"{name} has another hash than pack.json says"
+            hashlib.sha256(files[name]).hexdigest() == digest,
+            f"{name} does not have the hash that pack.json gives",
         )
     for name in ("from", "to", "made_at"):
-        need(is_time(pack[name]), f"{name} is no time: {pack[name]!r}")
+        need(is_time(pack[name]), f"{name} is not a time: {pack[name]!r}")
     need(pack["from"] < pack["to"], "it begins after its end")
     need(pack["to"] <= pack["made_at"], "it ends after it was made")
-    need(isinstance(pack["source"], str), f"source is no name: {pack['source']!r}")
+    need(isinstance(pack["source"], str), f"source is not a name: {pack['source']!r}")
     up_to = pack["answers_up_to"]
-    need(type(up_to) is int, f"answers_up_to is no number of an observation: {up_to!r}")
+    need(type(up_to) is int, f"answers_up_to is not the number of an observation: {up_to!r}")
     regions = pack["regions"]
     need(regions is None or (bool(regions) and is_ids(regions)), f"regions is not a list of ids: {regions!r}")
     return pack
 
 
 def is_time(text: Any) -> bool:
-    """Spelled so that comparing texts is comparing times."""
+    """True for the spelling in which comparing texts compares times."""
     return isinstance(text, str) and TIME.fullmatch(text) is not None and time(text) is not None
 
 
 def is_ids(value: Any) -> bool:
-    """A list of ids, each once, the lowest first."""
+    """True for a list of distinct ids, lowest first."""
     if not isinstance(value, list) or not all(type(i) is int for i in value):
         return False
     return all(one < other for one, other in pairwise(value))
@@ -237,7 +241,7 @@ def lines(files: dict[str, bytes], name: str, keys: Collection[str]) -> Iterator
         while line := file.readline(MAX_LINE + 1):
             need(len(line) <= MAX_LINE, f"{name} has a line of more than {MAX_LINE} bytes")
             row = loads(line)
-            need(isinstance(row, dict) and set(row) == set(keys), f"{name} has a row of other fields")
+            need(isinstance(row, dict) and set(row) == set(keys), f"{name} has a row with other fields")
             yield row
 
 
@@ -246,22 +250,22 @@ def loads(text: bytes | str) -> Any:
 
 
 def no_number(text: str) -> Any:
-    raise BrokenError(f"{text} is no number")
+    raise BrokenError(f"{text} is not a number")
 
 
 def unique(pairs: list[tuple[str, Any]]) -> Json:
     found = dict(pairs)
-    need(len(found) == len(pairs), "a name stands twice in one object: readers would differ")
+    need(len(found) == len(pairs), "a name occurs twice in one object, so readers would differ")
     return found
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal to the letter: 1, 1.0 and true are not the same."""
+    """True if exactly equal: 1, 1.0 and true are not the same."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def need_same(given: Json, found: Json, what: str, teller: str) -> None:
-    """A row that is given says what was found in the answers. `teller`: what says it, in words."""
+    """Require that a given row is what was found in the answers. `teller`: where the row is from, in words."""
     for name, value in found.items():
         need(same(given[name], value), f"{what}: {name} is {value}, {teller} says {given[name]}")
 
@@ -274,9 +278,9 @@ def digest_of(parts: list[Any]) -> str:
 
 
 def check_values(row: Json) -> None:
-    """Each value is of its type, and no poll writes a row without."""
+    """Check the type of each value, and that a poll could have written the row."""
     seq = row["seq"]
-    need(type(seq) is int and seq > 0, f"{seq!r} is no number of an observation")
+    need(type(seq) is int and seq > 0, f"{seq!r} is not the number of an observation")
 
     def must(holds: bool, name: str) -> None:
         need(holds, f"observation {seq}: {name} can't be {row[name]!r}")
@@ -308,8 +312,10 @@ def check_values(row: Json) -> None:
 
 
 def broken_bounds(row: Json, previous_last_at: datetime | None) -> dict[str, str]:
-    """The counters and times that no poll writes, each with the rule that it breaks. No digest covers the counters of
-    the newest observation."""
+    """The counters and times that no poll writes, each with the rule that it breaks.
+
+    No digest covers the counters of the newest observation.
+    """
     broken = {name: "a number that no poll writes" for name in COUNTERS if not 0 <= row[name] <= MAX_NUMBER}
     if broken:
         return broken
@@ -320,13 +326,15 @@ def broken_bounds(row: Json, previous_last_at: datetime | None) -> dict[str, str
 
     first_asked, first, last_asked, last = (time(row[name]) for name in TIMES[:4])
     polls, longest, variants = row["polls"], row["longest_interval_ms"], row["variants"]
-    must(first_asked <= first, "first_asked_at", "a question comes before its answer")
+    must(first_asked <= first, "first_asked_at", "a request comes before its answer")
     if previous_last_at is not None:
         must(first > previous_last_at, "first_at", "an observation begins after the one before")
     must(first.date() == last.date(), "last_at", "a stretch ends with its day")
-    must(last_asked <= last, "last_asked_at", "a question comes before its answer")
+    must(last_asked <= last, "last_asked_at", "a request comes before its answer")
     must(
-        first_asked - last_asked <= LATEST_QUESTION, "last_asked_at", "not so long before the first question"
+        first_asked - last_asked <= LATEST_QUESTION,
+        "last_asked_at",
+        "can't be that long before the first request",
     )
     must(polls >= 1, "polls", "a stretch has at least one poll")
     if polls == 1:
@@ -339,7 +347,7 @@ def broken_bounds(row: Json, previous_last_at: datetime | None) -> dict[str, str
         lasted = (last - first) // timedelta(microseconds=1)
         must(lasted >= polls - 1, "last_at", "each poll of a stretch is answered later than the one before")
         is_longest = lasted // (polls - 1) // 1000 <= longest and longest * 1000 <= lasted
-        must(is_longest, "longest_interval_ms", "not the longest of so many intervals in that time")
+        must(is_longest, "longest_interval_ms", "can't be the longest of this many intervals in that time")
         is_gap = longest > row["expected_interval_ms"] * GAP_FACTOR
         must(not is_gap, "longest_interval_ms", "a stretch has no gap")
         must(variants < polls, "variants", "only polls after the first one are variants")
@@ -347,7 +355,7 @@ def broken_bounds(row: Json, previous_last_at: datetime | None) -> dict[str, str
 
 
 def check_chain(source: str, rows: list[Json]) -> None:
-    """The rows follow one another, and end with the open one."""
+    """Check that the rows follow one another and end with the open one."""
     need(bool(rows), "there are no observations")
     last_at: datetime | None = None
     for row in rows:
@@ -368,11 +376,11 @@ def check_chain(source: str, rows: list[Json]) -> None:
         opening += [[n, row[n]] for n in LATER if row[n] is not None]
         need(
             digest_of(opening) == row["opening_digest"],
-            f"observation {seq}: the opening digest is not that of its facts",
+            f"observation {seq}: the opening digest does not match its facts",
         )
         if number < len(rows) - 1:
             closing = digest_of([row["opening_digest"], *(row[n] for n in CLOSING)])
-            need(closing == row["digest"], f"observation {seq}: its counters have another digest")
+            need(closing == row["digest"], f"observation {seq}: its counters do not match its digest")
             previous = row["digest"]
     need(rows[-1]["digest"] is None, f"observation {rows[-1]['seq']} is closed, but the next one is missing")
 
@@ -380,8 +388,11 @@ def check_chain(source: str, rows: list[Json]) -> None:
 def check_amendments(
     source: str, amendments: list[Json], redacted: list[Json], rows: list[Json]
 ) -> list[str]:
-    """What was pruned and redacted, in words. Each holds the digest of the one before, the first observation behind it
-    that of the newest, and the newest the hash of all redacted answers."""
+    """Check prunes and redactions; returns them in words.
+
+    Each holds the digest of the previous one. The next observation holds that of the newest, and the newest holds the
+    hash of all redacted answers.
+    """
     previous, said = GENESIS, []
     due: dict[int, str] = {}
     heads = {row["seq"]: row["opening_digest"] for row in rows}
@@ -393,13 +404,13 @@ def check_amendments(
             f"amendment {number} does not hold the digest of the one before",
         )
         previous = digest_of([previous, source, *(row[name] for name in AMENDMENT)])
-        need(row["digest"] == previous, f"amendment {number}: the digest is not that of its facts")
-        need(type(row["at_seq"]) is int, f"amendment {number}: at_seq is no number")
+        need(row["digest"] == previous, f"amendment {number}: the digest does not match its facts")
+        need(type(row["at_seq"]) is int, f"amendment {number}: at_seq is not a number")
         due[row["at_seq"] + 1] = previous
         facts = loads(row["facts"])
         need(
             heads.get(row["at_seq"]) in (None, facts["head"]),
-            f"amendment {number}: observation {row['at_seq']} was another one when this was done",
+            f"amendment {number}: observation {row['at_seq']} was a different one when this was done",
         )
         answers = facts["answers"]
         what = (
@@ -407,12 +418,12 @@ def check_amendments(
             if row["kind"] == "prune"
             else f"redacted {facts['path']}"
         )
-        said.append(f"{what}: by {row['made_by']}, {row['made_at']}, behind observation {row['at_seq']}")
+        said.append(f"{what}: by {row['made_by']}, {row['made_at']}, after observation {row['at_seq']}")
     for row in rows:
         expected = due.get(row["seq"])
         need(
             row["amended"] == expected,
-            f"observation {row['seq']}: amended is {row['amended']}, and amendments.jsonl asks for {expected}",
+            f"observation {row['seq']}: amended is {row['amended']}, but amendments.jsonl requires {expected}",
         )
     listed = [[row[name] for name in REDACTED] for row in redacted]
     need(digest_of(listed) == answers, "redacted.jsonl is not what the newest amendment says")
@@ -423,7 +434,7 @@ def check_amendments(
 
 
 def check_answer(answer: Json, is_whole: bool, redacted: dict[str, str]) -> list[Any]:
-    """The records, parsed; None for one of which only the hash is given. `is_whole`: none may be hidden."""
+    """The records, parsed; None for those with only the hash given. `is_whole`: True if no record may be hidden."""
     address = answer["address"]
     content = redacted.get(address, address)
     digest = hashlib.sha256(hashlib.sha256(answer["envelope"].encode("ascii")).digest())
@@ -433,12 +444,14 @@ def check_answer(answer: Json, is_whole: bool, redacted: dict[str, str]) -> list
             hashed = hashlib.sha256(record["text"].encode("ascii")).hexdigest()
             records.append(parse(record["text"]))
         else:
-            need(not is_whole, f"answer {address} hides a record, though the pack is of everything")
-            need(set(record) == {"hash"} and HASH.fullmatch(record["hash"]) is not None, "a hash is no hash")
+            need(not is_whole, f"answer {address} hides a record, though the pack covers everything")
+            need(
+                set(record) == {"hash"} and HASH.fullmatch(record["hash"]) is not None, "a hash is malformed"
+            )
             hashed = record["hash"]
             records.append(None)
         digest.update(bytes.fromhex(hashed))
-    need(digest.hexdigest() == content, f"answer {address} has another content than its address says")
+    need(digest.hexdigest() == content, f"answer {address} has content that does not match its address")
     return records
 
 
@@ -448,11 +461,11 @@ def parse(text: str) -> Any:
 
 
 NULL = object()
-"""A record that is null; None stands for a hidden one."""
+"""A record that is null; None means a hidden one."""
 
 
 def number(text: str) -> Decimal:
-    """A number; infinity where it is spelled too long to be an id."""
+    """A number; infinity if its spelling is too long for an id."""
     mantissa, _, exponent = text.lower().partition("e")
     if len(text) > 400 or len(exponent) > 5:
         return Decimal("Infinity")
@@ -460,7 +473,7 @@ def number(text: str) -> Decimal:
 
 
 def integer(value: Any) -> int | None:
-    """What counts as an id: an integral number (3.0 is one) within 64 bits."""
+    """The value of a valid id: an integral number (3.0 counts) within 64 bits."""
     if not isinstance(value, Decimal) or not value.is_finite() or value.adjusted() > 18:
         return None
     if value != value.to_integral_value():
@@ -469,7 +482,7 @@ def integer(value: Any) -> int | None:
 
 
 def usable_text(value: Any) -> bool:
-    """Text that is not empty, and that any database can hold."""
+    """True for text that is not empty and that any database can store."""
     if not isinstance(value, str) or value == "" or "\0" in value:
         return False
     return not any(0xD800 <= ord(c) < 0xE000 for c in value)
@@ -482,22 +495,22 @@ class Shown:
         self.states: dict[int, tuple[str | None, int]] = {}
         """Id → state, and the region whose record shows it."""
         self.named: set[int] = set()
-        """Ids that are named, but not shown usably: neither confirmed nor absent."""
+        """Ids that are named without a usable record: neither confirmed nor absent."""
         self.withheld: str | None = None
         """Why the answer proves no absence."""
         self.names: dict[int, str] = {}
-        """What regions are called."""
+        """Names of regions."""
 
     def doubt(self, row: Json, only: set[int] | None) -> str | None:
-        """Why this answer of an observation does not say of everything whether it was there; None: it does."""
+        """Why this answer does not show for every entity if it existed; None: it does."""
         if row["outcome"] != "ok" or self.withheld:
             return self.withheld or row["outcome"]
         named = self.named if only is None else self.named & only
-        return f"it names {min(named)} and does not show it" if named else None
+        return f"it names {min(named)} but does not show it" if named else None
 
 
 def shown_regions(records: list[Any]) -> tuple[Shown, int]:
-    """What it shows, and how many of its records can't be used."""
+    """What the answer shows, and the number of unusable records."""
     shown = Shown()
     copies: dict[int, list[Json]] = {}
     refused = 0
@@ -520,7 +533,9 @@ def shown_regions(records: list[Any]) -> tuple[Shown, int]:
 
 
 def meaning(record: Json) -> list[Any]:
-    """What two copies of one region have to agree in: every documented value, as far as a column can hold it."""
+    """The values in which two copies of one region must agree: all documented ones, as far as a column can store
+    them.
+    """
     parts: list[Any] = [values(record, FIELDS["region"])]
     for kind in ("keystone", "metrics_database"):
         thing = record.get(kind)
@@ -538,7 +553,7 @@ def meaning(record: Json) -> list[Any]:
 
 
 def reference_of(record: Json, kind: str) -> tuple[int | None, bool]:
-    """Which entity of a kind a record names, and whether it says that there is none."""
+    """Which entity of a kind a record names, and True if it states that there is none."""
     given, thing = record.get(f"{kind}_id"), record.get(kind)
     if given is None and isinstance(thing, dict):
         return integer(thing.get("id")), False
@@ -600,10 +615,10 @@ MEANINGS: dict[str, Callable[[Any], Any]] = {
 
 
 def shown_nested(kind: str, records: list[Any], regions: Shown) -> Shown:
-    """The copy of the lowest usable region that gives the object, a keystone with a usable state."""
+    """The copy of the lowest usable region that gives the object; a keystone needs a usable state."""
     shown = Shown()
     references = set()
-    for record in records:  # by region id: the canonical order
+    for record in records:  # the canonical order is by region id
         reference, says_none = reference_of(record, kind) if isinstance(record, dict) else (None, False)
         if reference is None:
             if kind == "keystone" or not says_none:
@@ -624,18 +639,18 @@ def shown_nested(kind: str, records: list[Any], regions: Shown) -> Shown:
 
 
 class Known:
-    """What is known of one entity on the way through the answers."""
+    """What is known about one entity while the answers are read."""
 
     def __init__(self, row: Json, state: str | None, witness: int) -> None:
         self.row, self.state, self.witness = row, state, witness
         """`row`: the observation that last showed it."""
         self.present = True
         self.span: Json | None = None
-        """The time since when it has not been shown, while it is present."""
+        """The time since when it has not been shown while present."""
 
 
 class History:
-    """All that the answers of a pack say happened to one kind of entity."""
+    """Everything that the answers of a pack show about one kind of entity."""
 
     def __init__(
         self,
@@ -644,20 +659,23 @@ class History:
         only: set[int] | None,
         is_whole: bool,
     ) -> None:
-        """`only`: ids of a pack of some regions. `is_whole`: the pack begins with the first observation; else the
-        first answer shows what was there before, which only one that proves absences can."""
+        """`only`: ids, if the pack covers some regions only. `is_whole`: the pack begins with the very first
+        observation.
+
+        Otherwise the first answer shows what existed before, so it must prove absences.
+        """
         self.entity, self.only, self.is_whole = entity, only, is_whole
         self.known: dict[int, Known] = {}
         self.changes: list[Json] = []
         self.spans: list[Json] = []
         self.without: list[Step] = []
-        """The complete answers up to now that prove absences."""
+        """The complete answers so far that prove absences."""
         first, begin = steps[0]
         doubt = begin.doubt(first, only)
         need(
             is_whole or doubt is None,
-            f"it begins with observation {first['seq']}, which proves no absence of a {entity} ({doubt}): what was "
-            "there before is not known",
+            f"it begins with observation {first['seq']}, which proves no absence of a {entity} ({doubt}): it is not "
+            "known what existed before",
         )
         for number, (row, shown) in enumerate(steps):
             missing = set(row["missing"] or ())
@@ -671,12 +689,12 @@ class History:
                 self.without.append((row, shown))
 
     def _check_missing(self, row: Json, missing: set[int]) -> None:
-        """Only what was present can be missing."""
+        """Check that only present entities are missing."""
         for entity_id in missing if self.only is None else missing & self.only:
             old = self.known.get(entity_id)
             need(
                 old is not None and old.present,
-                f"observation {row['seq']} counts region {entity_id} as missing, which was not there",
+                f"observation {row['seq']} counts region {entity_id} as missing, but it was not present",
             )
 
     def _show(self, row: Json, shown: Shown, is_first: bool) -> None:
@@ -746,8 +764,11 @@ class History:
         self.changes.append(dict(zip(TRANSITION, (self.entity, entity_id, *values), strict=True)))
 
     def _out_of_sight_since(self, entity_id: int, now: Json) -> str | None:
-        """What another key was not shown may have been there: since the last complete answer without it to these
-        key and URL, or since anybody last saw it, whatever was later."""
+        """When an entity may have appeared that another key or URL did not show.
+
+        That is the later of two times: the last complete answer without it to this key and URL, and when it was last
+        seen.
+        """
         own = self._excluding(entity_id, now, same_access=True)
         old = self.known.get(entity_id)
         asked = [row["last_asked_at"] for row in (own, old and old.row) if row]
@@ -755,12 +776,12 @@ class History:
 
 
 def asked_before(row: Json, end: str) -> bool:
-    """Whether an observation may show what was so before a time."""
+    """True if an observation may show what was true before a time."""
     return bool(min(row["first_asked_at"], row["last_asked_at"]) < end)
 
 
 def is_other(one: Json, other: Json) -> bool:
-    return any(one[name] != other[name] for name in EYES)
+    return any(one[name] != other[name] for name in ACCESS)
 
 
 def basis(kind: str, last: Json | None, now: Json, other_copy: bool) -> str:
@@ -784,7 +805,7 @@ def by_key(rows: list[Json], name: str) -> dict[Key, Json]:
 
 
 def check_transitions(listed: dict[Key, Json], histories: list[History], start: str, end: str) -> None:
-    """What is listed happened just so, and what happened in that time is listed."""
+    """Check that what is listed happened exactly so, and that everything that happened in that time is listed."""
     changes = by_key(
         [c for each in histories if each.entity != "metrics_database" for c in each.changes], "seq"
     )
@@ -794,7 +815,7 @@ def check_transitions(listed: dict[Key, Json], histories: list[History], start: 
         what = f"{key[0]} {key[1]} in observation {key[2]}, {states}"
         given = listed.get(key)
         if given is not None and change["not_before"] is None and not histories[0].is_whole:
-            need(False, f"{what}: no answer in the pack proves that it was not there before")
+            need(False, f"{what}: no answer in the pack proves that it did not exist before")
         if given is None:
             is_asked_for = (change["not_before"] or change["observed_at"]) < end and change[
                 "observed_at"
@@ -803,7 +824,7 @@ def check_transitions(listed: dict[Key, Json], histories: list[History], start: 
         else:
             may_be_back = not histories[0].is_whole and key[:2] not in begun and change["kind"] == "appeared"
             if may_be_back and given["kind"] == "reappeared":
-                change["kind"] = "reappeared"  # it was there before the pack begins
+                change["kind"] = "reappeared"  # it existed before the pack begins
             need_same(given, change, what, "the transition")
         begun.add(key[:2])
     strange = sorted(listed.keys() - changes.keys(), key=str)
@@ -811,7 +832,7 @@ def check_transitions(listed: dict[Key, Json], histories: list[History], start: 
 
 
 def check_unseen(listed: list[Json], histories: list[History], start: str, end: str) -> None:
-    """The same of times in which something that was present was not shown."""
+    """The same for times in which something present was not shown."""
     given = by_key(listed, "missed_seq")
     spans = by_key([span for each in histories for span in each.spans], "missed_seq")
     for key, span in spans.items():
@@ -834,7 +855,7 @@ def time(text: str) -> datetime:
 
 
 def gap_limit(*rows: Json) -> timedelta:
-    """Of two observations that expected other intervals, by the longer."""
+    """The longest time between two observations that is not a gap; the longer of the expected intervals counts."""
     return timedelta(milliseconds=max(row["expected_interval_ms"] for row in rows)) * GAP_FACTOR
 
 
@@ -869,14 +890,17 @@ def check_gaps(listed: list[Json], rows: list[Json], start: str, end: str) -> No
         if until is None:
             need(seconds is None, f"gap from {begin}: it has not ended after {seconds!r} seconds")
             continue
-        need(type(seconds) in (int, float), f"gap from {begin}: {seconds!r} is no number of seconds")
+        need(type(seconds) in (int, float), f"gap from {begin}: {seconds!r} is not a number of seconds")
         is_right = abs((time(until) - time(begin)).total_seconds() - seconds) < 0.001
         need(is_right, f"gap from {begin}: it did not last {seconds} seconds")
 
 
 def failures(rows: list[Json], after: int, before: int) -> Json:
-    """What the failed polls between two observations say: the cause of most of them, the message of the longest
-    stretch of that cause, and how many they were. Of equals it is the first."""
+    """The failed polls between two observations: their number, the most frequent cause, and the message of its
+    longest stretch.
+
+    The first one counts if several are equal.
+    """
     offset = rows[0]["seq"]
     failed = [row for row in rows[max(after + 1 - offset, 0) : before - offset] if row["outcome"] == "failed"]
     polls: dict[str, int] = {}
@@ -897,7 +921,7 @@ def failures(rows: list[Json], after: int, before: int) -> Json:
 def check_claims(
     listed: list[Json] | None, history: History, steps: list[Step], start: str, end: str
 ) -> list[Json]:
-    """What can be claimed of each region in that time; it must be what is listed, if claims are."""
+    """What can be claimed about each region in that time. It must be what is listed, if claims are listed."""
     found = [
         claim
         for claim in claims_of(history, steps)
@@ -914,8 +938,11 @@ def check_claims(
 
 
 def claims_of(history: History, steps: list[Step]) -> Iterator[Json]:
-    """A claim for each time in which every answer that showed a region showed the same state, or no complete answer
-    listed it; by region and time."""
+    """A claim for each time without contradiction, by region and time.
+
+    That is a time in which every answer that showed the region showed the same state, or no complete answer listed
+    it.
+    """
     first = steps[0][0]["seq"]
     begun: dict[int, list[tuple[int, str | None]]] = {}
     if not history.is_whole:
@@ -1004,28 +1031,31 @@ def in_words(claim: Json) -> str:
 
 
 class Proof:
-    """What is given beside a pack, to show that it was not made up as a whole."""
+    """What is given beside a pack to show that it was not made up as a whole."""
 
     def __init__(
         self, lines: list[Path] | None = None, ca_file: Path | None = None, public_key: Path | None = None
     ) -> None:
         self.values = {value for path in lines or () for value in handed_out(path)}
-        """Source, number and value of each line that an anchor was given."""
+        """Source, number and value of each line that an anchor received."""
         self.ca_file, self.public_key = ca_file, public_key
         needs_openssl = ca_file is not None or public_key is not None
-        need(not needs_openssl or shutil.which("openssl") is not None, "the command openssl is not there")
+        need(
+            not needs_openssl or shutil.which("openssl") is not None,
+            "the command openssl is missing; install it",
+        )
 
     def holds(self, source: str, row: Json, statement: bytes) -> str | None:
-        """How an anchor that was taken is proven; None: it is not. Raises BrokenError where it is forged."""
+        """How an accepted anchor is proven; None: it is not. Raises BrokenError if it is forged."""
         number = row["number"]
         outside = {value for name, n, value in self.values if (name, n) == (source, number)}
-        need(not outside or row["value"] in outside, f"anchor {number} is another one than was handed out")
+        need(not outside or row["value"] in outside, f"anchor {number} differs from the one that was sent")
         if row["outcome"] != "anchored":
             return None
         if self.ca_file is not None and row["token"] is not None:
             given = {"token": base64.b64decode(row["token"]), "ca": self.ca_file.read_bytes()}
             command = ("ts", "-verify", "-in", "token", "-digest", row["value"], "-CAfile", "ca")
-            need(openssl(given, *command), f"anchor {number}: its token does not hold")
+            need(openssl(given, *command), f"anchor {number}: its token is not valid")
             return f"time-stamped {row['attested_at']} by an authority of {self.ca_file}"
         if self.public_key is not None and row["signature"] is not None:
             key = self.public_key.read_bytes()
@@ -1033,7 +1063,7 @@ class Proof:
             options = ("-pubin", "-inkey", "key", "-rawin", "-in", "statement", "-sigfile", "signature")
             need(
                 openssl(given, "pkeyutl", "-verify", *options),
-                f"anchor {number}: its signature does not hold",
+                f"anchor {number}: its signature is not valid",
             )
             return f"signed with {self.public_key}"
         return "handed out" if row["value"] in outside else None
@@ -1043,7 +1073,7 @@ def openssl(files: dict[str, bytes], *command: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
-        # The reader's own openssl, on files that were just written.
+        # The reader's own openssl, on files that were written a moment ago.
         done = subprocess.run(  # noqa: S603
             ["openssl", *command],  # noqa: S607
             cwd=folder,
@@ -1055,7 +1085,7 @@ def openssl(files: dict[str, bytes], *command: str) -> bool:
 
 
 def handed_out(path: Path) -> Iterator[tuple[str, int, str]]:
-    """Source, number and value of the lines of a file, which may be a log with other lines in it."""
+    """Source, number and value of the lines of a file, which may be a log that also has other lines."""
     with path.open("rb") as file:
         for text in iter(lambda: file.readline(MAX_HANDED_OUT), b""):
             begin = text.find(b'{"anchor"')
@@ -1070,7 +1100,7 @@ def handed_out(path: Path) -> Iterator[tuple[str, int, str]]:
 def check_anchors(
     source: str, listed: list[Json], rows: list[Json], proof: Proof
 ) -> list[tuple[Json, str | None]]:
-    """The anchors that were taken, each with how it is proven."""
+    """The accepted anchors, each with its proof."""
     by_seq = {row["seq"]: row for row in rows}
     taken = []
     previous: str | None = None
@@ -1080,20 +1110,21 @@ def check_anchors(
             type(number) is int and number == listed[0]["number"] + place,
             f"anchor {number!r} is out of order",
         )
-        need(number > 1 or row["previous_digest"] == GENESIS, "the first anchor has something before it")
+        need(number > 1 or row["previous_digest"] == GENESIS, "the first anchor refers to an earlier one")
         need(
-            place == 0 or row["previous_digest"] == previous, f"anchor {number} does not hold the one before"
+            place == 0 or row["previous_digest"] == previous,
+            f"anchor {number} does not hold the digest of the previous one",
         )
         stated = [row["previous_digest"], source, *(row[name] for name in STATED)]
         statement = json.dumps(stated, separators=(",", ":")).encode("ascii")
         need(
             hashlib.sha256(statement).hexdigest() == row["value"],
-            f"anchor {number}: its value is another one",
+            f"anchor {number}: its value does not match its statement",
         )
         token = None if row["token"] is None else base64.b64decode(row["token"], validate=True)
         hashed = {**row, "token": None if token is None else hashlib.sha256(token).hexdigest()}
         result = digest_of([row["value"], *(hashed[name] for name in RESULT)])
-        need(result == row["digest"], f"anchor {number}: its digest is another one")
+        need(result == row["digest"], f"anchor {number}: its digest does not match its result")
         check_anchored(row, by_seq)
         how = proof.holds(source, row, statement)
         if row["outcome"] == "anchored":
@@ -1103,19 +1134,19 @@ def check_anchors(
 
 
 def check_anchored(anchor: Json, rows: dict[int, Json]) -> None:
-    """The observation is the one that was anchored, and has only grown since."""
+    """Check that the observation is the one that was anchored, and has only grown since."""
     number, seq = anchor["number"], anchor["seq"]
     need(seq in rows, f"anchor {number}: observation {seq!r} is not in the pack")
     row = rows[seq]
     is_it = row["opening_digest"] == anchor["head"]
-    need(is_it, f"anchor {number}: observation {seq} was another one then")
+    need(is_it, f"anchor {number}: observation {seq} was a different one then")
     has_grown = row["polls"] > anchor["polls"]
     for name in CLOSING:
         now, then = row[name], anchor[name]
         grew = has_grown and (now > then or name == "last_asked_at")
         need(
             same(now, then) or grew,
-            f"anchor {number}: {name} of observation {row['seq']} was {then}, and is {now}",
+            f"anchor {number}: {name} of observation {row['seq']} was {then} then, but is {now} now",
         )
 
 
@@ -1123,12 +1154,12 @@ def check_anchored(anchor: Json, rows: dict[int, Json]) -> None:
 
 
 def check(path: Path, heads: list[str], proof: Proof | None = None) -> list[str]:
-    """Everything; returns what there is to say. Raises BrokenError."""
+    """Check everything; returns the lines to print. Raises BrokenError."""
     return examine(path, heads, proof or Proof())[0]
 
 
 def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool]:
-    """What there is to say, and whether a head or an anchor shows that the whole was not made up."""
+    """The lines to print, and True if a head or an anchor proves that the whole was not made up."""
     files = read_files(path)
     pack = check_files(files)
     start, end = pack["from"], pack["to"]
@@ -1143,23 +1174,23 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool
     head = rows[-1]["opening_digest"]
     need(
         same(pack["head"], {"seq": rows[-1]["seq"], "digest": head}),
-        "pack.json names another head than the observations",
+        "the head in pack.json is not that of the observations",
     )
     openings = {row["opening_digest"]: row["seq"] for row in rows}
     openings |= {row["digest"]: row["at_seq"] for row in amendments if row["at_seq"] in openings.values()}
     for wanted in heads:
         need(
             wanted in openings,
-            f"no observation has the head {wanted}: this is not the history that it was taken of, or it was "
-            f"taken before observation {rows[0]['seq']}, with which the pack begins",
+            f"no observation has the head {wanted}: it was taken from another history, or before observation "
+            f"{rows[0]['seq']}, with which the pack begins",
         )
     only = None if pack["regions"] is None else set(pack["regions"])
     applied = [row for row in rows if row["outcome"] != "failed"]
     need(bool(applied), "no poll succeeded")
     is_whole = rows[0]["seq"] == 1
-    need(is_whole or applied[0]["first_at"] < start, "it begins later than the time that it is about")
+    need(is_whole or applied[0]["first_at"] < start, "it begins later than the time that it covers")
     up_to, newest = pack["answers_up_to"], applied[-1]["seq"]
-    need(up_to in (row["seq"] for row in applied), f"no answer is of observation {up_to}")
+    need(up_to in (row["seq"] for row in applied), f"no answer belongs to observation {up_to}")
     later = [row for row in applied if row["seq"] >= up_to]
     applied = [row for row in applied if row["seq"] <= up_to]
     left = {row["address"]: row["content"] for row in redacted}
@@ -1178,8 +1209,8 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool
         )
         need(
             up_to == newest or doubt is None,
-            f"answers up to observation {up_to} are too few: it does not say of each {kind} whether it was there when "
-            f"that time ended ({doubt})",
+            f"the answers up to observation {up_to} are not enough: they do not show for each {kind} if it existed "
+            f"when that time ended ({doubt})",
         )
     check_transitions(listed, histories, start, end)
     check_unseen(unseen, histories, start, end)
@@ -1206,24 +1237,24 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool
     by_anchors = [row["seq"] for row, _ in proven]
     covered = max([*(openings[wanted] for wanted in heads), *by_anchors], default=None)
     if covered is None:
-        said.append(f"head {head} (observation {rows[-1]['seq']}): compare it with one that was kept outside")
+        said.append(
+            f"head {head} (observation {rows[-1]['seq']}): compare it with one that was kept elsewhere"
+        )
     elif covered < (rests_on := up_to if later[0]["first_at"] >= end else rows[-1]["seq"]):
         said.append(
-            f"BUT no head was given for what came after observation {covered}, nor for how long that one went on, and "
-            f"this pack rests on observations up to {rests_on}: only a later head tells whether those were made up"
+            f"BUT no given head covers what came after observation {covered}, nor how long that one went on, and this "
+            f"pack uses observations up to {rests_on}: only a later head can show that those were not made up"
         )
     for t in transitions:
         states = " → ".join(t[name] or "not listed" for name in ("from_state", "to_state"))
         window = f"between {t['not_before'] or 'any time'} and {t['observed_at']}"
-        uncovered = (
-            ", covered by no head that was given" if covered is not None and t["seq"] > covered else ""
-        )
+        uncovered = ", not covered by any given head" if covered is not None and t["seq"] > covered else ""
         said.append(f"  {t['entity']} {t['entity_id']}: {states}, {window} ({t['basis']}){uncovered}")
     return said, covered is not None
 
 
 def about_anchors(taken: list[tuple[Json, str | None]], proven: list[tuple[Json, str]]) -> list[str]:
-    """What anchors show, and what has to be given to check more of them."""
+    """What anchors prove, and what has to be given to check more of them."""
     said = []
     if proven:
         row, how = max(proven, key=lambda each: (each[0]["seq"], each[0]["last_at"]))
@@ -1234,17 +1265,20 @@ def about_anchors(taken: list[tuple[Json, str | None]], proven: list[tuple[Json,
     tokens = sum(how is None and row["token"] is not None for row, how in taken)
     others = sum(how is None and row["token"] is None for row, how in taken)
     if tokens:
-        said.append(f"{tokens} tokens of time-stamping authorities were not checked: give --ca-file")
+        said.append(f"{tokens} tokens of time-stamping authorities were not checked: add --ca-file")
     if others:
         said.append(
-            f"{others} anchors were compared with nothing outside: give what their places have with --anchors"
+            f"{others} anchors were not compared with anything outside: add the files of their places with --anchors"
         )
     return said
 
 
 def verdict(pack: Json, rows: list[Json], proven: list[Json]) -> str:
-    """Of which source, of which regions, and of which time it speaks. Before the first observation nothing was seen;
-    after the newest one no digest proves anything, but an anchor may. `proven`: anchors."""
+    """The source, the regions and the time of the verdict.
+
+    Before the first observation nothing was seen. After the newest one no digest proves anything, but an anchor may.
+    `proven`: anchors.
+    """
     regions = pack["regions"]
     which = "all regions and keystones" if regions is None else f"region {', '.join(map(str, regions))}"
     start, first = pack["from"], rows[0]
@@ -1266,52 +1300,54 @@ def limits(
     end: str,
     proven: list[Json],
 ) -> list[str]:
-    """What the verdict does not speak of, though one might think so. `later`: what was applied, from the last answer of
-    the pack on. `seen`: regions that some answer shows or names."""
+    """What the verdict does not cover although one might think so.
+
+    `later`: the applied observations from the pack's last answer on. `seen`: regions that some answer shows or names.
+    """
     newest, said = rows[-1], []
     is_anchored = any((row["seq"], row["polls"]) == (newest["seq"], newest["polls"]) for row in proven)
     if not is_anchored and (newest["first_at"] < end or newest["outcome"] == "failed"):
         said.append(
-            f"observation {newest['seq']} is open: that {newest['polls']} polls went on like this until "
-            f"{newest['last_at']} stands under no digest yet"
+            f"observation {newest['seq']} is open: no digest covers yet that {newest['polls']} polls gave the same "
+            f"answer until {newest['last_at']}"
         )
     if only is not None:
         said.append(
-            "records of other regions are hashes here: that none of them is of this region is proven only while it "
-            "is present, so it may have been there before it appeared, and again once it was gone"
+            "records of other regions are hashes here. It is proven only while this region is present that none of "
+            "them is its own, so it may have existed before it appeared, and again after it was gone"
         )
         said += [
-            f"no record of region {i} is given: it may be any of the hashes" for i in sorted(only - seen)
+            f"no record of region {i} is given: any of the hashes may be its own" for i in sorted(only - seen)
         ]
     others = [row["seq"] for one, row in pairwise(later) if is_other(one, row)]
     if others:
         said.append(
-            f"another key or URL looked from observation {others[0]} on, behind the answers of this pack: what it "
-            "shows first may have been there in this time, unseen"
+            f"another key or URL was used from observation {others[0]} on, after the answers of this pack: what it "
+            "showed first may have existed unseen in this time"
         )
     if not is_whole and any(t["kind"] in ("appeared", "reappeared") for t in transitions):
         said.append(
-            f"what was there before observation {rows[0]['seq']} is not in this pack: what appeared may have been "
-            "there once, and what reappeared may not"
+            f"what existed before observation {rows[0]['seq']} is not in this pack: what appeared may have existed "
+            "earlier, and what reappeared may not"
         )
     return said
 
 
 def said_of_redacted(applied: list[Json], left: dict[str, str]) -> list[str]:
-    """That answers of the pack are not what was recorded."""
+    """A notice if answers of the pack are not what was recorded."""
     seqs = [row["seq"] for row in applied if row["payload"] in left]
     if not seqs:
         return []
     return [
-        f"in the answers of {len(seqs)} observations, {seqs[0]} to {seqs[-1]}, values were replaced later: that all "
-        "else in them is as it was recorded rests on the word of who did that"
+        f"in the answers of {len(seqs)} observations, {seqs[0]} to {seqs[-1]}, values were redacted later: for their "
+        "other values, one has to trust the person who did that"
     ]
 
 
 def check_answers(
     files: dict[str, bytes], applied: list[Json], is_whole: bool, redacted: dict[str, str]
 ) -> tuple[dict[str, dict[str, Shown]], int]:
-    """What each answer shows, by its address; and how many there are."""
+    """What each answer shows, by its address; and the number of answers."""
     rows_of: dict[str, list[Json]] = {}
     for row in applied:
         rows_of.setdefault(row["payload"], []).append(row)
@@ -1321,7 +1357,7 @@ def check_answers(
         records, address = check_answer(answer, is_whole, redacted), answer["address"]
         count += 1
         need(address not in shown, f"answer {address} is given twice")
-        need(address in rows_of, f"answer {address} is of no observation")
+        need(address in rows_of, f"answer {address} belongs to no observation")
         for row in rows_of[address]:
             need(
                 len(records) == row["listed"],
@@ -1331,8 +1367,8 @@ def check_answers(
         for row in rows_of[address]:
             need(
                 row["rejected"] == refused,
-                f"observation {row['seq']} could not use {row['rejected']} records, and its answer gives {refused} "
-                "such: each has to be in the pack, since it may be of any region",
+                f"observation {row['seq']} could not use {row['rejected']} records, but its answer contains {refused} "
+                "of them: all must be in the pack, since each may belong to any region",
             )
         shown[address] = {"region": regions}
         if is_whole:
@@ -1343,7 +1379,7 @@ def check_answers(
 
 
 def printable(text: str) -> str:
-    """Text that can do a terminal no harm: who forges a pack chooses what is printed of it."""
+    """Text without characters that can harm a terminal, since a forged pack controls what is printed."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
@@ -1351,13 +1387,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Check an audit pack of gcore-collector.")
     parser.add_argument("pack", type=Path)
     parser.add_argument(
-        "--head", action="append", default=[], help="a head that was kept outside the database"
+        "--head",
+        action="append",
+        default=[],
+        help="a head that was kept outside the database; may be repeated",
     )
     parser.add_argument(
-        "--anchors", action="append", default=[], type=Path, help="a file of lines that an anchor was given"
+        "--anchors",
+        action="append",
+        default=[],
+        type=Path,
+        help="a file of lines that an anchor received; may be repeated",
     )
-    parser.add_argument("--ca-file", type=Path, help="certificates that tokens must lead to; needs openssl")
-    parser.add_argument("--public-key", type=Path, help="whose signatures count (PEM); needs openssl")
+    parser.add_argument("--ca-file", type=Path, help="trusted certificates for tokens (PEM); needs openssl")
+    parser.add_argument("--public-key", type=Path, help="the public key for signatures (PEM); needs openssl")
     arguments = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -1379,13 +1422,13 @@ def main() -> int:
         if not is_proven:
             said[0] = said[0].replace("HOLDS", "NOT PROVEN", 1)
             said[1:1] = [
-                "all of it agrees with itself, but neither a head nor an anchor from outside was given: it may have "
-                "been made up as a whole"
+                "everything agrees with itself, but neither a head nor an anchor from outside was given: the pack may "
+                "have been made up as a whole"
             ]
             code = 3
     except BrokenError as error:
         said, code = [f"BROKEN: {error}"], 1
-    except Exception as error:  # noqa: BLE001 - there is no end to what a hostile file can do to those who read it
+    except Exception as error:  # noqa: BLE001 - a hostile file can raise anything
         said, code = [f"BROKEN: it can't be read: {type(error).__name__}: {error}"], 1
     print("\n".join(printable(line)[:MAX_PRINTED] for line in said))
     return code

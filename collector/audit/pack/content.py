@@ -30,8 +30,10 @@ def claims_of(
     start: datetime,
     end: datetime,
 ) -> list[Run]:
-    """The runs that touch a time, as the observations of a pack show them, by region. `extent`: the first and the last
-    of these observations."""
+    """The runs that overlap a time, by region, as the observations of a pack show them.
+
+    `extent`: the first and the last of these observations.
+    """
     first_seq, last_seq = extent
     query = sa.select(_t.entity_id).where(
         _t.source_id == source_id, _t.entity == "region", _t.seq <= last_seq
@@ -41,7 +43,7 @@ def claims_of(
     found = []
     for region_id in sorted(known if regions is None else known & set(regions)):
         for run in runs(connection, source_id, region_id, rows):
-            # Who was gone when the pack begins is in none of its answers.
+            # A region that is absent when the pack begins is in none of its answers.
             is_of_the_pack = run.state is not None or run.first_seq > first_seq
             if is_of_the_pack and run.from_at < end and max(run.from_at, run.until_at) >= start:
                 found.append(run)
@@ -65,7 +67,7 @@ def claim_row(run: Run) -> Json:
 
 
 def anchor_rows(connection: sa.Connection, source_id: int, first_seq: int) -> list[Json]:
-    """The anchors from the first one that is of an observation of the pack on, as lines of anchors.jsonl."""
+    """The lines of anchors.jsonl: all anchors from the first one of an observation in the pack on."""
     mine = _a.source_id == source_id
     first = sa.select(sa.func.min(_a.number)).where(mine, _a.seq >= first_seq).scalar_subquery()
     query = sa.select(anchors).where(mine, _a.number >= first, _a.outcome != "pending").order_by(_a.number)
@@ -84,7 +86,7 @@ def _as_json(value: Any) -> Any:
 def page(
     facts: Mapping[str, Any], claims: Sequence[Run], anchored: Sequence[Json], gaps: Sequence[Json]
 ) -> str:
-    """index.html: the claims first. Whatever the cloud said is escaped."""
+    """index.html, with the claims first. Everything from the API is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     text = resources.files(__package__).joinpath("index.html").read_text(encoding="utf-8")

@@ -1,10 +1,10 @@
--- What an audit pack holds, as it is asked of the database. :source is the source's number, :from_at and :to_at the time
--- asked for, :first_seq and :up_to the first and the last observation whose answers are in the pack,
--- :last_seq the last transition's observation, :all_kinds 1 for a pack of everything, 0 of some regions, :only the ids of
--- these, each between commas, :begins_seq the observation with which the history begins, 1 if it was never pruned.
+-- The queries for the contents of an audit pack. :source is the source's number, :from_at and :to_at the requested time.
+-- :first_seq and :up_to are the first and the last observation whose answers are in the pack, :last_seq is the last
+-- transition's observation. :all_kinds is 1 for a pack of everything, 0 for one of some regions; :only are the ids of these,
+-- each between commas. :begins_seq is the observation with which the history begins, 1 if it was never pruned.
 
 -- name: transitions
--- Transitions whose window touches the time asked for; one without not_before by when it was observed.
+-- Transitions whose window overlaps the requested time. Without not_before, observed_at decides.
 SELECT t.entity, t.entity_id, t.kind, t.from_state, t.to_state, t.not_before, t.observed_at, t.basis,
     t.first_missing_at, t.seq
 FROM state_transitions t
@@ -13,7 +13,7 @@ WHERE t.source_id = :source AND t.observed_at >= :from_at
 ORDER BY t.seq, t.entity DESC, t.entity_id;
 
 -- name: unseen
--- Times in which something that is present was not shown.
+-- Times in which something present was not shown.
 SELECT u.entity, u.entity_id, u.from_at, u.missed_at, u.until_at, u.cause, u.shown_seq, u.missed_seq, u.until_seq
 FROM unseen u
 WHERE u.source_id = :source AND u.from_at < :to_at
@@ -28,11 +28,11 @@ WHERE s.id = :source AND g.from_at < :to_at AND (g.until_at IS NULL OR g.until_a
 ORDER BY g.from_at;
 
 -- name: extent
--- The observations at which the answers of the pack begin and end: complete ones, which show what was there and prove that
--- all else was not. It begins with the last such up to whatever the pack needs: the last successful one before the time
--- asked for, that of a transition's not_before (the first of all, where nothing was before it), the last one that showed
--- what was unseen. It ends with the first such that was asked for at the end of that time or later, so that no later
--- transition has a window that touches the time; else with the newest.
+-- The observations at which the answers of the pack begin and end. They are complete ones, which show what existed and
+-- prove that nothing else did. The pack begins with the last complete one that is early enough for everything it needs:
+-- the last successful one before the requested time, the one of each transition's not_before (the very first if there is
+-- no not_before), and the last one that showed what was unseen. It ends with the first complete one that was asked for at
+-- the end of that time or later, so that no later transition has a window that overlaps the time; otherwise with the newest.
 WITH sure AS NOT MATERIALIZED (
     SELECT b.seq, b.first_asked_at, b.last_asked_at FROM observations b
     WHERE b.source_id = :source AND b.outcome = 'ok' AND b.seq >= :begins_seq
@@ -72,7 +72,7 @@ SELECT COALESCE((
     ) AS up_to;
 
 -- name: observations
--- From the beginning to the newest, so that the head covers them all.
+-- All observations from the beginning to the newest, so that the head covers them.
 SELECT o.seq, o.outcome, o.first_at, o.last_at, o.polls, o.listed, o.declared, o.rejected, o.missing, o.variants, o.cause,
     o.http_status, o.exception_class, o.message, o.request_id, o.first_asked_at, o.last_asked_at,
     o.expected_interval_ms, o.longest_interval_ms, o.clock_offset_ms, o.payload, o.collector_version, o.recorded_at,
@@ -82,13 +82,13 @@ WHERE o.source_id = :source AND o.seq >= :first_seq
 ORDER BY o.seq;
 
 -- name: amendments
--- All that was pruned or redacted, ever: later observations hold the digest of the newest.
+-- All prunes and redactions ever made: later observations hold the digest of the newest.
 SELECT a.number, a.kind, a.made_at, a.made_by, a.at_seq, a.facts, a.previous_digest, a.digest FROM amendments a
 WHERE a.source_id = :source
 ORDER BY a.number;
 
 -- name: redacted
--- All answers that are not as they were recorded: their address, that of what is left, and the amendment that says so.
+-- All answers that were changed after they were recorded: their address, that of what remains, and the amendment.
 SELECT p.address, p.content, p.redaction FROM payloads p
 WHERE p.source_id = :source AND (p.content IS NOT NULL OR p.redaction IS NOT NULL)
 ORDER BY p.address;
