@@ -1,6 +1,6 @@
 """What is shipped for running the collector: accepted by the tools of each kind, and true of this collector.
 
-`python -m tests.system.test_deploy` writes deploy/systemd/environment from the settings.
+`python -m tests.system.test_deploy --write` writes deploy/systemd/environment from the settings.
 """
 
 from __future__ import annotations
@@ -463,22 +463,22 @@ MEANING = {
 def environment_file() -> str:
     """Every setting with its default, commented out: the unit's own values hold until a person wants others."""
     assert set(MEANING) == set(VARIABLES), (
-        "say in MEANING what each setting is for, then run `python -m tests.system.test_deploy`: "
+        "say in MEANING what each setting is for, then run `python -m tests.system.test_deploy --write`: "
         f"{sorted(set(MEANING) ^ set(VARIABLES))}"
     )
     opening = (
         "# Settings of the collector as a service: /etc/gcore-collector/environment, mode 0600, read when it starts.\n"
-        "# Each line shows the default. Generated from the settings by `python -m tests.system.test_deploy`.\n"
+        "# Each line shows the default. Generated from the settings by `python -m tests.system.test_deploy --write`.\n"
     )
     defaults = {setting.variable: setting.value for setting in origins({})}
     return opening + "".join(f"\n# {MEANING[name]}\n#{name}={defaults.get(name, '')}\n" for name in VARIABLES)
 
 
 def test_the_environment_file_shows_every_setting_with_its_default() -> None:
-    assert ENVIRONMENT.read_text() == environment_file(), "run `python -m tests.system.test_deploy`"
+    assert ENVIRONMENT.read_text() == environment_file(), "run `python -m tests.system.test_deploy --write`"
     shown = dict(re.findall(rf"^#({PREFIX}\w+)=(.*)$", ENVIRONMENT.read_text(), re.M))
     assert load(shown) == load({})
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
     ENVIRONMENT.write_text(environment_file(), encoding="utf-8")
