@@ -1,8 +1,8 @@
-"""Anchors: places outside the database to which digests of a history are given. As the settings have them.
+"""Anchors in the settings: places outside the database that receive digests of a history.
 
 file:/mnt/other/heads           a line is appended to this file
 https://hooks.example/heads     the line is sent by POST
-syslog: or syslog://host:514    the line is a message of this machine's syslog, or of another's (UDP; syslog+tcp: TCP)
+syslog: or syslog://host:514    the line is a message to this machine's syslog, or another's (UDP; syslog+tcp: TCP)
 tsa+https://tsa.example/tsr     a time-stamping authority (RFC 3161) signs the value and its time
 """
 
@@ -20,18 +20,18 @@ Mode = Literal["off", "best-effort", "required"]
 
 
 class Anchor(BaseModel):
-    """One place that is given digests."""
+    """One place that receives digests."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(default="", max_length=100, pattern=r"^[\w.\-]*$")
-    """As it is recorded; else its kind."""
+    """The name under which it is recorded; its kind if empty."""
     to: SecretStr
-    """Where it is: a URL, which may be a secret."""
+    """Its URL, which may be a secret."""
     mode: Mode | None = None
-    """Else that of all anchors."""
+    """None: that of all anchors."""
     ca_file: Path | None = None
-    """Of a time-stamping authority: certificates in PEM that its tokens must lead to."""
+    """Trusted certificates (PEM) for the tokens of a time-stamping authority."""
 
     @model_validator(mode="before")
     @classmethod
@@ -44,7 +44,7 @@ class Anchor(BaseModel):
         if self.ca_file is not None and self.kind != "tsa":
             raise ValueError("ca_file belongs to a time-stamping authority (tsa+https://…)")
         if self.ca_file is not None and not self.ca_file.expanduser().is_absolute():
-            raise ValueError("write the whole path of ca_file")
+            raise ValueError("write the absolute path of ca_file")
         return self
 
     @property
@@ -56,7 +56,7 @@ class Anchor(BaseModel):
 
     @property
     def place(self) -> str:
-        """The URL that is called, or the path of the file; of this machine's syslog empty. May be a secret."""
+        """The URL to call, or the path of the file; empty for this machine's syslog. May be a secret."""
         text = self.to.get_secret_value()
         if self.kind == "file":
             return str(Path(re.sub("^file:(//)?", "", text, flags=re.IGNORECASE)).expanduser())
@@ -66,17 +66,17 @@ class Anchor(BaseModel):
 
     @property
     def path(self) -> Path | None:
-        """Of a file."""
+        """The path of a file anchor; None for others."""
         return Path(self.place) if self.kind == "file" else None
 
 
 def _check_place(text: str) -> None:
-    """What is wrong is said without the text, since it may be a secret."""
+    """Check the place. Error messages don't repeat the text, since it may be a secret."""
     scheme, colon, rest = text.partition(":")
     scheme = scheme.lower()
     if scheme == "file" and colon:
         if not re.match(r"(//)?(/|~)", rest):
-            raise ValueError("write the whole path of a file, like file:/mnt/other/heads")
+            raise ValueError("write the absolute path of a file, like file:/mnt/other/heads")
     elif scheme in ("http", "https", "tsa+http", "tsa+https"):
         if not re.fullmatch(r"//[^\s/?#]+\S*", rest):
             raise ValueError("write a URL like https://hooks.example/heads or tsa+https://tsa.example/tsr")
@@ -101,12 +101,12 @@ def _has_port(text: str) -> bool:
 
 
 def parse_anchors(value: Any) -> Any:
-    """Places with blanks between them, or a list of places and tables."""
+    """Places separated by blanks, or a list of places and tables."""
     return value.split() if isinstance(value, str) else value
 
 
 def named(anchors: tuple[Anchor, ...]) -> tuple[Anchor, ...]:
-    """Each with a name of its own: the one it was given, or its kind, numbered from the second of a kind on."""
+    """The anchors with distinct names: the given one, or the kind, numbered from the second of a kind on."""
     taken = {each.name for each in anchors if each.name}
     if len(taken) < sum(bool(each.name) for each in anchors):
         raise ValueError("two anchors have the same name")

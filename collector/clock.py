@@ -1,4 +1,4 @@
-"""The edge where time is read, and the text as which it is stored and hashed. Inside, time is an argument."""
+"""The only place where time is read, and its text form for storing and hashing. Elsewhere time is an argument."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 Clock = Callable[[], datetime]
-"""Returns the time now, aware, in UTC."""
+"""Returns the current time, aware, in UTC."""
 
 
 def utc_now() -> datetime:
@@ -14,5 +14,5 @@ def utc_now() -> datetime:
 
 
 def time_text(moment: datetime) -> str:
-    """`YYYY-MM-DDTHH:MM:SS.ffffffZ`: how a time is stored on SQLite, and hashed everywhere."""
+    """`YYYY-MM-DDTHH:MM:SS.ffffffZ`: the form of times on SQLite, and in every hash."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

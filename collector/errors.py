@@ -1,14 +1,14 @@
-"""What can go wrong in a way that a person can mend.
+"""Errors that a person can fix.
 
-Everything here ends a command with its message and `exit_code`, without a traceback.
-A failed poll is not an error but data: see `collector.gcore.exchange.Failure`.
+Each of these ends a command with its message and `exit_code`, without a traceback. A failed poll is not an error but
+data: see `collector.gcore.exchange.Failure`.
 """
 
 from __future__ import annotations
 
 
 class CollectorError(Exception):
-    """The command could not do what it was asked."""
+    """The command could not do what it was asked to do."""
 
     exit_code = 1
 
@@ -39,7 +39,7 @@ class DatabaseError(CollectorError):
 
 
 class TooLongError(DatabaseError):
-    """The database took too long for a question."""
+    """The database took too long to answer a question."""
 
 
 class ObserverChangedError(CollectorError):
@@ -55,7 +55,7 @@ class LeaseHeldError(CollectorError):
 
 
 class LeaseLostError(CollectorError):
-    """The lease ran out or was taken over; nothing was written."""
+    """The lease expired or another process took it; nothing was written."""
 
 
 class ClockError(CollectorError):
@@ -67,4 +67,4 @@ class IntegrityError(CollectorError):
 
 
 class ExportError(CollectorError):
-    """The folder can't be written; the export that stood there is as it was."""
+    """The folder can't be written; the previous export is unchanged."""

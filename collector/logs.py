@@ -1,7 +1,7 @@
-"""Logging, set up once: for people in a terminal, JSON lines otherwise. One event per line, on stderr.
+"""Logging, set up once: text for people in a terminal, otherwise JSON lines. One event per line, on stderr.
 
-Every line begins with time, level and event. Times are ISO 8601 in UTC with microseconds, as in JSON answers. What is
-not known is left out. In the console form text is harmless to a terminal, and digests are shortened.
+Every line begins with time, level and event. Times are ISO 8601 in UTC with microseconds, as in JSON answers. Unknown
+values are left out. The console form is safe for a terminal, and shortens digests.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHORT_DIGEST = 12
 
 
 def configure(*, form: Form = "auto", level: Level = "info") -> None:
-    """Set up all logging of the process. `auto`: console where stderr is a terminal, else JSON."""
+    """Set up all logging of the process. `auto`: console if stderr is a terminal, otherwise JSON."""
     is_console = form == "console" or (form == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
@@ -64,7 +64,7 @@ def configure(*, form: Form = "auto", level: Level = "info") -> None:
 
 
 def _in_order(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What comes first, then the facts in the order in which they were given; those that are not known are left out."""
+    """The fixed fields first, then the facts in the order in which they were given, without unknown ones."""
     first = {name: event[name] for name in _FIRST if name in event}
     return first | {n: _plain(v) for n, v in event.items() if n not in first and v is not None}
 
@@ -74,7 +74,7 @@ def _plain(value: Any) -> Any:
 
 
 def _for_a_terminal(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """No text may move a cursor or make up a line of its own; a digest is as short as in `git log`."""
+    """No text may move a cursor or forge another line; a digest is as short as in `git log`."""
     return {
         (name if name.startswith("_") else printable(name)): _harmless(name, value)
         for name, value in event.items()
@@ -96,6 +96,6 @@ def _wants_colours() -> bool:
 
 
 def logger(name: str) -> Logger:
-    """A logger; values are given as keywords: `log.info("poll", source="gcore")`."""
+    """A logger. Values are given as keywords: `log.info("poll", source="gcore")`."""
     log: Logger = structlog.stdlib.get_logger(name)
     return log

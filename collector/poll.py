@@ -10,12 +10,12 @@
             Document ─▶ Listing ─▶ same Document as the newest Observation? ──yes──▶ extend it
                            │no
                            ▼
-            Known (gathered, or remembered) ─▶ judge ─▶ same outcome, and says the same? ──yes──▶ extend it
+            Known (gathered, or remembered) ─▶ judge ─▶ same outcome and meaning? ──yes──▶ extend it
                            │no                                                     (store.gather, inventory)
                            ▼
             Observation.opened ─▶ changes ─▶ apply                 (inventory.changes, store.apply, store.outbox)
 
-This is the only place where the cloud meets the store. Metrics and logs read the value that `poll` returns; webhooks
+This is the only place where the API meets the store. Metrics and logs read the value that `poll` returns; webhooks
 and reports read rows.
 """
 
@@ -53,7 +53,7 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look at the cloud brought, not yet written."""
+    """The result of one look at the API, not yet written."""
 
     poll: Poll
     said: Document | Failure | Unread
@@ -74,12 +74,12 @@ class PollResult:
     read_seconds: float
     decide_seconds: float
     write_seconds: float
-    """Of everything after the look, but for `decide_seconds`."""
+    """Seconds for everything after the look, except `decide_seconds`."""
     attempts: int
-    """Requests that were sent, until one was answered or time was up."""
+    """Number of requests that were sent until one was answered or time was up."""
     answered_at: datetime
     write_began_at: datetime
-    """Later than `answered_at` if the database was away."""
+    """Later than `answered_at` if the database was unreachable."""
 
     @property
     def outcome(self) -> Outcome:
@@ -87,16 +87,16 @@ class PollResult:
 
 
 def poll(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -> PollResult:
-    """Poll a source once and write what it brought, in one transaction.
+    """Poll a source once and write the result, in one transaction.
 
-    A poll that fails is recorded and returned. Raises LeaseLostError, ClockError or DatabaseError if nothing could be
+    A failed poll is recorded and returned. Raises LeaseLostError, ClockError or DatabaseError if nothing could be
     written.
     """
     return write(source, look(source, fetch, writer, clock), writer, clock)
 
 
 def look(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -> Seen:
-    """Ask the cloud, and read what it says. Touches no database."""
+    """Ask the API, and read its answer. Does not use the database."""
     began = perf_counter()
     try:
         key = source.key()
@@ -125,7 +125,7 @@ def look(source: Source, fetch: Fetch, writer: Writer, clock: Clock = utc_now) -
 
 
 def write(source: Source, seen: Seen, writer: Writer, clock: Clock = utc_now) -> PollResult:
-    """Write what a look brought, in one transaction. Raises what `poll` raises."""
+    """Write the result of a look, in one transaction. Raises what `poll` raises."""
     began = perf_counter()
     said, recorded_at = seen.said, clock()
     if isinstance(said, Unread):
@@ -135,7 +135,7 @@ def write(source: Source, seen: Seen, writer: Writer, clock: Clock = utc_now) ->
         recorded = writer.record(seen.poll, said, seen.body_hash, recorded_at)
     elif isinstance(said, Failure):
         recorded = writer.record_failure(seen.poll, failed(said), recorded_at)
-    assert recorded is not None  # noqa: S101 - one of the three cases holds
+    assert recorded is not None  # noqa: S101 - one of the three cases applies
     return PollResult(
         source=source.name,
         recorded=recorded,
@@ -151,7 +151,7 @@ def write(source: Source, seen: Seen, writer: Writer, clock: Clock = utc_now) ->
 
 
 def request_of(source: Source, key: str) -> Request:
-    """What to ask for a source, and the limits of the answer."""
+    """The request for a source, and the limits of the answer."""
     return Request(source.base_url, key, source.auth_scheme, source.deadline, source.max_body)
 
 
@@ -170,7 +170,7 @@ def poll_of(exchange: Exchange, observer: Observer, interval: timedelta) -> Poll
 
 
 def failed(failure: Failure) -> Failed:
-    """Why there was no usable answer, as it is recorded."""
+    """The recorded reason why there was no usable answer."""
     return Failed(
         failure.cause, failure.http_status, failure.exception_class, failure.message, failure.request_id
     )

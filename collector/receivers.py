@@ -1,4 +1,4 @@
-"""Who is told what happened, as the settings say it: a webhook, or people by an Apprise URL."""
+"""Receivers of events in the settings: a webhook, or people by an Apprise URL."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EventKind = Literal[
     "drift",
     "verification_failed",
 ]
-"""What an event says. Its CloudEvents type is this after `gcore-collector.`."""
+"""Kinds of events. The CloudEvents type is this with the prefix `gcore-collector.`."""
 EVENT_KINDS: tuple[EventKind, ...] = get_args(EventKind)
 _LEAST_SECRET, _LONGEST_SECRET = 24, 64
 """Bytes, by the Standard Webhooks specification."""
@@ -38,7 +38,7 @@ def list_of(value: Any) -> Any:
 
 
 def check_apprise(value: Any) -> Any:
-    """An Apprise URL. What is wrong is said without it, since it is a secret."""
+    """Check an Apprise URL. Error messages don't repeat it, since it is a secret."""
     if isinstance(value, str) and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.\-]*://\S+", value.strip()):
         raise ValueError("write an Apprise URL like mailto://… or slack://…; see the list of Apprise")
     return value.strip() if isinstance(value, str) else value
@@ -66,34 +66,34 @@ _Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 
 
 class Receiver(BaseModel):
-    """Somebody who is told what happened. An empty filter lets everything through."""
+    """A receiver of events. An empty filter lets everything through."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(default="webhook", min_length=1, max_length=100, pattern=NAME)
     url: Annotated[SecretStr, BeforeValidator(check_url)] | None = None
-    """A program that is sent signed events, one a request."""
+    """A program that gets signed events, one per request."""
     apprise: Annotated[SecretStr, BeforeValidator(check_apprise)] | None = None
-    """People who are sent one short message a poll."""
+    """People who get one short message per poll."""
     secret: SecretStr | None = None
-    """What requests are signed with; while it is rotated two, with a blank between them."""
+    """The secret for signing requests; two secrets, separated by a blank, while it is rotated."""
     secret_file: Path | None = None
-    """A file that holds it, read again for every request."""
+    """A file with the secret, read again for every request."""
     sources: Texts = ()
     entities: _Entities = ()
     kinds: _Kinds = ()
     states: Texts = ()
-    """Only what came from, or went to, one of these states."""
+    """Only events with one of these states before or after."""
     baseline: bool = False
-    """True: what the first complete answer of a source shows is told too."""
+    """True: events of a source's first complete answer are delivered, too."""
     timeout: _Duration = Field(
         default=timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(seconds=30)
     )
-    """How long one request may take in all."""
+    """How long one request may take in total."""
     give_up_after: _Duration = Field(
         default=timedelta(days=1), ge=timedelta(minutes=1), le=timedelta(days=30)
     )
-    """How long an event is tried before it is a dead letter."""
+    """How long an event is retried before it becomes a dead letter."""
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Receiver:
@@ -101,7 +101,7 @@ class Receiver(BaseModel):
             raise ValueError("give it a url (of a webhook) or an apprise URL (of people), and not both")
         has_secret = self.secret is not None or self.secret_file is not None
         if self.apprise is not None and has_secret:
-            raise ValueError("messages to people are not signed: take secret away")
+            raise ValueError("messages to people are not signed: remove secret")
         if self.url is not None and not has_secret:
             raise ValueError(
                 "it has no secret to sign with; make one with: echo whsec_$(openssl rand -base64 32), and set "
@@ -116,7 +116,9 @@ class Receiver(BaseModel):
         return self
 
     def keys(self) -> tuple[bytes, ...]:
-        """What requests are signed with, the file read again, so that it can be rotated. Raises SettingsError."""
+        """The keys for signing requests. The file is read again each time, so it can be rotated. Raises
+        SettingsError.
+        """
         if self.secret is not None:
             return _keys_in(self.secret.get_secret_value())
         if self.secret_file is None:
@@ -142,7 +144,7 @@ class Receiver(BaseModel):
         states: Mapping[str, str | None],
         is_baseline: bool,
     ) -> bool:
-        """True if an event passes all filters. `states`: those that it came from and went to."""
+        """True if an event passes all filters. `states`: those before and after."""
         return (
             (not self.kinds or kind in self.kinds)
             and (not self.sources or source in self.sources)
@@ -155,5 +157,5 @@ class Receiver(BaseModel):
 def _keys_in(text: str) -> tuple[bytes, ...]:
     found = tuple(bytes_of_secret(word) for word in text.split())
     if not 1 <= len(found) <= 2:
-        raise ValueError("write one secret, or, while it is rotated, the new one and the old one")
+        raise ValueError("write one secret, or the new and the old one while it is rotated")
     return found

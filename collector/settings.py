@@ -1,8 +1,8 @@
 """All settings, from the environment or a TOML file; no other module reads either.
 
-One source needs no file: COLLECTOR_… variables describe it. A TOML file (`--config`, COLLECTOR_CONFIG) has
-the same names in lower case, `[[sources]]` tables for more sources, and `[[webhooks]]` tables for receivers of events.
-The environment wins over the file, and a source's own table over both.
+One source needs no file: COLLECTOR_… variables describe it. A TOML file (`--config`, COLLECTOR_CONFIG) has the same
+names in lower case, `[[sources]]` tables for more sources, and `[[webhooks]]` tables for receivers of events. The
+environment overrides the file, and a source's own table overrides both.
 """
 
 from __future__ import annotations
@@ -77,27 +77,27 @@ class Source(BaseModel):
     confirmations: int = Field(default=3, ge=1, le=1000)
     """Complete answers that must agree before suspicious absences are believed."""
     max_missing: int = Field(default=1, ge=0, le=1_000_000)
-    """So many regions may be missing at once without suspicion,"""
+    """Number of regions that may be missing at once without suspicion."""
     max_missing_share: Fraction = Field(default=0.1, ge=0, le=1)
-    """and so many as a share of those that are present, if that is more."""
+    """Share of the present regions that may be missing at once, if that is more."""
     page_sizes: PageSizes = frozenset({10, 20, 25, 50, 100, 200, 250, 500, 1000})
-    """An answer of such a length that misses any region may be one page of several;"""
+    """An answer of such a length that misses any region may be one page of several."""
     page_factor: int = Field(default=3, ge=1, le=1000)
-    """its absences need so many times the confirmations."""
+    """Factor on the confirmations for an answer that may be a page."""
     max_body: int = Field(default=32 * 1024 * 1024, ge=64 * 1024, le=2**30)
-    """So many bytes an answer may have, decompressed;"""
+    """Maximum size of an answer in bytes, decompressed."""
     max_regions: int = Field(default=10_000, ge=1, le=1_000_000)
-    """so many regions;"""
+    """Maximum number of regions in an answer."""
     max_values: int = Field(default=2_000_000, ge=1000, le=200_000_000)
-    """and so many values."""
+    """Maximum number of values in an answer."""
 
     @property
     def deadline(self) -> timedelta:
-        """For all attempts of one poll: shorter than the interval, and than the lease."""
+        """Time limit for all attempts of one poll: shorter than the interval, and than the lease."""
         return min(self.interval * 0.9, timedelta(seconds=45))
 
     def key(self) -> str:
-        """The API key, its file read anew, so that a key can be rotated. Raises SettingsError."""
+        """The API key. Its file is read each time, so the key can be rotated. Raises SettingsError."""
         if self.api_key is not None:
             return usable_key(self.api_key.get_secret_value(), "COLLECTOR_API_KEY", self.auth_scheme)
         if self.api_key_file is not None:
@@ -121,63 +121,65 @@ class Settings(BaseModel):
 
     database_url: SecretStr = SecretStr("sqlite:///collector.db")
     http_bind: Bind = "127.0.0.1:8080"
-    """Where pages are served; `off`: nowhere."""
+    """The address of the pages; `off`: none."""
     http_token_file: Path | None = None
-    """Bearer tokens, one a line; read again when it changes."""
+    """Bearer tokens, one per line; read again when it changes."""
     http_users_file: Path | None = None
     """Lines of `user:password`, for browsers; read again when it changes."""
     http_unprotected: bool = False
-    """Whether an address that others can reach may be served without a token."""
+    """True if an address that others can reach may be served without a token."""
     http_health: Access = "open"
     """Who may ask /healthz and /readyz: everybody, those with a token, or nobody."""
     http_metrics: Access = "token"
-    """The same of /metrics. Without tokens, `token` is `open`."""
+    """The same for /metrics. Without tokens, `token` means `open`."""
     http_hosts: Names = ()
-    """Names under which browsers may reach the pages, beside localhost and all addresses."""
+    """Names under which browsers may reach the pages, besides localhost and all addresses."""
     http_trusted_proxies: Networks = ()
-    """Who may say in X-Forwarded-For and X-Forwarded-Proto for whom it asks."""
+    """Proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted."""
     http_root_path: RootPath = ""
-    """The path before ours at which a proxy serves the pages."""
+    """The path before ours under which a proxy serves the pages."""
     http_time_limit: Duration = Field(
         default=timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(minutes=10)
     )
-    """So long the database may take for one page."""
+    """Time limit for the database queries of one page."""
     http_ready_max_bad: Share = "50%"
-    """So many sources, or so many in a hundred, may be bad before /readyz says that this process is not ready."""
+    """How many sources (a number or a percentage) may be bad before /readyz reports that this process is not ready."""
     http_max_requests: int = Field(default=4, ge=1, le=64)
-    """So many requests are answered at once; as many times eight wait, and others are refused."""
+    """Number of requests that are answered at once; eight times as many may wait, and others are refused."""
     keep: DurationOrOff = Field(default=None, ge=timedelta(days=1), le=timedelta(days=36_600))
-    """So much history is kept, and what is older is pruned now and then; None: all of it."""
+    """How much history is kept; older history is pruned regularly. None: all of it."""
     heartbeat_url: SecretUrl | None = None
-    """Called after each round in which every source was seen. Who knows it can make things look well: a secret."""
+    """Called after each round in which every source was seen. A secret: anybody who knows it can fake a healthy
+    service.
+    """
     public_url: BaseUrl | None = None
-    """Where people reach the pages: events link to them."""
+    """The address at which people reach the pages; events link to it."""
     webhook_keep: Duration = Field(default=timedelta(days=30), ge=timedelta(hours=1), le=timedelta(days=3650))
     """How long events stay in the outbox after they were delivered or given up."""
     webhooks: tuple[Receiver, ...] = Field(default=(), max_length=50)
-    """Who is told what happened. Each has a thread of its own."""
+    """Receivers of events. Each has a thread of its own."""
     anchor: Anchors = Field(default=(), max_length=10)
-    """Places outside the database that are given digests of it."""
+    """Places outside the database that receive digests of it."""
     anchor_mode: Annotated[Mode, BeforeValidator(lower)] = "best-effort"
-    """What it means that one could not be given; of those that do not say themselves."""
+    """What a failed anchor means, for anchors without a mode of their own."""
     anchor_ca_file: Path | None = None
-    """Certificates that tokens must lead to; of authorities that have no ca_file of their own."""
+    """Trusted certificates for tokens, for authorities without a ca_file of their own."""
     anchor_every: Duration = Field(default=timedelta(hours=6), ge=timedelta(seconds=1), le=timedelta(days=1))
-    """A stretch that goes on is anchored so often,"""
+    """How often a stretch that continues is anchored."""
     anchor_pause: Duration = Field(default=timedelta(minutes=10), ge=timedelta(0), le=timedelta(days=1))
-    """and a new observation as soon as the last anchor is so old."""
+    """How old the last anchor must be before a new observation is anchored."""
     signing_key_file: Path | None = None
-    """An Ed25519 key in PEM, with which anchors and printed heads are signed."""
+    """An Ed25519 key (PEM), with which anchors and printed heads are signed."""
     verify_every: DurationOrOff = Field(default=None, ge=timedelta(minutes=1), le=timedelta(days=366))
-    """So often `collector run` verifies all of it; None: never."""
+    """How often `collector run` verifies everything; None: never."""
     log_level: Annotated[Level, BeforeValidator(lower)] = "info"
     log_format: Annotated[Form, BeforeValidator(lower)] = "auto"
-    """`auto`: for people where stderr is a terminal, else lines of JSON."""
+    """`auto`: text for people if stderr is a terminal, otherwise lines of JSON."""
     sources: tuple[Source, ...] = (Source(),)
 
     @property
     def anchors(self) -> tuple[Anchor, ...]:
-        """Those that are not off, each with its mode and, of an authority, its certificates."""
+        """The anchors that are not off, each with its mode and, for an authority, its certificates."""
         found = []
         for each in self.anchor:
             of_all = self.anchor_ca_file if each.kind == "tsa" else None
@@ -193,7 +195,7 @@ class Settings(BaseModel):
 
 _OF_SOURCE = tuple(name for name in Source.model_fields if name != "name")
 _OF_RECEIVER = ("webhook_url", "webhook_secret", "webhook_secret_file")
-"""Of the one receiver that needs no table."""
+"""Settings of the one receiver that needs no table."""
 _FILES = (
     "api_key_file",
     "http_token_file",
@@ -244,13 +246,13 @@ _SHOWN = (
     "log_level",
     "log_format",
 )
-"""Settings whose value may be repeated when it is refused; any other may be a secret in the wrong place."""
+"""Settings whose value may be repeated in an error; any other may be a secret in the wrong place."""
 VARIABLES = tuple(sorted([PREFIX + name for name in _ENVIRONMENT] + [PREFIX + "CONFIG"]))
 """Every environment variable that is read."""
 
 
 def load(environment: Mapping[str, str] | None = None, config: Path | None = None) -> Settings:
-    """Read and check all settings. Raises SettingsError, naming the setting and never a secret."""
+    """Read and check all settings. Raises SettingsError, which names the setting and never a secret."""
     environment = os.environ if environment is None else environment
     _refuse_unknown(environment)
     config = config or _config_of(environment)
@@ -275,17 +277,19 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
         raise SettingsError(_explain(error, config, general)) from None
     names = [source.name.casefold() for source in settings.sources]
     if len(set(names)) != len(names) or not names:
-        raise SettingsError(f"{config}: every source needs a name of its own, not one in another case")
+        raise SettingsError(f"{config}: every source needs a name of its own; a different case is not enough")
     names = [receiver.name.casefold() for receiver in settings.webhooks]
     if len(set(names)) != len(names):
-        raise SettingsError(f"{config}: every webhook needs a name of its own, not one in another case")
+        raise SettingsError(
+            f"{config}: every webhook needs a name of its own; a different case is not enough"
+        )
     return settings
 
 
 def _sources(
     of_file: dict[str, Any], of_environment: dict[str, Any], listed: Any, config: Path | None
 ) -> list[dict[str, Any]]:
-    """The one that needs no table, or those of the tables."""
+    """The one source that needs no table, or those of the tables."""
     _refuse_two_keys(of_environment, f"{PREFIX}API_KEY", f"{PREFIX}API_KEY_FILE")
     single = _override(of_file, _placed(of_environment, None))
     if listed is None:
@@ -300,7 +304,7 @@ def _sources(
 def _receivers(
     of_file: dict[str, Any], of_environment: dict[str, Any], listed: Any, config: Path | None
 ) -> list[dict[str, Any]]:
-    """The one that needs no table, and those of the tables."""
+    """The one receiver that needs no table, and those of the tables."""
     tables = _tables(listed, "webhook", config)
     pair = ("webhook_secret", "webhook_secret_file")
     if set(pair) & of_environment.keys():
@@ -325,7 +329,7 @@ def _config_of(environment: Mapping[str, str]) -> Path | None:
 
 
 def _refuse_unknown(environment: Mapping[str, str]) -> None:
-    """A variable that nobody reads is a typing error, unless it comes from a cluster."""
+    """Refuse a variable that nothing reads as a typing error, unless a cluster made it."""
     for name in sorted(environment):
         if not name.startswith(PREFIX) or name in VARIABLES or is_service_link(PREFIX, name, environment):
             continue
@@ -340,8 +344,9 @@ def _refuse_two_keys(given: Mapping[str, Any], key: str, file: str) -> None:
 
 
 def _placed(given: dict[str, Any], config: Path | None) -> dict[str, Any]:
-    """Settings whose files are found: `~` is the home, and a name in a settings file is relative to that file, wherever
-    the process was started."""
+    """Settings with absolute file names: `~` is the home directory, and a relative name in a settings file is
+    relative to that file, wherever the process was started.
+    """
     if config is not None:
         _refuse_two_keys(given, f"{config}: api_key", "api_key_file")
     found = dict(given)
@@ -350,14 +355,14 @@ def _placed(given: dict[str, Any], config: Path | None) -> dict[str, Any]:
         if not isinstance(name, str) or not name:
             continue
         path = Path(name)
-        with suppress(RuntimeError):  # there is no home
+        with suppress(RuntimeError):  # there is no home directory
             path = path.expanduser()
         found[setting] = path if config is None else config.parent / path
     return found
 
 
 def changes_that_wait(before: Settings, after: Settings) -> list[str]:
-    """Variables of settings that differ, and that a running process does not take over: all but those of sources."""
+    """Variables of changed settings that a running process does not take over: all except those of sources."""
     return [
         PREFIX + variable
         for variable, name in _ENVIRONMENT.items()
@@ -366,8 +371,10 @@ def changes_that_wait(before: Settings, after: Settings) -> list[str]:
 
 
 def _override(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a source, those of `upper` first. A key and a key file replace one another: the key of one
-    platform must not go to another."""
+    """Settings of a source, with those of `upper` first.
+
+    A key and a key file replace one another: the key of one platform must not go to another.
+    """
     if "api_key" in upper or "api_key_file" in upper:
         lower = {name: value for name, value in lower.items() if name not in ("api_key", "api_key_file")}
     return {**lower, **upper}
@@ -383,7 +390,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, config: Path | None, raw: Any) -> str:
-    """The first mistake in words: which setting, what is wrong; the value only where it is no secret."""
+    """The first mistake in words: which setting, what is wrong, and the value unless it may be a secret."""
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"]]
     name = next((part for part in reversed(path) if not part.isdigit()), "settings")
@@ -402,7 +409,7 @@ def _explain(error: ValidationError, config: Path | None, raw: Any) -> str:
 
 
 def _in_a_receiver(path: list[str], name: str, raw: Any) -> str:
-    """Where a mistake about a receiver stands."""
+    """Where a mistake about a receiver is."""
     if len(path) < 2:
         return "webhooks"
     which = raw["webhooks"][int(path[1])].get("name", "webhook")
@@ -412,7 +419,7 @@ def _in_a_receiver(path: list[str], name: str, raw: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a setting comes from; secrets are not shown."""
+    """The origin of a setting. Secrets are not shown."""
 
     variable: str
     value: str
@@ -421,7 +428,7 @@ class Origin:
 
 
 def _without_secrets(url: str) -> str:
-    """A database URL as far as it is no secret: scheme, and what follows the last @, without options."""
+    """A database URL without its secrets: scheme, and what follows the last @, without options."""
     scheme, is_url, rest = url.partition("://")
     if not is_url or not re.fullmatch(r"[a-z][a-z0-9+]*", scheme, re.IGNORECASE):
         return "(not shown: not a URL)"
@@ -429,14 +436,14 @@ def _without_secrets(url: str) -> str:
 
 
 def _anchors_shown(value: Any) -> str:
-    """Their names and kinds: URLs may be secrets."""
+    """Names and kinds of anchors, since their URLs may be secrets."""
     with suppress(ValidationError):
         return ", ".join(f"{each.name} ({each.kind})" for each in Settings(anchor=value).anchor)
-    return "(not shown: none that can be used)"
+    return "(not shown: not usable)"
 
 
 def origins(environment: Mapping[str, str] | None = None, config: Path | None = None) -> list[Origin]:
-    """Every setting of the one source that variables describe, and of the process, with its origin."""
+    """Every setting of the process, and of the one source that variables describe, with its origin."""
     environment = os.environ if environment is None else environment
     config = config or _config_of(environment)
     in_file = _read_file(config) if config else {}

@@ -1,4 +1,4 @@
-"""How settings reach us: with the marks that editors, shells and container engines leave around them."""
+"""Parses settings as editors, shells and container engines write them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from collector.errors import SettingsError
 
 NAME = r"^[\w.\-]+( [\w.\-]+)*$"
-"""What sources and receivers may be called: words, with one blank between two of them."""
+"""Pattern for the names of sources and receivers: words with one blank between two of them."""
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _QUOTES = ('""', "''", "``", "“”", "‘’")
 _UNSEEN = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
-"""Marks of width zero, which copying from a page or saving with an editor leaves."""
+"""Zero-width characters, which copying from a page or saving with an editor leaves."""
 _SCHEME_WORDS = ("apikey", "bearer", "token", "basic")
 _ASSIGNMENT = re.compile(
     r"(export\s+)?((COLLECTOR|GCORE)_|X-)?API[_-]?KEY\s*[=:]\s*|Authorization\s*:\s*", re.IGNORECASE
@@ -40,7 +40,7 @@ def text_of(data: bytes) -> str:
 
 
 def unquoted(value: str) -> str:
-    """A variable without the quotes, and the carriage return, that came along from an env file."""
+    """A variable without the quotes and the carriage return that an env file may leave."""
     value = value.removesuffix("\r")
     if len(value) > 1 and value[0] + value[-1] in _QUOTES:
         return value[1:-1]
@@ -48,9 +48,9 @@ def unquoted(value: str) -> str:
 
 
 def usable_key(text: str, where: str, scheme: str) -> str:
-    """The key itself, of what was given for it. `scheme`: the word that is sent before it.
+    """The key itself, from what was given. `scheme`: the word that is sent before it.
 
-    Only what a header can't carry is refused: nobody knows all forms of keys. Raises SettingsError.
+    Only what a header can't carry is refused, since the forms of keys are not documented. Raises SettingsError.
     """
     key, before = text, None
     while key != before:
@@ -73,7 +73,7 @@ def usable_key(text: str, where: str, scheme: str) -> str:
 
 
 def is_service_link(prefix: str, name: str, environment: Mapping[str, str]) -> bool:
-    """Whether Kubernetes or Docker set this variable, because a service has a name that begins like ours."""
+    """True if Kubernetes or Docker set this variable, because a service has a name that begins like ours."""
     rest = name.removeprefix(prefix.removesuffix("_"))
     if _OF_A_SERVICE.search(rest):
         return True
@@ -93,7 +93,7 @@ def parse_duration(value: Any) -> Any:
     try:
         return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
     except OverflowError:
-        raise ValueError("that is longer than any calendar") from None
+        raise ValueError("that is too long for a calendar") from None
 
 
 def parse_off(value: Any) -> Any:
@@ -103,7 +103,7 @@ def parse_off(value: Any) -> Any:
 
 
 def parse_share(value: Any) -> Any:
-    """A number from 0 to 1, or so many in a hundred: `10%`."""
+    """A number from 0 to 1, or a percentage: `10%`."""
     percent = (
         re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%\s*", value) if isinstance(value, str) else None
     )
@@ -111,12 +111,12 @@ def parse_share(value: Any) -> Any:
 
 
 def parse_most(value: Any) -> Any:
-    """`5` or `10%`, whatever blanks are around it."""
+    """`5` or `10%`, with any blanks around it."""
     return most_of(str(value).strip())
 
 
 def most_of(text: str) -> int | str:
-    """So many (5), or so many in a hundred (`10%`). Raises ValueError."""
+    """A number (5) or a percentage (`10%`). Raises ValueError."""
     if re.fullmatch(r"[0-9]{1,6}", text):
         return int(text)
     if not (re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?%", text) and float(text[:-1]) <= 100):
@@ -144,7 +144,7 @@ def parse_numbers(value: Any) -> Any:
 
 
 def lower(value: Any) -> Any:
-    """`INFO` is `info`."""
+    """The text in lower case: `INFO` becomes `info`."""
     return value.strip().lower() if isinstance(value, str) else value
 
 
@@ -154,7 +154,7 @@ def check_networks(values: tuple[str, ...]) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(value, strict=False)
         except ValueError:
-            raise ValueError(f"{value!r} is no address and no network like 10.0.0.0/8") from None
+            raise ValueError(f"{value!r} is neither an address nor a network like 10.0.0.0/8") from None
     return values
 
 
@@ -171,22 +171,22 @@ def check_bind(value: Any) -> Any:
 
 
 def check_base_url(value: Any) -> Any:
-    """An http(s) URL without userinfo, query or fragment; without the slash at the end."""
+    """An http(s) URL without userinfo, query or fragment, and without a slash at the end."""
     if not isinstance(value, str):
         return value
     if re.search(r"[\s\x00-\x1f\x7f]", value.strip()):
-        raise ValueError("a base URL has no blanks")
+        raise ValueError("a base URL must not contain blanks")
     try:
         parts = urlsplit(value.strip())
         (parts.hostname or "").encode("idna")
     except ValueError:
-        raise ValueError("that is no host name; write a URL like https://api.gcore.com") from None
+        raise ValueError("that is not a host name; write a URL like https://api.gcore.com") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("write a URL like https://api.gcore.com")
     if "@" in parts.netloc or "%40" in parts.netloc:
         raise ValueError("a base URL must not contain a user name or password")
     if parts.query or parts.fragment:
-        raise ValueError("a base URL has no ? and no #")
+        raise ValueError("a base URL must not contain ? or #")
     try:
         _ = parts.port
     except ValueError:
@@ -196,7 +196,7 @@ def check_base_url(value: Any) -> Any:
 
 
 def check_url(value: Any) -> Any:
-    """A URL to call. What is wrong is said without it, since it may be a secret."""
+    """A URL to call. Error messages don't repeat it, since it may be a secret."""
     if not isinstance(value, str):
         return value
     if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", value.strip()):
@@ -205,7 +205,7 @@ def check_url(value: Any) -> Any:
 
 
 def check_root_path(value: Any) -> Any:
-    """`/collector`, without the slash at the end."""
+    """`/collector`, without a slash at the end."""
     text = value.strip().rstrip("/") if isinstance(value, str) else value
     if isinstance(text, str) and text and not re.fullmatch(r"(/[A-Za-z0-9._~\-]+)+", text):
         raise ValueError("write a path like /collector")
@@ -213,7 +213,7 @@ def check_root_path(value: Any) -> Any:
 
 
 def shown_path(path: Path) -> str:
-    """A path, unless it may be the secret itself, given where the name of a file belongs."""
+    """A path, unless it may be a secret that was given in place of a file name."""
     with suppress(OSError, ValueError):
         is_in_a_folder = path.name != str(path) and path.parent.is_dir()
         if is_in_a_folder or path.suffix in (".toml", ".key", ".txt") or path.exists():

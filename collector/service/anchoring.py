@@ -1,12 +1,12 @@
-"""Anchoring beside the polls: after each new observation, and so often while one goes on.
+"""Anchors beside the polls: after each new observation, and at intervals while one continues.
 
-    poll written ─▶ queue ─▶ due at this place? ─▶ claim, hand out, settle
+    poll written ─▶ queue ─▶ due at this place? ─▶ claim, send, settle
                                     │failed
                                     ▼
-                        ask that place again after a minute, then after twice as long each time, up to an hour
+                        try that place again after a minute, then after twice as long each time, up to an hour
 
-Polls wait for nothing of this, also where an anchor is required. It has a thread of its own. A place that is away keeps
-no other place waiting for longer than one try.
+Polls never wait for this, not even for a required anchor. It has its own thread. An unreachable place delays the
+other places for one attempt at most.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from collector.logs import logger
 from collector.poll import PollResult
 
 ROUND_SECONDS = 5.0
-"""What became due without a new observation is noticed so late."""
+"""The longest delay until something is noticed that became due without a new observation."""
 FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0
-"""Seconds after which a place that failed is asked again, at first and at most."""
+"""Seconds before a failed place is tried again: the first and the longest pause."""
 
 log = logger(__name__)
 
 
 class Anchoring:
-    """A companion of the service, and a publisher's receiver: it anchors what this process wrote."""
+    """A companion of the service and a publisher's receiver: it anchors what this process wrote."""
 
     def __init__(
         self,
@@ -54,18 +54,18 @@ class Anchoring:
         self._places = [_Place(anchor) for anchor in anchors]
         self._heard: SimpleQueue[tuple[str, int, int] | None] = SimpleQueue()
         self._newest: dict[str, tuple[int, int]] = {}
-        """By source that this process writes: number and polls of its newest observation."""
+        """Number and polls of the newest observation, by the sources that this process writes."""
         self._thread = threading.Thread(target=self._run, name="anchoring", daemon=True)
 
     def hear(self, result: PollResult) -> None:
-        """A poll was written. Returns at once."""
+        """Take note of a written poll. Returns at once."""
         self._heard.put((result.source, result.recorded.seq, result.recorded.polls))
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Anchor no more; one that is under way is not waited for long."""
+        """Stop anchoring, without waiting long for an anchor that is being made."""
         self._heard.put(None)
         self._thread.join(1.0)
 
@@ -78,13 +78,13 @@ class Anchoring:
                 try:
                     self._serve(place, heard)
                 except DatabaseError:
-                    break  # the polls tell
+                    break  # the polls report it
                 except Exception:
                     log.exception("anchoring_broke", anchor=place.anchor.name)
                     place.wait(monotonic())
 
     def _listen(self) -> set[str] | None:
-        """Wait for what was written. Returns its sources, or None at the end."""
+        """Wait for written polls. Returns their sources, or None at the end."""
         sources = set()
         try:
             heard = self._heard.get(timeout=ROUND_SECONDS)
@@ -98,7 +98,7 @@ class Anchoring:
         return None
 
     def _serve(self, place: _Place, sources: set[str]) -> None:
-        """Anchor at a place all that is due of these sources, until it fails."""
+        """Make all due anchors of these sources at a place, until it fails."""
         for source in sorted(sources):
             newest = self._newest[source]
             if monotonic() < place.not_before:
@@ -123,7 +123,7 @@ class Anchoring:
                     value=made.value,
                 )
                 continue
-            # A required anchor that is missing is an error; polls go on all the same.
+            # A missing required anchor is an error, but polls go on.
             log.log(
                 logging.ERROR if place.anchor.mode == "required" else logging.WARNING,
                 "not_anchored",
@@ -132,12 +132,12 @@ class Anchoring:
                 why=made.error,
                 tries=place.failures + 1,
             )
-            place.last[source] = replace(place.last[source], failed_at=None)  # it has pauses of its own
+            place.last[source] = replace(place.last[source], failed_at=None)  # the place has its own pauses
             place.wait(monotonic())
 
 
 class _Place:
-    """One anchor, what it has of each source, and when it may be asked again."""
+    """One anchor, what it has of each source, and when it may be tried again."""
 
     def __init__(self, anchor: Anchor) -> None:
         self.anchor = anchor
@@ -146,7 +146,7 @@ class _Place:
         self.not_before = 0.0
 
     def wait(self, now: float) -> None:
-        """It failed."""
+        """Record a failure."""
         self.not_before = now + min(FIRST_PAUSE * 2.0**self.failures, LONGEST_PAUSE)
         self.failures = min(self.failures + 1, 100)
 

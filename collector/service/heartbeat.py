@@ -1,8 +1,8 @@
-"""Calling a URL after each round in which every source was seen, so that somebody elsewhere notices when that ends.
+"""Calls a URL after each round in which every source was seen, so that an outside monitor notices when that stops.
 
     poll written ─▶ queue ─▶ all seen since the last call? ─▶ those that other replicas poll are fresh? ─▶ call
 
-Polls wait for nothing of this. A failure is logged once, and that it is over.
+Polls never wait for this. A failure is logged once, and so is its end.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from collector.reports.status import statuses
 from collector.service.view import View
 
 SECONDS = 10.0
-"""So long one call may take."""
+"""Time limit for one call."""
 
 log = logger(__name__)
 
 
 class Heartbeat:
-    """A companion of the service, and a publisher's receiver. `view`: how the service is."""
+    """A companion of the service and a publisher's receiver. `view`: the state of the service."""
 
     def __init__(self, url: str, engine: sa.Engine, view: Callable[[], View], clock: Clock = utc_now) -> None:
         self._url, self._engine, self._view, self._clock = url, engine, view, clock
@@ -41,7 +41,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def hear(self, result: PollResult) -> None:
-        """A poll was written. Returns at once."""
+        """Take note of a written poll. Returns at once."""
         if result.outcome != "failed":
             self._heard.put(result.source)
 
@@ -49,7 +49,7 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Call no more; a call under way is not waited for long."""
+        """Stop calling, without waiting long for a call under way."""
         self._heard.put(None)
         self._thread.join(1.0)
 
@@ -67,7 +67,7 @@ class Heartbeat:
                     log.exception("heartbeat_broke")
 
     def _is_round(self) -> bool:
-        """Whether every source was seen: those of this process since the last call, others lately."""
+        """True if every source was seen: those of this process since the last call, the others recently."""
         sources = self._view().sources
         elsewhere = {each.name for each in sources if each.condition == "standby"}
         ours = {each.name for each in sources} - elsewhere
@@ -89,7 +89,7 @@ class Heartbeat:
             status = client.get(self._url).status_code
             why = None if status < 400 else f"status {status}"
         except httpx.HTTPError as error:
-            why = type(error).__name__  # its text may name the URL, which may be a secret
+            why = type(error).__name__  # its text may contain the URL, which may be a secret
         if why is not None and not self._is_failing:
             log.warning("heartbeat_failed", why=why)
         if why is None and self._is_failing:

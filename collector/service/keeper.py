@@ -1,10 +1,10 @@
-"""Leases between polls: keeping ours, and noticing those that can be had.
+"""Leases between polls: keeps ours, and finds those that can be taken.
 
-    every few seconds ─▶ renew, in one statement, what would run out before the next poll
-                      ─▶ ask, in one statement, whose holder is gone; poll those at once
+    every few seconds ─▶ renew, in one statement, those that would expire before the next poll
+                      ─▶ find, in one statement, those whose holder is gone; poll these sources at once
 
-So an interval may be longer than a lease, and a process that dies is replaced within one lease, however long the
-interval is. A source that is not attempted any more is not kept.
+So an interval may be longer than a lease, and another process replaces a dead one within one lease, however long the
+interval is. The lease of a source that is no longer attempted is not kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logger(__name__)
 
 
 class Keeper:
-    """A thread of its own. `runners`: by source, may change; `poll_now`: called with a source that is free."""
+    """A thread of its own. `runners`: by source, may change; `poll_now`: called with a source that can be taken."""
 
     def __init__(
         self, engine: sa.Engine, owner: str, runners: Mapping[str, Runner], poll_now: Callable[[str], None]
@@ -48,7 +48,7 @@ class Keeper:
             try:
                 self.round()
             except DatabaseError:
-                continue  # the polls tell
+                continue  # the polls report it
             except Exception:
                 log.exception("keeper_broke")
 
@@ -63,5 +63,5 @@ class Keeper:
 
 
 def _is_overdue(runner: Runner) -> bool:
-    """Whether the poll of a source hangs: another replica shall have it once the lease has run out."""
+    """True if the poll of a source hangs: another replica should take over when the lease expires."""
     return monotonic() - runner.last_attempt > runner.source.interval.total_seconds() + OVERDUE_SECONDS

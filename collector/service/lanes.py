@@ -1,21 +1,22 @@
-"""Two lanes, so that sources that hang cost the others nothing.
+"""Two lanes, so that sources that hang don't delay the others.
 
     quick   every source, as long as it answers quickly
-    slow    a source that did not answer in the quick lane; it goes back when it answers quickly again
+    slow    a source that did not answer in the quick lane; it returns when it answers quickly again
 
-Each lane has so many threads and no more. A poll that gets no answer in the quick lane is not recorded: it goes on in
-the slow lane at once, and what comes of that is.
+Each lane has a fixed number of threads. A poll without an answer in the quick lane is not recorded: it continues in
+the slow lane at once, and the result from there is recorded.
 
-The time of the quick lane. Polls are due at the rate r = Σ 1/interval. If a third of the sources begin to hang all at
-once, each holds a thread once, for a deadline d: r/3 · d threads are busy with them over one interval. They may have
-0.6 of the QUICK threads, so d = 1.8 · QUICK / r. The rest is for the healthy ones: r · 2/3 · (time of a poll).
+Deadline of the quick lane. Polls are due at the rate r = Σ 1/interval. If a third of the sources begin to hang at the
+same time, each holds a thread once for a deadline d: on average r/3 · d threads are busy with them during one
+interval. They may use 0.6 of the QUICK threads, so d = 1.8 · QUICK / r. The rest is for the healthy ones: r · 2/3 ·
+(time of a poll).
 
     1,000 sources at 60 s: r = 16.7, d = 0.86 s; 333 that begin to hang hold 8 threads for 36 s of the first interval,
                            667 healthy polls of 0.1 s for 8 s; from the second interval on the 333 hold none
     6 sources at 60 s:     r = 0.1, d = 144 s, more than the deadline of any poll: nothing is ever cut
 
-The time of the slow lane. Those that answered there last time get their whole deadline, and need what they took then.
-The others share what is left, all alike: d = (0.8 · SLOW − Σ need/interval) / Σ 1/interval.
+Deadline of the slow lane. Sources that answered there last time get their whole deadline, and count with the time
+that they took then. The others share the rest equally: d = (0.8 · SLOW − Σ need/interval) / Σ 1/interval.
 
     333 that hang at 60 s: d = 0.8 · 12 · 60 / 333 = 1.7 s, so each of them is tried at every interval
 """
@@ -34,32 +35,32 @@ from collector.gcore.exchange import Answer, Failure, Request
 Lane = Literal["quick", "slow"]
 
 QUICK, SLOW = 8, 12
-"""Threads. Throughput falls beyond about ten answers that are read at once; those that hang do nothing."""
+"""Threads. Throughput falls beyond about ten answers that are read at once; threads that hang do nothing."""
 LEAST_SECONDS, LEAST_SLOW_SECONDS = 0.5, 1.0
-"""No deadline of a lane is shorter, however many sources there are."""
+"""The shortest deadline of each lane, however many sources there are."""
 FIRST_SLOW_SECONDS = 10.0
-"""The first deadline in the slow lane, at most: many may come at once."""
+"""The longest first deadline in the slow lane, since many sources may arrive at once."""
 _HANGING, _KEPT_FREE = 0.6, 0.2
 
 
 class NotYetError(Exception):
-    """No answer in the quick lane: the poll goes on in the slow one."""
+    """No answer in the quick lane; the poll continues in the slow one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a source is."""
+    """The lane of a source."""
 
     interval: float
     lane: Lane = "quick"
     need: float | None = None
-    """Seconds until it answered in the slow lane; None: it did not, the last time."""
+    """Seconds until it answered in the slow lane; None: it did not answer there last time."""
     is_new: bool = True
-    """It was not tried in the slow lane yet."""
+    """True if it was not tried in the slow lane yet."""
 
 
 class Lanes:
-    """Which source is in which lane, and how long its questions may take. Safe to share between threads."""
+    """The lane of each source, and how long its requests may take. Thread-safe."""
 
     def __init__(self, fetch: Callable[[Request], Answer | Failure]) -> None:
         self._fetch = fetch
@@ -67,7 +68,7 @@ class Lanes:
         self._lock = threading.Lock()
 
     def enter(self, name: str, interval: timedelta) -> None:
-        """A source begins in the quick lane."""
+        """Put a source into the quick lane."""
         with self._lock:
             self._places[name] = _Place(interval.total_seconds())
 
@@ -81,7 +82,7 @@ class Lanes:
         return place.lane if place else "slow"
 
     def fetch(self, name: str, request: Request) -> Answer | Failure:
-        """Ask for a source within the deadline of its lane. Raises NotYetError, having moved it to the slow lane."""
+        """Ask for a source within the deadline of its lane. Raises NotYetError after moving it to the slow lane."""
         lane, seconds = self.lane(name), self.seconds(name, request.deadline)
         began = monotonic()
         answer = self._fetch(replace(request, deadline=timedelta(seconds=seconds)))
@@ -101,7 +102,7 @@ class Lanes:
         """How long all attempts of one poll may take now; at most `deadline`."""
         with self._lock:
             place = self._places.get(name)
-        if place is None:  # it left meanwhile
+        if place is None:  # it was removed meanwhile
             seconds = LEAST_SLOW_SECONDS
         elif place.lane == "quick":
             seconds = self._quick_seconds()

@@ -1,4 +1,4 @@
-"""Telling systemd how the service is: the protocol of sd_notify(3), where NOTIFY_SOCKET is set."""
+"""Reports the service's state to systemd: the protocol of sd_notify(3), if NOTIFY_SOCKET is set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def notify(*lines: str) -> None:
 
 
 def wants_watchdog() -> bool:
-    """Whether systemd restarts us when we no longer say WATCHDOG=1."""
+    """True if systemd restarts the service when it stops sending WATCHDOG=1."""
     return "WATCHDOG_USEC" in os.environ and os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(
         os.getpid()
     )

@@ -1,6 +1,6 @@
-"""Prunes histories beside the polls, where COLLECTOR_KEEP says how much is kept.
+"""Prunes histories beside the polls, if COLLECTOR_KEEP limits how much is kept.
 
-Of replicas, the one that polls a source prunes it. A poll waits for a round of it, a fraction of a second.
+The replica that polls a source prunes it. A poll waits for a round of it, a fraction of a second.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from collector.logs import logger
 from collector.service.view import View
 
 FIRST_SECONDS = 300.0
-"""After the start."""
+"""Seconds after the start."""
 ROUND_SECONDS = 3600.0
 
 log = logger(__name__)
 
 
 class Pruner:
-    """A companion of the service. `view`: how the service is."""
+    """A companion of the service. `view`: the state of the service."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Pruner:
         self._thread.start()
 
     def stop(self) -> None:
-        """Prune no more. A round under way is whole by itself, and is not waited for long."""
+        """Stop pruning, without waiting long for a round under way. Each round is complete by itself."""
         self._stopped.set()
         self._thread.join(1.0)
 
@@ -58,12 +58,12 @@ class Pruner:
             try:
                 self.round()
             except CollectorError as error:
-                log.error("not_pruned", why=str(error))  # noqa: TRY400 - said in words
+                log.error("not_pruned", why=str(error))  # noqa: TRY400 - reported in words
             except Exception:
                 log.exception("pruner_broke")
 
     def round(self) -> None:
-        """Prune what is due of the sources that this process polls."""
+        """Prune what is due for the sources that this process polls."""
         now = self._clock()
         ours = {each.name for each in self._view().sources if each.holds_lease}
         for name in retention.due(self._engine, self._keep, now):

@@ -1,10 +1,9 @@
-"""One source of the running service: being its writer, polling it, and keeping answers while the database
-is away.
+"""One source of the running service: becomes its writer, polls it, and keeps answers during a database outage.
 
-    attempt ─▶ writer? (lease) ─▶ look ─▶ keep ─▶ write all that is kept, oldest first
-                  │held by another             │database away
-                  ▼                            ▼
-               stand by                  keep, up to a bound; say so once
+attempt ─▶ writer? (lease) ─▶ look ─▶ keep ─▶ write everything that is kept, oldest first
+              │held by another             │database unreachable
+              ▼                            ▼
+           stand by                  keep, up to a limit; log it once
 """
 
 from __future__ import annotations
@@ -40,18 +39,21 @@ from collector.store.outbox import Announce
 from collector.store.writer import Writer
 
 PATIENCE, PATIENCE_IN_AN_OUTAGE = 0.5, 0.25
-"""So many intervals a write waits for a locked database, and so many once it is known to be away: polls must
-go on being attempted meanwhile."""
+"""How long a write waits for a locked database, in intervals: normally, and once the database is known to be
+unreachable.
+
+Polls must still be attempted meanwhile.
+"""
 FIRST_REMINDER, LONGEST_REMINDER = 60.0, 3600.0
-"""Seconds after which a running outage is said again, at first and at most."""
+"""Seconds before a continuing outage is logged again: the first and the longest pause."""
 MAX_KEPT = 1000
-"""Answers kept for one source while the database is away; the oldest are given up first."""
+"""Answers kept for one source while the database is unreachable; the oldest are given up first."""
 
 log = logger(__name__)
 
 
 class Runner:
-    """Polls one source whenever it is told to. Attempts of one source never overlap."""
+    """Polls one source whenever `attempt` is called. Attempts of one source never overlap."""
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class Runner:
         publish: Callable[[PollResult], None] = lambda result: None,
         announce: Announce | None = None,
     ) -> None:
-        """`publish`: is given every poll that was written. `announce`: what polls bring to receivers."""
+        """`publish`: called with every written poll. `announce`: returns the events of a poll for receivers."""
         self.source = source
         self.last_attempt = monotonic()
         self.last_result: PollResult | None = None
@@ -74,7 +76,7 @@ class Runner:
         self._writer: Writer | None = None
         self._kept: deque[Seen] = deque(maxlen=MAX_KEPT)
         self._forgotten = 0
-        """Answers for which there was no room any more; a line told of the first."""
+        """Number of answers that were given up for lack of room. The first one was logged."""
         self._outage = Reminder()
         self._busy = threading.Lock()
         self._stopped = False
@@ -87,18 +89,18 @@ class Runner:
 
     @property
     def kept(self) -> int:
-        """Answers that wait for the database."""
+        """Number of answers that wait for the database."""
         return len(self._kept)
 
     @property
     def is_busy(self) -> bool:
-        """Whether a poll is under way."""
+        """True if a poll is under way."""
         return self._busy.locked()
 
     def attempt(self) -> None:
-        """One scheduled poll. What can be expected to go wrong is logged; everything else raises.
+        """One scheduled poll. Expected problems are logged; everything else raises.
 
-        Raises NotYetError where it has to go on in the slow lane.
+        Raises NotYetError if the poll has to continue in the slow lane.
         """
         with self._busy:
             if self._stopped:
@@ -107,11 +109,11 @@ class Runner:
             try:
                 self._attempt()
             except NotYetError:
-                raise  # the same poll goes on
+                raise  # the same poll continues
             except LeaseHeldError as error:
                 self._say("standby", error)
             except LeaseLostError:
-                self.condition = "lost"  # said where it was noticed
+                self.condition = "lost"  # it was logged where it was noticed
             except DatabaseError as error:
                 self._say("database", error)
             except CollectorError as error:
@@ -123,15 +125,15 @@ class Runner:
                     self._report_given_up("the source was stopped")
 
     def stop(self, grace_seconds: float) -> bool:
-        """Poll no more, and give the lease back. Returns whether the poll under way ended in time."""
+        """Stop polling, and release the lease. Returns True if the poll under way ended in time."""
         return not stop_all(self._engine, {self.source.name: self}, grace_seconds)
 
     def halt(self) -> None:
-        """Poll no more. A poll under way goes on."""
+        """Stop polling. A poll under way continues."""
         self._stopped = True
 
     def has_ended(self) -> bool:
-        """After `halt`: whether no poll is under way any more. What was kept is reported then as given up."""
+        """After `halt`: True if no poll is under way any longer. Kept answers are then reported as given up."""
         if not self._busy.acquire(blocking=False):
             return False
         self._report_given_up("the source was stopped")
@@ -139,17 +141,17 @@ class Runner:
         return True
 
     def leave_behind(self) -> None:
-        """After `halt`: the poll under way would not end in time."""
+        """After `halt`: the poll under way did not end in time."""
         log.warning("unfinished", source=self.source.name, kept=len(self._kept))
 
     @property
     def lease_to_release(self) -> lease.Lease | None:
-        """The lease to give back, if this process took it."""
+        """The lease to release, if this process took it."""
         writer = self._writer
         return None if writer is None else writer.lease
 
     def _is_alive(self) -> None:
-        """Deriving a long history again is no reason for the watchdog to bite."""
+        """Report life to the watchdog while a long history is derived again."""
         self.last_attempt = monotonic()
 
     def _attempt(self) -> None:
@@ -174,12 +176,12 @@ class Runner:
                 raise
 
     def _patient_engine(self) -> sa.Engine:
-        """The engine, as patient with a locked database as can be without missing polls."""
+        """The engine, which waits for a locked database as long as possible without missing polls."""
         patience = PATIENCE_IN_AN_OUTAGE if self.condition == "database" else PATIENCE
         return waiting_at_most(self._engine, self.source.interval.total_seconds() * patience)
 
     def _keep(self, seen: Seen) -> None:
-        """Equal answers share one document, so that a long outage costs little memory."""
+        """Keep an answer. Equal answers share one document, so a long outage needs little memory."""
         last = self._kept[-1].said if self._kept else None
         if (
             isinstance(last, Document)
@@ -190,12 +192,12 @@ class Runner:
         if len(self._kept) == self._kept.maxlen:
             self._forgotten += 1
             if self._forgotten == 1:
-                why = "the database is away for so long that the oldest answers are given up from now on"
+                why = "the database has been unreachable for so long that the oldest answers are given up from now on"
                 log.warning("given_up", source=self.source.name, polls=1, why=why)
         self._kept.append(seen)
 
     def _give_up(self) -> int:
-        """Forget what is kept. Returns how many answers are lost that no line has told of yet."""
+        """Drop what is kept. Returns the number of lost answers that were not logged yet."""
         lost = len(self._kept) + max(self._forgotten - 1, 0)
         self._kept.clear()
         self._forgotten = 0
@@ -219,16 +221,16 @@ class Runner:
             except CollectorError:
                 raise
             except BaseException:
-                self._kept.popleft()  # a bug of ours: it must not stand in the way of all that follow
+                self._kept.popleft()  # caused by a bug in the collector: this answer must not block all that follow
                 raise
             self._kept.popleft()
             self.last_result = result
             self._publish(result)
             _log_poll(result, self._names(result), late=late)
-        self._report_given_up("the database was away for too long")
+        self._report_given_up("the database was unreachable for too long")
 
     def _names(self, result: PollResult) -> dict[tuple[str, int], str]:
-        """What people call the entities that changed."""
+        """The names of the entities that changed."""
         if all(t.basis == "baseline" for t in result.recorded.transitions):
             return {}
         wanted = TransitionFilter(source=result.source, seq=result.recorded.seq)
@@ -236,16 +238,16 @@ class Runner:
             with reading(self._patient_engine()) as connection:
                 rows = transitions(connection, wanted)
         except DatabaseError:
-            return {}  # what is known without it is said all the same
+            return {}  # the poll is logged without names
         return {(row["entity"], row["entity_id"]): row["display_name"] or row["slug"] for row in rows}
 
     def _say(self, condition: str | None, error: CollectorError | None = None) -> None:
-        """One line per change of condition, not per try; while it lasts, one every so often."""
+        """Log each change of condition once, not each attempt; and again from time to time while it lasts."""
         if condition != self.condition:
             if condition is None:
                 log.info("recovered", source=self.source.name, **{"from": self.condition})
             else:
-                # Another replica polls: that is as it should be.
+                # It is normal that another replica polls.
                 level = logging.INFO if condition == "standby" else logging.WARNING
                 log.log(level, "not_written", source=self.source.name, condition=condition, error=str(error))
             self._outage.begin()
@@ -261,7 +263,9 @@ class Runner:
 
 
 class Reminder:
-    """When to say again that something lasts: after a minute, and then after twice as long each time, up to an hour."""
+    """Decides when to log again that something lasts: after a minute, then after twice as long each time, up to an
+    hour.
+    """
 
     def __init__(self, now: Callable[[], float] = monotonic) -> None:
         self._now = now
@@ -273,7 +277,7 @@ class Reminder:
         self._next = self._since + self._pause
 
     def due(self) -> int | None:
-        """Whole seconds since it began, where it is time to say so again; None otherwise."""
+        """Whole seconds since it began, if it is time to log that again; otherwise None."""
         if self._now() < self._next:
             return None
         self._pause = min(2 * self._pause, LONGEST_REMINDER)
@@ -287,10 +291,10 @@ def stop_all(
     grace_seconds: float,
     give_up: Callable[[], bool] = lambda: False,
 ) -> list[str]:
-    """Stop them all at once, since each may have to wait: for its poll, or for a database that is locked.
+    """Stop all runners at the same time, since each may have to wait for its poll or for a locked database.
 
-    One thread does it, however many there are; leases are given back together. Returns the names of those that did
-    not end within the grace period, or before `give_up`.
+    One thread does it for any number of runners, and all leases are released together. Returns the names of those
+    that did not end within the grace period or before `give_up`.
     """
     waiting = dict(runners)
     for runner in waiting.values():
@@ -316,7 +320,7 @@ def stop_all(
 
 
 def _release(engine: sa.Engine, runners: Sequence[Runner]) -> None:
-    """Give their leases back, waiting for a locked database no longer than polls do."""
+    """Release their leases. Waits for a locked database no longer than polls do."""
     leases = [each for each in (runner.lease_to_release for runner in runners) if each is not None]
     if not leases:
         return

@@ -1,10 +1,9 @@
 """The process: start, signals, stop, and a watchdog that does not depend on the scheduler.
 
-    SIGTERM, SIGINT   no new poll; the ones under way may end within the grace period; exit 0. Once more: end at once
-    SIGHUP            read the settings again: sources come, go and change; what else changed is named
+    SIGTERM, SIGINT   no new poll; running polls may end within the grace period; exit 0. A second one ends it at once
+    SIGHUP            read the settings again: sources are added, removed and changed; other changes are named
 
-The watchdog ends the process with status 70 when no poll was attempted for too long, so that a supervisor
-starts it again.
+The watchdog ends the process with status 70 if no poll was attempted for too long, so that a supervisor restarts it.
 """
 
 from __future__ import annotations
@@ -44,16 +43,16 @@ STUCK_EXIT_CODE = 70
 GRACE_SECONDS = 8.0
 """Less than the ten seconds after which container engines kill."""
 LEAST_PATIENCE = 90.0
-"""The watchdog waits at least so many seconds: longer than the longest poll."""
+"""The shortest patience of the watchdog: longer than the longest poll."""
 
 Publisher = Callable[[PollResult], None]
-"""Is given every poll that was written. It must return at once."""
+"""Called with every written poll. It must return at once."""
 
 log = logger(__name__)
 
 
 class Companion(Protocol):
-    """Runs beside the polls, in threads of its own: it serves pages, for one."""
+    """Runs beside the polls in its own threads, for example to serve pages."""
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -63,7 +62,7 @@ class Companion(Protocol):
 
 
 class Service:
-    """Everything that runs. `run` returns the exit code when told to stop."""
+    """Everything that runs. `run` returns the exit code after it was asked to stop."""
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class Service:
         patience_seconds: float | None = None,
         announce: Announce | None = None,
     ) -> None:
-        """`announce`: what polls bring to receivers; None: there are none."""
+        """`announce`: returns the events of a poll for receivers; None: there are no receivers."""
         self._engine = engine
         self._load = load
         self._announce = announce
@@ -86,11 +85,11 @@ class Service:
         self._schedule = Schedule()
         self._runners: dict[str, Runner] = {}
         self._left: list[Runner] = []
-        """Of sources that changed or left while a poll of theirs would not end."""
+        """Runners of changed or removed sources whose poll did not end in time."""
         self._keeper = Keeper(engine, self.owner, self._runners, self._poll_now)
         self._told: SimpleQueue[None] = SimpleQueue()
         self._settings = Settings()
-        """As they were at the start."""
+        """The settings at the start."""
         self._companions: list[Companion] = []
         self.tallies = Tallies()
         self._publishers: list[Publisher] = [self.tallies.count]
@@ -98,11 +97,13 @@ class Service:
         self._reloading = False
 
     def accompany(self, companion: Companion) -> None:
-        """Start this one with the service, and stop it before the polls. To be called before `run`."""
+        """Start this companion with the service, and stop it before the polls. Must be called before `run`."""
         self._companions.append(companion)
 
     def publish_to(self, publisher: Publisher) -> None:
-        """Give this one every poll that was written. To be called before `run`; it must return at once."""
+        """Call this publisher with every written poll. Must be called before `run`; the publisher must return at
+        once.
+        """
         self._publishers.append(publisher)
 
     def _publish(self, result: PollResult) -> None:
@@ -110,10 +111,10 @@ class Service:
             try:
                 publisher(result)
             except Exception:
-                log.exception("publisher_broke")  # what was written is written
+                log.exception("publisher_broke")  # the poll is already written
 
     def view(self) -> View:
-        """How it is at this moment."""
+        """The state of the service at this moment."""
         now = monotonic()
         return View(
             sources=tuple(
@@ -153,7 +154,7 @@ class Service:
         while not self._stopping:
             with suppress(Empty):
                 self._told.get(timeout=1.0)
-            self._schedule.heed_the_clock()
+            self._schedule.notice_clock_changes()
             if self._reloading:
                 self._reloading = False
                 self._reload()
@@ -162,7 +163,7 @@ class Service:
     def _handlers(self) -> dict[signal.Signals, Callable[..., None]]:
         def stop(number: int, _: object) -> None:
             if self._stopping:
-                os._exit(128 + number)  # what was committed stays, and leases run out
+                os._exit(128 + number)  # committed data stays, and leases expire
             self._stopping = True
             self._told.put(None)
 
@@ -173,9 +174,10 @@ class Service:
         return {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
 
     def _make_sure_nobody_else_polls(self, sources: tuple[Source, ...]) -> None:
-        """A SQLite file has one collector: a second one waits shortly, then ends. Raises LeaseHeldError.
+        """A SQLite file has one collector: a second one waits briefly, then ends. Raises LeaseHeldError.
 
-        Whatever else is wrong with one source its runner says, so that it keeps no other from being polled.
+        Any other problem with one source is reported by its runner, so that it does not keep the others from being
+        polled.
         """
         for source in sources:
             try:
@@ -184,7 +186,7 @@ class Service:
             except LeaseHeldError:
                 raise
             except DatabaseError:
-                return  # that of all sources
+                return  # the same is true of all sources
             except CollectorError:
                 continue
 
@@ -201,7 +203,7 @@ class Service:
             self._schedule.put(source.name, source.interval, job, place=number / len(sources))
 
     def _attempt(self, runner: Runner) -> None:
-        """A poll, in the lane of its source; from now on in another one, if it moved."""
+        """A poll in the lane of its source. If it moves to another lane, so do later polls."""
         name = runner.source.name
         before = self._lanes.lane(name)
         try:
@@ -239,7 +241,9 @@ class Service:
                     self._left.append(runner)
             self._put(source for source in changed if source.name in leaving)
             if fixed := changes_that_wait(self._settings, settings):
-                log.warning("restart_needed", changed=fixed, why="these count from the next start only")
+                log.warning(
+                    "restart_needed", changed=fixed, why="these settings take effect only after a restart"
+                )
             log.info("settings_reloaded", sources=len(self._runners), changed=[s.name for s in changed])
         notify("READY=1", f"STATUS={self._in_words()}")
 
@@ -250,7 +254,7 @@ class Service:
         return "; ".join([f"polling {len(runners)} sources", *ill])
 
     def _watch(self) -> None:
-        """Independent of the scheduler: looks only at when polls were attempted."""
+        """Independent of the scheduler: it only looks at when polls were attempted."""
         looked = monotonic()
         paused = 0.0
         said = self._in_words()
@@ -258,7 +262,7 @@ class Service:
             threading.Event().wait(1.0)
             now = monotonic()
             if now - looked > 5.0:
-                paused = now  # the whole process was stopped: give the scheduler time to catch up
+                paused = now  # the whole process was suspended: give the scheduler time to catch up
             looked = now
             newest = max((r.last_attempt for r in list(self._runners.values())), default=now)
             if now - max(newest, paused) > self._patience_now():
@@ -290,7 +294,7 @@ class Service:
         self._client.close()
         log.info("stopped", unfinished=unfinished)
         if unfinished:
-            # Threads that hang would keep the interpreter from ending.
+            # Threads that hang would keep the interpreter from exiting.
             logging.shutdown()
             os._exit(0)
         return 0

@@ -24,7 +24,7 @@ from collector.logs import logger
 from collector.service.lanes import QUICK, SLOW, Lane
 
 SPREAD = timedelta(seconds=10)
-"""The first polls of many sources are spread over so much time, or their interval if that is shorter."""
+"""The first polls of many sources are spread over this time, or over their interval if that is shorter."""
 
 _OUT_OF_TURN = " out of turn"
 
@@ -32,8 +32,10 @@ log = logger(__name__)
 
 
 class _Every(IntervalTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """After a long sleep, or a clock that was set forward, one run makes up for all that were missed. APScheduler
-    would list them one by one: millions, where a clock without a battery comes right."""
+    """One run makes up for all that were missed during a long sleep or because the clock was set forward.
+
+    APScheduler would list them one by one: millions, after a clock without a battery is set right.
+    """
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         following: datetime = super().get_next_fire_time(previous_fire_time, now)
@@ -43,13 +45,13 @@ class _Every(IntervalTrigger):  # type: ignore[misc]  # APScheduler has no types
 
 
 class Schedule:
-    """Runs one job a source, again and again, on the threads of its lane; never twice at once."""
+    """Runs one job per source, repeatedly, on the threads of its lane; never twice at once."""
 
     def __init__(self) -> None:
         self.missed = 0
-        """Runs that were skipped: the one before had not ended, or the machine slept."""
+        """Number of skipped runs: the previous one had not ended, or the machine slept."""
         self.errors = 0
-        """Runs that raised what nobody expected."""
+        """Number of runs that raised an unexpected error."""
         self._skipping: set[str] = set()
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -64,12 +66,12 @@ class Schedule:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Start no more jobs; those that run go on."""
+        """Start no new jobs; running ones continue."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
     def put(self, name: str, interval: timedelta, job: Callable[[], object], *, place: float = 0.0) -> None:
-        """Run a job every interval, the first time at once. `place`: in [0, 1), where in the spread."""
+        """Run a job every interval, the first time at once. `place`: position in the spread, in [0, 1)."""
         seconds = interval.total_seconds()
         self._scheduler.add_job(
             job,
@@ -82,22 +84,22 @@ class Schedule:
         )
 
     def soon(self, name: str, job: Callable[[], object], lane: Lane = "quick") -> None:
-        """Run a job once, out of turn; its turns stay as they are."""
+        """Run a job once, out of turn; its regular runs are not changed."""
         if self._scheduler.running:
             self._scheduler.add_job(
                 job, id=name + _OUT_OF_TURN, name=name, replace_existing=True, executor=lane
             )
 
     def move(self, name: str, lane: Lane) -> None:
-        """From its next turn on a job runs in this lane."""
-        with suppress(JobLookupError):  # it was dropped meanwhile
+        """Run a job in this lane from its next run on."""
+        with suppress(JobLookupError):  # it was removed meanwhile
             self._scheduler.modify_job(name, executor=lane)
 
     def drop(self, name: str) -> None:
         self._scheduler.remove_job(name)
 
-    def heed_the_clock(self) -> None:
-        """Call it every now and then: where the clock was set back, jobs would wait until it has caught up."""
+    def notice_clock_changes(self) -> None:
+        """Must be called regularly: if the clock was set back, jobs would otherwise wait until it has caught up."""
         now = utc_now()
         for job in self._scheduler.get_jobs():
             if job.id.endswith(_OUT_OF_TURN):
@@ -112,10 +114,10 @@ class Schedule:
         return None if job is None else job.next_run_time
 
     def _on_missed(self, event: JobEvent) -> None:
-        """Counts every one, and logs the first of those in a row."""
+        """Count each skipped run, and log the first of consecutive ones."""
         self.missed += 1
         if event.job_id not in self._skipping:
-            log.warning("poll_skipped", source=_source(event), why="the poll before has not ended")
+            log.warning("poll_skipped", source=_source(event), why="the previous poll has not ended")
         self._skipping.add(event.job_id)
 
     def _on_submitted(self, event: JobEvent) -> None:

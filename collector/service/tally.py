@@ -1,4 +1,4 @@
-"""What polls and events came to since this process began: numbers that only grow, for metrics."""
+"""Totals of polls and events since this process started, for metrics. The numbers only grow."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from collector.poll import PollResult
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Seconds up to which durations are counted together."""
+"""Upper bounds, in seconds, of the buckets for durations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Of one source."""
+    """The totals of one source."""
 
     outcomes: Mapping[str, int] = field(default_factory=dict)
-    """Polls, by outcome."""
+    """Polls by outcome."""
     causes: Mapping[str, int] = field(default_factory=dict)
-    """Failed polls, by cause."""
+    """Failed polls by cause."""
     transitions: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Changes of state and presence, by entity and kind."""
     retries: int = 0
@@ -30,12 +30,12 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """How long something took, over and over."""
+    """A histogram of durations."""
 
     counts: tuple[int, ...] = (0,) * (len(BOUNDS) + 1)
-    """How often it took no longer than each of BOUNDS and longer than the one before; the last: longer than all."""
+    """How often it took at most each of BOUNDS and more than the previous one; the last: more than all."""
     seconds: float = 0.0
-    """In all."""
+    """The sum."""
 
     def with_one(self, seconds: float) -> Durations:
         place = bisect_left(BOUNDS, seconds)
@@ -44,7 +44,7 @@ class Durations:
 
 
 class Tallies:
-    """Counts polls, and attempts to tell of events; safe to share between threads."""
+    """Counts polls, and attempts to deliver events. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class Tallies:
         self._phases = dict.fromkeys(("fetch", "read", "decide", "write"), Durations())
 
     def count(self, result: PollResult) -> None:
-        """Add one poll that was written."""
+        """Add one written poll."""
         changes: Counter[tuple[str, str]] = Counter()
         changes.update((each.entity, each.kind) for each in result.recorded.transitions)
         causes = [] if result.failure is None else [result.failure.cause]
@@ -73,7 +73,7 @@ class Tallies:
             return self._of.get(source, Tally())
 
     def count_attempt(self, receiver: str, outcome: str, times: int = 1) -> None:
-        """Add attempts to tell a receiver of an event."""
+        """Add attempts to deliver an event to a receiver."""
         with self._lock:
             self._attempts[receiver, outcome] += times
 

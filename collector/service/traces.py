@@ -1,11 +1,12 @@
-"""Polls as traces of OpenTelemetry, where the extra `otel` is installed and the usual variables ask for it.
+"""Polls as OpenTelemetry traces, if the extra `otel` is installed and the usual variables ask for them.
 
     poll ─┬─ fetch
           ├─ read
           ├─ decide
           └─ write
 
-Spans are made of what `poll()` returned, after it was written: polls know nothing of them and wait for nothing.
+Spans are made from the result of `poll()` after it was written: polls know nothing about them and never wait for
+them.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ log = logger(__name__)
 
 
 class Traces:
-    """A companion of the service, and a publisher's receiver."""
+    """A companion of the service and a publisher's receiver."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
         self._tracer: Tracer = provider.get_tracer("collector", __version__)
 
     def trace(self, result: PollResult) -> None:
-        """Give a poll to those who send spans. Returns at once."""
+        """Pass a poll to the threads that send spans. Returns at once."""
         from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
         answered, writing = _nanoseconds(result.answered_at), _nanoseconds(result.write_began_at)
@@ -68,7 +69,7 @@ class Traces:
         poll.end(ends)
 
     def start(self) -> None:
-        """Nothing: spans are sent by a thread of the library."""
+        """Does nothing: a thread of the library sends spans."""
 
     def stop(self) -> None:
         """Send what waits, as far as that is quick."""
@@ -79,13 +80,15 @@ class Traces:
 
 
 def _nanoseconds(moment: datetime) -> int:
-    """Since 1970, exact to the microsecond."""
+    """Nanoseconds since 1970, exact to the microsecond."""
     return round(moment.timestamp() * 1_000_000) * 1000
 
 
 def traces(environment: Mapping[str, str] | None = None) -> Traces | None:
-    """By the usual variables: an endpoint, or OTEL_TRACES_EXPORTER=console. None where nobody asks for traces, or the
-    extra is not installed, which is said."""
+    """Traces as the usual variables ask for: an endpoint, or OTEL_TRACES_EXPORTER=console.
+
+    None if nothing asks for traces, or if the extra is not installed, which is logged.
+    """
     environment = os.environ if environment is None else environment
     exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
     is_wanted = exporter in ("otlp", "console") or (

@@ -1,8 +1,8 @@
-"""Verifying the whole history every so often, in a process of its own: it computes for minutes, and polls go on.
+"""Verifies the whole history at intervals, in a process of its own: it computes for minutes while polls go on.
 
-    every minute ─▶ was each source verified lately? ─no─▶ `collector audit verify --record --tell`, at low priority
+    every minute ─▶ was each source verified recently? ─no─▶ `collector audit verify --record --tell`, at low priority
 
-Replicas share the work: a result counts for all. Each waits a random while first, so that they do not begin together.
+Replicas share the work: a result counts for all. Each waits a random time first, so that they don't start together.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Verifying:
         round_seconds: float = ROUND_SECONDS,
         clock: Clock = utc_now,
     ) -> None:
-        """`command`: what verifies and keeps the result."""
+        """`command`: verifies and stores the result."""
         self._engine, self._every, self._command, self._clock = engine, every, tuple(command), clock
         self._round = round_seconds
         self._stopped = threading.Event()
@@ -53,7 +53,7 @@ class Verifying:
         self._thread.start()
 
     def stop(self) -> None:
-        """Verify no more. What runs is ended: it writes nothing but its result."""
+        """Stop verifying. A running verification is ended: it writes nothing but its result."""
         self._stopped.set()
         process = self._process
         if process is not None:
@@ -61,14 +61,14 @@ class Verifying:
         self._thread.join(GRACE_SECONDS)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._round * random.uniform(0.5, 1.0)):  # noqa: S311 - no secret
+        while not self._stopped.wait(self._round * random.uniform(0.5, 1.0)):  # noqa: S311 - not used for a secret
             try:
                 with reading(self._engine) as connection:
                     due = is_due(connection, self._clock(), self._every.total_seconds())
                 if due:
                     self._verify()
             except CollectorError:
-                continue  # the polls tell
+                continue  # the polls report it
             except Exception:
                 log.exception("verifying_broke")
 
@@ -82,7 +82,7 @@ class Verifying:
             text=True,
             errors="replace",
         )
-        with suppress(OSError):  # it may have ended, and systems may forbid it
+        with suppress(OSError):  # it may have ended, and some systems forbid it
             os.setpriority(os.PRIO_PROCESS, process.pid, 10)
         said, _ = process.communicate()
         self._process = None
@@ -96,7 +96,7 @@ class Verifying:
             log.warning("verified", **facts)
         else:
             log.critical("verification_failed", **facts)
-            # A verification that could not be made keeps no result: it is not tried again at once.
+            # A verification that could not be made stores no result and is not repeated at once.
             self._stopped.wait(min(self._every.total_seconds(), 3600.0))
 
 

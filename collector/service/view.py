@@ -1,4 +1,4 @@
-"""What the running service says of itself, as values. Pages, health and metrics never look at the machinery."""
+"""What the running service reports about itself, as values. Pages, health and metrics read nothing else of it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ class SourceView:
 
     name: str
     condition: str | None
-    """Why polls can't be written now: `standby` (another replica polls, as it should be), `lost`, `database` or
-    `refused`; None: they are written."""
+    """Why polls can't be written now; None: they are written.
+
+    `standby` (another replica polls, which is normal), `lost`, `database` or `refused`.
+    """
     seconds_since_attempt: float
     holds_lease: bool
     kept: int
-    """Answers that wait for the database."""
+    """Number of answers that wait for the database."""
     tally: Tally
-    """What all polls came to that were written by this process."""
+    """Totals of all polls that this process wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,13 @@ class View:
 
     sources: tuple[SourceView, ...]
     patience_seconds: float
-    """Without an attempt for so long, the watchdog ends the process."""
+    """The watchdog ends the process if no poll was attempted for this long."""
     is_stopping: bool
     phases: Mapping[str, Durations]
     """How long polls took, by phase: fetch, read, decide, write."""
     missed: int
-    """Polls that were skipped, since the one before had not ended or the machine slept."""
+    """Number of skipped polls: the previous one had not ended, or the machine slept."""
     broken: int
-    """Polls that ended by what nobody expected."""
+    """Number of polls that ended with an unexpected error."""
     attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """To tell receivers of events, by receiver and outcome: `delivered`, `failed` or `given_up`."""
+    """Attempts to deliver events, by receiver and outcome: `delivered`, `failed` or `given_up`."""

@@ -1,1 +1,1 @@
-"""A Gcore that lives on loopback: for the demo, for tests, for load. It knows what truly happened and when."""
+"""A simulated Gcore API on loopback, for the demo, tests and load. It knows what truly happened and when."""

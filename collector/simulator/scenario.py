@@ -1,4 +1,4 @@
-"""Worlds to try the collector against: one that tells a story, and as many random ones as wanted."""
+"""Worlds to try the collector with: one that tells a story, and any number of random ones."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from collector.simulator.world import Life, Track, World
 
 KEY = "1234$r7e5e1le7k3y"
-"""Sees all regions, as resellers do."""
+"""Sees all regions, like the key of a reseller."""
 CLIENT_KEY = "5678$c11en7k3y"
-"""Sees ACTIVE regions only, as regular clients do."""
+"""Sees ACTIVE regions only, like the key of a regular client."""
 
 KEPT_REGIONS = 50_000
-"""So many regions of random worlds are kept in memory, half a kilobyte each; a world that was dropped is made again."""
+"""Number of regions of random worlds that are kept in memory, half a kilobyte each; dropped worlds are made again."""
 
 # id, display name, country, zone, GPU
 _PLACES = (
@@ -38,9 +38,9 @@ _PLACES = (
 
 
 def story(start: datetime) -> World:
-    """About three weeks in which everything happens that a collector must get right.
+    """About three weeks with everything that a collector must handle correctly.
 
-    The end finds Luxembourg-2 in maintenance, Sines-3 just opened, Paris-3 failing to be deleted.
+    At the end Luxembourg-2 is in maintenance, Sines-3 has opened, and the deletion of Paris-3 fails.
     """
     world = World()
     regions: dict[int, Track] = {}
@@ -62,14 +62,14 @@ def story(start: datetime) -> World:
     built = _region("Sines-3", "PT", "EMEA", 40, 1, gpu=False)
     regions[176] = Track().set(day(1.31), state="NEW", **built).set(day(18.6), state="ACTIVE", has_ai=True)
     regions[176].set(day(19.4), has_ai_gpu=True)
-    # Another one's keystone fails and is tried again.
+    # Another keystone fails and is tried again.
     world.keystones[41] = (
         Track().set(day(3.2), **_keystone(41, "NEW")).set(day(3.9), state="INITIALIZATION_FAILED")
     )
     world.keystones[41].set(day(6.05), state="INITIALIZED")
     regions[204] = Track().set(day(3.21), state="NEW", **_region("Mumbai", "IN", "APAC", 41, 2, gpu=True))
     regions[204].set(day(9.7), state="ACTIVE")
-    # Maintenance: short, long, and one that goes on.
+    # Maintenance: short, long, and one that continues.
     regions[38].set(day(4.52), state="MAINTENANCE").set(day(4.93), state="ACTIVE")
     regions[184].set(day(8.1), state="MAINTENANCE").set(day(11.4), state="ACTIVE")
     regions[76].set(day(19.87), state="MAINTENANCE")
@@ -80,7 +80,7 @@ def story(start: datetime) -> World:
     # A deletion that fails, and one that succeeds.
     regions[160].set(day(12.2), state="DELETING").set(day(12.9), state="DELETION_FAILED")
     regions[196].set(day(14.1), state="DELETING").set(day(15.3), state="DELETED").vanish(day(17.2))
-    # What is not a state: a rename, a new volume type, a field that no schema knows.
+    # Changes other than of the state: a rename, a new volume type, an undocumented field.
     regions[98].set(day(9.1), display_name="Helsinki-1", slug="helsinki-1")
     regions[148].set(day(13.8), available_volume_types=["standard", "ssd_hiiops", "ssd_lowlatency"])
     regions[116].set(day(16.4), sustainability={"renewable": True})
@@ -89,7 +89,7 @@ def story(start: datetime) -> World:
 
 
 def random_world(seed: int, start: datetime, *, regions: int, mean_hold: timedelta, until: datetime) -> World:
-    """A world of any size; every state is held for `mean_hold` on average, never less than a tenth of it."""
+    """A world of any size; every state lasts `mean_hold` on average, and never less than a tenth of it."""
     world = World()
     for number in range(1, regions + 1):
         keystone_id, database_id = 1 + number // 3, 1 + number // 5
@@ -105,7 +105,7 @@ def random_world(seed: int, start: datetime, *, regions: int, mean_hold: timedel
 def random_worlds(
     seed: int, start: datetime, *, regions: int, mean_hold: timedelta, until: datetime
 ) -> Callable[[str], World]:
-    """A world for each source: the same one whenever it is asked for, though only the newest are kept in memory."""
+    """A world for each source: always the same one, though only the newest are kept in memory."""
 
     @functools.lru_cache(max(1, KEPT_REGIONS // regions))
     def world_of(source: str) -> World:

@@ -1,9 +1,9 @@
 """The simulated API over HTTP on loopback.
 
-    GET    …/cloud/v1/ai/regions   as Gcore's; the path before it names one of any number of sources
-    PUT    /control/fault          {"kind": …, "times": 3, …}: misbehave from now on, so many times or until told
+    GET    …/cloud/v1/ai/regions   like Gcore's; the path before it names one of any number of sources
+    PUT    /control/fault          {"kind": …, "times": 3, …}: misbehave from now on, this many times or until reset
     DELETE /control/fault          behave again
-    GET    …/control/truth         every true change of state of that source, for holding a history against it
+    GET    …/control/truth         every true change of state of that source, to compare a history with
 
 Faults: status (with `status`, `retry_after`), delay (`seconds`), truncated, html, wrong_count, empty, reset.
 """
@@ -40,7 +40,7 @@ class Fault:
 
     kind: str
     times: int | None = None
-    """None: until told otherwise."""
+    """None: until it is reset."""
     status: int = 503
     retry_after: int | None = None
     seconds: float = 1.0
@@ -59,11 +59,11 @@ class Fault:
 
 
 WorldOf = Callable[[str], World]
-"""The world behind a source: the part of the path before the API's own, '' for the first."""
+"""The world of a source: the part of the path before the API's own, '' for the first."""
 
 
 class Simulator:
-    """A running server; use as a context manager, or `start` and `stop`."""
+    """A running server; use it as a context manager, or with `start` and `stop`."""
 
     def __init__(
         self,
@@ -74,8 +74,10 @@ class Simulator:
         keys: Mapping[str, bool] | None = None,
         passing: Callable[[float], None] | None = None,
     ) -> None:
-        """`keys`: key → whether it sees only ACTIVE regions. `passing`: called with seconds of latency,
-        before and after the moment at which an answer is true."""
+        """`keys`: key → True if it sees only ACTIVE regions.
+
+        `passing`: called with seconds of latency, before and after the moment at which an answer is true.
+        """
         self.world_of: WorldOf = (lambda _: world) if isinstance(world, World) else world
         self.clock = clock
         self.keys = dict(keys) if keys is not None else {KEY: False, CLIENT_KEY: True}
@@ -94,7 +96,7 @@ class Simulator:
             self._fault = fault
 
     def take_fault(self) -> Fault | None:
-        """The fault of this request; one that is limited is used up."""
+        """The fault of this request; a limited one is used up."""
         with self._lock:
             self.requests += 1
             fault = self._fault
@@ -134,7 +136,7 @@ class _Server(ThreadingHTTPServer):
         self.simulator = simulator
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no news; whatever else goes wrong is printed."""
+        """A client that hangs up is normal; any other error is printed."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -231,4 +233,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *_: Any) -> None:
-        """Quiet."""
+        """Print nothing."""

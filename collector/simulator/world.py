@@ -1,8 +1,8 @@
-"""A made-up cloud: what is true at every moment, and how the API would tell it. Pure.
+"""An invented cloud: what is true at every moment, and the API's answer to it. Pure.
 
-Everything is a track: values that hold from a time on. The whole history is fixed when the world is made,
-so that what a collector recorded can be held against what was true. A `Life` is a track that is drawn from a seed
-when it is asked for, so that a world costs no more memory for a long history than for a short one.
+Everything is a track: values that are valid from a time on. The whole history is fixed when the world is made, so a
+recorded history can be compared with the truth. A `Life` is a track that is drawn from a seed when it is read, so a
+long history takes no more memory than a short one.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Track:
     values: list[Json | None] = field(default_factory=list)
 
     def set(self, at: datetime, **changes: Any) -> Track:
-        """From `at` on these fields have these values; must be later than what is there."""
+        """Set these fields from `at` on; it must be later than all existing times."""
         return self._put(at, (self.values[-1] or {} if self.values else {}) | changes)
 
     def vanish(self, at: datetime) -> Track:
-        """From `at` on the entity is not there."""
+        """Remove the entity from `at` on."""
         return self._put(at, None)
 
     def come_back(self, at: datetime, **changes: Any) -> Track:
-        """From `at` on it is there again, as it last was, but for `changes`."""
+        """Bring the entity back from `at` on, as it last was except for `changes`."""
         last = next((value for value in reversed(self.values) if value is not None), {})
         return self._put(at, last | changes)
 
@@ -42,7 +42,7 @@ class Track:
         return self.values[index - 1] if index else None
 
     def whole(self) -> Track:
-        """All of it."""
+        """The whole track."""
         return self
 
     def _put(self, at: datetime, value: Json | None) -> Track:
@@ -66,7 +66,7 @@ _NEXT = {
 
 
 class _Phase(NamedTuple):
-    """A state that is held during [since, until)."""
+    """A state during [since, until)."""
 
     number: int
     state: str
@@ -76,17 +76,19 @@ class _Phase(NamedTuple):
 
 @dataclass(slots=True)
 class Life:
-    """A region whose states follow one another by chance. The seed decides them all; none is kept but the one that
-    was asked for last, from which the next is found."""
+    """A region with random states.
+
+    The seed decides them all. Only the last one that was read is kept; the next is found from it.
+    """
 
     fields: Json
-    """All but the state; they are shared with other worlds, so nobody may change them."""
+    """All fields except the state. They are shared with other worlds, so they must not be changed."""
     seed: int
     start: datetime
     end: datetime
-    """Nothing changes any more from here on."""
+    """Nothing changes from here on."""
     mean_hold: timedelta
-    """Each state is held for so long on average, and never for less than a tenth of it."""
+    """The average duration of each state; none is shorter than a tenth of it."""
     _newest: _Phase | None = field(default=None, compare=False, repr=False)
 
     def at(self, moment: datetime) -> Json | None:
@@ -97,12 +99,12 @@ class Life:
             phase = self._first()
         while phase.until <= moment and phase.until < self.end:
             phase = self._after(phase)
-        # One assignment of a value that never changes: threads that ask at once do not disturb each other.
+        # A single assignment of an immutable value, so threads don't disturb each other.
         self._newest = phase
         return self._shown(phase)
 
     def whole(self) -> Track:
-        """All of it, as a track; one value stands for each state, however often it comes."""
+        """The whole track; one value represents each state, however often it recurs."""
         values = {state: None if state == "gone" else self.fields | {"state": state} for state in _NEXT}
         phase = self._first()
         track = Track([phase.since], [values[phase.state]])
@@ -122,14 +124,14 @@ class Life:
         return self._phase(phase.number + 1, _NEXT[phase.state], phase.until)
 
     def _phase(self, number: int, states: tuple[str, ...], since: datetime) -> _Phase:
-        random = Random((self.seed << 40) + number)  # noqa: S311 - a world to test against
+        random = Random((self.seed << 40) + number)  # noqa: S311 - a world for tests
         state = random.choice(states)
         return _Phase(number, state, since, since + self.mean_hold * (0.1 + random.expovariate(1 / 0.9)))
 
 
 @dataclass(frozen=True, slots=True)
 class TrueChange:
-    """What truly happened to an entity's state or presence (None: not there)."""
+    """A true change of an entity's state or presence (None: not present)."""
 
     entity: str
     entity_id: int
@@ -169,7 +171,7 @@ class World:
     def changes(self) -> Iterator[TrueChange]:
         """Every change of state or presence of regions and keystones, by entity and time.
 
-        A keystone is there while a region that is there refers to it.
+        A keystone is present while a present region refers to it.
         """
         regions = {region_id: life.whole() for region_id, life in self.regions.items()}
         for region_id, track in regions.items():

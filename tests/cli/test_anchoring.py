@@ -57,7 +57,7 @@ def test_a_settings_file_gives_each_a_mode_of_its_own(tmp_path: Path) -> None:
     ("given", "why"),
     [
         ("ftp://canary@x", "an anchor is a file"),
-        ("file:relative", "write the whole path of a file"),
+        ("file:relative", "write the absolute path of a file"),
         ("https://", "write a URL like"),
         ("syslog://canary", "host and port"),
         ("canary", "an anchor is a file"),

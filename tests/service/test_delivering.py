@@ -429,7 +429,7 @@ def test_what_came_to_an_end_long_ago_is_forgotten(engine: sa.Engine) -> None:
         assert {row["given_up_at"] for row in stage.rows()} == {None}
         clean(engine, ["hook"], DAY, lambda: stage.now)
         assert {row["last_error"] for row in stage.rows()} == {
-            "nobody told it: its receiver is in the settings of no process"
+            "not delivered: its receiver is in the settings of no process"
         }
         assert len(stage.histories["gcore"].rows("webhook_queues")) == 1
         clean(engine, ["other"], DAY, lambda: stage.now + 2 * DAY)
@@ -491,4 +491,4 @@ def test_people_get_a_message_by_apprise(sqlite_engine: sa.Engine) -> None:
 def test_an_apprise_url_that_nobody_knows_is_refused_without_being_shown() -> None:
     with pytest.raises(SettingsError) as raised:
         teller_of(Receiver.people("nothing://canary"))
-    assert str(raised.value) == "webhook people: apprise is no URL that Apprise knows"
+    assert str(raised.value) == "webhook people: apprise is not a URL that Apprise knows"

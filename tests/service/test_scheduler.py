@@ -83,10 +83,10 @@ def test_a_clock_that_is_set_back_stops_no_job(schedule: Schedule, wall: type[Ju
     schedule.start()
     until(lambda: runs["quick"] >= 2 and runs["slow"])
     with capture_logs() as lines:
-        schedule.heed_the_clock()
+        schedule.notice_clock_changes()
         assert events(lines, "clock_set_back") == [], "all is well"
         wall.error = -365 * DAY
-        schedule.heed_the_clock()
+        schedule.notice_clock_changes()
     assert {line["source"] for line in events(lines, "clock_set_back")} == {"quick", "slow"}
     before = runs["quick"]
     until(lambda: runs["quick"] >= before + 3 and runs["slow"] == 2)
@@ -126,7 +126,7 @@ def test_polls_that_come_due_while_one_still_waits_to_be_written_are_skipped_and
     simulator.misbehave(None)
     service.until_polled(3)
     assert service.stop() == 0
-    assert service.lines("poll_skipped")[0]["why"] == "the poll before has not ended"
+    assert service.lines("poll_skipped")[0]["why"] == "the previous poll has not ended"
     with looking_into(sqlite_url) as history:
         rows = history.rows("observations")
         assert sum(row["polls"] for row in rows) == len(service.lines("poll"))

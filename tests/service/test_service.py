@@ -1375,7 +1375,7 @@ def test_a_run_out_of_turn_is_one_more_and_no_clock_concerns_it(schedule: Schedu
     schedule._scheduler.start(paused=True)
     schedule.put("one", timedelta(hours=1), lambda: runs.append("in turn"))
     schedule.soon("one", lambda: runs.append("out of turn"))
-    schedule.heed_the_clock()
+    schedule.notice_clock_changes()
     schedule._scheduler.resume()
     until(lambda: len(runs) == 2)
     assert sorted(runs) == ["in turn", "out of turn"]

@@ -1,7 +1,7 @@
-"""Telling others what happened.
+"""Notifies others of what happened.
 
-    poll's transaction: rows ─▶ announcing (which events, for whom) ─▶ outbox                      (store.outbox)
-    afterwards, a thread a receiver: claim ─▶ signing, sending (programs) or people ─▶ settle      (delivering)
+    poll's transaction: rows ─▶ announcing (which events, for which receivers) ─▶ outbox        (store.outbox)
+    afterwards, one thread per receiver: claim ─▶ signing, sending (programs) or people ─▶ settle  (delivering)
 
-A poll waits for nobody: what it costs is reading back what it wrote, and only where somebody is told.
+Polls never wait for a receiver. Their only cost is to read back what they wrote, and only if there are receivers.
 """

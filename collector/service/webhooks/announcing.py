@@ -1,6 +1,7 @@
-"""Which events an observation brings, and for whom: asked within the poll's transaction, when its rows are written.
+"""Decides which events an observation causes, and for which receivers. Runs in the poll's transaction, after its
+rows.
 
-What is read is what the JSON API reads, so that both tell the same things by the same numbers.
+It reads what the JSON API reads, so both report the same events with the same numbers.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from collector.store.tables import (
 )
 
 _ALL = 10_000_000
-"""More events than one observation brings."""
+"""More events than one observation causes."""
 _CHUNK = 500
 MESSAGE_TYPE = f"{TYPE_PREFIX}message"
 
 
 class Announcer:
-    """Says what is told to the receivers of the settings."""
+    """Decides what the settings' receivers get."""
 
     def __init__(self, receivers: Sequence[Receiver], public_url: str | None = None) -> None:
         self.receivers = receivers
@@ -50,13 +51,13 @@ class Announcer:
     def __call__(
         self, connection: sa.Connection, source: str, seq: int, is_first: bool
     ) -> Sequence[Delivery]:
-        """What an observation brings. `is_first`: it is the first of its source that was applied."""
+        """The deliveries of an observation. `is_first`: it is the first applied one of its source."""
         if not any(_may_want(each, source, is_first) for each in self.receivers):
             return ()
         return self._deliveries(happened(connection, source, seq, is_first))
 
     def gap_opened(self, connection: sa.Connection, source: str, now: datetime) -> Sequence[Delivery]:
-        """What a gap that is open brings; nothing, where none is."""
+        """The deliveries for an open gap; none if there is no gap."""
         gap = next((row for row in coverage(connection, source, limit=1) if row["until_at"] is None), None)
         if gap is None:
             return ()
@@ -74,7 +75,7 @@ class Announcer:
     def verification_failed(
         self, connection: sa.Connection, source: str, found: str, now: datetime
     ) -> Sequence[Delivery]:
-        """What a verification brings that failed. `found`: what is wrong, in words."""
+        """The deliveries for a failed verification. `found`: what is wrong, in words."""
         seq = connection.scalar(sa.select(sources.c.newest_seq).where(sources.c.name == source))
         row = {"event": "verification", "found": found}
         return self._of_source(
@@ -124,7 +125,7 @@ def _may_want(receiver: Receiver, source: str, is_first: bool) -> bool:
 
 
 def is_wanted(receiver: Receiver, event: Event) -> bool:
-    """True if a receiver is told of an event."""
+    """True if a receiver gets an event."""
     return receiver.wants(
         event.kind,
         source=event.row["source"],
@@ -135,12 +136,12 @@ def is_wanted(receiver: Receiver, event: Event) -> bool:
 
 
 def happened(connection: sa.Connection, source: str, seq: int, is_first: bool) -> list[Event]:
-    """What an observation showed that receivers may be told, in order."""
+    """The events that an observation showed and that receivers may get, in order."""
     source_id = connection.scalar(sa.select(sources.c.id).where(sources.c.name == source))
     assert source_id is not None  # noqa: S101 - the observation is of this source
     page = events(connection, Cursor({source_id: Position(seq - 1)}), source=source, limit=_ALL)
     rows = [row for row in page.rows if row["seq"] == seq]
-    head = str(rows[0]["opening_digest"])  # the first event of an observation is itself
+    head = str(rows[0]["opening_digest"])  # the first event of an observation is the observation itself
     arrived = _arrived(connection, source_id, rows)
     told = [(kind, row) for row in rows if (kind := kind_of(row, arrived)) is not None]
     named = _with_names(connection, source_id, (row for _, row in told))
@@ -151,7 +152,7 @@ def happened(connection: sa.Connection, source: str, seq: int, is_first: bool) -
 
 
 def _arrived(connection: sa.Connection, source_id: int, rows: Sequence[Row]) -> dict[int, EventKind]:
-    """Metrics databases that were not there just before: seen first now, or again."""
+    """Metrics databases that were not present before: seen for the first time, or again."""
     ids = [r["entity_id"] for r in rows if r["event"] == "version" and r["entity"] == "metrics_database"]
     m, v = metrics_databases.c, metrics_database_versions.c
     goes_on = sa.exists().where(
@@ -166,7 +167,7 @@ def _arrived(connection: sa.Connection, source_id: int, rows: Sequence[Row]) -> 
 
 
 def _with_names(connection: sa.Connection, source_id: int, rows: Iterable[Row]) -> list[Row]:
-    """Events of entities with the names of the region that each is of; transitions have them already."""
+    """Events with the names of each entity's region; transitions have them already."""
     listed = list(rows)
     wanted: defaultdict[Any, set[int]] = defaultdict(set)
     for row in listed:

@@ -1,6 +1,6 @@
-"""Telling receivers beside the polls: a thread for each, and one that looks for gaps and forgets what is old.
+"""Delivers events beside the polls: one thread per receiver, and one that looks for gaps and deletes old events.
 
-A slow or dead receiver holds up its own thread and nobody else. Connections to the database are the threads' own.
+A slow or dead receiver delays only its own thread. The threads have their own database connections.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from collector.store import outbox
 from collector.store.sources import source_id_of
 
 PAUSE = 5.0
-"""Seconds between two looks for what other replicas queued, or what is to be tried again."""
+"""Seconds between two checks for events that other replicas queued or that have to be retried."""
 WATCH_SECONDS = 10.0
 CLEAN_SECONDS = 600.0
 LONGEST_WAIT = timedelta(days=31)
-"""No receiver is tried for longer. What has waited longer belongs to one that no process knows."""
+"""No receiver is tried for longer. Anything that has waited longer belongs to a receiver that no process knows."""
 
 log = logger(__name__)
 
 
 def tellers_of(receivers: Sequence[Receiver], clock: Clock = utc_now) -> list[Tell]:
-    """How each of these is told. Raises SettingsError where that can't be done."""
+    """The function that delivers to each receiver. Raises SettingsError if one can't be used."""
     client = open_client() if any(each.url is not None for each in receivers) else None
     return [
         Webhook(each, client, clock) if client and each.url is not None else People(each)
@@ -48,7 +48,7 @@ def tellers_of(receivers: Sequence[Receiver], clock: Clock = utc_now) -> list[Te
 
 
 class Webhooks:
-    """A companion of the service, and a publisher's receiver."""
+    """A companion of the service and a publisher's receiver."""
 
     def __init__(
         self,
@@ -61,15 +61,15 @@ class Webhooks:
         count: Callable[[str, str, int], None],
         clock: Clock = utc_now,
     ) -> None:
-        """`engine`: of its own. `owner`: this process. `sources`: how those are that this process polls.
+        """`engine`: its own. `owner`: this process. `sources`: the state of the sources that this process polls.
 
-        Raises SettingsError where a receiver can't be told.
+        Raises SettingsError if a receiver can't be used.
         """
         self._engine, self._announcer, self._keep = engine, announcer, keep
         self._sources, self._clock = sources, clock
         self._stopped = threading.Event()
         self._known: set[tuple[str, datetime | None]] = set()
-        """Gaps that are open and were announced: sources, and when they were seen last."""
+        """Open gaps that were announced: sources, and when they were last seen."""
         self._bells: list[threading.Event] = []
         self._threads = [threading.Thread(target=self._watch, name="outbox", daemon=True)]
         for receiver, tell in zip(announcer.receivers, tellers_of(announcer.receivers, clock), strict=True):
@@ -90,7 +90,7 @@ class Webhooks:
             )
 
     def hear(self, result: PollResult) -> None:
-        """A poll was written: what it brought may be told. Returns at once."""
+        """Take note of a written poll, whose events may now be delivered. Returns at once."""
         if result.recorded.polls == 1 and result.outcome != "failed":
             self._ring()
 
@@ -99,7 +99,7 @@ class Webhooks:
             thread.start()
 
     def stop(self) -> None:
-        """Tell no more. What is under way gets a second; what it comes to may be told again."""
+        """Stop delivering. A delivery under way gets one second; its event may be delivered again later."""
         self._stopped.set()
         self._ring()
         ends = monotonic() + 1.0
@@ -125,8 +125,10 @@ class Webhooks:
                 self._done(self._clean)
 
     def _done(self, work: Callable[[], bool]) -> bool:
-        """Do work. Returns True if it was done and more may wait. An error does not end the thread: the polls tell that
-        the database is away."""
+        """Do work. Returns True if it was done and more may wait.
+
+        An error does not end the thread: the polls report a database that is unreachable.
+        """
         try:
             return work()
         except CollectorError as error:
@@ -137,8 +139,11 @@ class Webhooks:
         return False
 
     def _look_for_gaps(self, running_for: float) -> bool:
-        """Announce gaps that have opened. One from before the start is over with the first poll, which tells of it; so
-        none is announced before a poll would be overdue."""
+        """Announce gaps that have opened.
+
+        A gap from before the start ends with the first poll, which reports it. So none is announced before a poll is
+        overdue.
+        """
         ours = {each.name for each in self._sources() if not each.kept and each.condition != "database"}
         new = announce_open_gaps(
             self._engine, self._announcer, ours, self._clock, running_for=running_for, known=self._known
@@ -161,10 +166,10 @@ def announce_open_gaps(
     running_for: float = float("inf"),
     known: set[tuple[str, datetime | None]] | None = None,
 ) -> list[str]:
-    """Queue that gaps of these sources are open, once each. Returns the sources whose gaps are new.
+    """Queue events for open gaps of these sources, once each. Returns the sources whose gaps are new.
 
-    `running_for`: how many seconds there have been polls. `known`: gaps that were announced before, by source and when
-    it was seen last; is brought up to date.
+    `running_for`: seconds since polling started. `known`: gaps that were announced before, by source and when it was
+    last seen; it is updated.
     """
     wanted = any(not each.kinds or "gap_opened" in each.kinds for each in announcer.receivers)
     if not wanted or not sources:
@@ -183,13 +188,13 @@ def announce_open_gaps(
 
 
 def clean(engine: sa.Engine, known: Collection[str], keep: timedelta, clock: Clock = utc_now) -> None:
-    """Forget what was delivered or given up long ago, and give up what nobody will ever tell.
+    """Delete events that were delivered or given up long ago, and give up those that nobody will ever deliver.
 
     `known`: the receivers of the settings.
     """
     now = clock()
     outbox.prune(engine, now - keep, known)
-    why = "nobody told it: its receiver is in the settings of no process"
+    why = "not delivered: its receiver is in the settings of no process"
     if lost := outbox.give_up_old(engine, known, now - LONGEST_WAIT, why, now):
         log.error("dead_letters", events=lost, why=why)
 
@@ -201,7 +206,7 @@ def _is_blind(status: SourceStatus) -> bool:
 def announce_verification(
     engine: sa.Engine, announcer: Announcer, source: str, found: str, clock: Clock = utc_now
 ) -> None:
-    """Queue that a verification of a source failed, unless that was told since its newest observation.
+    """Queue an event for a failed verification of a source, unless there is one since its newest observation.
 
     `found`: what is wrong, in words.
     """
@@ -209,7 +214,7 @@ def announce_verification(
 
 
 def announce_gap(engine: sa.Engine, announcer: Announcer, source: str, clock: Clock = utc_now) -> None:
-    """Queue that a gap of a source has opened, unless that was done."""
+    """Queue an event for a source's open gap, unless that was done."""
     _queue(engine, source, lambda c, now: announcer.gap_opened(c, source, now), clock)
 
 
@@ -219,7 +224,7 @@ def _queue(
     deliveries: Callable[[sa.Connection, datetime], Sequence[outbox.Delivery]],
     clock: Clock,
 ) -> None:
-    """Queue what no poll of a source brings."""
+    """Queue events that no poll of a source causes."""
     with reading(engine) as connection:
         source_id = source_id_of(connection, source)
     now = clock()

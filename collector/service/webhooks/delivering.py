@@ -1,10 +1,10 @@
-"""Telling one receiver what waits, in order, at least once.
+"""Delivers the waiting events of one receiver, in order, at least once.
 
-    due ─▶ claim ─▶ tell one after another ─▶ settle: taken, or refused and when to try next, or given up
+    due ─▶ claim ─▶ deliver one after another ─▶ settle: taken; or refused, and when to retry; or given up
 
-What waits of one source is told in order, so the first that is refused holds up those that follow, of this source and
-this receiver alone. It is tried again after longer and longer pauses, and given up when it was refused for as long as
-the settings say; then those that follow have their turn. No transaction is open while a receiver is told.
+Events of one source are delivered in order, so a refused one delays the later ones of this source and this receiver
+only. It is retried after increasing pauses, and given up when it was refused for as long as the settings say; then
+the later ones follow. No transaction is open during a delivery.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from collector.store import outbox
 from collector.store.outbox import Claim, Told, Waiting
 
 FIRST_PAUSE, PAUSE_FACTOR, LONGEST_PAUSE = 5.0, 3.0, outbox.LONGEST_PAUSE.total_seconds()
-"""Seconds until the second attempt, how much longer each pause is than the one before, and the longest."""
+"""Seconds until the second attempt, the factor by which each pause is longer, and the longest pause."""
 AT_ONCE = 100
 _SETTLE_SECONDS, _LATEST_START = 1.0, 20.0
-"""What was told is written once a second. So far into a claim a request still ends before the claim does."""
+"""Deliveries are recorded once a second. A request that starts this late in a claim still ends before the claim does.
+"""
 
 log = logger(__name__)
 
 
 def pause_after(failures: int, chance: Callable[[], float] = random.random) -> float:
-    """Seconds to wait after so many failures in a row, more or less, so that not all come back at once."""
+    """Seconds to wait after a number of failures in a row, with a random part so that not all retry at once."""
     seconds = min(FIRST_PAUSE * PAUSE_FACTOR ** min(failures - 1, 20), LONGEST_PAUSE)
     return seconds * (0.75 + chance() / 4)
 
 
 class Deliverer:
-    """Tells one receiver. For one thread at a time."""
+    """Delivers to one receiver. For one thread at a time."""
 
     def __init__(
         self,
@@ -53,12 +54,12 @@ class Deliverer:
         count: Callable[[str, str, int], None],
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`owner`: this process. `count`: is given the receiver, what attempts came to, and how many there were."""
+        """`owner`: this process. `count`: called with the receiver, the outcome of attempts, and their number."""
         self._engine, self._receiver, self._tell = engine, receiver, tell
         self._owner, self._clock, self._count, self._is_stopped = owner, clock, count, is_stopped
 
     def round(self) -> bool:
-        """Tell what is due. Returns whether there was anything, so that more may be due already.
+        """Deliver what is due. Returns True if there was anything, so that more may be due.
 
         Raises DatabaseError.
         """
@@ -94,7 +95,7 @@ class Deliverer:
         now = self._clock()
         since = (claimed.failing_since if is_first else None) or now
         failures = (claimed.failures if is_first else 0) + 1
-        # Neither for what came before the receiver began to fail, nor before the event was there.
+        # The time before the receiver began to fail does not count, nor the time before the event happened.
         tried_for = now - max(since, event.created_at)
         is_given_up = tried_for >= self._receiver.give_up_after
         wait = min(max(pause_after(failures), outcome.wait_seconds), LONGEST_PAUSE)

@@ -1,7 +1,7 @@
-"""An event as others are told of it: CloudEvents 1.0, structured JSON.
+"""An event in the form that receivers get: CloudEvents 1.0, structured JSON.
 
-An event of the JSON API, by the same `seq` and `ordinal`, with all its fields, and beside them what a reader wants who
-can't ask back: names, the head, the certainty in words, a sentence, a link.
+It is an event of the JSON API with the same `seq` and `ordinal` and all its fields. It also has what a reader needs
+who can't query: names, the head, the certainty in words, a sentence, a link.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _KINDS: Mapping[str, EventKind] = {
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened, before it is known who is told."""
+    """One thing that happened, before its receivers are known."""
 
     kind: EventKind
     row: Row
@@ -42,15 +42,15 @@ class Event:
 
     @property
     def states(self) -> Mapping[str, str | None]:
-        """From which state, and to which."""
+        """The states before and after."""
         return {name: self.row[name] for name in ("from_state", "to_state") if name in self.row}
 
 
 def kind_of(row: Row, arrived: Mapping[int, EventKind]) -> EventKind | None:
-    """What an event of the JSON API is to receivers; None: they are not told of it.
+    """The kind of event that receivers get for an event of the JSON API; None: they get none.
 
-    A version says nothing more than its transition where only the state differs, or nothing is known of before.
-    `arrived`: metrics databases that came, by id; they have no states, hence no transitions.
+    A version adds nothing to its transition if only the state differs, or if nothing is known about the time before.
+    `arrived`: metrics databases that appeared, by id; they have no states and so no transitions.
     """
     if row["event"] == "transition":
         return _KINDS[row["kind"]]
@@ -63,13 +63,13 @@ def kind_of(row: Row, arrived: Mapping[int, EventKind]) -> EventKind | None:
 
 
 def id_of(row: Row, head: str) -> str:
-    """The id of an event. No other event ever has it, even if a backup is put back and numbers are given again."""
+    """The id of an event. No other event ever gets it, even if a backup is restored and numbers are used again."""
     which = hashlib.sha256(f"{row['source']}\n{head}".encode()).hexdigest()[:16]
     return f"{row['seq']}-{row['ordinal']}-{which}"
 
 
 def cloud_event(event: Event, public_url: str | None) -> dict[str, Any]:
-    """The event as CloudEvents 1.0 has it."""
+    """The event in the form of CloudEvents 1.0."""
     row = event.row
     source = quote(row["source"], safe="")
     subject = f"{row['entity']}/{row['entity_id']}" if "entity" in row else row["event"]
@@ -93,7 +93,7 @@ def cloud_event(event: Event, public_url: str | None) -> dict[str, Any]:
 
 
 def path_of(row: Row) -> str:
-    """The page that shows an event, below the address of the pages."""
+    """The path of the page that shows an event, below the pages' address."""
     source = quote(row["source"], safe="")
     if row["event"] == "transition":
         return f"changes/{source}/{row['seq']}/{row['entity']}/{row['entity_id']}"
@@ -105,11 +105,11 @@ def path_of(row: Row) -> str:
 
 
 def text_of(document: Mapping[str, Any]) -> str:
-    """As compact JSON; times as RFC 3339 in UTC, as the JSON API writes them."""
+    """Compact JSON; times as RFC 3339 in UTC, as the JSON API writes them."""
     return json.dumps(document, separators=(",", ":"), default=_value)
 
 
 def _value(value: Any) -> Any:
     if isinstance(value, datetime):
         return time_text(value)
-    raise TypeError(f"{type(value).__name__} has no place in an event")
+    raise TypeError(f"{type(value).__name__} can't be part of an event")

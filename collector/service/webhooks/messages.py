@@ -1,4 +1,4 @@
-"""What people are sent: one short message a poll, however many regions changed."""
+"""The message that people get: one short message per poll, however many regions changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GRAVE = ("gap_opened", "disappeared", "verification_failed")
 
 
 def message(events: Sequence[Event], public_url: str | None) -> dict[str, Any]:
-    """A title, a few lines, and how grave it is: `warning` or `info`. All events are of one observation."""
+    """A title, a few lines, and the severity: `warning` or `info`. All events are of one observation."""
     first = events[0]
     source = first.row["source"]
     lines = [words.what(each.kind, each.row) for each in events[:MOST_LINES]]

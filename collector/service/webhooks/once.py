@@ -1,4 +1,4 @@
-"""Delivering what is due, once, where no service runs."""
+"""Delivers what is due, once, for use without a running service."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ def deliver_once(
     keep: timedelta,
     clock: Clock = utc_now,
 ) -> Mapping[str, Mapping[str, int]]:
-    """Announce gaps of these sources that are open, tell each receiver what is due, and forget what is older than
-    `keep`. Returns by receiver what attempts came to.
+    """Announce open gaps of these sources, deliver what is due, and delete what is older than `keep`.
 
-    Raises SettingsError where a receiver can't be told, and DatabaseError.
+    Returns the outcomes of attempts by receiver. Raises SettingsError if a receiver can't be used, and DatabaseError.
     """
     announce_open_gaps(engine, announcer, sources, clock)
     counts: dict[str, Counter[str]] = {each.name: Counter() for each in receivers}

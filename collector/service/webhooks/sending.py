@@ -1,4 +1,4 @@
-"""One request to a receiver, within one deadline, and what came of it in words that hold no secret."""
+"""One request to a receiver, within one deadline, and its result in words without secrets."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ CONNECT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one attempt."""
+    """The result of one attempt."""
 
     why: str | None = None
     """Why the receiver did not take it; None: it did."""
     wait_seconds: float = 0.0
-    """How long the receiver asks not to be tried again."""
+    """How long the receiver asks to wait before the next attempt."""
 
 
 Tell = Callable[[str], Outcome]
-"""Tells a receiver of one event, given as the JSON that stands in the outbox. Returns within its time-out."""
+"""Delivers one event, given as the JSON in the outbox, to a receiver. Returns within its time-out."""
 
 
 def open_client() -> httpx.Client:
-    """For all receivers: its TLS context is dear. Proxies and certificates come from the usual variables.
+    """One client for all receivers, because its TLS context is expensive. The usual variables set proxies and
+    certificates.
 
-    Raises SettingsError where those can't be used.
+    Raises SettingsError if those can't be used.
     """
     client = httpx.Client(
         headers={"User-Agent": f"gcore-collector/{__version__}", "Accept-Encoding": "gzip"},
@@ -58,7 +59,7 @@ class Webhook:
     """Posts signed events to the URL of a receiver."""
 
     def __init__(self, receiver: Receiver, client: httpx.Client, clock: Clock = utc_now) -> None:
-        assert receiver.url is not None  # noqa: S101 - others are people
+        assert receiver.url is not None  # noqa: S101 - the others are people
         self._receiver, self._client, self._clock = receiver, client, clock
         self._url = receiver.url.get_secret_value()
 
@@ -97,7 +98,7 @@ class Webhook:
         except httpx.TimeoutException:
             return Outcome(f"no answer within {seconds:g} s")
         except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
-            # Its text may name the URL, which is a secret.
+            # Its text may contain the URL, which is a secret.
             late = f"no answer within {seconds:g} s"
             return Outcome(late if cut.is_cut else f"the connection broke ({type(error).__name__})")
         finally:
@@ -105,12 +106,12 @@ class Webhook:
 
 
 def _wait_of(response: httpx.Response) -> float:
-    """Seconds of `Retry-After`; a date there is not heeded."""
+    """Seconds of `Retry-After`; a date is ignored."""
     given = response.headers.get("Retry-After", "").strip()
     return float(given) if re.fullmatch(r"[0-9]{1,9}", given) else 0.0
 
 
 def _parts_of(url: str) -> list[str]:
-    """What of a URL may be a secret: its path and query, in pieces long enough not to be plain words."""
+    """The parts of a URL that may be secret: its path and query, in pieces that are too long for plain words."""
     rest = url.partition("://")[2].partition("/")[2]
     return [part for part in re.split(r"[/?&=#]", rest) if len(part) >= 12]

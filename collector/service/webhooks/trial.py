@@ -13,7 +13,7 @@ TYPE = f"{TYPE_PREFIX}test"
 
 
 def trial_event(receiver: Receiver, now: datetime) -> str:
-    """What a receiver is sent by `collector webhooks test`, as it would stand in the outbox."""
+    """The event that `collector webhooks test` sends to a receiver, as it would be in the outbox."""
     event_id = f"test-{secrets.token_hex(8)}"
     words = "This is a test of the collector. Nothing happened."
     if receiver.apprise is not None:

@@ -23,7 +23,7 @@ _MOST_FIELDS = 5
 
 
 def sentence(kind: str, row: Row) -> str:
-    """The whole of it: what happened, when, and why that is believed."""
+    """The complete sentence: what happened, when, and why that is certain."""
     if row["event"] == "transition":
         return transition_in_words(row)
     if row["event"] == "version":
@@ -50,9 +50,9 @@ def what(kind: str, row: Row) -> str:
 
 
 def certainty_of(row: Row) -> str | None:
-    """How exactly the time is known, and how sure the change is; None: it is no change."""
+    """How exactly the time is known, and how certain the change is; None: it is not a change."""
     if row["event"] == "gone":
-        return "a complete answer no longer gave it"
+        return "a complete answer no longer listed it"
     if "basis" not in row:
         return None
     why = basis_in_words(row)
