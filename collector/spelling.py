@@ -186,7 +186,7 @@ def check_base_url(value: Any) -> Any:
     if "@" in parts.netloc or "%40" in parts.netloc:
         raise ValueError("a base URL must not contain a user name or password")
     if parts.query or parts.fragment:
-        raise ValueError("a base URL must not contain ? or #")
+        raise ValueError("a base URL must have no ? and no #")
     try:
         _ = parts.port
     except ValueError:

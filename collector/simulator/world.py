@@ -2,7 +2,7 @@
 
 Everything is a track: values that are valid from a time on. The whole history is fixed when the world is made, so a
 recorded history can be compared with the truth. A `Life` is a track that is drawn from a seed when it is read, so a
-long history takes no more memory than a short one.
+long history takes as little memory as a short one.
 """
 
 from __future__ import annotations
