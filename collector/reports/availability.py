@@ -24,19 +24,21 @@ from collector.reports.spans import SpanFilter, spans_by_entity
 
 AVAILABILITY = Report(
     columns=(
-        Column("level", "text", "what the row is about: `region`, `zone`, `country`, or `source`, the whole"),
+        Column(
+            "level", "text", "what the row is about: `region`, `zone`, `country`, or `source` (everything)"
+        ),
         Column("source", "text", "name of the source"),
         Column("region_id", "integer or null", "id of the region; null in totals"),
         Column("slug", "text or null", "its short name"),
         Column("display_name", "text or null", "its name"),
-        Column("zone", "text or null", "its zone, or the one that the total is of"),
-        Column("country", "text or null", "its country, or the one that the total is of"),
+        Column("zone", "text or null", "its zone, or the zone of the total"),
+        Column("country", "text or null", "its country, or the country of the total"),
         Column("from_at", "time", "beginning of the period"),
         Column("until_at", "time", "its end"),
-        Column("regions", "integer", "how many regions are on record in it"),
-        Column("seconds", "number", "for how long they are, in all"),
-        Column("seconds_at_least", "number", "known to have been in the state"),
-        Column("seconds_at_most", "number", "can have been in the state"),
+        Column("regions", "integer", "number of regions on record in the period"),
+        Column("seconds", "number", "for how long they are on record, in total"),
+        Column("seconds_at_least", "number", "time that is known to have been in the state"),
+        Column("seconds_at_most", "number", "time that may have been in the state"),
         Column("seconds_unknown", "number", "unknown time"),
         Column("share_at_least", "number", "`seconds_at_least` of `seconds`, 0 to 1"),
         Column("share_at_most", "number", "`seconds_at_most` of `seconds`, 0 to 1"),

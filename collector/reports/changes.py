@@ -40,10 +40,14 @@ HISTORY = Report(
         Column(
             "not_before",
             "time or null",
-            "when the last poll asked that confirmed what was before; null: nothing is known before",
+            "when the last poll that confirmed the version before was asked; null: no lower bound is known",
         ),
         Column("valid_from", "time", "when this version was first seen"),
-        Column("valid_to", "time or null", "when it was first seen otherwise or absent; null: still so"),
+        Column(
+            "valid_to",
+            "time or null",
+            "when it was first seen with other values or absent; null: still in force",
+        ),
         Column("seq", "integer", "observation that first saw this version"),
         Column(
             "field",
@@ -51,7 +55,7 @@ HISTORY = Report(
             "what changed: a field of `regions`; null: the region was listed (again)",
         ),
         Column("old", "any or null", "value before"),
-        Column("new", "any or null", "value after; where `field` is null: the state"),
+        Column("new", "any or null", "value after; the state if `field` is null"),
     ),
     table={
         "source": OF_SOURCE,
@@ -79,7 +83,7 @@ DIFF = Report(
         Column(
             "field",
             "text or null",
-            "what differs; of an appearance or disappearance `state`, or null where there is no state",
+            "what differs; `state` for an appearance or disappearance, or null if the entity has no state",
         ),
         Column("old", "any or null", "value at the first time"),
         Column("new", "any or null", "value at the second time"),

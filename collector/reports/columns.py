@@ -65,7 +65,7 @@ def of(column: sa.Column[object]) -> Column:
 SOURCE = Column("source", "text", "name of the source")
 PLACE = (
     SOURCE,
-    Column("region_id", "integer or null", "the region; of a keystone, the region whose copy counts now"),
+    Column("region_id", "integer or null", "the region; for a keystone, the region whose copy is used now"),
     Column("slug", "text or null", "the region's short name, as last seen"),
     Column("display_name", "text or null", "the region's name, as last seen"),
 )

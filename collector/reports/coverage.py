@@ -24,9 +24,13 @@ from collector.store.tables import (
 COVERAGE = Report(
     columns=(
         SOURCE,
-        Column("from_at", "time", "last successful poll before"),
-        Column("until_at", "time or null", "first successful poll after; null: the gap is open"),
-        Column("seconds", "number", "how long; of an open gap: until now"),
+        Column("from_at", "time", "when the last successful poll before it was answered"),
+        Column(
+            "until_at",
+            "time or null",
+            "when the first successful poll after it was answered; null: the gap is open",
+        ),
+        Column("seconds", "number", "length; for an open gap, until now"),
         Column(
             "cause",
             "text",
@@ -34,12 +38,12 @@ COVERAGE = Report(
             "is not on record any more; of a single "
             "entity: `partial`, `held`, `not_given`, `record_without_id`, `reference_not_stated`",
         ),
-        Column("error", "text or null", "what the failed polls said"),
+        Column("error", "text or null", "message of the failed polls"),
         Column("failed_polls", "integer", "number of failed polls"),
         Column(
             "transitions",
             "integer",
-            "transitions that happened somewhere within or around the gap; of a single entity: its own",
+            "transitions whose window overlaps the gap; for a single entity, its own",
         ),
         Column("seq", "integer", "observation before the gap"),
         Column(
@@ -48,7 +52,11 @@ COVERAGE = Report(
             "`region`, `keystone` or `metrics_database` that was not shown; null: the whole source",
         ),
         Column("entity_id", "integer or null", "its id"),
-        Column("display_name", "text or null", "name of the region, or of the one whose keystone it is"),
+        Column(
+            "display_name",
+            "text or null",
+            "name of the region, or of the region to which the keystone belongs",
+        ),
     ),
     table={
         "source": OF_SOURCE,

@@ -19,8 +19,8 @@ from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.store.tables import TYPED, observations, region_versions, sources
 
 SEEN = (
-    Column("first_seen_at", "time", "when it was first seen at all"),
-    Column("changed_at", "time", "when it was first seen as it is in this row"),
+    Column("first_seen_at", "time", "when it was seen for the first time"),
+    Column("changed_at", "time", "when it was first seen with the values of this row"),
     Column(
         "last_seen_at",
         "time",

@@ -44,15 +44,15 @@ SPANS = Report(
         ),
         Column("from_at", "time", "when the span begins"),
         Column("until_at", "time", "when it ends: where the next one begins"),
-        Column("seconds", "number", "how long it is"),
-        Column("earlier_state", "text or null", "of `UNKNOWN`: the state known before; else null"),
-        Column("later_state", "text or null", "of `UNKNOWN`: the state known after; null: none yet"),
+        Column("seconds", "number", "length"),
+        Column("earlier_state", "text or null", "for `UNKNOWN`: the state known before; otherwise null"),
+        Column("later_state", "text or null", "for `UNKNOWN`: the state known after; null: none yet"),
         Column(
             "cause",
             "text or null",
-            "of `UNKNOWN`: `change`, only the moment of a change is unknown; `unobserved`, it may have been any",
+            "for `UNKNOWN`: `change`, only the moment of a change is unknown; `unobserved`, it may have been any",
         ),
-        Column("seq", "integer", "observation that first showed the state; of `UNKNOWN`, the state before"),
+        Column("seq", "integer", "observation that first showed the state; for `UNKNOWN`, the state before"),
     ),
 )
 

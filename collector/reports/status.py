@@ -33,10 +33,10 @@ STATUS = Report(
         Column(
             "verdict",
             "text",
-            "`good`; `degraded`: something needs a look; `stale`: no successful poll for 2.5 "
+            "`good`; `degraded`: something needs attention; `stale`: no successful poll for 2.5 "
             "intervals; `left`: no longer in the settings",
         ),
-        Column("why", "text", "what makes it less than good, in words; empty when good"),
+        Column("why", "text", "why it is not good, in words; empty if it is good"),
         Column(
             "last_outcome",
             "text or null",
@@ -46,7 +46,7 @@ STATUS = Report(
         Column(
             "message",
             "text or null",
-            "what was said when the newest poll, or the first of several equal ones, failed",
+            "message of the newest poll if it failed; for several equal failures, of the first one",
         ),
         Column("last_poll_at", "time or null", "when the newest poll was answered, or failed"),
         Column("last_seen_at", "time or null", "when the newest successful poll was answered"),
@@ -58,11 +58,11 @@ STATUS = Report(
             "process that polls the source now: host, process id, random part",
         ),
         Column("regions", "integer", "regions that are present"),
-        Column("unseen", "integer", "of these, regions that the newest answers did not show"),
-        Column("held", "integer", "regions whose absence waits to be confirmed"),
-        Column("gaps_last_day", "integer", "gaps that ended within 24 hours, or are open"),
+        Column("unseen", "integer", "those of them that the newest answers did not show"),
+        Column("held", "integer", "regions whose absence waits for confirmation"),
+        Column("gaps_last_day", "integer", "gaps that ended within the last 24 hours, or are open"),
         Column("rejected", "integer", "records of the newest answer that could not be used"),
-        Column("drift", "integer", "things on record that the documented schema does not say"),
+        Column("drift", "integer", "recorded things that the documented schema does not describe"),
         Column("newest_seq", "integer", "`seq` of the newest observation; 0: none"),
     ),
     table={

@@ -28,7 +28,7 @@ TRANSITIONS = Report(
         Column(
             "not_before",
             "time or null",
-            "when the last poll that confirmed the old state asked; null: nothing is known before",
+            "when the last poll that confirmed the old state was asked; null: no lower bound is known",
         ),
         Column("observed_at", "time", "when the first poll that showed the new state was answered"),
         Column(
@@ -36,7 +36,7 @@ TRANSITIONS = Report(
             "text",
             "`baseline`, `direct`, `across_gap`, `absence`, `observer_change`, `other_copy`",
         ),
-        Column("first_missing_at", "time or null", "of a disappearance: when it was first not shown"),
+        Column("first_missing_at", "time or null", "for a disappearance: when it was first not shown"),
         Column("seq", "integer", "observation that first showed the new state"),
         Column("transition", "text", "reference for `collector explain`"),
     ),

@@ -67,31 +67,33 @@ OF_PROCESS: Mapping[str, Spec] = {
     "transitions": Spec(
         "counter", "Changes of state or presence that this process saw", ("source", "entity", "kind")
     ),
-    "missed_polls": Spec("counter", "Polls skipped, since the one before had not ended or the machine slept"),
-    "broken_polls": Spec("counter", "Polls that ended by what nobody expected"),
-    "lease_held": Spec("gauge", "Whether this process holds the lease of a source", ("source",)),
+    "missed_polls": Spec(
+        "counter", "Polls that were skipped because the previous one had not ended or the machine slept"
+    ),
+    "broken_polls": Spec("counter", "Polls that ended with an unexpected exception"),
+    "lease_held": Spec("gauge", "Is 1 if this process holds the lease of a source", ("source",)),
     "kept_answers": Spec("gauge", "Answers that wait in memory for the database", ("source",)),
     "source_condition": Spec(
         "gauge",
-        "Whether polls of a source are written by this process, or why not: 1 for what is so",
+        "Is 1 for the condition of a source in this process: its polls are written, or why they are not",
         ("source", "condition"),
     ),
     "event_attempts": Spec(
         "counter",
-        "Attempts of this process to tell a receiver of an event: delivered, failed (to be tried again), given_up",
+        "Attempts of this process to deliver an event: delivered, failed (will be tried again) or given_up",
         ("receiver", "outcome"),
     ),
 }
 """Without the service in this process, only the first."""
 OF_DATABASE: Mapping[str, Spec] = {
-    "database_up": Spec("gauge", "Whether the database could be asked just now"),
+    "database_up": Spec("gauge", "Is 1 if the database could be queried just now"),
     "database_size_bytes": Spec("gauge", "Size of the database"),
-    "disk_free_bytes": Spec("gauge", "Room on the disk of a SQLite database; not there on PostgreSQL"),
-    "disk_size_bytes": Spec("gauge", "Size of the disk of a SQLite database; not there on PostgreSQL"),
+    "disk_free_bytes": Spec("gauge", "Free space on the disk of a SQLite database; missing on PostgreSQL"),
+    "disk_size_bytes": Spec("gauge", "Size of the disk of a SQLite database; missing on PostgreSQL"),
     "source_verdict": Spec(
-        "gauge", "How a source is, as collector status says: 1 for what is so", ("source", "verdict")
+        "gauge", "Is 1 for the verdict on a source, as in collector status", ("source", "verdict")
     ),
-    "source_leased": Spec("gauge", "Whether any process holds the lease of a source", ("source",)),
+    "source_leased": Spec("gauge", "Is 1 if any process holds the lease of a source", ("source",)),
     "leases_taken": Spec("counter", "Times that a process took the lease of a source", ("source",)),
     "expected_interval_seconds": Spec("gauge", "Time between two polls of a source, as set", ("source",)),
     "last_poll_timestamp_seconds": Spec(
@@ -100,40 +102,40 @@ OF_DATABASE: Mapping[str, Spec] = {
     "last_success_timestamp_seconds": Spec(
         "gauge", "When the newest successful poll of a source was answered", ("source",)
     ),
-    "observations": Spec("counter", "Observations of a source: stretches of equal polls", ("source",)),
+    "observations": Spec("counter", "Observations of a source, that is, runs of equal polls", ("source",)),
     "gap_seconds": Spec("counter", "Time that no successful poll of a source covers", ("source",)),
-    "gaps_last_day": Spec("gauge", "Gaps of the last 24 hours", ("source",)),
+    "gaps_last_day": Spec("gauge", "Gaps in the last 24 hours", ("source",)),
     "regions": Spec("gauge", "Regions that are present", ("source", "state")),
     "keystones": Spec("gauge", "Keystones that are present", ("source", "state")),
-    "unseen_regions": Spec("gauge", "Regions that are present and were not shown", ("source",)),
-    "held_regions": Spec("gauge", "Regions whose absence waits to be confirmed", ("source",)),
+    "unseen_regions": Spec("gauge", "Regions that are present but were not shown", ("source",)),
+    "held_regions": Spec("gauge", "Regions whose absence waits for confirmation", ("source",)),
     "rejected_records": Spec("gauge", "Records of the newest answer that could not be used", ("source",)),
     "verification_timestamp_seconds": Spec(
-        "gauge", "When a source was verified last, and the result kept", ("source",)
+        "gauge", "When the last verification with a kept result ended", ("source",)
     ),
-    "verification_verdict": Spec(
-        "gauge", "What that verification found: 1 for what is so", ("source", "verdict")
-    ),
+    "verification_verdict": Spec("gauge", "Is 1 for the verdict of that verification", ("source", "verdict")),
     "anchor_timestamp_seconds": Spec(
-        "gauge", "When an anchor took the newest digest of a source that it has", ("source", "anchor")
+        "gauge", "When an anchor accepted its newest digest of a source", ("source", "anchor")
     ),
     "anchor_covers_until_timestamp_seconds": Spec(
-        "gauge", "The newest answer that this digest covers", ("source", "anchor")
+        "gauge", "When the newest answer that this digest covers was given", ("source", "anchor")
     ),
     "anchor_failing": Spec(
-        "gauge", "Whether an anchor did not take the newest digest that it was given", ("source", "anchor")
+        "gauge", "Is 1 if an anchor did not accept the last digest that it was given", ("source", "anchor")
     ),
-    "anchors_failed": Spec("counter", "Digests that an anchor did not take", ("source", "anchor")),
-    "schema_drift": Spec("gauge", "Things on record that the documented schema does not say", ("source",)),
+    "anchors_failed": Spec("counter", "Digests that an anchor did not accept", ("source", "anchor")),
+    "schema_drift": Spec(
+        "gauge", "Recorded things that the documented schema does not describe", ("source",)
+    ),
     "region_state": Spec(
         "gauge",
-        "The state of each region: 1 for what is so; only where 200 or fewer are present in the database",
+        "Is 1 for the state of each region; missing if more than 200 regions are present in the database",
         ("source", "region_id", "slug", "state"),
     ),
     "event_backlog": Spec("gauge", "Events that wait to be delivered to a receiver", ("receiver",)),
-    "event_dead_letters": Spec("gauge", "Events on record that were given up", ("receiver",)),
+    "event_dead_letters": Spec("gauge", "Events that were given up and are still kept", ("receiver",)),
     "event_oldest_timestamp_seconds": Spec(
-        "gauge", "When the oldest event that waits was queued; not there where none waits", ("receiver",)
+        "gauge", "When the oldest waiting event was queued; missing if none waits", ("receiver",)
     ),
 }
 """The same on every replica."""
@@ -153,7 +155,7 @@ class Sheet:
             self._values[name][key] = self._values[name].get(key, 0.0) + float(value)
 
     def one_of(self, name: str, is_so: str, words: Iterable[str], *labels: object) -> None:
-        """1 for what is so, 0 for each other word."""
+        """Is 1 for what is so, 0 for each other word."""
         for word in dict.fromkeys((*words, is_so)):
             self.put(name, word == is_so, *labels, word)
 
