@@ -44,8 +44,8 @@ LEAD_TIMES = Report(
         Column(
             "seconds_at_least",
             "number",
-            "it took so long at least: up to the first time in which it was not seen, or to "
-            "`to_earliest`; where it has not ended, so far",
+            "shortest possible duration, up to the first time in which it was not seen, or to `to_earliest`; so far, "
+            "if it has not ended",
         ),
         Column(
             "seconds_at_most",
