@@ -67,9 +67,9 @@ SELECT
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
-    state::VARCHAR AS state,
-    country::VARCHAR AS country,
     zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
+    state::VARCHAR AS state,
     access_level::VARCHAR AS access_level,
     endpoint_type::VARCHAR AS endpoint_type,
     has_ai::BOOLEAN AS has_ai,
@@ -91,16 +91,52 @@ SELECT
     created_on::TIMESTAMP AS created_on,
     first_seen_at::TIMESTAMP AS first_seen_at,
     changed_at::TIMESTAMP AS changed_at,
-    last_seen_at::TIMESTAMP AS last_seen_at
+    last_seen_at::TIMESTAMP AS last_seen_at,
+    source_id::BIGINT AS source_id
 FROM sqlite_query('c', 'SELECT * FROM current_regions');
 
--- One row: a keystone that is present now, as last seen; the region is the one whose copy of it counts.
+-- One row: a region that was ever seen, present or absent, with its attributes as last known.
+CREATE OR REPLACE VIEW all_regions AS
+SELECT
+    source::VARCHAR AS source,
+    region_id::BIGINT AS region_id,
+    slug::VARCHAR AS slug,
+    display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
+    is_present::BOOLEAN AS is_present,
+    state::VARCHAR AS state,
+    access_level::VARCHAR AS access_level,
+    endpoint_type::VARCHAR AS endpoint_type,
+    has_ai::BOOLEAN AS has_ai,
+    has_ai_gpu::BOOLEAN AS has_ai_gpu,
+    has_baremetal::BOOLEAN AS has_baremetal,
+    has_basic_vm::BOOLEAN AS has_basic_vm,
+    has_k8s::BOOLEAN AS has_k8s,
+    has_kvm::BOOLEAN AS has_kvm,
+    has_sfs::BOOLEAN AS has_sfs,
+    has_ddos::BOOLEAN AS has_ddos,
+    available_volume_types::VARCHAR AS available_volume_types,
+    keystone_id::BIGINT AS keystone_id,
+    keystone_name::VARCHAR AS keystone_name,
+    metrics_database_id::BIGINT AS metrics_database_id,
+    created_on::TIMESTAMP AS created_on,
+    first_seen_at::TIMESTAMP AS first_seen_at,
+    last_seen_at::TIMESTAMP AS last_seen_at,
+    absent_since::TIMESTAMP AS absent_since,
+    changed_at::TIMESTAMP AS changed_at,
+    source_id::BIGINT AS source_id
+FROM sqlite_query('c', 'SELECT * FROM all_regions');
+
+-- One row: a keystone that is present now, as last seen.
 CREATE OR REPLACE VIEW current_keystones AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     keystone_id::BIGINT AS keystone_id,
     url::VARCHAR AS url,
     state::VARCHAR AS state,
@@ -112,16 +148,19 @@ SELECT
     regions::BIGINT AS regions,
     first_seen_at::TIMESTAMP AS first_seen_at,
     changed_at::TIMESTAMP AS changed_at,
-    last_seen_at::TIMESTAMP AS last_seen_at
+    last_seen_at::TIMESTAMP AS last_seen_at,
+    source_id::BIGINT AS source_id
 FROM sqlite_query('c', 'SELECT * FROM current_keystones');
 
--- One row: a metrics database that is present now, as last seen; the region is the one whose copy of it counts.
+-- One row: a metrics database that is present now, as last seen.
 CREATE OR REPLACE VIEW current_metrics_databases AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     metrics_database_id::BIGINT AS metrics_database_id,
     host::VARCHAR AS host,
     port::BIGINT AS port,
@@ -131,16 +170,19 @@ SELECT
     regions::BIGINT AS regions,
     first_seen_at::TIMESTAMP AS first_seen_at,
     changed_at::TIMESTAMP AS changed_at,
-    last_seen_at::TIMESTAMP AS last_seen_at
+    last_seen_at::TIMESTAMP AS last_seen_at,
+    source_id::BIGINT AS source_id
 FROM sqlite_query('c', 'SELECT * FROM current_metrics_databases');
 
--- One row: a change of a region's state or presence; its true time lies in [not_before, observed_at].
+-- One row: a change of a region's state or presence.
 CREATE OR REPLACE VIEW region_transitions AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     kind::VARCHAR AS kind,
     from_state::VARCHAR AS from_state,
     to_state::VARCHAR AS to_state,
@@ -149,16 +191,19 @@ SELECT
     window_seconds::DOUBLE AS window_seconds,
     basis::VARCHAR AS basis,
     first_missing_at::TIMESTAMP AS first_missing_at,
+    source_id::BIGINT AS source_id,
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM region_transitions');
 
--- One row: a change of a keystone's state or presence; its true time lies in [not_before, observed_at].
+-- One row: a change of a keystone's state or presence.
 CREATE OR REPLACE VIEW keystone_transitions AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     keystone_id::BIGINT AS keystone_id,
     keystone_url::VARCHAR AS keystone_url,
     kind::VARCHAR AS kind,
@@ -169,41 +214,48 @@ SELECT
     window_seconds::DOUBLE AS window_seconds,
     basis::VARCHAR AS basis,
     first_missing_at::TIMESTAMP AS first_missing_at,
+    source_id::BIGINT AS source_id,
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM keystone_transitions');
 
--- One row: a field of a region that changed, from old to new, at a time in [not_before, observed_at].
+-- One row: a field of a region that changed from old to new.
 CREATE OR REPLACE VIEW region_changes AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     observed_at::TIMESTAMP AS observed_at,
     not_before::TIMESTAMP AS not_before,
     field::VARCHAR AS field,
     old::VARCHAR AS old,
     new::VARCHAR AS new,
+    source_id::BIGINT AS source_id,
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM region_changes');
 
--- One row: a field of a keystone that changed, from old to new, at a time in [not_before, observed_at].
+-- One row: a field of a keystone that changed from old to new.
 CREATE OR REPLACE VIEW keystone_changes AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     keystone_id::BIGINT AS keystone_id,
     observed_at::TIMESTAMP AS observed_at,
     not_before::TIMESTAMP AS not_before,
     field::VARCHAR AS field,
     old::VARCHAR AS old,
     new::VARCHAR AS new,
+    source_id::BIGINT AS source_id,
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM keystone_changes');
 
--- One row: a time without any successful poll of a source, longer than 2.5 expected intervals; where the polls at its
+-- One row: a time without any successful poll of a source, longer than 2.5 times the expected interval.
 CREATE OR REPLACE VIEW coverage_gaps AS
 SELECT
     source::VARCHAR AS source,
@@ -214,16 +266,19 @@ SELECT
     error::VARCHAR AS error,
     failed_polls::BIGINT AS failed_polls,
     transitions::BIGINT AS transitions,
+    source_id::BIGINT AS source_id,
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM coverage_gaps');
 
--- One row: a span of time in which a region's state is known to have been one (or ABSENT), or is UNKNOWN.
+-- One row: a span of time in which a region had one known state, or was ABSENT, or its state is UNKNOWN.
 CREATE OR REPLACE VIEW region_state_spans AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     state::VARCHAR AS state,
     from_at::TIMESTAMP AS from_at,
     until_at::TIMESTAMP AS until_at,
@@ -231,16 +286,19 @@ SELECT
     earlier_state::VARCHAR AS earlier_state,
     later_state::VARCHAR AS later_state,
     cause::VARCHAR AS cause,
+    source_id::BIGINT AS source_id,
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM region_state_spans');
 
--- One row: a span of time in which a keystone's state is known to have been one (or ABSENT), or is UNKNOWN.
+-- One row: a span of time in which a keystone had one known state, or was ABSENT, or its state is UNKNOWN.
 CREATE OR REPLACE VIEW keystone_state_spans AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     keystone_id::BIGINT AS keystone_id,
     keystone_url::VARCHAR AS keystone_url,
     state::VARCHAR AS state,
@@ -250,16 +308,59 @@ SELECT
     earlier_state::VARCHAR AS earlier_state,
     later_state::VARCHAR AS later_state,
     cause::VARCHAR AS cause,
+    source_id::BIGINT AS source_id,
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM keystone_state_spans');
 
--- One row: a region was in one state (or ABSENT) from a time in [from_earliest, from_latest] to one in
+-- One row: what is known about the state of a region from from_at to until_at.
+CREATE OR REPLACE VIEW region_states AS
+SELECT
+    source::VARCHAR AS source,
+    region_id::BIGINT AS region_id,
+    slug::VARCHAR AS slug,
+    display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
+    state::VARCHAR AS state,
+    last_known_state::VARCHAR AS last_known_state,
+    from_at::TIMESTAMP AS from_at,
+    until_at::TIMESTAMP AS until_at,
+    last_confirmed_at::TIMESTAMP AS last_confirmed_at,
+    cause::VARCHAR AS cause,
+    source_id::BIGINT AS source_id,
+    seq::BIGINT AS seq
+FROM sqlite_query('c', 'SELECT * FROM region_states');
+
+-- One row: what is known about the state of a keystone from from_at to until_at.
+CREATE OR REPLACE VIEW keystone_states AS
+SELECT
+    source::VARCHAR AS source,
+    region_id::BIGINT AS region_id,
+    slug::VARCHAR AS slug,
+    display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
+    keystone_id::BIGINT AS keystone_id,
+    keystone_url::VARCHAR AS keystone_url,
+    state::VARCHAR AS state,
+    last_known_state::VARCHAR AS last_known_state,
+    from_at::TIMESTAMP AS from_at,
+    until_at::TIMESTAMP AS until_at,
+    last_confirmed_at::TIMESTAMP AS last_confirmed_at,
+    cause::VARCHAR AS cause,
+    source_id::BIGINT AS source_id,
+    seq::BIGINT AS seq
+FROM sqlite_query('c', 'SELECT * FROM keystone_states');
+
+-- One row: a region's stay in one state (or ABSENT), with bounds for its start, its end and its length.
 CREATE OR REPLACE VIEW region_state_intervals AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     state::VARCHAR AS state,
     from_earliest::TIMESTAMP AS from_earliest,
     from_latest::TIMESTAMP AS from_latest,
@@ -268,16 +369,19 @@ SELECT
     seconds_at_least::DOUBLE AS seconds_at_least,
     seconds_at_most::DOUBLE AS seconds_at_most,
     is_open::BOOLEAN AS is_open,
+    source_id::BIGINT AS source_id,
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM region_state_intervals');
 
--- One row: a keystone was in one state (or ABSENT) from a time in [from_earliest, from_latest] to one in
+-- One row: a keystone's stay in one state (or ABSENT), with bounds for its start, its end and its length.
 CREATE OR REPLACE VIEW keystone_state_intervals AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     keystone_id::BIGINT AS keystone_id,
     keystone_url::VARCHAR AS keystone_url,
     state::VARCHAR AS state,
@@ -288,40 +392,47 @@ SELECT
     seconds_at_least::DOUBLE AS seconds_at_least,
     seconds_at_most::DOUBLE AS seconds_at_most,
     is_open::BOOLEAN AS is_open,
+    source_id::BIGINT AS source_id,
     seq::BIGINT AS seq
 FROM sqlite_query('c', 'SELECT * FROM keystone_state_intervals');
 
--- One row: a region in one state on one day (UTC): for how long at least, and at most.
+-- One row: a region in one state on one day (UTC), with the time in that state at least and at most.
 CREATE OR REPLACE VIEW daily_region_states AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     day::DATE AS day,
     state::VARCHAR AS state,
     seconds_at_least::DOUBLE AS seconds_at_least,
     seconds_at_most::DOUBLE AS seconds_at_most,
-    seconds_unobserved::DOUBLE AS seconds_unobserved
+    seconds_unobserved::DOUBLE AS seconds_unobserved,
+    source_id::BIGINT AS source_id
 FROM sqlite_query('c', 'SELECT * FROM daily_region_states');
 
--- One row: for which share of a month (UTC) a region was ACTIVE, at least and at most.
+-- One row: the share of a month (UTC) for which a region was ACTIVE, at least and at most.
 CREATE OR REPLACE VIEW availability_monthly AS
 SELECT
     source::VARCHAR AS source,
     region_id::BIGINT AS region_id,
     slug::VARCHAR AS slug,
     display_name::VARCHAR AS display_name,
+    zone::VARCHAR AS zone,
+    country::VARCHAR AS country,
     month::DATE AS month,
     seconds::DOUBLE AS seconds,
     seconds_at_least::DOUBLE AS seconds_at_least,
     seconds_at_most::DOUBLE AS seconds_at_most,
     seconds_unknown::DOUBLE AS seconds_unknown,
     share_at_least::DOUBLE AS share_at_least,
-    share_at_most::DOUBLE AS share_at_most
+    share_at_most::DOUBLE AS share_at_most,
+    source_id::BIGINT AS source_id
 FROM sqlite_query('c', 'SELECT * FROM availability_monthly');
 
--- One row: a day (UTC) of a source, from its first poll to now, also one without any poll.
+-- One row: a day (UTC) of a source, with its polls, failures and coverage.
 CREATE OR REPLACE VIEW poll_health AS
 SELECT
     source::VARCHAR AS source,
@@ -342,5 +453,6 @@ SELECT
     failed_stale::BIGINT AS failed_stale,
     seconds::DOUBLE AS seconds,
     longest_gap_seconds::DOUBLE AS longest_gap_seconds,
-    share_covered::DOUBLE AS share_covered
+    share_covered::DOUBLE AS share_covered,
+    source_id::BIGINT AS source_id
 FROM sqlite_query('c', 'SELECT * FROM poll_health');

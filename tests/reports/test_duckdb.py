@@ -79,7 +79,7 @@ def test_duckdb_knows_every_type_of_tables(
 
 def type_that_the_name_tells(name: str) -> str:
     """By other means than the file: the names of columns follow conventions."""
-    if name.endswith(("_at", "_on", "not_before", "_earliest", "_latest")):
+    if name.endswith(("_at", "_on", "not_before", "_earliest", "_latest", "_since")):
         return "TIMESTAMP"
     if name in ("day", "month"):
         return "DATE"
@@ -88,7 +88,7 @@ def type_that_the_name_tells(name: str) -> str:
     if name.startswith(("is_", "has_")):
         return "BOOLEAN"
     counts = ("seq", "regions", "polls", "transitions", "own_id", "port")
-    if name in ("region_id", "keystone_id", "metrics_database_id") or name.endswith(counts):
+    if name in ("source_id", "region_id", "keystone_id", "metrics_database_id") or name.endswith(counts):
         return "BIGINT"
     return "BIGINT" if name.startswith("failed_") else "VARCHAR"
 

@@ -495,11 +495,13 @@ def empty_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.
     engine.dispose()
 
 
+MOMENT = "2020-01-08 00:00:00+00"
 QUESTIONS_OF_ONE_REGION = (
     "SELECT * FROM region_transitions WHERE region_id = 76",
     "SELECT * FROM region_changes WHERE region_id = 76",
     "SELECT * FROM region_state_spans WHERE region_id = 76",
     "SELECT * FROM region_state_intervals WHERE region_id = 76 AND state = 'ACTIVE'",
+    f"SELECT * FROM region_states WHERE region_id = 76 AND from_at <= '{MOMENT}' AND '{MOMENT}' < until_at",
     "SELECT * FROM daily_region_states WHERE region_id = 76 AND day > '2020-01-05'",
     "SELECT * FROM availability_monthly WHERE source = 'gcore' AND region_id = 76",
 )
@@ -509,7 +511,6 @@ QUESTIONS_OF_ALL = (
     "SELECT * FROM poll_health",
 )
 """These need no more than a few transitions, or none."""
-MOMENT = "2020-01-08 00:00:00+00"
 
 
 def check_plans(engine: sa.Engine, regions: int, transitions: int) -> None:

@@ -41,7 +41,8 @@ def test_every_view_begins_with_source_region_id_slug_and_display_name(engine: s
             assert found[0] == "source"
             assert not {"region_id", "slug", "display_name"} & set(found)
         else:
-            assert found[:4] == ["source", "region_id", "slug", "display_name"], view
+            assert found[:6] == ["source", "region_id", "slug", "display_name", "zone", "country"], view
+        assert "source_id" in found[-2:], view
         assert len(set(found)) == len(found)
 
 
@@ -319,7 +320,7 @@ def test_current_metrics_databases_are_those_present_now(history: History) -> No
     history.poll(answer([region(3)], count=3), at=120)  # does not show it
     history.poll(failure(), at=180)
     (row,) = ask(history, "current_metrics_databases", "metrics_database_id")
-    assert list(row.values())[:5] == ["gcore", 1, "one", "Region 1", 5]
+    assert list(row.values())[:7] == ["gcore", 1, "one", "Region 1", "EMEA", "LU", 5]
     assert (row["host"], row["port"], row["username"], bool(row["has_password"]), row["own_id"]) == (
         "10.100.167.20",
         1,
@@ -469,7 +470,7 @@ def test_keystone_changes_come_from_the_copy_that_counts(history: History) -> No
         backend=history.engine.dialect.name,
     )
     (row,) = ask(history, "keystone_changes", "seq", "field = 'has_password'")
-    assert list(row.values())[:5] == ["gcore", 2, "region-2", "Region 2", 7]
+    assert list(row.values())[:7] == ["gcore", 2, "region-2", "Region 2", "EMEA", "LU", 7]
 
 
 def test_keystone_state_intervals_leave_out_gaps_and_unseen_time_and_know_absence(history: History) -> None:
@@ -507,7 +508,8 @@ def test_keystone_state_intervals_leave_out_gaps_and_unseen_time_and_know_absenc
         ("NEW", t(899.5), t(960), t(1019.5), None, approx(59.5), None),
     ]
     assert [bool(r["is_open"]) for r in rows] == [False, False, False, True]
-    assert list(rows[0].values())[:6] == ["gcore", 1, "region-1", "Region 1", 7, "https://seven.example/v3"]
+    place = ["gcore", 1, "region-1", "Region 1", "EMEA", "LU"]
+    assert list(rows[0].values())[:8] == [*place, 7, "https://seven.example/v3"]
 
 
 # Coverage
@@ -738,7 +740,8 @@ def test_duckdb_knows_the_types_of_columns_on_an_attached_sqlite_file(
             name: "TIMESTAMP"
             if name.endswith(TIMES)
             else "BIGINT"
-            if name.startswith(numbers) or name.endswith(("port", "region_id", "keystone_id", "database_id"))
+            if name.startswith(numbers)
+            or name.endswith(("port", "region_id", "keystone_id", "database_id", "source_id"))
             else "VARCHAR"
             for name in seen
         }

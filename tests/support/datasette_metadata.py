@@ -24,6 +24,7 @@ FILE = ROOT / "deploy" / "datasette" / "metadata.json"
 _DATE = re.compile(r"'(\d{4}-\d{2}-\d{2})(T[\d:.]+Z)?'")
 _FACETS: Mapping[str, tuple[str, ...]] = {
     "current_regions": ("state", "zone", "country"),
+    "all_regions": ("is_present", "state", "zone", "country"),
     "region_transitions": ("basis", "to_state"),
     "keystone_transitions": ("basis", "to_state"),
     "region_state_intervals": ("state",),

@@ -30,6 +30,7 @@ TABLES = (
 _NOT_EXPORTED = {"lease_owner", "lease_expires_at", "lease_epoch", "key_salt"}
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "current_regions": ("region_id",),
+    "all_regions": ("region_id",),
     "current_keystones": ("keystone_id",),
     "current_metrics_databases": ("metrics_database_id",),
     "region_transitions": ("region_id", "seq"),
@@ -39,6 +40,8 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "coverage_gaps": ("from_at",),
     "region_state_spans": ("region_id", "from_at"),
     "keystone_state_spans": ("keystone_id", "from_at"),
+    "region_states": ("region_id", "from_at"),
+    "keystone_states": ("keystone_id", "from_at"),
     "region_state_intervals": ("region_id", "from_latest", "state"),
     "keystone_state_intervals": ("keystone_id", "from_latest", "state"),
     "daily_region_states": ("region_id", "day", "state"),

@@ -1,18 +1,18 @@
--- One row: a time without any successful poll of a source, longer than 2.5 expected intervals; where the polls at its
--- ends expected different intervals, of the longer one.
--- until_at is NULL while the gap is open. cause: no_polls, or why most polls of that time failed.
--- Example: when were we blind for more than an hour?
+-- One row: a time without any successful poll of a source, longer than 2.5 times the expected interval.
+-- If the polls at its ends expected different intervals, the longer one counts. A source that failed from the start is not
+-- covered from its first poll on. The pruned part of a history is one row with the cause pruned.
+-- Example: when did no poll succeed for more than an hour?
 --   SELECT source, from_at, until_at, cause FROM coverage_gaps WHERE seconds > 3600
--- A source that failed from the first is not covered from its first poll on. What was pruned is one row, cause pruned.
 -- Columns:
 --   source        = sources.name
---   from_at       time     The newest successful poll before; of a source that failed from the first, its first poll
---   until_at      time     The next successful poll; NULL: none yet
---   seconds       double   Length, until now while it is open
---   cause         text     Of most failed polls in it, or no_polls; pruned: it was covered, and is not on record any more
---   error         text     Message of the longest stretch of those polls
+--   from_at       time     The last successful poll before it; if there was none, the first poll
+--   until_at      time     The next successful poll; NULL: none yet, the gap is open
+--   seconds       double   Length in seconds; of an open gap, until now
+--   cause         text     Why most polls in it failed; no_polls: none was made; pruned: the history of this time was deleted
+--   error         text     Message of the longest run of these failures
 --   failed_polls  = gaps.failed_polls
---   transitions   bigint   Changes of state or presence whose window spans it
+--   transitions   bigint   Number of changes of state or presence whose window contains it
+--   source_id     = region_versions.source_id
 --   seq           bigint   Observation before it; 0: none
 WITH applied AS (
     -- The last observation whose records were applied; of a source that failed from the first, its first one.
@@ -106,6 +106,7 @@ SELECT
            WHERE u.source_id = m.source_id AND u.from_at <= m.from_at AND u.until_at > m.whole_at
              AND t.not_before <= m.from_at)
     AS BIGINT) AS transitions,
+    m.source_id,
     m.seq
 FROM measured m
 JOIN sources s ON s.id = m.source_id

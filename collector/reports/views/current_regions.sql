@@ -1,4 +1,5 @@
 -- One row: a region that is present now, with the state of its keystone and its metrics database.
+-- Absent regions are in all_regions.
 -- Example: which regions have GPUs now?
 --   SELECT slug, country FROM current_regions WHERE has_ai_gpu AND state = 'ACTIVE'
 -- Columns:
@@ -6,9 +7,9 @@
 --   region_id               = regions.id
 --   slug                    = regions.slug
 --   display_name            = regions.display_name
---   state                   = regions.state
---   country                 = regions.country
 --   zone                    = regions.zone
+--   country                 = regions.country
+--   state                   = regions.state
 --   access_level            = regions.access_level
 --   endpoint_type           = regions.endpoint_type
 --   has_ai                  = regions.has_ai
@@ -22,24 +23,25 @@
 --   available_volume_types  = regions.available_volume_types
 --   keystone_id             = regions.keystone_id
 --   keystone_name           = regions.keystone_name
---   keystone_state          text     State of its keystone; NULL while that is not shown
---   keystone_url            text     Address of its keystone
+--   keystone_state          text     State of its keystone; NULL while no answer shows it
+--   keystone_url            text     URL of its keystone
 --   metrics_database_id     = regions.metrics_database_id
 --   metrics_database_host   text     Host of its metrics database
 --   metrics_database_port   bigint   Port of its metrics database
 --   created_on              = regions.created_on
 --   first_seen_at           = regions.first_seen_at
 --   changed_at              = regions.changed_at
---   last_seen_at            time     When the newest answer that showed it was answered
+--   last_seen_at            time     When the newest answer that showed it arrived
+--   source_id               = region_versions.source_id
 {% from "parts/current.sql" import last_seen_at %}
 SELECT
     s.name AS source,
     r.id AS region_id,
     r.slug,
     r.display_name,
-    r.state,
-    r.country,
     r.zone,
+    r.country,
+    r.state,
     r.access_level,
     r.endpoint_type,
     r.has_ai,
@@ -64,7 +66,8 @@ SELECT
     r.created_on,
     r.first_seen_at,
     r.changed_at,
-    {{ last_seen_at("region", "r") }} AS last_seen_at
+    {{ last_seen_at("region", "r") }} AS last_seen_at,
+    r.source_id
 FROM regions r
 JOIN sources s ON s.id = r.source_id
 LEFT JOIN keystones k ON k.source_id = r.source_id AND k.id = r.keystone_id AND k.absent_since IS NULL

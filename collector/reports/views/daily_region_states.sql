@@ -1,8 +1,8 @@
--- One row: a region in one state on one day (UTC): for how long at least, and at most.
--- The seconds_at_least of a region's rows of one day, with the state UNKNOWN, make the whole day; the first day begins
--- with its first sight, the newest ends with the newest successful poll, or now while a gap is open.
--- seconds_at_most adds the time in which it may have been in this state: while it turned from or into it, and all of
--- seconds_unobserved. A state without a row: at most seconds_unobserved.
+-- One row: a region in one state on one day (UTC), with the time in that state at least and at most.
+-- The seconds_at_least of all rows of a region and day, UNKNOWN included, add up to the whole day. The first day starts with
+-- the first sight of the region; the newest ends with the newest successful poll, or now while a gap is open.
+-- seconds_at_most adds the time in which the region may have been in this state: the windows of its changes from or to this
+-- state, and all of seconds_unobserved. A state without a row lasted seconds_unobserved at most.
 -- Example: on which days was a region in MAINTENANCE, and for how long?
 --   SELECT day, display_name, seconds_at_least, seconds_at_most FROM daily_region_states WHERE state = 'MAINTENANCE'
 -- Columns:
@@ -10,17 +10,23 @@
 --   region_id           = regions.id
 --   slug                = regions.slug
 --   display_name        = regions.display_name
+--   zone                = regions.zone
+--   country             = regions.country
 --   day                 date     The day, in UTC
 --   state               = region_state_spans.state
---   seconds_at_least    double   Known to have been in it so long
---   seconds_at_most     double   Can have been in it so long
---   seconds_unobserved  double   Of the day, so long it may have been in any state: no answer showed it, or windows of changes overlap
+--   seconds_at_least    double   Seconds known to be in this state
+--   seconds_at_most     double   Seconds possibly in this state
+--   seconds_unobserved  double   Seconds of the day in which the region may have been in any state
+--   source_id           = region_versions.source_id
 WITH parts AS (
     SELECT
         p.source,
+        p.source_id,
         p.region_id,
         p.slug,
         p.display_name,
+        p.zone,
+        p.country,
         p.state,
         p.earlier_state,
         p.later_state,
@@ -46,9 +52,12 @@ measured AS (
 said AS (
     SELECT
         m.source,
+        m.source_id,
         m.region_id,
         m.slug,
         m.display_name,
+        m.zone,
+        m.country,
         m.day,
         CASE c.which WHEN 0 THEN m.state WHEN 1 THEN m.earlier_state ELSE m.later_state END AS state,
         CASE c.which WHEN 0 THEN m.seconds ELSE 0 END AS known,
@@ -82,11 +91,14 @@ SELECT
     f.region_id,
     f.slug,
     f.display_name,
+    f.zone,
+    f.country,
     CAST(f.day AS {{ date }}) AS day,
     CAST(f.state AS TEXT) AS state,
     CAST(f.seconds AS DOUBLE PRECISION) AS seconds_at_least,
     CAST(CASE WHEN f.is_unknown = 1 THEN f.seconds ELSE f.seconds + f.turned + f.unobserved_that_day END
         AS DOUBLE PRECISION) AS seconds_at_most,
-    CAST(f.unobserved_that_day AS DOUBLE PRECISION) AS seconds_unobserved
+    CAST(f.unobserved_that_day AS DOUBLE PRECISION) AS seconds_unobserved,
+    f.source_id
 FROM of_the_state f
 WHERE f.nth = 1

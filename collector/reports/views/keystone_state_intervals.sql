@@ -1,18 +1,17 @@
--- One row: a keystone was in one state (or ABSENT) from a time in [from_earliest, from_latest] to one in
--- [to_earliest, to_latest]. seconds_at_least counts only time that is known: no gap, not unobserved.
--- That time has rows of its own, with the state UNKNOWN; they lie within the others, or between them.
--- is_open: the state is the newest one; then to_earliest is when it was last confirmed, and seconds_at_most is NULL.
--- The region is the one whose copy of the keystone counts.
+-- One row: a keystone's stay in one state (or ABSENT), with bounds for its start, its end and its length.
+-- As region_state_intervals.
 -- Example: how long did each keystone take to initialize, at least and at most?
 --   SELECT keystone_id, seconds_at_least, seconds_at_most FROM keystone_state_intervals WHERE state = 'NEW' AND NOT is_open
 -- Columns:
---   source            = sources.name
---   region_id         = regions.id
---   slug              = regions.slug
---   display_name      = regions.display_name
+--   source            = current_keystones.source
+--   region_id         = current_keystones.region_id
+--   slug              = current_keystones.slug
+--   display_name      = current_keystones.display_name
+--   zone              = current_keystones.zone
+--   country           = current_keystones.country
 --   keystone_id       = current_keystones.keystone_id
---   keystone_url      = keystone_transitions.keystone_url
---   state             = region_state_spans.state
+--   keystone_url      text     URL of the keystone, as last seen
+--   state             = region_state_intervals.state
 --   from_earliest     = region_state_intervals.from_earliest
 --   from_latest       = region_state_intervals.from_latest
 --   to_earliest       = region_state_intervals.to_earliest
@@ -20,7 +19,8 @@
 --   seconds_at_least  = region_state_intervals.seconds_at_least
 --   seconds_at_most   = region_state_intervals.seconds_at_most
 --   is_open           = region_state_intervals.is_open
---   seq               = region_state_intervals.seq
+--   source_id         = region_versions.source_id
+--   seq               = region_state_spans.seq
 {% set entity = "keystone" %}
 {% include "parts/state_intervals.sql" %}
 SELECT
@@ -28,6 +28,8 @@ SELECT
     k.witness_region_id AS region_id,
     r.slug,
     r.display_name,
+    r.zone,
+    r.country,
     m.entity_id AS keystone_id,
     k.url AS keystone_url,
     m.state,
@@ -38,6 +40,7 @@ SELECT
     m.seconds_at_least,
     m.seconds_at_most,
     m.is_open,
+    m.source_id,
     m.seq
 FROM measured m
 JOIN sources s ON s.id = m.source_id

@@ -1,14 +1,16 @@
--- One row: a span of time in which a keystone's state is known to have been one (or ABSENT), or is UNKNOWN.
--- As region_state_spans; the region is the one whose copy of the keystone counts now, or counted last.
--- Example: how long was each keystone known to be in each state?
---   SELECT keystone_id, state, SUM(seconds) FROM keystone_state_spans GROUP BY keystone_id, state ORDER BY 1, 2
+-- One row: a span of time in which a keystone had one known state, or was ABSENT, or its state is UNKNOWN.
+-- As region_state_spans.
+-- Example: how long did each keystone take to initialize, in known time?
+--   SELECT keystone_id, SUM(seconds) FROM keystone_state_spans WHERE state = 'NEW' GROUP BY keystone_id ORDER BY keystone_id
 -- Columns:
---   source         = sources.name
---   region_id      = regions.id
---   slug           = regions.slug
---   display_name   = regions.display_name
+--   source         = current_keystones.source
+--   region_id      = current_keystones.region_id
+--   slug           = current_keystones.slug
+--   display_name   = current_keystones.display_name
+--   zone           = current_keystones.zone
+--   country        = current_keystones.country
 --   keystone_id    = current_keystones.keystone_id
---   keystone_url   = keystone_transitions.keystone_url
+--   keystone_url   text     URL of the keystone, as last seen
 --   state          = region_state_spans.state
 --   from_at        = region_state_spans.from_at
 --   until_at       = region_state_spans.until_at
@@ -16,6 +18,7 @@
 --   earlier_state  = region_state_spans.earlier_state
 --   later_state    = region_state_spans.later_state
 --   cause          = region_state_spans.cause
+--   source_id      = region_versions.source_id
 --   seq            = region_state_spans.seq
 {% set entity = "keystone" %}
 {% include "parts/spans.sql" %}
@@ -24,6 +27,8 @@ SELECT
     k.witness_region_id AS region_id,
     r.slug,
     r.display_name,
+    r.zone,
+    r.country,
     p.entity_id AS keystone_id,
     k.url AS keystone_url,
     CAST(p.state AS TEXT) AS state,
@@ -33,6 +38,7 @@ SELECT
     CAST(p.earlier_state AS TEXT) AS earlier_state,
     CAST(p.later_state AS TEXT) AS later_state,
     CAST(p.cause AS TEXT) AS cause,
+    p.source_id,
     p.seq
 FROM spans p
 JOIN sources s ON s.id = p.source_id

@@ -1,28 +1,29 @@
--- One row: a day (UTC) of a source, from its first poll to now, also one without any poll.
--- The days of a pruned history are those from its beginning on. failed_…: the failed polls by cause. Time is covered
--- where no gap of coverage_gaps lies; the first day begins with the first poll, and today ends now.
--- Example: on which days could less than 99 % of the time be seen, and why?
+-- One row: a day (UTC) of a source, with its polls, failures and coverage.
+-- Days run from the first poll to now, days without polls included; after a prune, from the start of what is left. Time is
+-- covered if it lies in no row of coverage_gaps. The first day starts with the first poll, and today ends now.
+-- Example: on which days was less than 99 % of the time covered, and why?
 --   SELECT source, day, share_covered, polls, failed_polls FROM poll_health WHERE share_covered < 0.99
 -- Columns:
 --   source                = sources.name
 --   day                   = daily_region_states.day
---   polls                 bigint   Polls of the day
---   ok_polls              bigint   Complete answers
---   partial_polls         bigint   Answers whose count differs
---   held_polls            bigint   Answers whose absences wait for confirmation
+--   polls                 bigint   Number of polls
+--   ok_polls              bigint   Polls with a complete answer
+--   partial_polls         bigint   Polls whose answer may be only one page
+--   held_polls            bigint   Polls whose answer missed suspiciously much; its absences wait for confirmation
 --   failed_polls          bigint   Polls without a usable answer
---   failed_key            bigint   Failed: no key to ask with
---   failed_connect        bigint   Failed: nobody answers, or TLS fails
---   failed_timeout        bigint   Failed: no whole answer in time
---   failed_protocol       bigint   Failed: the connection broke, or what came was not HTTP
---   failed_http_status    bigint   Failed: another status than 200
---   failed_too_large      bigint   Failed: the answer exceeds the limit
---   failed_not_json       bigint   Failed: not JSON that can be relied on
---   failed_not_a_listing  bigint   Failed: JSON, but no list of regions
---   failed_stale          bigint   Failed: from a cache, and perhaps older than the last
---   seconds               double   Length of the day, or of the part since the first poll, until now
---   longest_gap_seconds   double   Longest part of a gap that lies in the day; 0: none
---   share_covered         double   Share of seconds that lies in no gap
+--   failed_key            bigint   Failed polls: no API key was available
+--   failed_connect        bigint   Failed polls: no connection, or TLS failed
+--   failed_timeout        bigint   Failed polls: no complete answer in time
+--   failed_protocol       bigint   Failed polls: the connection broke, or the response was not HTTP
+--   failed_http_status    bigint   Failed polls: an HTTP status other than 200
+--   failed_too_large      bigint   Failed polls: the answer was larger than the limit
+--   failed_not_json       bigint   Failed polls: the answer was not valid JSON
+--   failed_not_a_listing  bigint   Failed polls: JSON, but no list of regions
+--   failed_stale          bigint   Failed polls: from a cache, and possibly older than the answer before
+--   seconds               double   Length of the day in seconds, or of its part from the first poll until now
+--   longest_gap_seconds   double   Longest part of one gap within the day, in seconds; 0: none
+--   share_covered         double   Share of seconds without a gap, 0 to 1
+--   source_id             = region_versions.source_id
 WITH RECURSIVE looked AS (
     SELECT o.source_id, MIN(o.first_at) AS from_at, MAX(o.last_at) AS last_at, {{ now }} AS now_at
     FROM observations o
@@ -120,7 +121,8 @@ SELECT
     CAST(COALESCE(p.failed_stale, 0) AS BIGINT) AS failed_stale,
     CAST(m.seconds AS DOUBLE PRECISION) AS seconds,
     CAST(m.longest AS DOUBLE PRECISION) AS longest_gap_seconds,
-    CAST(CASE WHEN m.seconds > 0 THEN (m.seconds - m.missing) / m.seconds END AS DOUBLE PRECISION) AS share_covered
+    CAST(CASE WHEN m.seconds > 0 THEN (m.seconds - m.missing) / m.seconds END AS DOUBLE PRECISION) AS share_covered,
+    m.source_id
 FROM measured m
 JOIN sources s ON s.id = m.source_id
 LEFT JOIN polled p ON p.source_id = m.source_id AND p.day = m.day

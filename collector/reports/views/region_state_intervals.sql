@@ -1,7 +1,7 @@
--- One row: a region was in one state (or ABSENT) from a time in [from_earliest, from_latest] to one in
--- [to_earliest, to_latest]. seconds_at_least counts only time that is known: no gap, not unobserved.
--- That time has rows of its own, with the state UNKNOWN; they lie within the others, or between them.
--- is_open: the state is the newest one; then to_earliest is when it was last confirmed, and seconds_at_most is NULL.
+-- One row: a region's stay in one state (or ABSENT), with bounds for its start, its end and its length.
+-- It began between from_earliest and from_latest, and ended between to_earliest and to_latest. seconds_at_least counts known
+-- time only, without unobserved time. Unobserved time has rows of its own with the state UNKNOWN, which lie inside the other
+-- rows or between them. There is no upper bound if another key or another copy was used before or after.
 -- Example: how long was each region in MAINTENANCE, at least and at most?
 --   SELECT display_name, from_latest, seconds_at_least, seconds_at_most FROM region_state_intervals WHERE state = 'MAINTENANCE'
 -- Columns:
@@ -9,15 +9,18 @@
 --   region_id         = regions.id
 --   slug              = regions.slug
 --   display_name      = regions.display_name
+--   zone              = regions.zone
+--   country           = regions.country
 --   state             = region_state_spans.state
---   from_earliest     time     It began not before this; NULL: unbounded
---   from_latest       time     It was first seen in this state
---   to_earliest       time     It was last confirmed in this state; of UNKNOWN, its end so far
---   to_latest         time     It was first seen otherwise; NULL: still so
---   seconds_at_least  double   Known to have lasted so long: without gaps and unobserved time
---   seconds_at_most   double   Can have lasted so long; NULL: unbounded, also where only another key or copy looked
---   is_open           boolean  True if it is the newest state
---   seq               bigint   Observation that first showed it; of UNKNOWN, the state before
+--   from_earliest     time     Earliest possible start; NULL: unknown
+--   from_latest       time     Latest possible start: the first answer that showed the state
+--   to_earliest       time     Earliest possible end: the last confirmation of the state; if state is UNKNOWN, its end so far
+--   to_latest         time     Latest possible end: the first answer that showed something else; NULL: none yet
+--   seconds_at_least  double   Shortest possible length in seconds: known time only
+--   seconds_at_most   double   Longest possible length in seconds; NULL: no upper bound is known
+--   is_open           boolean  True if this is the newest state; then to_earliest is its last confirmation, and seconds_at_most is NULL
+--   source_id         = region_versions.source_id
+--   seq               = region_state_spans.seq
 {% set entity = "region" %}
 {% include "parts/state_intervals.sql" %}
 SELECT
@@ -25,6 +28,8 @@ SELECT
     m.entity_id AS region_id,
     r.slug,
     r.display_name,
+    r.zone,
+    r.country,
     m.state,
     m.from_earliest,
     m.from_latest,
@@ -33,6 +38,7 @@ SELECT
     m.seconds_at_least,
     m.seconds_at_most,
     m.is_open,
+    m.source_id,
     m.seq
 FROM measured m
 JOIN sources s ON s.id = m.source_id

@@ -4,6 +4,7 @@ The files are Jinja templates, written once for both dialects. What these spell 
 `dialects/` defines for each:
 
     {{ now }}                        the database's clock
+    {{ far_future }}                 a time that is later than all others
     {{ time("…") }}                  a value as a time
     {{ seconds_between("a", "b") }}  seconds from time a to time b, with microseconds
     {{ date }}                       the type of days
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "current_regions",
+    "all_regions",
     "current_keystones",
     "current_metrics_databases",
     "region_transitions",
@@ -47,6 +49,8 @@ NAMES = (
     "coverage_gaps",
     "region_state_spans",
     "keystone_state_spans",
+    "region_states",
+    "keystone_states",
     "region_state_intervals",
     "keystone_state_intervals",
     "daily_region_states",

@@ -2,6 +2,7 @@
 
 {% set now = "CURRENT_TIMESTAMP" %}
 {% set date = "DATE" %}
+{% set far_future = "TIMESTAMP WITH TIME ZONE '2200-01-01 00:00:00Z'" %}
 
 {% macro time(value) %}CAST({{ value }} AS TIMESTAMP WITH TIME ZONE){% endmacro %}
 

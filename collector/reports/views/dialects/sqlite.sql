@@ -2,6 +2,7 @@
 
 {% set now = "(strftime('%Y-%m-%dT%H:%M:%f', 'now') || '000Z')" %}
 {% set date = "TEXT" %}
+{% set far_future = "'2200-01-01T00:00:00.000000Z'" %}
 
 {# SQLite has no type of times to cast to; a cast to TEXT would hide from DuckDB and others that it is one. #}
 {% macro time(value) %}({{ value }}){% endmacro %}

@@ -8,5 +8,6 @@ select
     error,
     failed_polls,
     transitions,
+    source_id,
     seq
 from {{ source('collector', 'coverage_gaps') }}

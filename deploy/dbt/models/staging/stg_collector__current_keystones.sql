@@ -4,6 +4,8 @@ select
     region_id,
     slug,
     display_name,
+    zone,
+    country,
     keystone_id,
     url,
     state,
@@ -15,5 +17,6 @@ select
     regions,
     first_seen_at,
     changed_at,
-    last_seen_at
+    last_seen_at,
+    source_id
 from {{ source('collector', 'current_keystones') }}

@@ -4,6 +4,8 @@ select
     region_id,
     slug,
     display_name,
+    zone,
+    country,
     metrics_database_id,
     host,
     port,
@@ -13,5 +15,6 @@ select
     regions,
     first_seen_at,
     changed_at,
-    last_seen_at
+    last_seen_at,
+    source_id
 from {{ source('collector', 'current_metrics_databases') }}

@@ -4,9 +4,9 @@ select
     region_id,
     slug,
     display_name,
-    state,
-    country,
     zone,
+    country,
+    state,
     access_level,
     endpoint_type,
     has_ai,
@@ -28,5 +28,6 @@ select
     created_on,
     first_seen_at,
     changed_at,
-    last_seen_at
+    last_seen_at,
+    source_id
 from {{ source('collector', 'current_regions') }}

@@ -4,11 +4,14 @@ select
     region_id,
     slug,
     display_name,
+    zone,
+    country,
     keystone_id,
     observed_at,
     not_before,
     field,
     old,
     new,
+    source_id,
     seq
 from {{ source('collector', 'keystone_changes') }}

@@ -4,6 +4,8 @@ select
     region_id,
     slug,
     display_name,
+    zone,
+    country,
     keystone_id,
     keystone_url,
     state,
@@ -14,5 +16,6 @@ select
     seconds_at_least,
     seconds_at_most,
     is_open,
+    source_id,
     seq
 from {{ source('collector', 'keystone_state_intervals') }}

@@ -4,6 +4,8 @@ select
     region_id,
     slug,
     display_name,
+    zone,
+    country,
     keystone_id,
     keystone_url,
     state,
@@ -13,5 +15,6 @@ select
     earlier_state,
     later_state,
     cause,
+    source_id,
     seq
 from {{ source('collector', 'keystone_state_spans') }}

@@ -4,6 +4,8 @@ select
     region_id,
     slug,
     display_name,
+    zone,
+    country,
     keystone_id,
     keystone_url,
     kind,
@@ -14,5 +16,6 @@ select
     window_seconds,
     basis,
     first_missing_at,
+    source_id,
     seq
 from {{ source('collector', 'keystone_transitions') }}

@@ -18,5 +18,6 @@ select
     failed_stale,
     seconds,
     longest_gap_seconds,
-    share_covered
+    share_covered,
+    source_id
 from {{ source('collector', 'poll_health') }}

@@ -4,10 +4,13 @@ select
     region_id,
     slug,
     display_name,
+    zone,
+    country,
     observed_at,
     not_before,
     field,
     old,
     new,
+    source_id,
     seq
 from {{ source('collector', 'region_changes') }}

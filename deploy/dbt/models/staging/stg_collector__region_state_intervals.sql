@@ -4,6 +4,8 @@ select
     region_id,
     slug,
     display_name,
+    zone,
+    country,
     state,
     from_earliest,
     from_latest,
@@ -12,5 +14,6 @@ select
     seconds_at_least,
     seconds_at_most,
     is_open,
+    source_id,
     seq
 from {{ source('collector', 'region_state_intervals') }}

@@ -4,6 +4,8 @@ select
     region_id,
     slug,
     display_name,
+    zone,
+    country,
     state,
     from_at,
     until_at,
@@ -11,5 +13,6 @@ select
     earlier_state,
     later_state,
     cause,
+    source_id,
     seq
 from {{ source('collector', 'region_state_spans') }}

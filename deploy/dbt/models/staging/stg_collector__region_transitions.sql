@@ -4,6 +4,8 @@ select
     region_id,
     slug,
     display_name,
+    zone,
+    country,
     kind,
     from_state,
     to_state,
@@ -12,5 +14,6 @@ select
     window_seconds,
     basis,
     first_missing_at,
+    source_id,
     seq
 from {{ source('collector', 'region_transitions') }}
