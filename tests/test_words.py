@@ -70,6 +70,8 @@ CLEAN: tuple[str, ...] = (
     "collector/settings.py",
     "collector/simulator",
     "collector/spelling.py",
+    "tests/benchmarks",
+    "tests/support",
 )
 """Folders and modules of code whose docstrings, comments and texts are plain already."""
 

@@ -18,9 +18,9 @@ class Answer(NamedTuple):
     size: int
     """Regions."""
     whole: int = 0
-    """So many times every region has changed its state,"""
+    """How often every region has changed its state."""
     parts: int = 0
-    """and so many times one hundredth of the regions, each time the next one."""
+    """How often one hundredth of the regions has changed, each time the next hundredth."""
     order: int = 0
     """0: by id. Otherwise the number of a shuffle."""
     spelling: int = 0

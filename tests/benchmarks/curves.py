@@ -27,7 +27,7 @@ from tests.support.history import History
 from tests.support.large import fill
 
 MIDDLE = datetime(2020, 1, 11, tzinfo=UTC)
-"""Of the history of `tests.support.large`, about."""
+"""Roughly the middle of the history of `tests.support.large`."""
 QUESTIONS: dict[str, Callable[[sa.Connection], Sized]] = {
     "all regions as of the middle": lambda connection: regions_as_of(connection, MIDDLE, RegionFilter()),
     "one region as of the middle": lambda connection: regions_as_of(
@@ -38,7 +38,7 @@ QUESTIONS: dict[str, Callable[[sa.Connection], Sized]] = {
 
 
 def exponent(points: Iterable[Sequence[float]]) -> float:
-    """Of the power law that fits best: least squares of logarithms."""
+    """The exponent of the power law that fits best, by least squares of logarithms."""
     logs = [(math.log(x), math.log(y)) for x, y in points if y > 0]
     mean_x, mean_y = (sum(each) / len(logs) for each in zip(*logs, strict=True))
     spread = sum((x - mean_x) ** 2 for x, _ in logs)

@@ -1,10 +1,10 @@
-"""Pages, API and metrics beside polls: what is served, what is refused, and whether polls keep their interval.
+"""Requests pages, the API and metrics while polls run; reports what is served and if polls keep their interval.
 
     python -m tests.benchmarks.pages                        50 requests a second for five minutes
     python -m tests.benchmarks.pages --regions 1000 --rate 50 --seconds 60 --interval 10
 
-A simulated cloud, `collector run` on a SQLite file, and those who ask are processes of their own. Requests begin at
-their times, whether earlier ones were answered or not, as those of many people do.
+A simulated cloud, `collector run` on a SQLite file, and the clients are separate processes. Requests begin at fixed
+times, even if earlier ones are not answered yet, as those of many people do.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PATHS = (
     *("/metrics", "/readyz", "/static/style.css", "/changes.atom", "/regions/gcore/{region}?from=2026-01-01"),
 )
 MOST = 150
-"""So many wait for answers at once; who comes then goes away again."""
+"""How many requests wait at once. Further ones are not sent."""
 
 
 def main() -> None:

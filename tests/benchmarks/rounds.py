@@ -49,7 +49,7 @@ class Ring:
         return Worker(name, self.cloud.url_for(name), self.folder, self.postgresql)
 
     def poll(self, worker: Worker, answer: Answer) -> dict[str, float]:
-        """Seconds of CPU (of the process, and of the database server where there is one) and of the clock."""
+        """Seconds of CPU time (of the process and of a database server) and of wall-clock time."""
         self.cloud.turn(worker.name, answer)
         worker.do("prepare")
         before = self.server.seconds()

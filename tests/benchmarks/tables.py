@@ -1,4 +1,4 @@
-"""Results as Markdown, and where they stand in the documentation."""
+"""Results as Markdown, and their places in the documentation."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ def check_spans(history: History, ledger: Ledger, kinds: Iterable[str]) -> None:
 
 
 def _pieces(spans: list[Claim], others: list[Claim]) -> list[tuple[datetime | None, ...]]:
-    """Spans cut also where the others begin; of an unseen piece no more is said where the other is a change into or
-    out of absence."""
+    """Spans that are also cut where the others begin. A change into or out of absence says nothing further about an
+    unseen piece."""
     begins = sorted({claim.from_at for claim in (*spans, *others)})
     pieces = []
     for begin in begins:
@@ -192,7 +192,7 @@ def says(look: Look, kind: str, entity_id: int) -> str | None:
 
 
 def is_sure(ledger: Ledger, before: Look, after: Look, kind: str, entity_id: int) -> bool:
-    """Whether no gap, and no answer that raises a doubt, lies between two that speak of an entity."""
+    """True if no gap and no doubtful answer lies between two answers about an entity."""
     between = [look for look in ledger.looks[before.number + 1 : after.number] if look.reading]
     if before.shows(kind, entity_id):
         doubts = between

@@ -56,7 +56,7 @@ class Said:
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Of a process with these settings and none of the person who runs the tests."""
+    """The environment of a process with these settings, and without those of the person who runs the tests."""
     own = {n: v for n, v in os.environ.items() if not n.startswith("COLLECTOR_") and "proxy" not in n.lower()}
     named = {f"COLLECTOR_{name.upper()}": value for name, value in settings.items()}
     no_port = {"COLLECTOR_HTTP_BIND": "off"}  # many run at once

@@ -1,4 +1,4 @@
-"""What stands in a database, and whether it can be trusted."""
+"""The rows of a database, and if they can be trusted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Contents = dict[str, list[tuple[Any, ...]]]
 
 
 def contents(engine: sa.Engine) -> Contents:
-    """All rows of all tables as they are stored, but for the lease."""
+    """All rows of all tables as they are stored, except the lease."""
     found = {}
     with reading(engine) as connection:
         for name, table in metadata.tables.items():

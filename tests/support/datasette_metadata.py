@@ -42,7 +42,7 @@ class Query:
     recipe: Recipe
     sql: str
     parameters: Mapping[str, str]
-    """What the cookbook has in the place of each parameter."""
+    """The value in the cookbook for each parameter."""
 
 
 def text() -> str:

@@ -31,7 +31,7 @@ from tests.support.views import clock_of_views_stopped
 
 
 def is_setting(name: str) -> bool:
-    """Whether a variable says what the command is to do, or how wide and colourful its terminal is."""
+    """True if a variable is a setting, or describes the width or colours of the terminal."""
     return name.startswith("COLLECTOR_") or name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")
 
 

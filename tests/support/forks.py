@@ -119,7 +119,7 @@ class Popen(subprocess.Popen[Any]):
         return code
 
     def _ended(self, timeout: float | None) -> int | None:
-        """The exit code, or None where it has not ended within so many seconds."""
+        """The exit code, or None if the process has not ended within `timeout` seconds."""
         if self.returncode is None:
             assert self._end is not None
             if not select.select([self._end], [], [], timeout)[0]:

@@ -39,7 +39,7 @@ LONG_KEY = "eyJ" + "".join(f"{i * 7919 % 99991:x}Zq" for i in range(1400))[:8000
 
 IN_RECORD = '{"count":1,"results":[{"id":1,"state":"A",'
 JUDGED = MAX_VALUES_AT_ONCE / (LIMITS.effort - 100)
-"""So many values there may be for each that is judged."""
+"""How many values there may be for each value that is judged."""
 
 Shape = Callable[[int], list[bytes]]
 
@@ -55,7 +55,7 @@ def as_name(text: str) -> str:
 
 
 def text(unit: str, begin: str = "", end: str = "") -> Shape:
-    """A name of a region that goes on and on; the arguments as they stand in JSON."""
+    """A very long name of a region; the arguments are written as in JSON."""
     first = f'{{"count":1,"results":[{{"id":1,"state":"A","display_name":"{begin}'
     return lambda size: [filled(first, unit, f'{end}"}}]}}', size)]
 
@@ -70,7 +70,7 @@ def share(size: int, most: int, whole: int = MAX_BODY) -> int:
 
 
 def as_many(size: int, count: int, each: Callable[[int], str], begin: str, end: str) -> bytes:
-    """As many elements as fit, at most so many."""
+    """As many elements as fit, at most `count`."""
     parts, left = [], size - len(begin) - len(end)
     for i in range(count):
         part = each(i)
@@ -82,7 +82,7 @@ def as_many(size: int, count: int, each: Callable[[int], str], begin: str, end: 
 
 
 def records(each: Callable[[int], str], values: int, most: int = LIMITS.records) -> Shape:
-    """Many records of so many values each."""
+    """Many records of `values` values each."""
 
     def bodies(size: int) -> list[bytes]:
         count = share(size, min(most, (LIMITS.values - 10) // values))
@@ -92,7 +92,7 @@ def records(each: Callable[[int], str], values: int, most: int = LIMITS.records)
 
 
 def members(each: Callable[[int], str], begin: str, end: str, values: float = 1) -> Shape:
-    """One object or list of many elements of so many values each."""
+    """One object or list of many elements of `values` values each."""
     return lambda size: [
         as_many(size, share(size, int((MAX_VALUES_AT_ONCE - 50) // values), MAX_AT_ONCE), each, begin, end)
     ]
@@ -217,7 +217,7 @@ SHAPES: dict[str, Shape] = {
     # Names of members
     "as many fields as are judged": members(lambda i: f'"f{i}":1', IN_RECORD, "}]}", JUDGED),
     "as many secret names as are judged": members(lambda i: f'"pw {i}":1', IN_RECORD, "}]}", JUDGED),
-    "as many alike but for their secrets as are judged": members(
+    "as many that differ only in their secrets as are judged": members(
         lambda i: f'"password={i:x}":1', IN_RECORD, "}]}", JUDGED
     ),
     "as many wide names as are judged": members(lambda i: f'"\U0001f600{i}":1', IN_RECORD, "}]}", JUDGED),
@@ -321,7 +321,7 @@ def cost(name: str, size: int, template: Path, server: Server) -> dict[str, Any]
     if child == 0:
         try:
             told = _polled(count, key, database, server)
-        except BaseException as error:  # noqa: BLE001 - told to the parent
+        except BaseException as error:  # noqa: BLE001 - the parent reports it
             told = {"error": f"{type(error).__name__}: {str(error)[:500]}"}
         os.write(into, json.dumps(told).encode())
         os._exit(0)

@@ -36,7 +36,7 @@ def export_once(url: str, folder: Path) -> None:
 
 
 def seen(folder: Path) -> dict[str, Any]:
-    """What stands in the folder for a reader that knows only the names of tables."""
+    """What a reader sees in the folder that knows only the names of tables."""
     tables: dict[str, Any] = {name: [] for name in ASKED["only"]}
     files = {
         f.relative_to(folder).as_posix(): f

@@ -1,6 +1,6 @@
 """A long history, written straight into the tables: for plans of queries, which depend on sizes.
 
-Nothing is derived from evidence here, so that such a database can be read, and no more.
+Nothing is derived from evidence here, so such a database can only be read.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _statements(
 
 
 def long_history(file: Path, length: int, gap_every: int = 5) -> sa.Engine:
-    """A new file with a history of three regions that is so many times as long as the shortest."""
+    """A new file with a history of three regions that is `length` times as long as the shortest one."""
     engine = open_engine(f"sqlite:///{file}")
     migrate.upgrade(engine)
     fill(engine, regions=3, transitions=30 * length, observations=300 * length, gap_every=gap_every)

@@ -337,7 +337,7 @@ CHUNKED = head(headers=[("Transfer-Encoding", "chunked")])
 
 
 def bomb(size: int) -> bytes:
-    """Gzip of so many zeros, made without holding them."""
+    """Gzip of `size` zeros, made without holding them in memory."""
     packer = zlib.compressobj(wbits=31)
     return b"".join(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)) + packer.flush()
 

@@ -46,14 +46,14 @@ class Field:
     required: bool = True
     nullable: bool = False
     values: tuple[str, ...] = ()
-    """Of an enum."""
+    """The values of an enum."""
     pattern: str | None = None
     max_length: int | None = None
     minimum: int | None = None
     element: Field | None = None
-    """Of a list."""
+    """The elements of a list."""
     schema: str | None = None
-    """Of an object: the name of its component."""
+    """The component name of an object."""
     examples: tuple[Any, ...] = ()
 
 

@@ -62,12 +62,12 @@ def edit(name: str, change: Callable[[list[Json]], object]) -> Callable[[Files],
 
 
 def only(name: str, is_kept: Callable[[Json], bool]) -> Callable[[Files], None]:
-    """Of a listing only these rows."""
+    """Keep only these rows of a listing."""
     return edit(name, lambda all_: all_.__setitem__(slice(None), [row for row in all_ if is_kept(row)]))
 
 
 def hide(text: str) -> Callable[[Files], None]:
-    """Of records that hold this text only the hash is left."""
+    """Replace records that contain this text by their hash."""
 
     def forge(all_: list[Json]) -> None:
         for one in all_:

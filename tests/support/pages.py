@@ -27,7 +27,7 @@ from collector.web.server import Server
 Serve = Callable[..., httpx.Client]
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 OF_A_SHAPE = 3
-"""So many pages of one kind, with the same names in their query, are looked at."""
+"""How many pages of one kind, with the same names in their query, are looked at."""
 
 
 @contextmanager
@@ -80,10 +80,10 @@ class Document(HTMLParser):
         if "id" in given:
             self.ids.append(str(given["id"]))
         if tag == "script" and "src" not in given:
-            self.wrong.append("a script stands in the page")
+            self.wrong.append("the page has an inline script")
         self.wrong += [f"{name} on <{tag}>" for name in given if name == "style" or name.startswith("on")]
         if tag == "style":
-            self.wrong.append("a style sheet stands in the page")
+            self.wrong.append("the page has an inline style sheet")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)

@@ -25,7 +25,7 @@ _WORDS = {
     *("predict_linear", "rate", "sum", "time"),
 }
 _OF_PROMETHEUS = frozenset({"job", "instance", "namespace", "pod"})
-"""Labels that the one who asks puts on whatever it is told."""
+"""Labels that Prometheus adds to everything that it scrapes."""
 
 
 def known() -> Mapping[str, frozenset[str]]:

@@ -90,7 +90,7 @@ class ReusedDatabase:
             self._rows[table] = (f"INSERT INTO {table} VALUES ({places})", [tuple(row) for row in rows])
 
     def _renewed(self) -> bool:
-        """Whether the rows could be put back, once nobody else is connected and nothing but rows has changed."""
+        """True if the rows could be restored, because nobody else is connected and only rows have changed."""
         try:
             with _admin(self.url) as connection:
                 connection.exec_driver_sql(

@@ -1,4 +1,4 @@
-"""What a running service says of itself, made up: of a source that is polled as it should be, or as a test says."""
+"""Invented views of a running service, for a source that is polled normally or as a test says."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Running:
         ]
 
     def until(self, event: str, times: int = 1, **where: Any) -> list[Line]:
-        """Wait for so many lines of an event."""
+        """Wait for `times` lines of an event."""
 
         def found() -> list[Line]:
             seen = self.lines(event, **where)
@@ -91,14 +91,14 @@ class Running:
         return until(found)
 
     def until_polled(self, times: int = 1, **where: Any) -> list[Line]:
-        """Wait for so many polls more than there were."""
+        """Wait for `times` further polls."""
         return self.until("poll", len(self.lines("poll", **where)) + times, **where)
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     def reload(self) -> None:
-        """SIGHUP, and wait until it was heeded."""
+        """Send SIGHUP, and wait until it took effect."""
         done = len(self.lines("settings_reloaded") + self.lines("settings_not_reloaded"))
         self.send(signal.SIGHUP)
         until(lambda: len(self.lines("settings_reloaded") + self.lines("settings_not_reloaded")) > done)
@@ -167,7 +167,7 @@ def simulator() -> Iterator[Simulator]:
 
 @contextmanager
 def looking_into(url: str) -> Iterator[History]:
-    """What stands in a database that somebody else writes."""
+    """The history in a database that another process writes."""
     engine = open_engine(url)
     yield History(engine)
     engine.dispose()
@@ -188,7 +188,7 @@ def owners(url: str) -> dict[str, str | None]:
 
 
 class Cloud:
-    """Says what it is told to say, at times that the test makes up."""
+    """Gives the answers that the test sets, at times that the test invents."""
 
     def __init__(self) -> None:
         self.now = NOON
@@ -226,7 +226,7 @@ class Polled:
 
 
 def facts(engine: sa.Engine, name: str) -> dict[str, list[Row]]:
-    """What is known of a source, but for what depends on its name and on when rows were written."""
+    """Everything about a source that depends neither on its name nor on when rows were written."""
     history = History(engine)
     source_id = history.row("sources", name=name)["id"]
     tables = ("observations", "observers", "regions", "keystones", "region_versions", "state_transitions")

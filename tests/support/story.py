@@ -1,4 +1,4 @@
-"""What happens to two sources, told to every database of a test of questions."""
+"""A story of two sources, which every database in a test of questions gets."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Processes that are to be killed: one that polls and tells, one that is told.
+"""Processes that a test kills: one that polls and sends events, one that receives them.
 
     python -m tests.support.teller collect DATABASE_URL HOOK_URL SECONDS
     python -m tests.support.teller receive PORT LOG
 
-`collect` polls two sources in which something changes at every poll, and tells a receiver of it, by what `collector
-run` is made of; only the pauses are shorter. `receive` verifies and reads what it is told, writes a line of it into
+`collect` polls two sources in which something changes at every poll, and sends events to a receiver, with the parts
+of `collector run`; only the pauses are shorter. `receive` verifies and reads each event, writes a line about it to
 LOG, and then answers.
 """
 

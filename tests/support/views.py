@@ -48,7 +48,7 @@ def columns(engine: sa.Engine, view: str) -> list[str]:
 
 
 def plan_of(engine: sa.Engine, query: str, *, seqscan: bool = False) -> str:
-    """`seqscan`: whether tables are big enough to be worth an index; else PostgreSQL is told to use them."""
+    """`seqscan`: true if tables are big enough for an index; otherwise PostgreSQL is forced to use indexes."""
     with reading(engine) as connection:
         if engine.dialect.name == "sqlite":
             return "\n".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}"))

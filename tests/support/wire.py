@@ -3,9 +3,9 @@
     with Wire(socket_path) as wire:
         connect(wire.port)
         wire.cut()          # bytes are held, as a network that comes back delivers them late
-        wire.mend()
+        wire.restore()
 
-Neither end is told anything: connections stay open, new ones are accepted and hear nothing.
+Neither end notices anything: connections stay open, and new ones are accepted but get no data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Wire:
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server((host, 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
-        self.mend()
+        self.restore()
 
     def cut(self, *ways: str) -> None:
         """Let nothing through, `up`, `down`, or both ways."""
@@ -48,7 +48,7 @@ class Wire:
         """Let this go up, and cut the way back before it is answered."""
         self._cut_after = said
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """What was held goes on its way."""
         for passes in self._passes.values():
             passes.set()
@@ -63,7 +63,7 @@ class Wire:
 
     def __exit__(self, *_: object) -> None:
         self._closing = True
-        self.mend()
+        self.restore()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         with self._lock:

@@ -3,7 +3,7 @@
     Cloud    what really is, at every millisecond
     flaws    how an answer comes to say less than the cloud knows, or says it strangely
     Reading  what an answer says, read in the plainest way
-    Ledger   the rules of history poll by poll, in dictionaries: what must stand in the tables
+    Ledger   the rules of history poll by poll, in dictionaries: the expected rows of the tables
     World    lets time pass, polls with the real `poll()`, and compares
 
 Nothing here asks the code under test what is right: the rules are written a second time, poll by poll where
@@ -106,7 +106,7 @@ class Birth:
     keystone: int
     database: int | None
     lag: int
-    """Its copies of nested objects show these as they were so many milliseconds ago."""
+    """How many milliseconds old its copies of nested objects are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Change:
     """What becomes different in the cloud."""
 
     what: str
-    """Of a region its state, name, keystone or metrics_database; a keystone's state, a database's port."""
+    """A region's state, name, keystone or metrics_database; a keystone's state; a database's port."""
     id: int
     value: Any
     after: int
@@ -280,7 +280,7 @@ class Twice:
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Something that is no region, beside the records or in the place of one."""
+    """Something that is not a region, beside the records or instead of one."""
 
     value: Any
     instead_of: int | None
@@ -319,7 +319,7 @@ def _chosen(records: Sequence[Any], where: int | None) -> list[Json]:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A listing, read in the plainest way. Of the typed fields only those that these worlds vary."""
+    """A listing, read in the plainest way, with only the typed fields that these worlds vary."""
 
     whole: bool
     empty: bool
@@ -331,7 +331,7 @@ class Reading:
     paged: tuple[str, ...]
     """Members that look like paging, of those that these worlds put there."""
     unknown: bool
-    """Whether the field that no schema knows is there."""
+    """True if the field that no schema knows is there."""
 
     def said(self) -> tuple[Any, ...]:
         """All that must not differ between the polls of one stretch."""
@@ -427,7 +427,7 @@ def _reference(record: Json, kind: str) -> int | None:
 
 
 def _states(record: Json, kind: str) -> bool:
-    """Whether a record says which nested object it has, or, where that is legal, that it has none."""
+    """True if a record says which nested object it has or, where this is legal, that it has none."""
     if _reference(record, kind) is not None:
         return True
     says_none = record.get(kind) is None and record.get(f"{kind}_id") is None
@@ -467,13 +467,13 @@ class Look:
     moved: bool = False
     """Its time was moved forward, since the clock was set back."""
     first: bool = True
-    """Of its stretch. The only thing that is taken over from the collector."""
+    """True for the first poll of an observation. Only this is taken from the collector."""
 
     def shows(self, kind: str, entity_id: int) -> bool:
         return self.reading is not None and entity_id in self.reading.shown[kind]
 
     def excludes(self, kind: str, entity_id: int) -> bool:
-        """Whether it proves that something does not exist."""
+        """True if it proves that something does not exist."""
         return (
             self.reading is not None
             and self.outcome == "ok"
@@ -484,7 +484,7 @@ class Look:
 
 
 class Ledger:
-    """What must stand in the tables: every poll applied to plain dictionaries."""
+    """The expected rows of the tables: every poll applied to plain dictionaries."""
 
     def __init__(self) -> None:
         self.looks: list[Look] = []
@@ -522,7 +522,7 @@ class Ledger:
         return ("ok" if agreeing >= needed else "held"), missing
 
     def is_stale(self, age: int, asked_at: datetime) -> bool:
-        """Whether an answer so many milliseconds old may be older than the last one that was applied."""
+        """True if an answer that is `age` milliseconds old may be older than the last applied one."""
         applied = next((look for look in reversed(self.looks) if look.reading), None)
         return bool(age and applied and asked_at < applied.at)
 
@@ -728,16 +728,16 @@ class World:
         return builders.answer(records)
 
     def poll(self, when: When, flaws: Iterable[Flaw] = ()) -> PollResult | None:
-        """Ask, and be told the truth as far as flaws let it through."""
+        """Ask, and get the truth as far as the flaws allow."""
         return self.hear(self.answer(when, flaws), when)
 
     def would_believe(self, document: Json) -> bool:
-        """Whether any absence would follow from an answer, were it given now."""
+        """True if this answer, given now, would prove an absence."""
         said = read(document)
         return self.ledger.judge(said, self.key)[0] == "ok" and not all(said.withheld.values())
 
     def hear(self, said: Json | bytes | Failure, when: When, clock_error: int = 0) -> PollResult | None:
-        """Poll once, being told this, and check everything. None: refused because of the clock.
+        """Poll once with this answer, and check everything. None: refused because of a wrong clock.
 
         `clock_error`: milliseconds by which the clock is wrong for this one poll.
         """
@@ -865,8 +865,8 @@ class World:
         self.check_proof()
 
     def _check_past(self, moment: datetime) -> None:
-        """What was in force then is still so. Of the single polls of a stretch only a lower bound remains, so the
-        last confirmation may be given as earlier than it was said then, never as later."""
+        """What was in force then still is. Only a lower bound remains for the single polls of an observation, so the
+        last confirmation may now be earlier than it was then, but never later."""
         then, now = self._remembered[moment], self._as_of(moment)
         for was, is_ in zip(then["region"], now["region"], strict=True):
             assert is_["last_seen_at"] <= was["last_seen_at"], "nobody looked then"

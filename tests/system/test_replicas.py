@@ -346,7 +346,7 @@ def test_a_replica_that_is_cut_off_notices_and_is_replaced_and_stands_by_when_it
         for cut in CUTS:
             successor.until("poll", 2, source=cut)
         for cut, replica in first.items():
-            wires[cut].mend()
+            wires[cut].restore()
             replica.until("lease_lost")
             replica.until("not_written", condition="standby")
             successor.until_polled(source=cut)
@@ -365,7 +365,7 @@ def test_a_poll_whose_commit_was_not_answered_is_not_written_twice_when_the_netw
         replica.until("poll", 2)
         wire.cut_after(b"COMMIT")
         replica.until("not_written", condition="database")
-        wire.mend()
+        wire.restore()
         replica.until("recovered")
         replica.until_polled(2)
         assert replica.stop() == 0
@@ -556,7 +556,7 @@ class Place:
     def _be_cut_off(self) -> None:
         self._chance.choice(list(CUTS.values()))(self.wire)
         self._last()
-        self.wire.mend()
+        self.wire.restore()
 
     def _last(self) -> None:
         """Sometimes less than the lease, sometimes more."""
