@@ -50,9 +50,6 @@ PAGES = sorted(
     for pattern in ("README.md", "CHANGELOG.md", "docs/*.md", "deploy/**/*.md")
     for path in ROOT.glob(pattern)
 )
-NOT_YET = {"docs/data-dictionary.md"}
-"""Pages that are still to be rewritten."""
-
 CLEAN: tuple[str, ...] = (
     "collector/anchors.py",
     "collector/archive",
@@ -104,6 +101,11 @@ def texts(source: str) -> str:
     return prose("\n".join(line.strip() for line in lines))
 
 
+def comments(source: str, mark: str) -> str:
+    """What follows the mark in each line of a file that is not Python."""
+    return "\n".join(line.partition(mark)[2] for line in source.splitlines())
+
+
 def modules() -> Iterator[Path]:
     for name in CLEAN:
         path = ROOT / name
@@ -111,10 +113,28 @@ def modules() -> Iterator[Path]:
         yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p not in NOT_YET])
+@pytest.mark.parametrize("page", PAGES)
 def test_pages_are_in_plain_words(page: str) -> None:
     text = prose((ROOT / page).read_text(encoding="utf-8"))
     assert [*dialect(text), *_WHERE.findall(text)] == []
+
+
+MARKS = {".sql": "--", ".yaml": "#", ".yml": "#", ".service": "#", ".timer": "#", "": "#"}
+"""What begins a comment, by the suffix of a file."""
+
+
+def test_comments_of_views_and_deployment_files_are_in_plain_words() -> None:
+    files = [
+        path
+        for folder in ("collector/reports/views", "deploy")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.is_file() and path.suffix in MARKS
+    ]
+    assert {".sql", ".yaml", ".service"} <= {path.suffix for path in files}
+    found = {
+        path: list(dialect(comments(path.read_text(encoding="utf-8"), MARKS[path.suffix]))) for path in files
+    }
+    assert {str(path): said for path, said in found.items() if said} == {}
 
 
 def test_code_that_is_clean_stays_clean() -> None:
