@@ -20,7 +20,7 @@ def nearest(typed: str, known: Iterable[str], most: int = _CLOSE) -> list[str]:
     begin = [each for each in names if wanted and (each.startswith(wanted) or _begins(wanted, each))]
     close = difflib.get_close_matches(wanted, list(names), n=most, cutoff=0.6)
     inside = [each for each in names if len(wanted) > 2 and wanted in each]
-    return [names[each] for each in dict.fromkeys([*begin, *close, *inside])][:most]
+    return [names[each] for each in dict.fromkeys([*sorted(begin, key=len), *close, *inside])][:most]
 
 
 def _begins(wanted: str, name: str) -> bool:

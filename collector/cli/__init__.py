@@ -29,6 +29,7 @@ from collector.cli.mcp import mcp
 from collector.cli.mistakes import next_step
 from collector.cli.printing import say
 from collector.cli.simulate import simulate
+from collector.cli.sql import sql
 from collector.cli.timeline import timeline
 from collector.cli.web import web
 from collector.cli.webhooks import webhooks
@@ -70,6 +71,7 @@ for command in (
     durations.availability,
     durations.lead_time,
     timeline,
+    sql,
     export,
     doctor,
     import_,

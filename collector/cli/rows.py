@@ -90,7 +90,7 @@ def print_rows(
     if format_ == "json":
         say(json.dumps([{k: as_json(row[k]) for k in fields} for row in rows], indent=2))
     elif format_ == "csv":
-        say_data("".join(csv_lines(fields, ([_in_csv(row[k]) for k in fields] for row in rows))))
+        say_data("".join(csv_lines(fields, ([in_csv(row[k]) for k in fields] for row in rows))))
     elif not rows:
         say(empty)
     else:
@@ -98,24 +98,28 @@ def print_rows(
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]], shown: Mapping[str, Heading]) -> None:
-    width, now = terminal_width(), utc_now()
-    context = click.get_current_context(silent=True)
-    is_brief = width is not None and not (context and context.meta.get(_UTC))
+    now, context = utc_now(), click.get_current_context(silent=True)
+    is_brief = terminal_width() is not None and not (context and context.meta.get(_UTC))
 
     def text(value: Any) -> str:
         return brief_time(value, now) if is_brief and isinstance(value, datetime) else show(value)
 
-    headings = list(shown.values())
-    texts = [[text(row[name]) for name in shown] for row in rows]
-    table = tables.lay_out(headings, texts, width)
+    print_texts(list(shown.values()), [[text(row[name]) for name in shown] for row in rows])
+    if is_brief and any(isinstance(row[name], datetime) for row in rows for name in shown):
+        say(f"times are {now.astimezone().tzname()}, to the minute (add --utc for full ones)", err=True)
+
+
+def print_texts(
+    headings: Sequence[Heading], rows: Sequence[Sequence[str]], *, keep_empty: bool = False
+) -> None:
+    """Print a table of texts, and on stderr which columns did not fit."""
+    table = tables.lay_out(headings, rows, terminal_width(), keep_empty=keep_empty)
     for line in table.heading:
         say_heading(line)
     say("\n".join(table.lines))
     if table.left_out:
         names = ", ".join(headings[n].text for n in table.left_out)
         say(f"not shown: {names} (widen the terminal, or add --format csv)", err=True)
-    if is_brief and any(isinstance(row[name], datetime) for row in rows for name in shown):
-        say(f"times are {now.astimezone().tzname()}, to the minute (add --utc for full ones)", err=True)
 
 
 def csv_lines(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
@@ -134,8 +138,9 @@ def csv_lines(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator
         yield f"{written.pop().removesuffix(chr(13) + chr(10))}\n"
 
 
-def _in_csv(value: Any) -> Any:
+def in_csv(value: Any) -> Any:
+    """A value in CSV: lists as JSON, booleans as true and false."""
     value = as_json(value)
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         return json.dumps(value)
     return {True: "true", False: "false"}.get(value, value) if isinstance(value, bool) else value

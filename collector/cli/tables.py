@@ -31,8 +31,13 @@ class Table:
     """Columns that did not fit, from left to right."""
 
 
-def lay_out(headings: Sequence[Heading], rows: Sequence[Sequence[str]], width: int | None) -> Table:
-    """Lay out rows of texts, one for each heading. `width`: None is as wide as it takes, one line a row."""
+def lay_out(
+    headings: Sequence[Heading], rows: Sequence[Sequence[str]], width: int | None, *, keep_empty: bool = False
+) -> Table:
+    """Lay out rows of texts, one for each heading. `width`: None is as wide as it takes, one line a row.
+
+    A column without a value takes no room, unless `keep_empty`. Then a single row that does not fit is a block, too.
+    """
     names = [heading.text for heading in headings]
     needs = [max(columns(text) for text in each) for each in zip(names, *rows, strict=True)]
     if width is None:
@@ -42,10 +47,10 @@ def lay_out(headings: Sequence[Heading], rows: Sequence[Sequence[str]], width: i
         max(*map(columns, name.split()), *map(columns, texts))
         for name, texts in zip(names, values, strict=True)
     ]
-    wanted = [n for n in range(len(names)) if not _says_nothing(headings[n], values[n])]
+    wanted = [n for n in range(len(names)) if keep_empty or not _says_nothing(headings[n], values[n])]
     ranks = [headings[n].rank for n in wanted]
     widths = _fitted(ranks, [least[n] for n in wanted], [needs[n] for n in wanted], width)
-    if widths is None:
+    if widths is None or (keep_empty and len(rows) == 1 and not all(widths)):
         return Table((), tuple(_blocks(names, rows, width)))
     kept = {n: each for n, each in zip(wanted, widths, strict=True) if each}
     return _table(names, rows, kept, tuple(n for n in wanted if n not in kept))

@@ -23,8 +23,8 @@ HOSTILE = f"\x1b]0;title\x07\x1b[2J\x9b31m\u202eEVIL\u2066\u200b\x7f\x08\r\n{FOR
 LONG = HOSTILE + "x" * 10_000
 SINGLE = HOSTILE.replace("\n", "").replace("\r", "")
 
-OWN_WORLD = {"collector demo", "collector simulate", "collector run", "collector web"}
-"""They print what they made up themselves; what `run` says are logs, see below."""
+OWN_WORLD = {"collector demo", "collector simulate", "collector run", "collector web", "collector mcp"}
+"""They print what they made up themselves, or JSON for a program; what `run` says are logs, see below."""
 ARGUMENTS = {
     # {new}: a file that does not exist yet
     "collector poll": ["", "--source nonsense"],
@@ -39,6 +39,13 @@ ARGUMENTS = {
     "collector availability": ["", "--by region", "--format json"],
     "collector lead-time": ["", "--format json"],
     "collector timeline": ["", "--format json", "-o {new}.svg", "--region {hostile}"],
+    "collector sql": [
+        "'SELECT * FROM regions'",
+        "'SELECT * FROM regions' --format json",
+        "'SELECT * FROM regions' --format csv",
+        "'SELECT * FROM {hostile}'",
+        "'SELECT :a' --param a={hostile}",
+    ],
     "collector export": ["{new}", "{new} --format csv"],
     "collector doctor": ["--offline", ""],
     "collector import": ["{folder} --source other --dry-run", "{folder} --source gcore --dry-run"],

@@ -44,6 +44,7 @@ ABOUT_NOW = {
     "collector db prune": ["--keep", "400d"],
     "collector db redact": ["results[].slug"],
     "collector webhooks retry": [],
+    "collector sql": ["SELECT 1"],
 }
 """Commands that need a database, and nothing in it."""
 MAKES_ONE_OR_NEEDS_NONE = {
