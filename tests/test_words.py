@@ -63,6 +63,7 @@ CLEAN: tuple[str, ...] = (
     "collector/poll.py",
     "collector/printable.py",
     "collector/receivers.py",
+    "collector/reports/timeline",
     "collector/service",
     "collector/settings.py",
     "collector/simulator",

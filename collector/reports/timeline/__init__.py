@@ -4,5 +4,5 @@
                                                               │
                                      palette, axis ───────────┴─▶ svg, text
 
-All but `lanes` is pure: no SQL, no clock.
+Everything except `lanes` is pure: no SQL, no clock.
 """

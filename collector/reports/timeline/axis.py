@@ -1,6 +1,7 @@
 """Ticks of a time axis in UTC, for any length from seconds to centuries.
 
-Two rows: above the context (the day, the month or the year), where it begins; below the ticks. Labels never overlap.
+It has two rows. The upper row has the context: the day, month or year, where it begins. The lower row has the ticks.
+Labels never overlap.
 """
 
 from __future__ import annotations
@@ -34,21 +35,21 @@ _DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far ticks are apart, and what says where they are."""
+    """The distance of ticks, and the context above them."""
 
     unit: str
     count: int
 
     @property
     def seconds(self) -> float:
-        """At least."""
+        """The shortest distance of two ticks."""
         sizes = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
         sizes |= {"month": 28 * 86_400, "year": 365 * 86_400}
         return sizes[self.unit] * self.count
 
     @property
     def context(self) -> str | None:
-        """The unit of the row above."""
+        """The unit of the upper row."""
         return {
             "second": "day",
             "minute": "day",
@@ -76,7 +77,7 @@ STEPS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A line at x, and its label; empty: there is no room for one."""
+    """A line at x, and its label. The label is empty if there is no space for it."""
 
     x: float
     label: str
@@ -84,7 +85,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What stands at the axis. The label of a tick is centred on it, that of a context begins at it."""
+    """All marks of the axis. The label of a tick is centred on it; the label of a context begins at it."""
 
     step: Step
     ticks: tuple[Tick, ...]
@@ -92,13 +93,14 @@ class Axis:
 
 
 def axis(scale: Scale, measure: Measure, *, gap: float, apart: float, overhang: float) -> Axis:
-    """The finest steps whose labels have room.
+    """The finest steps whose labels fit.
 
-    `gap`: between labels; `apart`: between ticks, at least; `overhang`: how far a label may reach beyond the ends.
+    `gap`: least distance of labels; `apart`: least distance of ticks; `overhang`: how far a label may reach beyond the
+    ends.
     """
     per_second = scale.width / (scale.until - scale.since).total_seconds()
     for step in STEPS:
-        # No label of a step is wider than these.
+        # The widest labels of a step.
         widest = max(measure(_label(step, moment)) for moment in _WIDEST)
         if step.seconds * per_second >= max(widest + gap, apart):
             break
@@ -115,7 +117,7 @@ _WIDEST = tuple(datetime(2008, month, 28, 20, 44, 44, tzinfo=UTC) for month in r
 
 
 def _contexts(step: Step, scale: Scale, measure: Measure, gap: float) -> tuple[Tick, ...]:
-    """Where days, months or years begin; the one that had begun before stands at the left end, if there is room."""
+    """Where days, months or years begin. The one that began before is at the left end, if its label fits."""
     if step.context is None:
         return ()
     unit = Step(step.context, 1)
@@ -133,7 +135,7 @@ def _contexts(step: Step, scale: Scale, measure: Measure, gap: float) -> tuple[T
 
 
 def _context_labels(unit: str, moment: datetime) -> tuple[str, ...]:
-    """What a day, month or year is called, the longest first."""
+    """The names of a day, month or year, the longest first."""
     month, year = moment.month - 1, moment.year
     if unit == "day":
         date = f"{moment.day} {_MONTHS[month]}"
@@ -154,7 +156,7 @@ def _label(step: Step, moment: datetime) -> str:
 
 
 def _moments(step: Step, since: datetime, until: datetime) -> Iterator[datetime]:
-    """The round moments of a step from a time to another, both included."""
+    """The round moments of a step between two times, both included."""
     moment: datetime | None = _floor(step, since)
     while moment is not None and moment <= until:
         if moment >= since:
@@ -191,7 +193,7 @@ def _next(step: Step, moment: datetime) -> datetime | None:
             return moment.replace(year=moment.year + months // 12, month=months % 12 + 1)
         if step.unit == "day":
             following = moment + timedelta(days=step.count)
-            # Every other day begins anew with each month, so that ticks are odd days; a 31st has no room before a 1st.
+            # Every second day starts again with each month, so ticks are odd days. A 31st does not fit before a 1st.
             if following.month != moment.month or (
                 step.count > 1 and (following + timedelta(days=1)).day == 1
             ):

@@ -1,4 +1,4 @@
-"""Who is drawn: regions or keystones, each with its spans."""
+"""What is drawn: regions or keystones, each with its spans."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from collector.store.tables import sources, state_transitions
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """Who a lane is about."""
+    """The entity of a lane."""
 
     source: str
     entity_id: int
@@ -43,7 +43,7 @@ def lanes(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Name,
 
 
 def first_sight(connection: sa.Connection, wanted: SpanFilter) -> datetime | None:
-    """When the first of these entities was first seen; None: none ever was."""
+    """When the first of these entities was first seen; None if none ever was."""
     t = state_transitions.c
     found: list[datetime] = []
     query = sa.select(sa.type_coerce(sa.func.min(t.observed_at), UtcTime())).join(

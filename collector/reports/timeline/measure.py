@@ -1,4 +1,4 @@
-"""How wide a text is. Nobody knows which font a viewer has: these are the widths of a wide one, so that texts fit."""
+"""The width of a text. The font of a viewer is unknown, so these are the widths of a wide font."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BOLD = 1.1
 
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """In pixels, at a font size in pixels."""
+    """The width in pixels, at a font size in pixels."""
     return sum(_of(c) for c in text) * size * (_BOLD if bold else 1)
 
 
@@ -30,14 +30,14 @@ def _of(character: str) -> float:
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes. Wide characters take two; marks that join the one before, none."""
+    """The width of a text in terminal columns. Wide characters take two; combining characters take none."""
     if text.isascii():
         return len(text)
     return sum(map(_columns_of, text)) + text.count(_AS_EMOJI)
 
 
 _AS_EMOJI = "\ufe0f"
-"""Makes a wide emoji of the narrow character before."""
+"""Turns the narrow character before it into a wide emoji."""
 
 
 def _columns_of(character: str) -> int:
@@ -48,7 +48,7 @@ def _columns_of(character: str) -> int:
 
 
 def shortened(text: str, room: float, size: float | None = None, *, bold: bool = False) -> str:
-    """The text, or its beginning and `…`, within a width: pixels at a font size, or columns of a terminal."""
+    """The text, shortened with `…` to a width: pixels at a font size, or columns of a terminal."""
 
     def width(candidate: str) -> float:
         return columns(candidate) if size is None else text_width(candidate, size, bold=bold)

@@ -1,8 +1,8 @@
-"""How each state looks: a colour that colour-blind people can tell from the others, and a second sign beside it.
+"""The look of each state: a colour that colour-blind people can distinguish, and a second sign.
 
-Colours follow Okabe and Ito. What they say is said again by a pattern and by how dark they are, so that a print in grey
-can be read; in a terminal, by the character. States that the API documents look the same in every picture. Others get
-a look from a reserved list, by their name; where two meet in one picture, the later in the alphabet takes the next.
+Colours follow Okabe and Ito. A pattern and the brightness repeat them, so that a grey print can be read; in a terminal
+the character does. States that the API documents look the same in every picture. Other states get a look from a
+reserved list, by their name; if two of them have the same one, the later in the alphabet takes the next.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ class Look:
     key: str
     fill: str
     ink: str
-    """Of text in a bar."""
+    """Colour of text in a bar."""
     mark: str
-    """Of the pattern on it."""
+    """Colour of the pattern on the bar."""
     pattern: str
     """plain, dots, lines, bars, cross, grid, rings or slant."""
     block: str
     letter: str
-    """In a terminal: a block character, and what stands for it in ASCII."""
+    """In a terminal: a block character, and its replacement in ASCII."""
     dark_fill: str = ""
-    """In dark mode; empty: the same."""
+    """The colour in dark mode; empty: the same."""
     dark_ink: str = ""
 
 
@@ -49,7 +49,7 @@ KNOWN = {
     "INITIALIZED": _ACTIVE,
     "INITIALIZATION_FAILED": _FAILED,
 }
-"""Those of the API's schema, of regions and of keystones: each as it is in every picture."""
+"""The states in the API's schema, for regions and keystones, with their look in every picture."""
 
 RESERVED = (
     Look("other0", "#2b6cb8", "#ffffff", "#8db9ea", "rings", "▞", "a"),
@@ -61,17 +61,17 @@ RESERVED = (
 )
 
 EVERY = tuple({look.key: look for look in (*KNOWN.values(), *RESERVED)}.values())
-"""All that a picture may need."""
+"""All looks that a picture may need."""
 
 ORDER = (
     *("NEW", "ACTIVE", "INITIALIZED", "MAINTENANCE", "INACTIVE"),
     *("DELETING", "DELETION_FAILED", "INITIALIZATION_FAILED", "DELETED"),
 )
-"""In legends, and where several states share a piece from bottom to top."""
+"""The order in legends, and from bottom to top in a piece with several states."""
 
 
 def looks(states: Iterable[str]) -> dict[str, Look]:
-    """The look of each state, in the order of a legend; not of ABSENT and UNKNOWN."""
+    """The look of each state except ABSENT and UNKNOWN, in the order of a legend."""
     there = set(states) - {ABSENT, UNKNOWN}
     found = {state: KNOWN[state] for state in ORDER if state in there}
     taken: set[int] = set()
@@ -86,7 +86,7 @@ def looks(states: Iterable[str]) -> dict[str, Look]:
 
 
 def rank(state: str) -> tuple[int, str]:
-    """Sorts states: as in ORDER, then others by name, then the time of changes, what is unknown, and absence."""
+    """Sorts states: as in ORDER, then others by name, then changes, unknown time and absence."""
     return _RANKS.get(state, len(ORDER)), state
 
 

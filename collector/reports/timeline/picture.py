@@ -1,4 +1,4 @@
-"""All that a picture shows, before it is drawn."""
+"""The content of a picture, before it is drawn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Lanes by source and name, and where all of it comes from."""
+    """Lanes by source and name, and the observations on which they rest."""
 
     entity: str
     scale: Scale
@@ -41,7 +41,7 @@ class Picture:
 
     @property
     def states(self) -> set[str]:
-        """Every state that occurs, also on one side of a change only; UNKNOWN and ABSENT among them."""
+        """Every state that occurs, including UNKNOWN and ABSENT, and states on only one side of a change."""
         found: set[str] = set()
         for lane in self.lanes:
             for piece in lane.pieces:
@@ -54,11 +54,11 @@ class Picture:
 def picture(connection: sa.Connection, wanted: SpanFilter, now: datetime, width: float) -> Picture:
     """What is known from `wanted.since` (or the first sight) to `wanted.until` (or now), for a chart of a width.
 
-    Raises UsageError for regions that do not exist, and where no time is left between the two.
+    Raises UsageError if a region does not exist, or if no time is left between the two.
     """
     until = wanted.until or now
     first = first_sight(connection, wanted)
-    # Where nothing is there to be shown, an hour of nothing.
+    # An empty hour, if there is nothing to show.
     since = wanted.since or (first if first and first < until else until - timedelta(hours=1))
     if since >= until:
         raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")

@@ -1,9 +1,9 @@
 """What a picture of a certain width can show of a lane.
 
-A span that is wide enough is shown as it is, with its true edges. Spans too narrow for that, one after the other, are
-merged: those whose middles lie in the same cell, a few pixels wide, become one piece that names every state that was
-seen in it, with the share of each. So a piece never claims a state that was not there, and hides none; a lane has at
-most width / NARROW + width / CELL + 1 pieces, however long its history is.
+A span that is wide enough is shown with its true edges. Consecutive spans that are too narrow are merged: those whose
+middles lie in the same cell, a few pixels wide, become one piece, which names every state that was seen in it and the
+share of each. So a piece never claims a state that was not there, and hides none. A lane has at most
+width / NARROW + width / CELL + 1 pieces, however long its history is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CELL = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """From time to pixels: `since` is 0, `until` is `width`."""
+    """Converts times to pixels: `since` is 0, `until` is `width`."""
 
     since: datetime
     until: datetime
@@ -33,7 +33,7 @@ class Scale:
         return (moment - self.since) / (self.until - self.since) * self.width
 
     def cut(self, span: Span) -> Span | None:
-        """The part of a span that the picture shows; None: no part."""
+        """The part of a span that the picture shows; None if it shows none."""
         if span.until_at <= self.since or span.from_at > self.until:
             return None
         if span.from_at == self.until and span.from_at < span.until_at:
@@ -45,17 +45,17 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a lane: one span, or several that are too narrow to be told apart."""
+    """A part of a lane: one span, or several that are too narrow to be distinguished."""
 
     from_at: datetime
     until_at: datetime
     shares: Mapping[str, float]
-    """Every state in it, with the seconds in it; UNKNOWN: not shown. Of a change empty: it is between two states.
-    The time of a change among merged spans counts for those of its two states that are among them."""
+    """Every state in it with its seconds. UNKNOWN means not shown. Empty for a change, which is between two states.
+    In merged spans, the time of a change counts for those of its two states that are merged, too."""
     span: Span | None
-    """The only span, as it is on record (not cut)."""
+    """The only span, as it is on record, not cut."""
     changes: int = 0
-    """How many changes of state were merged."""
+    """Number of merged changes of state."""
 
     @property
     def is_change(self) -> bool:
@@ -63,12 +63,12 @@ class Piece:
 
     @property
     def state(self) -> str | None:
-        """The only state in it, if it is one."""
+        """The state in it, if there is only one."""
         return next(iter(self.shares)) if len(self.shares) == 1 else None
 
 
 def pieces(spans: Iterable[Span], scale: Scale) -> Iterator[Piece]:
-    """The pieces of a lane, in order, without holes and overlaps where its spans have none."""
+    """The pieces of a lane in order. They have no holes and no overlaps if the spans have none."""
     group: list[tuple[Span, Span]] = []
     cell = -1
     before: Span | None = None
@@ -79,7 +79,7 @@ def pieces(spans: Iterable[Span], scale: Scale) -> Iterator[Piece]:
             continue
         if overlap:
             part, overlap = part._replace(from_at=overlap.from_at), None
-        # Where windows overlap, while one poll waited for its answer: part of what this poll showed, if too narrow.
+        # If windows overlap while one poll waited for its answer, a part that is too narrow is that poll's.
         is_overlap = before and before.is_change and span.cause == "unobserved" and span.seq == before.seq
         before = span
         if is_overlap and scale.x(part.until_at) - scale.x(part.from_at) < NARROW:
@@ -101,11 +101,11 @@ def pieces(spans: Iterable[Span], scale: Scale) -> Iterator[Piece]:
 
 
 def with_moments(spans: Iterable[Span]) -> Iterator[Span]:
-    """The spans, and between any two of UNKNOWN the state that one poll showed: known at that moment only."""
+    """The spans, and between two spans of UNKNOWN the state that one poll showed for a moment."""
     before: Span | None = None
     for span in spans:
-        # Of two spans of UNKNOWN after the same state only the first begins when it was seen. And an absence amid time
-        # of which nothing is known is no news.
+        # After the same state, only the first of two spans of UNKNOWN begins when it was seen. An absence amid unknown
+        # time is not worth showing.
         is_after_unknown = before is None or (before.cause and before.seq != span.seq)
         is_news = span.earlier_state != ABSENT or span.is_change or before is None or before.is_change
         if span.cause and span.earlier_state and is_after_unknown and is_news:

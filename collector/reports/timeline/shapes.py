@@ -1,4 +1,4 @@
-"""What each piece of a lane is drawn as: paths of SVG, in pixels."""
+"""The SVG paths of each piece of a lane, in pixels."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collector.reports.timeline.palette import Look, rank
 from collector.reports.timeline.pieces import NARROW, Piece, Scale
 
 SLOPE = 2.0
-"""A change is drawn as a slope where its window is as wide as this, else as a sharp edge in its middle."""
+"""A change is drawn as a slope if its window is at least this wide, otherwise as a sharp edge in its middle."""
 HATCHED = 4.0
-"""Unknown time is hatched where it is as wide as this, else plain."""
+"""Unknown time is hatched if it is at least this wide, otherwise plain."""
 _SEAM = 0.4
-"""By so much a slope reaches into bars of the same colour, so that no line of light shows between."""
+"""How far a slope overlaps bars of the same colour, so that no thin line shows between them."""
 
 
 def is_edge(piece: Piece, scale: Scale) -> bool:
@@ -24,7 +24,7 @@ def is_edge(piece: Piece, scale: Scale) -> bool:
 
 
 def placed(pieces: Sequence[Piece], scale: Scale) -> Iterator[tuple[Piece, float, float]]:
-    """Pieces with the pixels at which they begin and end, but for sharp edges: in their middle the neighbours meet.
+    """Pieces with the pixels at which they begin and end. At a sharp edge, the neighbours meet in its middle.
 
     A state is never too thin to be seen.
     """
@@ -47,7 +47,7 @@ def placed(pieces: Sequence[Piece], scale: Scale) -> Iterator[tuple[Piece, float
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Draws pieces on a chart that begins at `origin`, as bars of a height."""
+    """Draws pieces as bars of a height, on a chart that begins at `origin`."""
 
     scale: Scale
     looks: Mapping[str, Look]
@@ -74,9 +74,9 @@ class Shapes:
                 yield key, f"M{l_} {number(y)}H{r}V{number(y + height)}H{l_}z"
 
     def _slope(self, span: Span, left: float, right: float, top: float) -> Iterator[tuple[str, str]]:
-        """From one state to the other over the window of a change: a diagonal; a point, where one is absence.
+        """From one state to the other over the window of a change: a diagonal, or a point if one of them is absence.
 
-        Of the window the picture may show a part only.
+        The picture may show only a part of the window.
         """
         begin, end = self.scale.x(span.from_at), self.scale.x(span.until_at)
         done = [(x - begin) / (end - begin) for x in (left, right)]
@@ -104,6 +104,6 @@ class Shapes:
 
 @lru_cache(maxsize=10_000)
 def number(value: float) -> str:
-    """As short as hundredths of a pixel allow."""
+    """A number as text, to hundredths of a pixel."""
     text = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text

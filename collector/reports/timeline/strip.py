@@ -1,8 +1,8 @@
 """A strip of days: each day a column, filled from the bottom in proportion to the time in each state.
 
-The time in which only the moment of a change is unknown is no state's: it is a mark of its own.
+The window of a change belongs to no state and has its own mark.
 
-Drawn to stand in a page, whose style sheet has the looks (`style.state_rules`) and which holds the patterns once.
+A strip is part of a page, whose style sheet has the looks (`style.state_rules`) and which contains the patterns once.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from collector.reports.timeline.words import in_words
 from collector.reports.words import printable, show_span
 
 COLUMN, HEIGHT = 4.0, 18.0
-"""Of one day, in the unit of the drawing."""
+"""Width of one day, in the unit of the drawing."""
 _LEAST = 1.2
-"""A state that took any time of a day is never thinner than this."""
+"""Least height of a state that took any time of a day."""
 
 
 class Strip:
-    """A strip, and what it says."""
+    """A strip, and its words."""
 
     def __init__(self, days: Days) -> None:
         self.days = days
@@ -95,7 +95,7 @@ def _seams(count: int) -> str:
 
 
 def swatch(state: str, looks: Mapping[str, Look]) -> str:
-    """A small sample of how a state looks, to stand beside its name."""
+    """A small sample of the look of a state, beside its name."""
     drawn = f'<path class="{_key(state, looks)}" d="M0 0H12V12H0z"/>'
     if state == ABSENT:
         drawn = '<path class="absent" d="M0 6H12"/>'
@@ -105,7 +105,7 @@ def swatch(state: str, looks: Mapping[str, Look]) -> str:
 def _shares(spent: Spent) -> Sequence[tuple[str, float]]:
     """States from bottom to top with the share of the column that each takes; none is too thin to be seen.
 
-    The time of a change stands above the lowest of them, so that it parts two states.
+    The window of a change is above the lowest state, so that it separates two states.
     """
     if len(spent) == 1:
         return [(next(iter(spent)), 1.0)]
@@ -137,7 +137,7 @@ def _in_words(state: str) -> str:
 
 
 def _percent(share: float) -> str:
-    """Never 0 % of what was there, nor 100 % where there was anything else."""
+    """Never 0 % for a state that was there, nor 100 % if there was another one."""
     if 0 < share < 0.01:
         return "under 1 %"
     return "over 99 %" if 0.99 < share < 1 else f"{share:.0%}".replace("%", " %")

@@ -51,11 +51,12 @@ _MARKS = {
     "rings": (7, "M1.5 3.5a2 2 0 1 0 4 0a2 2 0 1 0-4 0"),
     "slant": (6, "M-1 1L1-1M0 6L6 0M5 7L7 5"),
 }
-"""Side of a pattern's square, and what is drawn on it."""
+"""Side of a pattern's square, and its drawing."""
 
 
 def style_sheet(looks: Iterable[Look], name_size: float, state_size: float) -> str:
-    """Of a state s-… fills its bars; f-… and m-… are its pattern's ground and marks, t-… is text, h-… around text."""
+    """The classes of a state: s-… fills its bars, f-… and m-… are ground and marks of its pattern, t-… is text, h-… is
+    around text."""
     of_states, of_states_in_the_dark = state_rules(looks)
     return "\n".join(
         [
@@ -63,7 +64,7 @@ def style_sheet(looks: Iterable[Look], name_size: float, state_size: float) -> s
             f".name{{font-size:{name_size:g}px}}",
             f".state{{font-size:{state_size:g}px}}",
             *of_states,
-            # Only on screens: what is printed is light, whatever the viewer prefers.
+            # Only on screens, because prints are light, whatever the viewer prefers.
             "@media screen and (prefers-color-scheme:dark){",
             *_DARK,
             *of_states_in_the_dark,
@@ -74,7 +75,7 @@ def style_sheet(looks: Iterable[Look], name_size: float, state_size: float) -> s
 
 
 def page_style(looks: Iterable[Look]) -> str:
-    """The style sheet of a page that holds drawings: those of `strip`, `swatch` and `inline`."""
+    """The style sheet of a page with drawings by `strip`, `swatch` and `inline`."""
     of_states, of_states_in_the_dark = state_rules(looks)
     texts = [f":where(.timeline) {rule}" for rule in _LIGHT if not rule.startswith(_OF_STATES)]
     texts += [".timeline .name{font-size:12px}", "text.state{font-size:9px}"]
@@ -99,7 +100,7 @@ _OF_STATES = (".absent", ".s-", ".u{", ".v{")
 
 
 def state_rules(looks: Iterable[Look]) -> tuple[list[str], list[str]]:
-    """Rules for states, and those that dark screens change."""
+    """Rules for states, and their changes for dark screens."""
     light: list[str] = []
     dark: list[str] = []
     for look in looks:
@@ -124,7 +125,7 @@ def state_rules(looks: Iterable[Look]) -> tuple[list[str], list[str]]:
 
 
 def patterns(looks: Iterable[Look]) -> Iterator[str]:
-    """What the fills with a pattern refer to; the hatching of unknown time is always among them."""
+    """The patterns that fills refer to, always including the hatching of unknown time."""
     yield (
         '<pattern id="timeline-unknown" width="4.5" height="4.5" patternUnits="userSpaceOnUse"'
         ' patternTransform="rotate(45)">'

@@ -1,8 +1,8 @@
-"""A timeline as SVG: one file that needs no other, without scripts.
+"""A timeline as SVG: one self-contained file without scripts.
 
-Light and dark come from the viewer's preference, by CSS; print is always light. A bar tells in its <title> what it
-says, from when to when, how sure that is, and which observation showed it. Where a picture has more than MANY pieces,
-bars of a lane that look alike become one path, without titles: so its size is bounded by lanes and width, not by time.
+CSS chooses light or dark by the viewer's preference; prints are always light. The <title> of a bar has its state, its
+times, how sure they are, and the observation that showed it. In a picture with more than MANY pieces, bars of a lane
+that look alike become one path without titles, so its size depends on lanes and width, not on time.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from collector.reports.words import printable, show_span, show_time
 WIDTH = 960
 MARGIN = 24
 LEFT = 188
-"""Where the chart begins; names stand before it."""
+"""Where the chart begins. Names are to its left."""
 CHART = WIDTH - LEFT - MARGIN
 MANY = 20_000
 _SOURCES, _SAID = 12, 60
 
 
 class _Size:
-    """Heights and font sizes: roomy, or close where there are many lanes."""
+    """Heights and font sizes: large, or small if there are many lanes."""
 
     def __init__(self, lanes: int) -> None:
         self.row, self.bar, self.name, self.state = (
@@ -48,8 +48,8 @@ def draw(picture: Picture) -> str:
 
 
 def inline(picture: Picture, title: str) -> str:
-    """The same for a page, whose style sheet (`style.page_style`) and patterns it needs. The page says itself what
-    stands in title, legend and foot."""
+    """The same for a page, which must have the style sheet (`style.page_style`) and the patterns. The page has its own
+    title, legend and foot."""
     return "\n".join(_Drawing(picture).inline(title))
 
 
@@ -111,7 +111,7 @@ class _Drawing:
         yield from self.body
         yield "</svg>"
 
-    # What is said
+    # Texts
 
     def _title(self) -> str:
         lanes = self.picture.lanes
@@ -155,7 +155,7 @@ class _Drawing:
         self.y = 68
 
     def _legend(self) -> None:
-        """Only what occurs."""
+        """Only looks that occur."""
         samples: list[tuple[str, str]] = [(f"s-{look.key}", state) for state, look in self.looks.items()]
         if UNKNOWN in self.picture.states:
             samples.append(("s-unknown", "unknown"))
@@ -277,7 +277,7 @@ class _Drawing:
                 continue
             title = f"<title>{_text(tooltip(lane, piece))}</title>"
             drawn = "".join(f'<path class="{key}" d="{d}"/>' for key, d in shapes)
-            # Said once, not again after each time in which it could not be seen.
+            # The label is drawn once, and not repeated after each time in which nothing could be seen.
             label = "" if piece.state in (said, UNKNOWN) else self._label(piece, left, right)
             if piece.state != UNKNOWN:
                 said = piece.state if label or piece.state == said else None
@@ -303,7 +303,7 @@ class _Drawing:
             return ""
         y = self.y + self.size.row / 2 + self.size.state * 0.36
         at = f'x="{number(LEFT + left + 6)}" y="{number(y)}"'
-        # Not by paint-order, which some printers and converters do not know.
+        # Not with paint-order, which some printers and converters do not support.
         halo = f'<text class="state halo h-{look.key}" {at}>{escape(text)}</text>' if look.mark else ""
         return f'{halo}<text class="state t-{look.key}" {at}>{escape(text)}</text>'
 
@@ -330,5 +330,5 @@ def _long(length: timedelta) -> str:
 
 
 def _text(text: str) -> str:
-    """Text that can do no harm in XML; lines stay lines."""
+    """Text that is safe in XML; line breaks are kept."""
     return escape("\n".join(printable(line) for line in text.split("\n")))

@@ -1,11 +1,11 @@
-"""A timeline in the characters of a terminal, one line a lane.
+"""A timeline in the characters of a terminal, with one line per lane.
 
-A column is a stretch of time, with one character for what was seen in it:
+A column is a piece of time, with one character for what was seen in it:
     one state                       the character of the state
     a change of one state to another, or several
     unknown for half of it or more  hatched; less than that does not show
     before the first sight          blank
-So a character never claims a state that was not there. Colours say the same again.
+So a character never claims a state that was not there. Colours repeat the characters.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from collector.reports.timeline.words import in_words
 from collector.reports.words import printable, show_span
 
 Segment = tuple[str, str]
-"""A text and its colour; empty: as it comes."""
+"""A text and its colour; empty: the default colour."""
 Line = list[Segment]
 
 _MUTED = "#808890"
 LEAST = 20
-"""Columns of the chart, however narrow the terminal is."""
+"""Least number of columns of the chart, however narrow the terminal is."""
 FINE = 16
-"""A picture for a terminal is to have so many units of width for each column, since names decide how many columns are
-left for the chart."""
+"""Units of width of a picture per column of the terminal, because names decide how many columns are left for the
+chart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ ASCII = Signs("?", ".", "|", "*", "'", "~", is_ascii=True)
 
 
 def _colour(look: Look) -> str:
-    """One that can be seen on any ground: nobody knows whether the terminal is light or dark."""
+    """A colour that is visible on any background, because the terminal may be light or dark."""
     return {"new": "#4a9fd6", "deleted": "#858d98"}.get(look.key, look.dark_fill or look.fill)
 
 
@@ -67,12 +67,12 @@ def _every_look() -> Iterable[Look]:
 
 
 def label_width(names: Sequence[str], width: int) -> int:
-    """Columns for the names: as the longest needs, but no more than a third of all."""
+    """Columns for the names: enough for the longest one, but at most a third of all."""
     return min(max((columns(name) for name in names), default=0), max(width // 3, 8))
 
 
 def draw(picture: Picture, width: int, signs: Signs = BLOCKS) -> list[Line]:
-    """Lines, none wider than `width` columns where that leaves room for LEAST of chart.
+    """Lines of at most `width` columns, if that leaves LEAST columns for the chart.
 
     The picture's scale is FINE times as wide.
     """
@@ -96,7 +96,7 @@ def draw(picture: Picture, width: int, signs: Signs = BLOCKS) -> list[Line]:
 
 
 class _Used:
-    """Which signs occur, for the legend."""
+    """The signs that occur, for the legend."""
 
     def __init__(self) -> None:
         self.states: set[str] = set()
@@ -116,7 +116,7 @@ def _bar(lane: Lane, scale: Scale, chart: int, found: dict[str, Look], signs: Si
 
 
 class _Cell:
-    """What one column saw: time in each state, and in no known one, and how many changes."""
+    """The content of a column: time in each state and in no known state, and the number of changes."""
 
     def __init__(self) -> None:
         self.shares: defaultdict[str, float] = defaultdict(float)
@@ -162,7 +162,7 @@ def _sign(cell: _Cell, found: dict[str, Look], signs: Signs, used: _Used) -> Seg
 
 
 def _axis_lines(scale: Scale, labels: int, chart: int, signs: Signs) -> list[Line]:
-    """Days, months or years above; below them, beginning at its tick, what each tick is called."""
+    """Days, months or years in the first line; the labels of the ticks, each beginning at its tick, below."""
     found = axis(scale, columns, gap=2, apart=6, overhang=chart)
     shown = [Tick(t.x, t.label) for t in found.ticks if int(t.x) + columns(t.label) <= chart]
     lines = [found.contexts, tuple(shown)] if found.contexts else [tuple(shown)]
@@ -179,7 +179,7 @@ def _placed(ticks: Sequence[Tick], chart: int) -> str:
 
 
 def _legend(found: dict[str, Look], used: _Used, signs: Signs, width: int) -> list[Line]:
-    """Only what occurs."""
+    """Only signs that occur."""
     items: list[tuple[str, str, str]] = [
         (look.letter if signs.is_ascii else look.block, _colour(look), printable(state))
         for state, look in found.items()

@@ -1,4 +1,4 @@
-"""What a picture says in words: in tooltips, and for those who can't see it."""
+"""A picture in words, for tooltips and for people who can't see it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collector.reports.words import show_span, show_time
 
 
 def in_words(state: str | None) -> str:
-    """A state as a legend calls it."""
+    """The name of a state in a legend."""
     return {UNKNOWN: "unknown", ABSENT: "absent"}.get(state or "", state or "")
 
 
 def tooltip(lane: Lane, piece: Piece) -> str:
-    """What a bar says, from when to when, and how sure that is."""
+    """The state of a bar, from when to when, and how sure that is."""
     if piece.span is not None:
         return f"{lane.name.text}: {_of_span(piece.span)}"
     whole = sum(piece.shares.values()) or 1.0
@@ -48,7 +48,7 @@ def _of_span(span: Span) -> str:
 
 
 def summary(lanes: Iterable[Lane]) -> list[str]:
-    """A sentence for each lane: what is known last, and since when."""
+    """A sentence for each lane: the last known state, and since when."""
     said = []
     for lane in lanes:
         piece = lane.pieces[-1]
