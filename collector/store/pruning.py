@@ -284,16 +284,22 @@ def _answers(live: sa.Connection, source_id: int, cut: _Cut) -> _Answers:
         gone=tuple(address for address, stays in of_old.items() if not stays),
         emptied=tuple(address for address, stays in of_old.items() if stays and address in bases),
         whole=tuple(whole),
-        links=tuple(_levels(live, source_id, children)),
+        links=tuple(_levels(live, source_id, children, of_old)),
     )
 
 
-def _levels(live: sa.Connection, source_id: int, whole: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """The answers that rest on these once they are whole, each with its new number of links."""
-    roots, below, level = set(whole), list(whole), 0
+def _levels(
+    live: sa.Connection, source_id: int, whole: Sequence[str], of_old: Collection[str]
+) -> Iterator[tuple[str, int]]:
+    """The answers that rest on these once they are whole, each with its new number of links.
+
+    Answers of old observations only rest on nothing afterwards: they are emptied or deleted. Such an answer may be
+    written over a newer one, because an answer that comes again keeps its row.
+    """
+    done, below, level = {*whole, *of_old}, list(whole), 0
     while below:
         level += 1
-        below = [child for child, _ in _over(live, source_id, below) if child not in roots]
+        below = [child for child, _ in _over(live, source_id, below) if child not in done]
         for child in below:
             yield child, level
 

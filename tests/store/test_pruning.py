@@ -309,6 +309,35 @@ def test_what_is_said_again_after_it_was_pruned_is_stored_again(history: History
     assert history.rebuilt().different == 0
 
 
+def test_an_old_answer_over_one_that_came_again_is_emptied(engine: sa.Engine) -> None:
+    """The old answer stands over one that stays, because an answer that comes again keeps its row."""
+    twins = Twins(engine)
+    others = [region(number) for number in range(3, 40)]
+    for first, second in (
+        ("ACTIVE", "ACTIVE"),
+        ("MAINTENANCE", "ACTIVE"),  # comes again after the cut
+        ("FROZEN", "ACTIVE"),  # over that; region 1 is FROZEN at the cut, so the observation stays
+        ("FROZEN", "NEW"),  # the cut
+        ("MAINTENANCE", "ACTIVE"),
+        ("MAINTENANCE", "NEW"),
+    ):
+        twins.poll([region(1, first), region(2, second), *others])
+    rows = {row["address"]: row for row in twins.rows("payloads", source_id=2)}
+    answers = [row["payload"] for row in twins.rows("observations", source_id=2)]
+    assert rows[answers[2]]["base"] == answers[1] == answers[4]
+    done = twins.prune(0.5)
+    assert done is not None
+    assert done.begins is not None
+    assert done.begins.begins_seq == 4
+    rows = {row["address"]: row for row in twins.rows("payloads", source_id=2)}
+    assert [(rows[a]["links"], rows[a]["compressed_size"] > 0) for a in answers[1:4]] == [
+        (0, True),
+        (0, False),
+        (0, True),
+    ]
+    twins.check()
+
+
 def test_it_is_due_only_when_enough_has_come_together(engine: sa.Engine) -> None:
     history = History(engine)
     day = 86400
