@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct, structs
 from pydantic import BaseModel
@@ -20,11 +20,13 @@ from pydantic import BaseModel
 from collector.gcore import documented, jsontext, paging, wire
 from collector.gcore.document import Document, Record
 from collector.inventory.entities import (
+    NESTED,
     Drift,
     Keystone,
     Kind,
     Listing,
     MetricsDatabase,
+    NestedKind,
     Region,
     Rejected,
     Shown,
@@ -59,8 +61,6 @@ class _Parsed(Struct, frozen=True, gc=False):
     drift: frozenset[Drift]
 
 
-_NestedKind = Literal["keystone", "metrics_database"]
-_NESTED: tuple[_NestedKind, ...] = ("keystone", "metrics_database")
 _UNSTATED = _Nested(None, False, None)
 
 
@@ -115,7 +115,7 @@ def _listing(document: Document) -> Listing:
         withheld=nameless,
     )
     shown: dict[Kind, Shown] = {"region": regions}
-    for kind in _NESTED:
+    for kind in NESTED:
         shown[kind], differing = _shown_nested(kind, usable, parsed, nameless)
         drift |= differing
     return Listing(
@@ -147,7 +147,7 @@ def _reasons(parsed: Sequence[_Parsed]) -> list[str | None]:
 
 
 def _shown_nested(
-    kind: _NestedKind, usable: Sequence[_Parsed], parsed: Sequence[_Parsed], nameless: str | None
+    kind: NestedKind, usable: Sequence[_Parsed], parsed: Sequence[_Parsed], nameless: str | None
 ) -> tuple[Shown, set[Drift]]:
     """The copy of the lowest region id that gives the object counts."""
     sightings: dict[int, Sighting] = {}
@@ -244,8 +244,8 @@ def _by_field(record: Record) -> _Parsed:
         drift = frozenset({Drift("results[]", "wrong_type", jsontext.type_name(raw))})
         return _Parsed(None, "not_an_object", None, _UNSTATED, _UNSTATED, _one_of_equals(drift))
     fields, drift_of = wire.read_object(wire.RegionSerializerAi, raw, "results[]")
-    nested: dict[_NestedKind, _Nested] = {}
-    for kind in _NESTED:
+    nested: dict[NestedKind, _Nested] = {}
+    for kind in NESTED:
         nested[kind], more = _parse_nested(kind, raw, fields[f"{kind}_id"], fields["id"])
         drift_of |= more
     ddos, more = _parse_ddos(raw)
@@ -254,13 +254,13 @@ def _by_field(record: Record) -> _Parsed:
     reason = "no_usable_id" if region_id is None else None if state else "no_usable_state"
     region = None
     if region_id is not None and state:
-        references = {f"{kind}_id": nested[kind].reference for kind in _NESTED}
+        references = {f"{kind}_id": nested[kind].reference for kind in NESTED}
         region = Sighting(Region(id=region_id, state=state, **(fields | references | ddos)))
     return _Parsed(region_id, reason, region, **nested, drift=_one_of_equals(frozenset(drift_of)))
 
 
 def _parse_nested(
-    kind: _NestedKind,
+    kind: NestedKind,
     raw: Mapping[str, Any],
     reference: int | None,
     region_id: int | None,

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import compress
 from operator import attrgetter, ne
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
-Kind = Literal["region", "keystone", "metrics_database"]
+NestedKind = Literal["keystone", "metrics_database"]
+"""Kinds whose entities are objects in the records of others, in as many copies as records refer to them."""
+Kind = Literal["region", NestedKind]
 
 
 def doc(text: str, *, added: bool = False) -> Meta:
@@ -134,6 +136,9 @@ ENTITIES: Mapping[Kind, type[Entity]] = {
     "keystone": Keystone,
     "metrics_database": MetricsDatabase,
 }
+NESTED: tuple[NestedKind, ...] = get_args(NestedKind)
+WITH_STATE: tuple[Kind, ...] = tuple(kind for kind in ENTITIES if "state" in ENTITIES[kind].__struct_fields__)
+"""Kinds whose changes of state are transitions."""
 
 
 NAMES: Mapping[type[Entity], tuple[str, ...]] = {
@@ -220,6 +225,11 @@ class Listing:
     rejected: tuple[Rejected, ...]
     drift: frozenset[Drift] = field(compare=False)
     """Not compared: an answer that differs only in drift has the same content."""
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the records. Entities of the other kinds are nested in them."""
+        return next(kind for kind in self.shown if kind not in NESTED)
 
     @property
     def is_whole(self) -> bool:

@@ -89,11 +89,11 @@ def judge(
     source ever had an `ok` answer (an empty first answer is suspicious too). `paging`: what makes the answer look
     like a page.
     """
-    regions = listing.shown["region"]
-    missing = frozenset(present.keys() - regions.sightings.keys() - regions.named)
+    shown = listing.shown[listing.kind]
+    missing = frozenset(present.keys() - shown.sightings.keys() - shown.named)
     if paging or not listing.is_whole:
         return Judgement("partial", missing)
-    if regions.withheld:
+    if shown.withheld:
         return Judgement("ok", missing)  # complete, but `changes` derives no absence from it
     needed = guard.confirmations_needed(missing, present, listing.listed, ever_complete=ever_complete)
     if needed > 1 and 1 + _agreeing_polls(earlier, missing) < needed:

@@ -148,9 +148,9 @@ class Known:
             return known.entity == sighting.entity
         return known.content_hash == content_hash(sighting.entity)
 
-    def present_regions(self) -> dict[int, str | None]:
-        """The present regions, each with the state in which it was last shown."""
-        return {k.id: k.state for k in self.entities["region"].values() if k.is_present}
+    def present(self, kind: Kind) -> dict[int, str | None]:
+        """The present entities of a kind, each with the state in which it was last shown."""
+        return {k.id: k.state for k in self.entities[kind].values() if k.is_present}
 
 
 def known_after(known: Known, now: Observation, listing: Listing, decided: Changes) -> Known:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
 
 import sqlalchemy as sa
 
+from collector.inventory.entities import NestedKind
 from collector.reports.asof import as_of, at
 from collector.reports.beginnings import refuse_before
 from collector.reports.columns import SOURCE, Column, Report, of
@@ -16,10 +16,8 @@ from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.reports.inventory import SEEN, each_row
 from collector.store.tables import TYPED, VERSIONS, region_versions, sources
 
-Nested = Literal["keystone", "metrics_database"]
 
-
-def nested_report(kind: Nested) -> Report:
+def nested_report(kind: NestedKind) -> Report:
     """The columns of each row, as in current_keystones and current_metrics_databases."""
     versions, region = VERSIONS[kind].c, region_versions.c
     return Report(
@@ -48,7 +46,7 @@ class NestedFilter:
 
 
 def nested_as_of(
-    connection: sa.Connection, kind: Nested, moment: datetime, wanted: NestedFilter
+    connection: sa.Connection, kind: NestedKind, moment: datetime, wanted: NestedFilter
 ) -> Iterator[Row]:
     """Keystones or metrics databases as the regions' answers up to a time gave them, by source and id.
 
@@ -65,7 +63,7 @@ def nested_as_of(
     return each_row(connection, query.order_by(c.source, c[f"{kind}_id"]))
 
 
-def referred_as_of(connection: sa.Connection, kind: Nested, moment: datetime, region: Row) -> Row | None:
+def referred_as_of(connection: sa.Connection, kind: NestedKind, moment: datetime, region: Row) -> Row | None:
     """The one that a region in force at a time refers to; None: to none, or to one that was not in force."""
     number = region[f"{kind}_id"]
     if number is None:

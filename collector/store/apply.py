@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from collector.database import bulk
 from collector.inventory.changes import Changes, KindChanges, NewVersion, Transition
-from collector.inventory.entities import Kind, Region
+from collector.inventory.entities import NESTED, Kind, Region
 from collector.inventory.observation import Observation
 from collector.store.tables import (
     CURRENT,
@@ -105,7 +105,7 @@ def _typed(kind: Kind, new: Sequence[NewVersion], names: Sequence[str]) -> dict[
     """The columns of typed values, and of the witness where there is one."""
     sightings = [version.sighting for version in new]
     columns = _columns([each.entity for each in sightings], {}, **{name: name for name in names})
-    return columns if kind == "region" else columns | _columns(sightings, {}, witness_region_id="witness")
+    return columns | _columns(sightings, {}, witness_region_id="witness") if kind in NESTED else columns
 
 
 def _volume_types(new: Sequence[NewVersion]) -> Iterator[Write]:
@@ -135,7 +135,7 @@ def _of_kind(kind: Kind, now: Observation, changed: KindChanges) -> Iterator[Wri
     yield "update", CURRENT[kind], absent
     closed = _columns(gone, {"valid_to": at}, **{key: "before.id"}, valid_from="before.changed_at")
     yield "update", VERSIONS[kind], closed
-    if kind != "region":
+    if kind in NESTED:
         moved = _columns(changed.witnesses, {}, id="entity.id", witness_region_id="witness")
         yield "update", CURRENT[kind], moved
     lost = _columns(

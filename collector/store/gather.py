@@ -13,7 +13,7 @@ from functools import cached_property
 import sqlalchemy as sa
 from msgspec import structs
 
-from collector.inventory.entities import ENTITIES, Drift, Entity, Kind, Listing
+from collector.inventory.entities import ENTITIES, NESTED, Drift, Entity, Kind, Listing
 from collector.inventory.known import Doubt, Failures, Known, KnownEntity, Proof, Unseen
 from collector.inventory.observation import Observation, Observer
 from collector.store import observations as stored
@@ -103,7 +103,7 @@ class _Finder:
                 table.absent_since,
                 table.absent_not_before,
                 (table.state if "state" in table else no_column).label("state"),
-                (table.witness_region_id if kind != "region" else no_column).label("witness_region_id"),
+                (table.witness_region_id if kind in NESTED else no_column).label("witness_region_id"),
             ).where(table.source_id == self._source_id)
         )
         return {

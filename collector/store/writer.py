@@ -346,7 +346,7 @@ class Writer:
         source_id = self.lease.source_id
         return judge(
             listing,
-            known.present_regions(),
+            known.present(listing.kind),
             observations.earlier(connection, source_id, observer),
             ever_complete=bool(listing.listed) or observations.was_ever_complete(connection, source_id),
             paging=paging,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from collector.database.types import JsonList, UtcTime, only_where
-from collector.inventory.entities import ENTITIES, NAMES, Kind, Region, is_added
+from collector.inventory.entities import ENTITIES, NAMES, NESTED, Kind, Region, is_added
 from collector.store.tables.evidence import seen_by
 from collector.store.tables.parts import (
     BASES,
@@ -56,7 +56,7 @@ def typed_columns(entity: type[Struct], *, added: bool = False) -> list[sa.Colum
 
 def _witness(kind: Kind, null: bool = False) -> list[sa.Column[Any]]:
     doc = "Region whose copy of the object is used: the lowest id that contains it"
-    return [] if kind == "region" else [column("witness_region_id", sa.BigInteger, doc, null=null)]
+    return [column("witness_region_id", sa.BigInteger, doc, null=null)] if kind in NESTED else []
 
 
 def _current(name: str, kind: Kind, id_comment: str) -> sa.Table:

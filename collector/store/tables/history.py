@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from collector.database.types import UtcTime, only_where
+from collector.inventory.entities import ENTITIES, WITH_STATE
 from collector.store.tables.evidence import seen_by
 from collector.store.tables.parts import (
     BASES,
@@ -22,7 +23,7 @@ state_transitions = table(
     "state_transitions",
     "One row: a change of state or of presence; its true time lies in [not_before, observed_at]",
     source_id(),
-    entity("region", "keystone"),
+    entity(*WITH_STATE),
     entity_id(),
     column("kind", sa.Text, "appeared, changed, disappeared, reappeared"),
     column("from_state", sa.Text, "State before; NULL: not listed", null=True),
@@ -41,7 +42,7 @@ state_transitions = table(
     ),
     seq("Observation that first showed the new state", primary_key=True),
     *seen_by("state_transitions", "seq"),
-    check("state_transitions_entity", one_of("entity", "region", "keystone")),
+    check("state_transitions_entity", one_of("entity", *WITH_STATE)),
     check("state_transitions_kind", one_of("kind", "appeared", "changed", "disappeared", "reappeared")),
     check("state_transitions_basis", one_of("basis", *BASES)),
     check("state_transitions_window", "not_before IS NULL OR not_before < observed_at"),
@@ -59,7 +60,7 @@ unseen = table(
     "unseen",
     "One row: a time in which an entity that is present was not shown; its state is unknown then",
     source_id(),
-    entity("region", "keystone", "metrics_database"),
+    entity(*ENTITIES),
     entity_id(),
     seq("First observation that did not show it", "missed_seq", primary_key=True),
     column("from_at", UtcTime, "When the last poll that showed it was answered"),
@@ -92,7 +93,7 @@ withheld_absences = table(
     "One row: an answer that could not prove the absence of an entity that it names, or of a whole kind",
     source_id(),
     seq("The observation", primary_key=True),
-    entity("region", "keystone", "metrics_database"),
+    entity(*ENTITIES),
     column("scope", sa.Text, "all, or the id of the entity", primary_key=True),
     column("cause", sa.Text, "not_given, record_without_id, reference_not_stated"),
     *seen_by("withheld_absences", "seq"),
@@ -102,7 +103,7 @@ unproven_absences = table(
     "unproven_absences",
     "One row: a time in which the absence of an entity, or of every absent entity of a kind, is not proven",
     source_id(),
-    entity("region", "keystone", "metrics_database"),
+    entity(*ENTITIES),
     column("scope", sa.Text, "all, or the id of the entity", primary_key=True),
     seq("First observation after the last proof", "missed_seq", primary_key=True),
     column(
