@@ -32,9 +32,10 @@ _SQLITE: dict[Act, str] = {
     "update": "UPDATE {table} SET {changes} WHERE {is_it}",
     "insert": "INSERT INTO {table} ({names}) VALUES ({values})",
 }
+# ANY rather than =: with an equality the planner joins by the rest of the key alone, and reads all rows of the source.
 _POSTGRESQL: dict[Act, str] = {
-    "delete": "DELETE FROM {table} USING {rows} WHERE {is_it}",
-    "update": "UPDATE {table} SET {changes} FROM {rows} WHERE {is_it}",
+    "delete": "DELETE FROM {table} USING {rows} WHERE {is_it} AND {table}.{source} = ANY (%s::INTEGER[])",
+    "update": "UPDATE {table} SET {changes} FROM {rows} WHERE {is_it} AND {table}.{source} = ANY (%s::INTEGER[])",
     "insert": "INSERT INTO {table} ({names}) SELECT {values} FROM {rows}",
 }
 
@@ -43,7 +44,8 @@ def write(connection: sa.Connection, act: Act, table: sa.Table, columns: Columns
     """Insert, update or delete rows, if there are any.
 
     `columns`: the values of each column, row by row, including the primary key. A column with the same value in all
-    rows may be an infinite iterator.
+    rows may be an infinite iterator. All rows are of one source: a statement that changes rows says so, which a
+    database whose tables are divided by source needs to know before it plans. Raises ValueError for rows of several.
     """
     on_sqlite, names = is_sqlite(connection), tuple(columns)
     statement = _statement(act, table, names, on_sqlite)
@@ -52,12 +54,28 @@ def write(connection: sa.Connection, act: Act, table: sa.Table, columns: Columns
         name: map(converters[name], values) if name in converters else values
         for name, values in columns.items()
     }
-    rows = zip(*(converted[name] for name in _order(act, table, names, on_sqlite)), strict=False)
+    order = _order(act, table, names, on_sqlite)
+    place = order.index(_source(table))
+    rows = zip(*(converted[name] for name in order), strict=False)
     while some := list(islice(rows, _ROWS_AT_ONCE)):
         if on_sqlite:
             connection.exec_driver_sql(statement, some)
         else:
-            connection.exec_driver_sql(statement, tuple(map(_array, zip(*some, strict=True))))
+            arrays = tuple(map(_array, zip(*some, strict=True)))
+            one = () if act == "insert" else (_array([_only([row[place] for row in some])]),)
+            connection.exec_driver_sql(statement, (*arrays, *one))
+
+
+def _source(table: sa.Table) -> str:
+    """The column that says which source a row is of: the first of every key."""
+    return table.primary_key.columns[0].name
+
+
+def _only(values: Sequence[Any]) -> Any:
+    first = values[0]
+    if any(value != first for value in values):
+        raise ValueError("rows of several sources are not written at once")
+    return first
 
 
 def write_row(connection: sa.Connection, act: Act, table: sa.Table, row: Mapping[str, Any]) -> None:
@@ -77,6 +95,7 @@ def _statement(act: Act, table: sa.Table, names: tuple[str, ...], on_sqlite: boo
         values=", ".join(value.values()),
         changes=", ".join(f"{name} = {value[name]}" for name in names if name not in key),
         is_it=" AND ".join(f"{table.name}.{name} = {value[name]}" for name in key),
+        source=_source(table),
         rows=f"unnest({', '.join(arrays)}) AS new({', '.join(names)})",
     )
 

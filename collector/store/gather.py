@@ -172,8 +172,10 @@ class _Finder:
         w = withheld_absences.c
         scopes = ["all"] if entity_id is None else ["all", str(entity_id)]
         withheld = sa.exists().where(
-            w.source_id == _o.source_id, w.seq == _o.seq, w.entity == kind, w.scope.in_(scopes)
+            w.source_id == self._source_id, w.seq == _o.seq, w.entity == kind, w.scope.in_(scopes)
         )
+        if to_same_access and not self._own:
+            return None
         conditions = [~withheld, *([_o.observer_id.in_(self._own)] if to_same_access else [])]
         return stored.newest(self._connection, self._source_id, "ok", *conditions, before=until_seq + 1)
 

@@ -115,7 +115,7 @@ def forget(connection: sa.Connection, source_id: int, cut: Observation) -> None:
     t = state_transitions
     same = t.alias("same")
     its_own = (
-        same.c.source_id == t.c.source_id,
+        same.c.source_id == source_id,
         same.c.entity == t.c.entity,
         same.c.entity_id == t.c.entity_id,
         same.c.seq <= cut.seq,

@@ -90,3 +90,10 @@ def test_bulk_writes_what_sqlalchemy_writes(engine: sa.Engine, count: int) -> No
         bulk.write(connection, "delete", regions, {"source_id": repeat(source_id), "id": ids})
         bulk.write(connection, "delete", regions, {"source_id": repeat(source_id), "id": []})
     assert history.present() == set(range(1, count + 1))
+
+
+def test_rows_of_several_sources_are_not_written_at_once(postgresql_template: sa.URL) -> None:
+    engine = sa.create_engine(postgresql_template)
+    with engine.connect() as connection, pytest.raises(ValueError, match="several sources"):
+        bulk.write(connection, "delete", regions, {"source_id": [1, 2], "id": [1, 1]})
+    engine.dispose()
