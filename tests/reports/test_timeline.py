@@ -200,7 +200,7 @@ def test_states_that_are_too_close_share_a_piece_by_their_times() -> None:
     assert mixed[0][2].splitlines() == [
         "Region: ACTIVE 70%, NEW 30%",
         "2026-05-05 16:00:00Z to 2026-05-05 20:00:00Z",
-        "8 changes, too close to be told apart here",
+        "8 changes, too close to be distinguished here",
     ]
     tops = [float(d.split(" ")[1].split("H")[0]) for _, d, _ in mixed]
     assert tops[0] - tops[1] == pytest.approx(15 * 0.7, abs=0.01)

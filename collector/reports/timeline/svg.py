@@ -165,7 +165,7 @@ class _Drawing:
         if any(p.is_change and not is_edge(p, self.picture.scale) for p in all_):
             samples.append(("slope", "changed at an unknown moment within"))
         if any(len(p.shares) > 1 for p in all_):
-            samples.append(("mixed", "several, too short to be told apart: shares of time"))
+            samples.append(("mixed", "several, too short to be distinguished: shares of time"))
         if not samples:
             return
         x = float(MARGIN)

@@ -22,7 +22,7 @@ def tooltip(lane: Lane, piece: Piece) -> str:
     whole = sum(piece.shares.values()) or 1.0
     shares = ", ".join(f"{in_words(state)} {seconds / whole:.0%}" for state, seconds in piece.shares.items())
     times = f"{show_time(piece.from_at)} to {show_time(piece.until_at)}"
-    return f"{lane.name.text}: {shares}\n{times}\n{piece.changes} changes, too close to be told apart here"
+    return f"{lane.name.text}: {shares}\n{times}\n{piece.changes} changes, too close to be distinguished here"
 
 
 def _of_span(span: Span) -> str:
