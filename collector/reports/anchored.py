@@ -1,4 +1,4 @@
-"""Digests that were given away, and verifications whose results were kept."""
+"""Digests that were given to places outside, and verifications whose results were kept."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def anchors(connection: sa.Connection, source: str | None = None) -> list[Row]:
     query = query.where(_s.name == source) if source else query
     rows = [dict(row) for row in connection.execute(query).mappings()]
     for row in rows:
-        # What is anchored again has gone on since.
+        # An observation that is anchored again has grown since.
         row |= {
             "to_seq": row["seq"],
             "to_at": row["last_at"],
@@ -78,26 +78,26 @@ def anchors(connection: sa.Connection, source: str | None = None) -> list[Row]:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """When a source was anchored last, and verified last."""
+    """When a source was last anchored and last verified."""
 
     source: str
     anchored_seq: int | None = None
-    """Newest observation that any place has."""
+    """Newest observation that any place covers."""
     anchored_until: datetime | None = None
-    """Newest answer that any place has."""
+    """Newest answer that any place covers."""
     anchored_at: datetime | None = None
     not_anchored: str | None = None
-    """Places that did not take the newest digest that they were given, and why."""
+    """Places that did not accept the newest digest that they were given, and why."""
     verified_at: datetime | None = None
     verified: str | None = None
-    """The verdict: good, stale or altered."""
+    """The verdict of the last verification: good, stale or altered."""
     verified_seq: int | None = None
     first_finding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What one place has of one source."""
+    """What one place has from one source."""
 
     source: str
     target: str
@@ -106,7 +106,7 @@ class Place:
     until: datetime | None
     failed: int
     error: str | None
-    """Why it did not take the newest one."""
+    """Why it did not accept the newest one."""
 
 
 def places(connection: sa.Connection, source: str | None = None) -> list[Place]:
@@ -141,10 +141,11 @@ def places(connection: sa.Connection, source: str | None = None) -> list[Place]:
 
 
 def missing(connection: sa.Connection, required: Collection[str]) -> dict[str, list[str]]:
-    """Which required anchors lack the newest digest that they were given, or any, and why: by source, in words.
+    """The required anchors that lack the newest digest that they were given, or have none, and why: by source, in
+    words.
 
-    An anchor that is being made does not count yet. Each name is one statement, and each source one look at its newest
-    anchor of that name.
+    An anchor that is being made does not count yet. Each name is one statement, which looks at the newest anchor of
+    each source with that name.
     """
     found: dict[str, list[str]] = {}
     settled = table.alias("settled").c
@@ -168,7 +169,7 @@ def missing(connection: sa.Connection, required: Collection[str]) -> dict[str, l
 
 
 def proven(connection: sa.Connection, source: str | None = None) -> dict[str, Proven]:
-    """When each source was anchored and verified last, by name."""
+    """When each source was last anchored and verified, by name."""
     newest = (
         sa.select(_v.source_id, sa.func.max(_v.started_at).label("started_at"))
         .group_by(_v.source_id)

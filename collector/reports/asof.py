@@ -1,8 +1,9 @@
-"""What was in force at a time: the fold of all applied observations up to then, and nothing that was learned later.
+"""What was in force at a time: the result of all observations that were applied up to then, and of nothing later.
 
-The one place that says it. `collector regions --as-of`, `diff` and the pages ask it, and PostgreSQL's functions are
-made from it. A version is found by one index seek per entity: the newest that began by then, which then has to be in
-force still. To compare `valid_from` and `valid_to` of all versions takes a hundred times as long in a long history.
+This is the only place that decides it. `collector regions --as-of`, `diff` and the pages use it, and PostgreSQL's
+functions are made from it. A version is found with one index seek per entity: the newest one that began by then, which
+must still be in force. A comparison of `valid_from` and `valid_to` over all versions takes a hundred times as long in
+a long history.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ Moment = sa.ColumnElement[Any]
 
 
 def as_of(kind: Kind, moment: Moment, source: str | None = None) -> sa.Select[Any]:
-    """The entities of a kind in force at a time, in no order; of all sources, or of one.
+    """The entities of a kind that are in force at a time, in no order, for all sources or for one.
 
-    Columns: of a region source, region_id and its fields; of the others also the region whose copy counted then, and
-    their own id. Then of all first_seen_at, changed_at (seen first like this), and last_seen_at: when it was last
-    confirmed, as far as that is sure.
+    Columns for a region: source, region_id and its fields. The other kinds also have the region whose copy was used
+    then, and their own id. All kinds then have first_seen_at, changed_at (when these values were first seen), and
+    last_seen_at: when the entity was last confirmed, as far as that is certain.
     """
     current, versions = CURRENT[kind].c, _alias(VERSIONS[kind], "v")
     looked = last_looks(moment, source).cte("looked").prefix_with("MATERIALIZED")
@@ -63,11 +64,11 @@ def as_of(kind: Kind, moment: Moment, source: str | None = None) -> sa.Select[An
 
 
 def last_looks(moment: Moment, source: str | None = None) -> sa.Select[Any]:
-    """Each source that was seen by a moment, with its newest successful poll then: it is sure that this was answered no
-    earlier than `last_seen_at`. None whose history begins later, since what was before is pruned.
+    """Each source that was seen by a moment, with its newest successful poll at that time, which was certainly
+    answered no earlier than `last_seen_at`. Sources whose history begins later, because it was pruned, are left out.
 
-    Of a stretch that goes on beyond the moment only its ends and its longest interval are on record. `last_at` and
-    `expected_interval_ms` are those of the stretch.
+    For an observation that continues after the moment, only its ends and its longest interval are on record. `last_at`
+    and `expected_interval_ms` are those of the observation.
     """
     o, newest = observations.c, newest_applied(sources.c.id, moment)
     sure = earlier(moment, o.longest_interval_ms + 1)
@@ -83,7 +84,7 @@ def last_looks(moment: Moment, source: str | None = None) -> sa.Select[Any]:
 
 
 def newest_applied(source_id: Any, known_at: Any = None, column: str = "seq") -> sa.ScalarSelect[Any]:
-    """The newest observation of a source with an answer that was applied; of those known at a time, or of all."""
+    """The newest applied observation of a source, among those known at a time or among all."""
     a = _alias(observations, "a").c
     query = sa.select(a[column]).where(a.source_id == source_id, a.outcome != "failed")
     query = query.where(a.first_at <= known_at) if known_at is not None else query
@@ -93,7 +94,7 @@ def newest_applied(source_id: Any, known_at: Any = None, column: str = "seq") ->
 def _in_force(
     versions: sa.FromClause, kind: Kind, source_id: Any, entity_id: Any, moment: Moment
 ) -> sa.ColumnElement[bool]:
-    """Whether a version of an entity is the one in force."""
+    """True if a version of an entity is in force."""
     key, began = f"{kind}_id", _alias(VERSIONS[kind], "began").c
     newest = (
         sa.select(sa.func.max(began.valid_from))
@@ -110,7 +111,7 @@ def _in_force(
 
 @cache
 def version_before(kind: Kind) -> tuple[sa.FromClause, sa.ColumnElement[bool]]:
-    """The version of the same entity before each version of a kind, however long before: what to join, and on what."""
+    """The version of the same entity before each version of a kind, with any distance: what to join, and on what."""
     v, before, e = VERSIONS[kind].c, VERSIONS[kind].alias("b"), VERSIONS[kind].alias("e").c
     b, key = before.c, f"{kind}_id"
     newest = sa.select(sa.func.max(e.valid_from)).where(
@@ -122,7 +123,7 @@ def version_before(kind: Kind) -> tuple[sa.FromClause, sa.ColumnElement[bool]]:
 
 
 def _lost_at(kind: Kind, current: Any, moment: Moment) -> sa.ScalarSelect[Any]:
-    """Since when an entity was not shown that was not shown at a time; NULL where it was."""
+    """Since when an entity that was not shown at a time was not shown; NULL if it was shown."""
     u = unseen.c
     return (
         sa.select(sa.func.min(u.from_at))
@@ -140,7 +141,7 @@ def _lost_at(kind: Kind, current: Any, moment: Moment) -> sa.ScalarSelect[Any]:
 def _place(
     kind: Kind, versions: sa.FromClause, moment: Moment
 ) -> tuple[list[Any], list[Any], tuple[sa.FromClause, sa.ColumnElement[bool]]]:
-    """The columns before and after an entity's fields, and from which version of another entity they are."""
+    """The columns before and after an entity's fields, and from which version of another entity they come."""
     v = versions.c
     if kind == "region":
         other = _alias(keystone_versions, "k")
@@ -154,10 +155,10 @@ def _place(
 
 @cache
 def _alias(table: sa.Table, name: str) -> sa.FromClause:
-    """One and the same for each statement: to make one, with its columns, takes as long as to ask a statement."""
+    """Shared by all statements, because to make one with its columns takes as long as to run a statement."""
     return table.alias(name)
 
 
 def at(moment: Any) -> Moment:
-    """A time as statements take it."""
+    """A time as a parameter of statements."""
     return cast("Moment", sa.literal(moment, UtcTime()))

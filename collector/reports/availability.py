@@ -1,10 +1,10 @@
-"""For which share of a time regions were in a state: at least, and at most.
+"""For which share of a time regions were in a state, at least and at most.
 
-Known time counts for its state alone. While only the moment of a change is unknown, a region may have been in the
-state before or the state after; while no answer showed it, where the windows of two changes overlap, and while only
-another key looked, in any. Both is unknown time and counts for the upper bound
-only. So the lower bounds of all states and the unknown time make up the whole, and the truth lies between the bounds,
-as long as no state came and went between two polls (`spans.ASSUMPTION`).
+Known time counts for its state only. All other time is unknown and counts only in upper bounds. While only the moment
+of a change is unknown, a region may have been in the state before or in the state after. It may have been in any state
+while no answer showed it, while only another key asked, and where the windows of two changes overlap. So the lower
+bounds of all states and the unknown time add up to the whole, and the truth lies between the bounds, unless a state
+came and went between two polls (`spans.ASSUMPTION`).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ AVAILABILITY = Report(
 
 @dataclass(slots=True)
 class Measured:
-    """Seconds of one region, or of several, within one period."""
+    """Seconds of one or several regions within one period."""
 
     whole: float = 0.0
     at_least: float = 0.0
@@ -100,13 +100,13 @@ def availability(
     zone: tzinfo,
     without_absent: bool = False,
 ) -> list[Row]:
-    """Rows of each region, then totals by zone, by country and of each source, by period within each; of one region
-    alone there are no totals.
+    """Rows of each region, then totals by zone, by country and of each source, ordered by period. A question about one
+    region has no totals.
 
-    A region counts from its first sight on. `state`: in any case; ABSENT is one. Totals weigh each region by the time
-    for which it is on record, and count it where it is now (or was last). `without_absent`: a region that is absent now
-    counts up to its last disappearance only. Raises UsageError where there is no such
-    region.
+    A region counts from its first sight on. `state`: in upper or lower case; ABSENT is allowed. Totals weigh each
+    region by the time for which it is on record, and count it for the zone and country where it is now (or was last).
+    `without_absent`: a region that is absent now counts only up to its last disappearance. Raises UsageError if there
+    is no such region.
     """
     until = until or now
     looks = first_looks(connection, source)
@@ -160,8 +160,8 @@ def availability(
 def _cut(
     since: datetime, until: datetime, first: datetime, now: datetime, by: Unit | None, zone: tzinfo
 ) -> tuple[datetime, datetime]:
-    """A time, without the whole periods before the first sight and after now: nothing is on record of them, and there
-    may be a million of them."""
+    """A time without the whole periods before the first sight and after now, because nothing is on record about them
+    and there may be a million of them."""
     if by is None:
         return since, until
     return (
@@ -179,7 +179,7 @@ def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _counted_in(row: Row, place: Row, *, totals: bool) -> list[tuple[Any, ...]]:
-    """The rows in which a region's time is counted: (of, source, region id, zone or country)."""
+    """The rows in which a region's time counts: (level, source, region id, zone or country)."""
     source = row["source"]
     own = ("region", source, row["region_id"], None)
     if not totals:

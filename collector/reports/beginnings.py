@@ -1,4 +1,4 @@
-"""Where histories begin that were pruned: of what was before nothing can be said. And all that was taken out."""
+"""Where pruned histories begin, because nothing can be said about earlier times, and all recorded amendments."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Begun(NamedTuple):
     """Where the history of a source begins."""
 
     seq: int
-    """The observation whose state is kept whole."""
+    """The observation whose state is kept completely."""
     at: datetime
-    """When that was first answered."""
+    """When it was first answered."""
     first_at: datetime
-    """When the first poll of all was answered."""
+    """When the very first poll was answered."""
 
 
 def beginnings(connection: sa.Connection, source: str | None = None) -> dict[str, Begun]:
-    """Where pruned histories begin, by the name of their source."""
+    """Where pruned histories begin, by the names of their sources."""
     a = amendments.c
     query = (
         sa.select(sources.c.name, a.begins_seq, a.begins_at, a.pruned_from_at)
@@ -38,7 +38,7 @@ def beginnings(connection: sa.Connection, source: str | None = None) -> dict[str
 
 
 class Taken(NamedTuple):
-    """What was taken out of a history that was on record already: its beginning (a prune), or a value (a redaction)."""
+    """A recorded change of stored evidence: its beginning was deleted (a prune), or a value (a redaction)."""
 
     source: str
     number: int
@@ -46,17 +46,17 @@ class Taken(NamedTuple):
     made_at: datetime
     made_by: str
     at_seq: int
-    """The newest observation then."""
+    """The newest observation at that time."""
     begins_at: datetime | None
-    """Of a prune: where the history began afterwards."""
+    """For a prune: where the history began afterwards."""
     path: str | None
-    """Of a redaction: what is redacted in every answer."""
+    """For a redaction: the path that is redacted in every answer."""
     answers: int | None
-    """Of a redaction: stored answers that had a value there."""
+    """For a redaction: the number of stored answers with a value there."""
 
 
 def taken_out(connection: sa.Connection, source: str | None = None) -> list[Taken]:
-    """All prunes and redactions, by source, the oldest first."""
+    """All prunes and redactions by source, the oldest first."""
     a = amendments.c
     query = (
         sa.select(sources.c.name, a.number, a.kind, a.made_at, a.made_by, a.at_seq, a.begins_at, a.facts)
@@ -68,13 +68,13 @@ def taken_out(connection: sa.Connection, source: str | None = None) -> list[Take
 
 
 def redactions(connection: sa.Connection, source: str | None = None) -> list[Taken]:
-    """What is redacted in every answer, each path once, since when it is."""
+    """Each path that is redacted in every answer, once, and since when."""
     found = [each for each in taken_out(connection, source) if each.kind == "redaction"]
     return list({(each.source, each.path): each for each in reversed(found)}.values())[::-1]
 
 
 def _redacted(facts: str) -> tuple[str | None, int | None]:
-    """Path and number of answers. Facts that were edited may say neither: `audit verify` tells."""
+    """Path and number of answers. Edited facts may have neither; `audit verify` reports that."""
     try:
         said = json.loads(facts)
         return said.get("path"), said.get("redacted")
@@ -83,7 +83,7 @@ def _redacted(facts: str) -> tuple[str | None, int | None]:
 
 
 def refuse_before(connection: sa.Connection, moment: datetime, source: str | None = None) -> None:
-    """Raises UsageError where what is asked for was pruned."""
+    """Raises UsageError if the question is about a time that was pruned."""
     for name, begun in beginnings(connection, source).items():
         if begun.first_at <= moment < begun.at:
             raise UsageError(
@@ -92,7 +92,7 @@ def refuse_before(connection: sa.Connection, moment: datetime, source: str | Non
 
 
 def is_pruned(source_id: sa.ColumnElement[int], moment: sa.ColumnElement[datetime]) -> sa.ColumnElement[bool]:
-    """Whether a moment lies before the beginning of a source's history."""
+    """True if a moment lies before the beginning of a source's history."""
     a = amendments.alias("pruned").c
     return sa.exists().where(
         a.source_id == source_id, a.begins_at > moment, a.pruned_from_at <= moment, a.begins_at.is_not(None)

@@ -1,4 +1,4 @@
-"""What could not be seen, in groups; what may have happened then; and what was seen and could not be used."""
+"""What could not be seen, in groups; what may have happened then; and what was seen but could not be used."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def unseen_groups(
     until: datetime | None = None,
     limit: int | None = None,
 ) -> list[Row]:
-    """Times for which entities were not shown though present, newest first: one row for all that went unseen for one
-    cause at one time. `count`: how many; `open`: how many still are."""
+    """Times in which entities were present but not shown, newest first, with one row for everything that was not shown
+    for the same cause at the same time. `count`: how many; `open`: how many still are."""
     u = unseen.c
     last: Any = sa.type_coerce(sa.func.max(u.until_at), UtcTime())
     query = (
@@ -49,21 +49,21 @@ def unseen_groups(
 
 
 def gap_at(connection: sa.Connection, source: str, seq: int) -> tuple[Row, list[Row]]:
-    """A gap by the last observation before it, and the changes of state and presence whose windows span it: they may
-    have happened then. Raises UsageError where there is no such gap."""
+    """A gap, given the last observation before it, and the changes of state and presence whose windows overlap it and
+    which may have happened then. Raises UsageError if there is no such gap."""
     gap = next((row for row in coverage(connection, source) if row["seq"] == seq), None)
     if gap is None:
         raise UsageError(f"there is no gap of {source!r} after observation {seq}")
     t = state_transitions.c
     query = selected(connection, TransitionFilter(source=source, since=gap["until_at"] or gap["from_at"]))
     query = query.where(t.not_before <= gap["from_at"]).order_by(t.observed_at, t.entity.desc(), t.entity_id)
-    # An open gap hides changes of which nothing is known yet.
+    # Nothing is known yet about changes during an open gap.
     rows: Any = connection.execute(query).mappings() if gap["until_at"] else []
     return gap, [dict(row) for row in rows]
 
 
 def drift(connection: sa.Connection, *, until: datetime | None = None, limit: int | None = None) -> list[Row]:
-    """What the documented schema does not say, newest first."""
+    """What the documented schema does not describe, newest first."""
     d = schema_drift.c
     query = (
         sa.select(sources.c.name.label("source"), d.path, d.kind, d.detail, d.first_seen_at, d.seq)
@@ -76,7 +76,7 @@ def drift(connection: sa.Connection, *, until: datetime | None = None, limit: in
 
 
 def rejected(connection: sa.Connection, *, limit: int | None = None) -> list[Row]:
-    """Records that could not be used, by source, reason and region; the newest first. `count`: in so many answers."""
+    """Records that could not be used, by source, reason and region, newest first. `count`: in how many answers."""
     r = rejected_records.c
     newest = sa.func.max(r.seq)
     query = (

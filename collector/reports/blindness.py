@@ -1,4 +1,4 @@
-"""When a source was watched, and when it, or a single entity, could not be seen: as far as is known now, or was known
+"""When a source was observed, and when it, or a single entity, could not be seen, as far as is known now or was known
 at a time."""
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from collector.store.tables import (
 
 
 class Watched(NamedTuple):
-    """A source, and up to where spans of its entities go."""
+    """A source, and the time up to which spans of its entities go."""
 
     id: int
     name: str
     last_asked_at: datetime
-    """The question of the newest poll that was applied."""
+    """The question of the newest applied poll."""
     end_at: datetime
     """The same, or now while a gap is open."""
 
@@ -78,7 +78,7 @@ def watched(
         )
         last_at, last_asked_at = row.last_at, row.last_asked_at
         if known_at and last_at > known_at:
-            # Of a stretch that went on, only its ends and its longest interval are on record.
+            # For an observation that continued, only its ends and its longest interval are on record.
             last_at = max(row.first_at, known_at - timedelta(milliseconds=row.longest_interval_ms + 1))
             last_asked_at = min(last_asked_at, last_at - (row.first_at - row.first_asked_at))
         end_at = row.now_at if row.now_at - last_at > limit else last_asked_at
@@ -86,13 +86,13 @@ def watched(
 
 
 class Blind(NamedTuple):
-    """The edges of blind times of all entities of a source, and of single ones."""
+    """The edges of unobserved times for all entities of a source, and for single ones."""
 
     of_all: list[Edge]
     of_one: Mapping[int, list[Edge]]
 
     def edges_of(self, entity_id: int) -> list[Edge]:
-        """Those of one entity."""
+        """The edges for one entity."""
         own = self.of_one.get(entity_id)
         return [*self.of_all, *own] if own else self.of_all
 
@@ -104,15 +104,16 @@ def blind_times(
     known_at: datetime | None = None,
     since: datetime | None = None,
 ) -> dict[int, Blind]:
-    """When sources, by their ids, or single entities of them could not be seen; a statement a table for all.
+    """When sources, by their ids, or single entities of them could not be seen, with one statement per table for all
+    of them.
 
-    `since`: what had ended by then is left out.
+    `since`: times that had ended by then are left out.
     """
     asked = listed("ids", {"id": sa.Integer()}, on_sqlite=is_sqlite(connection))
     given = {"ids": list_of((source.id,) for source in found)}
 
     def rows_of(table: sa.Table, *columns: Any, where: Any = None, seq: Any = None) -> Iterator[Any]:
-        """Rows of these sources, up to what was known then. `seq`: the observation of a row, where it has no time."""
+        """Rows of these sources, up to what was known then. `seq`: the observation of a row without a time."""
         joined: Any = InOrder(asked, table, table.c.source_id == asked.c.id)
         if known_at and seq is not None:
             joined = joined.join(observations, (o.source_id == table.c.source_id) & (o.seq == seq))
@@ -121,7 +122,7 @@ def blind_times(
         return iter(connection.execute(query, given))
 
     def until(moment: datetime | None) -> datetime | None:
-        """What ended later was still open at the time."""
+        """A row that ended later was still open at the time."""
         return None if known_at and moment and moment > known_at else moment
 
     g, u, x, o, a = gaps.c, unseen.c, unproven_absences.c, observations.c, amendments.c
@@ -169,7 +170,7 @@ def blind_times(
 
 
 def _last_proofs(asked: sa.FromClause, entity: str, known_at: datetime | None) -> sa.Select[Any]:
-    """The question of the last complete answer of each source that withheld no absence of all of a kind."""
+    """The question of the last complete answer of each source that did not withhold the absences of a whole kind."""
     o, w = observations.c, withheld_absences.c
     withheld = sa.exists().where(
         w.source_id == o.source_id, w.seq == o.seq, w.entity == entity, w.scope == "all"

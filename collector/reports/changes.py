@@ -102,10 +102,10 @@ DIFF = Report(
 
 
 def region_history(connection: sa.Connection, region: str, source: str | None = None) -> list[Row]:
-    """All versions of a region, oldest first, one row a changed field: `field`, `old`, `new`.
+    """All versions of a region, oldest first, with one row per changed field: `field`, `old`, `new`.
 
-    Where the region was listed first, or again, the field is None. `valid_to` is None while the version is in
-    force. It began to be so between `not_before` and `valid_from`.
+    The field is None if the region was listed for the first time, or again. `valid_to` is None while the version is in
+    force. The version began to be true between `not_before` and `valid_from`.
     """
     found = find_region(connection, region, source)
     v, s = region_versions.c, sources.c
@@ -146,8 +146,8 @@ def inventory_diff(
 ) -> list[Row]:
     """What differs between two times, for regions, keystones and metrics databases.
 
-    `kind`: appeared, disappeared, or changed with `field`, `old` and `new`. What changed and changed back
-    in between does not show.
+    `kind`: appeared, disappeared, or changed with `field`, `old` and `new`. A change that was undone in between is not
+    shown.
     """
     rows: list[Row] = []
     for kind in VERSIONS:
@@ -204,11 +204,11 @@ class Explanation:
     showed: Row
     """The observation that first showed the new state."""
     differences: tuple[tuple[str, str | None, str | None], ...]
-    """Path, old and new JSON text: how the two records differ. None: not there."""
+    """How the two records differ: path, old and new JSON text. None: missing."""
 
 
 def explain(connection: sa.Connection, reference: str, source: str | None = None) -> Explanation:
-    """Explain a transition by its reference `SEQ/ENTITY/ID`. Raises UsageError where there is none."""
+    """Explain a transition by its reference `SEQ/ENTITY/ID`. Raises UsageError if there is none."""
     match = re.fullmatch(r"([0-9]{1,40})/(region|keystone)/(-?[0-9]{1,40})", reference.strip())
     if match is None:
         raise UsageError(f"{reference!r} is no transition; {_references(connection, reference, source)}")
@@ -272,7 +272,7 @@ def _references(connection: sa.Connection, reference: str, source: str | None) -
 
 
 def _record(document: Document, entity: str, entity_id: int) -> Any:
-    """The record of a region, or the copy of a keystone that counted, in an answer; None where it is not."""
+    """The record of a region in an answer, or the copy of a keystone that was used; None if it is missing."""
     kind: Kind = "region" if entity == "region" else "keystone"
     seen = listing_of(document).shown[kind].sightings.get(entity_id)
     region_id = entity_id if kind == "region" else seen.witness if seen else None
@@ -298,7 +298,7 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str 
 
 
 def readable(text: str | None) -> str:
-    """JSON text for people: shortened, `nothing` where there is none."""
+    """JSON text for people: shortened, `nothing` if there is none."""
     if text is None:
         return "nothing"
     return text if len(text) <= 200 else text[:199] + "…"

@@ -1,4 +1,4 @@
-"""The columns of reports, each declared once: for the terminal, json and csv, the JSON API, and docs/questions.md."""
+"""The columns of reports, each declared once for the terminal, JSON, CSV, the JSON API and docs/questions.md."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Column:
 
     name: str
     type: str
-    """text, integer, number, boolean, time, list of text, list of integers, or any; and `or null`."""
+    """text, integer, number, boolean, time, list of text, list of integers, or any; optionally with `or null`."""
     meaning: str
-    """For people, in Markdown."""
+    """The meaning for people, in Markdown."""
 
 
 class Heading(NamedTuple):
@@ -29,9 +29,9 @@ class Heading(NamedTuple):
 
     text: str
     rank: int = 1
-    """1: always shown. Others are left out where the terminal is too narrow, the highest first."""
+    """1: always shown. In a narrow terminal others are left out, the highest first."""
     tells_apart: bool = False
-    """It only tells rows apart: a terminal leaves it out where all rows say the same."""
+    """The column only distinguishes rows. A terminal leaves it out if all rows have the same value."""
 
 
 OF_SOURCE = Heading("source", 2, tells_apart=True)
@@ -40,11 +40,11 @@ OF_ENTITY = Heading("entity", 2, tells_apart=True)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the rows of a report are made of."""
+    """The declaration of a report's rows."""
 
     columns: tuple[Column, ...]
     table: Mapping[str, Heading] = field(default_factory=dict)
-    """What a terminal shows, by names, in order. A name that is no column's stands for words made of some columns."""
+    """The columns in a terminal, by name and in order. A name without a column is text made of several columns."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ class Report:
 
 
 def of(column: sa.Column[object]) -> Column:
-    """A column of a table, passed on with its meaning."""
+    """A column of a table with its meaning."""
     word = "list of integers" if column.name in LISTS_OF_NUMBERS else word_of(column.type)
     word = _WORDS.get(word, word)
     comment = str(column.comment).replace("NULL", "null")
@@ -69,4 +69,4 @@ PLACE = (
     Column("slug", "text or null", "the region's short name, as last seen"),
     Column("display_name", "text or null", "the region's name, as last seen"),
 )
-"""With these begins what may be of a region or of a keystone."""
+"""The first columns of reports about both regions and keystones."""

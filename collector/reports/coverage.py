@@ -81,11 +81,10 @@ def coverage(
     unseen_too: bool = False,
     limit: int | None = None,
 ) -> list[Row]:
-    """Times that no successful poll covers, newest first; `until_at` None: still open.
+    """Times that no successful poll covers, newest first. `until_at` is None while a gap is open.
 
-    `since`, `until`: only gaps that touch the time from the one to before the other.
-    `unseen_too`: also times for which one entity was not shown, though present and the rest was; of the gaps
-    `entity`, `entity_id` and `display_name` are None.
+    `since`, `until`: only gaps that overlap this half-open time. `unseen_too`: also times in which one entity was
+    present but not shown, while the rest was. For gaps of a source, `entity`, `entity_id` and `display_name` are None.
     """
     view = sa.table(
         "coverage_gaps",
@@ -127,9 +126,11 @@ def newest_groups(
     until: datetime | None = None,
     limit: int | None = None,
 ) -> list[Row]:
-    """As `coverage` with `unseen_too`, with one row for all that was not shown at the same time for the same cause.
+    """Like `coverage` with `unseen_too`, with one row for everything that was not shown at the same time for the same
+    cause.
 
-    `what`: its names in words. `entity`, `entity_id` and `display_name` are those of the first. `limit`: of groups.
+    `what`: the entities in words. `entity`, `entity_id` and `display_name` are those of the first one. `limit`: number
+    of groups.
     """
     asked = limit
     while True:
@@ -137,7 +138,7 @@ def newest_groups(
         groups = _grouped(rows)
         if asked is None or len(rows) < asked or limit is None:
             return groups[:limit]
-        whole = [group for group in groups if group["from_at"] > rows[-1]["from_at"]]  # others may go on
+        whole = [group for group in groups if group["from_at"] > rows[-1]["from_at"]]  # others may continue
         if len(whole) >= limit:
             return whole[:limit]
         asked *= 8
@@ -171,7 +172,7 @@ def what_in_words(rows: Sequence[Row]) -> str:
 
 
 _NAMED = 6
-"""Names of one group that are written out."""
+"""How many names of a group are written out."""
 
 
 def _oldest(
@@ -181,8 +182,8 @@ def _oldest(
     until: datetime | None,
     limit: int,
 ) -> datetime | None:
-    """The beginning of the oldest gap that may be among the newest; None: any may. An index says so, while the view
-    looks closely at each gap that it is asked for."""
+    """The beginning of the oldest gap that may be among the newest ones; None: any may. An index answers this, but the
+    view examines each gap that it is asked for."""
     g = gaps.c
     query = sa.select(g.from_at).order_by(g.from_at.desc()).limit(1).offset(limit - 1)
     if source:
@@ -193,7 +194,7 @@ def _oldest(
 
 
 def _unseen_spans() -> sa.Select[Any]:
-    """Times for which an entity was not shown though present, in the fields of `coverage`."""
+    """Times in which an entity was present but not shown, in the fields of `coverage`."""
     u, t, k = unseen.c, state_transitions.c, keystones.c
     region_id = sa.case((u.entity == "region", u.entity_id), (u.entity == "keystone", k.witness_region_id))
     across = sa.select(sa.func.count()).where(

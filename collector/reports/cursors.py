@@ -1,4 +1,4 @@
-"""How far a reader of events has read, as text that an address can hold."""
+"""How far a reader of events has read, as text for a URL."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CURSOR_PATTERN = (
     r"([0-9]{1,9}\.[0-9]{1,18}(\.[0-9]{1,9}\.[0-9]{1,2}\.-?[0-9]{1,19})?_)*[0-9a-f]{16}"
 )
 _LONG = 500
-"""A longer one, of many sources, is packed: an address has its limits."""
+"""A cursor longer than this, for many sources, is compressed, because URLs have limits."""
 
 
 class AnotherHistoryError(CollectorError):
-    """The cursor comes from another history than this one, from before a backup was put back, or from a time that was
-    pruned since."""
+    """The cursor comes from another history, from before a backup was restored, or from a time that was pruned
+    since."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,22 +38,22 @@ class Position:
 
     seq: int = 0
     ordinal: int | None = None
-    """Events of this seq that were read; None: all."""
+    """How many events of this seq were read; None: all."""
     rank: int = 0
     key: int = 0
-    """Which event of the seq was the last one."""
+    """The last event of the seq that was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far each source was read, by its id, and the digest of all that this rests on."""
+    """How far each source was read, by its id, and the digest of everything that this rests on."""
 
     positions: Mapping[int, Position] = field(default_factory=dict)
     digest: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """Raises UsageError for what no cursor looks like, AnotherHistoryError for what only looks like one."""
+        """Raises UsageError for text that is no cursor, and AnotherHistoryError for text that only looks like one."""
         if not re.fullmatch(CURSOR_PATTERN, text, re.ASCII):
             raise UsageError(
                 "that is no cursor; take it from `next` of the answer before, as it stands there"
@@ -83,7 +83,7 @@ def _packed(text: str) -> str:
 
 
 def _unpacked(packed: str) -> str:
-    """Raises AnotherHistoryError for what was never packed."""
+    """Raises AnotherHistoryError for data that was never compressed."""
     try:
         compressed = base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4))
         text = zlib.decompressobj().decompress(compressed, 1_000_000).decode()
@@ -95,7 +95,7 @@ def _unpacked(packed: str) -> str:
 
 
 def digest_of(connection: sa.Connection, positions: Mapping[int, Position]) -> str:
-    """Over the opening digests of the observations up to which was read, each of which seals all before it."""
+    """Digest over the opening digests of the observations that were read last; each of them seals all earlier ones."""
     pairs = [(source_id, at.seq) for source_id, at in sorted(positions.items()) if at.seq]
     rows = connection.execute(_digests(is_sqlite(connection)), {"pairs": list_of(pairs)})
     found = {(source_id, seq): digest for source_id, seq, digest in rows}

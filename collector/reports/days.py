@@ -1,4 +1,4 @@
-"""How each region spent each of the last days: which share of a day in which state, UNKNOWN and ABSENT among them."""
+"""How each region spent each of the last days: the share of each day in each state, including UNKNOWN and ABSENT."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from collector.reports.periods import Periods, last_days
 from collector.reports.spans import SpanFilter, known_spans
 
 CHANGING = ""
-"""The time in which only the moment of a change is unknown, beside the states, none of which is called so."""
+"""The time in which only the moment of a change is unknown. No state has this name."""
 Spent = Mapping[str, float]
-"""Seconds by state. What is missing to the length of a day was before the first sight, or is still to come."""
+"""Seconds by state. The rest of the day was before the first sight, or is still to come."""
 
 
 class Run(NamedTuple):
-    """Days, one after the other, that were spent alike: the number of the first, and that of the one after them."""
+    """Consecutive days that were spent alike: the number of the first day, and of the day after the last."""
 
     first: int
     end: int
     spent: Spent
-    """Of each of these days."""
+    """Seconds by state for each of these days."""
 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """Days of UTC, numbered from 0, the oldest first. The newest may end before its midnight."""
+    """Days in UTC, numbered from 0, the oldest first. The newest may end before its midnight."""
 
     begin: datetime
     count: int
@@ -39,12 +39,12 @@ class Days:
 
     @classmethod
     def of(cls, periods: Periods, spent: Iterable[tuple[int, int, Spent]]) -> Days:
-        """`spent`: runs in their order; days that are not among them are blank."""
+        """`spent`: runs in order; other days are blank."""
         return cls(periods[0][0], len(periods), tuple(_joined(spent, len(periods))))
 
 
 def _joined(spent: Iterable[tuple[int, int, Spent]], count: int) -> Iterator[Run]:
-    """Runs without holes, none of which is like the next one."""
+    """Runs without holes. Neighbours differ."""
     run = Run(0, 0, {})
     for first, end, own in (*spent, (count, count, {})):
         for each in (Run(run.end, first, {}), Run(first, end, own)):
@@ -67,10 +67,10 @@ def days(
     count: int,
     known_at: datetime | None = None,
 ) -> dict[tuple[str, int], Days]:
-    """The last days of these regions, by source and id: up to `until`, as far as was known at `known_at`, or is now.
+    """The last days of these regions, by source and id, up to `until`, as known at `known_at` or now.
 
-    What counts for a state is known. While only the moment of a change is unknown, the time counts as CHANGING; UNKNOWN
-    is the time in which the state may have been any.
+    Only known time counts for a state. While only the moment of a change is unknown, the time counts as CHANGING.
+    UNKNOWN is the time in which the state may have been any.
     """
     periods = last_days(until, count)
     wanted = SpanFilter(since=periods[0][0], until=until, keys=keys, known_at=known_at, is_cut=True)
@@ -82,7 +82,7 @@ def days(
 
 
 def _runs(periods: Periods, spans: Iterable[Span], until: datetime) -> Iterator[tuple[int, int, Spent]]:
-    """A day that several spans may share, and all days that lie within one."""
+    """A day that several spans may share, and all days that lie within one span."""
     day, shared = -1, defaultdict[str, float](float)
     for span in spans:
         state = CHANGING if span.is_change else span.state

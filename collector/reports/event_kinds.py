@@ -1,7 +1,7 @@
-"""What an event is: of each kind the statement that reads it.
+"""What an event is: for each kind of event, the statement that reads it.
 
-Each statement reads the events of some stretches of observations, by source, observation and key. So it costs what it
-gives, however long the history is.
+Each statement reads the events of some ranges of observations, by source, observation and key. So its cost depends on
+its result, however long the history is.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ LAST_KEY = 2**63 - 1
 
 
 class Stretch(NamedTuple):
-    """Observations of a source, one after the other; of the first only the events after a key are wanted."""
+    """Consecutive observations of a source. For the first one, only the events after a key are wanted."""
 
     source_id: int
     after_seq: int
@@ -61,11 +61,11 @@ class Stretch(NamedTuple):
     last_seq: int
     first_at: str = ""
     last_at: str = ""
-    """Times of the first and the last one, as they are stored."""
+    """Times of the first and the last one, as stored."""
 
     @property
     def is_any(self) -> bool:
-        """Whether it may hold an event."""
+        """True if it may contain an event."""
         return self.after_seq < self.last_seq or self.after_key < LAST_KEY
 
 
@@ -80,20 +80,20 @@ _STRETCH: dict[str, sa.types.TypeEngine[Any]] = {
 
 
 class Event(NamedTuple):
-    """One event, in the order in which events are told."""
+    """One event, in the order in which events are returned."""
 
     source_id: int
     seq: int
     rank: int
     key: int
     row: Row
-    """What belongs to it: `event`, and the facts of that kind."""
+    """Its content: `event`, and the facts of that kind."""
 
 
 class EventKind:
-    """Events of one kind. `columns`: what is told of each; `key` tells those of one observation apart.
+    """Events of one kind. `columns`: the facts of each event; `key` distinguishes those of one observation.
 
-    `at`: a time of the observation that the table has in an index, where it has none of `seq`.
+    `at`: a time of the observation that is in an index of the table, if no index has `seq`.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class EventKind:
     def of(
         self, connection: sa.Connection, rank: int, stretches: Sequence[Stretch], limit: int
     ) -> list[Event]:
-        """The first of these stretches, in order."""
+        """The first of these ranges, in order."""
         on_sqlite = is_sqlite(connection)
         if on_sqlite not in self._queries:
             self._queries[on_sqlite] = self._query(on_sqlite)
@@ -130,7 +130,7 @@ class EventKind:
         a, source_id, seq, key = asked.c, self._table.c.source_id, self._seq, self._key
         is_wanted = (source_id == a.source_id) & (seq <= a.last_seq)
         is_wanted &= (seq > a.after_seq) | ((seq == a.after_seq) & (key > a.after_key))
-        # The database looks first at what stands in an index.
+        # The database first looks at what is in an index.
         if self._at is None:
             is_wanted &= seq >= a.after_seq
         else:
@@ -148,7 +148,7 @@ class EventKind:
 
 
 def times_of(connection: sa.Connection, stretches: Sequence[Stretch]) -> dict[tuple[int, int], Any]:
-    """When the observations of these stretches began, by source and seq."""
+    """When the observations of these ranges began, by source and seq."""
     query = _times(is_sqlite(connection))
     rows = connection.execute(query, {"stretches": list_of(stretches)})
     return {(source_id, seq): first_at for source_id, seq, first_at in rows}
@@ -163,7 +163,7 @@ def _times(on_sqlite: bool) -> sa.Select[Any]:
 
 
 def with_times(stretch: Stretch, times: dict[tuple[int, int], Any]) -> Stretch:
-    """The stretch, with the times between which its events were observed."""
+    """The range, with the times between which its events were observed."""
     source_id, first, last = stretch.source_id, max(stretch.after_seq, 1), stretch.last_seq
     return stretch._replace(
         first_at=time_text(times[source_id, first]), last_at=time_text(times[source_id, last])
@@ -203,7 +203,7 @@ def _of_transitions(entity: str) -> EventKind:
 
 
 def _of_versions(kind: Kind) -> EventKind:
-    """What an entity is from now on, and which fields differ from before."""
+    """What an entity is from now on, and which fields changed."""
     table, names = VERSIONS[kind], TYPED[kind]
     v, own = table.c, table.c[f"{kind}_id"]
     before, is_before = version_before(kind)
@@ -233,7 +233,7 @@ def _of_versions(kind: Kind) -> EventKind:
 
 
 def _of_the_gone() -> EventKind:
-    """Metrics databases that are there no more; of regions and keystones a transition says so."""
+    """Metrics databases that are no longer there. For regions and keystones a transition says so."""
     v, o = metrics_database_versions.c, observations.alias("ended_by")
     n = metrics_database_versions.alias("n").c
     follows = sa.exists().where(
@@ -273,7 +273,7 @@ def _of_rejected() -> EventKind:
 
 
 class _Drift(EventKind):
-    """Counted by path, kind and detail, which databases sort in ways of their own: so they are sorted here."""
+    """Drift is counted by path, kind and detail, which databases sort differently, so it is sorted here."""
 
     def __init__(self) -> None:
         d = schema_drift.c
@@ -285,7 +285,7 @@ class _Drift(EventKind):
         self, connection: sa.Connection, rank: int, stretches: Sequence[Stretch], limit: int
     ) -> list[Event]:
         after = {each.source_id: (each.after_seq, each.after_key) for each in stretches}
-        # Those of which a part was told already are asked for as a whole, so that their numbers are the same.
+        # An observation that was returned in part is read completely, so that the numbers are the same.
         whole = [each._replace(after_key=0) for each in stretches]
         found = super().of(connection, rank, whole, LAST_KEY)
         found.sort(key=lambda each: (*each[:2], each.row["path"], each.row["kind"], each.row["detail"]))
@@ -294,7 +294,7 @@ class _Drift(EventKind):
 
 
 def _numbered(found: Sequence[Event]) -> Iterator[Event]:
-    """Each with its place among those of its observation for a key."""
+    """Each event with its place among those of its observation."""
     number, of = 0, (0, 0)
     for each in found:
         number, of = (number + 1 if each[:2] == of else 1), each[:2]
@@ -314,4 +314,4 @@ KINDS: tuple[EventKind, ...] = (
     _of_rejected(),
     _Drift(),
 )
-"""In this order the events of one observation are counted. An event's rank is its place here."""
+"""The order in which the events of one observation are counted. The rank of an event is its place here."""

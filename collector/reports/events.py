@@ -1,14 +1,14 @@
-"""Everything that happened, in order: what each observation brought, source by source, safe to resume from.
+"""Everything that happened, in order: the content of each observation, source by source, safe to resume from.
 
     source ─▶ seq ─▶ observation, gap, transition, version, gone, unseen, shown, rejected, drift
 
-An observation and all that follows from it are committed at once and never added to. So a reader who remembers how far
-it read of each source misses nothing and gets nothing twice, whatever is written meanwhile. A cursor is that memory. It
-also knows the digests of the observations up to which it read: one of another history, or of what was there before a
-backup was put back, is refused rather than continued at a wrong place.
+An observation and everything that follows from it are committed together and never extended. So a reader who remembers
+how far it read each source misses nothing and gets nothing twice, whatever is written meanwhile. A cursor is that
+memory. It also contains the digests of the observations up to which it read, so a cursor of another history, or from
+before a backup was restored, is refused instead of continued at a wrong place.
 
-A page costs what stands on it. Observations are numbered without holes, and each is an event. So it is known, before
-anything is read, which stretches of which sources hold a page; of each kind of event one statement reads them all.
+The cost of a page depends only on its content. Observations are numbered without holes, and each is an event. So it is
+known in advance which ranges of which sources are on a page, and one statement per kind of event reads all of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collector.reports.filters import Row
 from collector.store.tables import sources
 
 _FIRST, _GROWTH = 32, 8
-"""So many observations are read at first; so many times as many then, until the page is full. One observation may be
+"""How many observations are read first, and by which factor more later, until the page is full. One observation may be
 one event, or thousands."""
 
 
@@ -34,19 +34,20 @@ class Events:
     """One page of what happened."""
 
     rows: Sequence[Row]
-    """Each with `source`, `seq`, `ordinal`, `event` and `observed_at`, and what belongs to that event."""
+    """Each has `source`, `seq`, `ordinal`, `event` and `observed_at`, and the facts of that event."""
     cursor: Cursor
-    """Where to go on; the same as before where nothing happened since."""
+    """Where to continue; the same as before if nothing happened since."""
     more: bool
-    """Whether more is known already."""
+    """True if more events are already known."""
 
 
 def events(
     connection: sa.Connection, after: Cursor | None = None, *, source: str | None = None, limit: int = 1000
 ) -> Events:
-    """What happened after a cursor, or from the first, by source (in the order in which sources came), seq and ordinal.
+    """What happened after a cursor, or from the beginning, by source (in the order in which sources were added), seq
+    and ordinal.
 
-    Raises AnotherHistoryError where the cursor is not one of this history.
+    Raises AnotherHistoryError if the cursor does not belong to this history.
     """
     after = after or Cursor()
     if after.digest and after.digest != digest_of(connection, after.positions):
@@ -107,7 +108,7 @@ def _first(
 
 
 def _ends(newest: Mapping[int, int], at: Mapping[int, Position], count: int) -> dict[int, int]:
-    """Up to which seq of each source the next `count` observations go, and what is left of the one that was begun."""
+    """Up to which seq of each source the next `count` observations go, and the rest of the one that was begun."""
     found: dict[int, int] = {}
     for source_id, last in newest.items():
         position = at.get(source_id, Position())
@@ -134,14 +135,14 @@ def _of(
         found += kind.of(connection, rank, [each for each in asked if each.is_any], limit)
         found.sort(key=lambda event: event[:4])
         if len(found) >= limit:
-            # What comes later is not on this page.
+            # Later ones are not on this page.
             del found[limit:]
             stretches = list(_up_to(stretches, found[-1]))
     return [each._replace(row=each.row | {"observed_at": times[each[:2]]}) for each in found]
 
 
 def _begun(stretch: Stretch, at: Position, rank: int) -> Stretch:
-    """What is left of a stretch for the events of a rank: those of the first observation may have been read."""
+    """The rest of a range for the events of a rank; those of the first observation may have been read."""
     if at.ordinal is None or rank < at.rank:
         return stretch
     if rank == at.rank:

@@ -1,4 +1,4 @@
-"""A database in numbers, for metrics: of each source how it is, what it has, and for how long nothing was seen."""
+"""A database in numbers, for metrics: the condition and content of each source, and how long nothing was seen."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from collector.reports.status import SourceStatus, statuses
 from collector.store.tables import gaps, keystones, regions, sources
 
 MOST_STATES = 12
-"""So many states of a source are told apart; what is beyond, which the cloud never had, counts as OTHER."""
+"""How many states of a source are distinguished. Further ones, which the cloud never had, count as OTHER."""
 MOST_REGIONS = 200
-"""Where more regions are present, their states are counted only: a series for each would be too many."""
+"""If more regions are present, only their states are counted, because a series for each would be too many."""
 OTHER = "OTHER"
 
 
 @dataclass(frozen=True, slots=True)
 class RegionState:
-    """One region that is present."""
+    """One present region."""
 
     source: str
     region_id: int
@@ -36,24 +36,24 @@ class RegionState:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All that metrics say of a database."""
+    """Everything that metrics say about a database."""
 
     sources: Sequence[SourceStatus]
     regions: Mapping[tuple[str, str], int]
-    """Present ones, by source and state."""
+    """Present regions, by source and state."""
     keystones: Mapping[tuple[str, str], int]
     each_region: Sequence[RegionState]
-    """Empty where there are more than MOST_REGIONS."""
+    """Empty if there are more than MOST_REGIONS."""
     gap_seconds: Mapping[str, float]
-    """By source: time in gaps so far; a gap that is open counts up to now."""
+    """By source: time in gaps so far. An open gap counts up to now."""
     size_bytes: int
     disk: Disk | None
-    """Of a SQLite file; how full the disk of a server is, a client can't ask."""
+    """For a SQLite file. A client can't measure the disk of a server."""
     leases_taken: Mapping[str, int]
     """By source: how often a process took its lease, ever."""
     receivers: Sequence[Backlog] = ()
     proven: Mapping[str, Proven] = field(default_factory=dict)
-    """When each source was verified last, by name."""
+    """When each source was last verified, by name."""
     places: Sequence[Place] = ()
     """What each anchor has."""
 
@@ -65,7 +65,7 @@ def figures(
     receivers_of_settings: Collection[str] = (),
     required_anchors: Collection[str] = (),
 ) -> Figures:
-    """Read in as many statements whether there is one source or a thousand."""
+    """Reads them with the same number of statements for one source or a thousand."""
     found = statuses(connection, now, of_settings=of_settings, required_anchors=required_anchors)
     of_regions = _states(connection, regions)
     return Figures(
@@ -133,7 +133,7 @@ def _gap_seconds(
         if each.last_seen_at is None or each.interval_seconds is None:
             continue
         since = (now - each.last_seen_at).total_seconds()
-        # A source that left is not judged; nothing is seen of it all the same.
+        # A source that left is not judged, although nothing is seen of it.
         is_open = each.verdict == "stale" or since > GAP_FACTOR * each.interval_seconds
         seconds[each.source] += max(since, 0.0) if is_open else 0.0
     return seconds

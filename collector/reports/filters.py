@@ -1,4 +1,4 @@
-"""What questions have in common: rows, and how regions and words are named."""
+"""Filters that questions share: rows, and the names of regions and words."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Row = dict[str, Any]
 _ALIKE = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-") | dict.fromkeys(
     map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"), None
 )
-"""Dashes that look alike, and characters that can't be seen."""
+"""Dashes that look alike, and invisible characters."""
 
 
 def find_region(connection: sa.Connection, text: str, source: str | None = None) -> Sequence[tuple[int, int]]:
-    """Resolve an id, slug or display name to (source_id, region id) pairs. Raises UsageError, naming the
-    closest names."""
+    """Resolve an id, slug or display name to pairs (source_id, region id). Raises UsageError with the closest
+    names."""
     query = sa.select(regions.c.source_id, regions.c.id, regions.c.slug, regions.c.display_name)
     if source:
         query = query.join(sources, sources.c.id == regions.c.source_id).where(sources.c.name == source)
@@ -52,16 +52,17 @@ def find_region(connection: sa.Connection, text: str, source: str | None = None)
 
 
 def folded(name: str) -> str:
-    """A name as it is compared: in any case, however its letters are composed and its blanks and dashes typed.
+    """A name in the form in which names are compared: without case, however letters are composed and blanks and dashes
+    are typed.
 
-    Databases do not agree on that, so that they are not asked.
+    Databases do not agree on this, so they are not asked.
     """
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return " ".join(plain.replace("i\u0307", "i").translate(_ALIKE).split())  # İ folds to two characters
 
 
 def places(connection: sa.Connection, source: str | None = None) -> dict[tuple[str, int], Row]:
-    """What regions are called and where they are now, or were last, by source and id."""
+    """The names and places of regions now, or the last ones, by source and id."""
     r = regions.c
     query = sa.select(sources.c.name, r.id, r.slug, r.display_name, r.zone, r.country).join(
         sources, sources.c.id == r.source_id
@@ -75,8 +76,8 @@ def is_region(found: Sequence[tuple[int, int]], source_id: Any, region_id: Any) 
 
 
 def is_word(column: Any, word: str) -> Any:
-    """Whether a column holds this word, in any case. Beyond ASCII that is in one case throughout, or as it is given:
-    what databases know of other letters differs."""
+    """True for rows whose column has this word, in upper or lower case. Other letters than ASCII must be in one case
+    throughout, or as given, because databases treat them differently."""
     cases = {word, word.upper(), word.lower(), word.capitalize()}
     spellings = {unicodedata.normalize(form, each) for form in ("NFC", "NFD") for each in cases} | cases
     known = column.in_(sorted(spellings))

@@ -1,4 +1,4 @@
-"""What a happening is: of each kind the statement that gives the newest, by an index on its time."""
+"""What a happening is: for each kind, the statement that returns the newest ones, by an index on its time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ AT_ONCE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the stream: which time, and as many rows of a kind at most. Times: the later one excluded."""
+    """A part of the stream: a half-open time, and the most rows of a kind."""
 
     since: datetime | None
     until: datetime | None
@@ -62,7 +62,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is looked for. `names`: of the sources that are meant, by id; `only`: regions by source and id."""
+    """What is searched for. `names`: of the wanted sources, by id; `only`: regions by source and id."""
 
     connection: sa.Connection
     names: Mapping[int, str]
@@ -72,7 +72,7 @@ class Search:
 
     @property
     def is_of_regions(self) -> bool:
-        """Whether what happens to no region, or into no state, is left out."""
+        """True if happenings without a region, or into no state, are left out."""
         return self.only is not None or self.to_state is not None
 
     def newest(
@@ -83,7 +83,7 @@ class Search:
         at: sa.ColumnElement[Any],
         *then: sa.ColumnElement[Any],
     ) -> Sequence[Any]:
-        """The newest rows of a query, in a part of the stream."""
+        """The newest rows of a query in a part of the stream."""
         return self.connection.execute(self.cut(part, query, source_id, at, *then)).mappings().all()
 
     def cut(
@@ -101,7 +101,8 @@ class Search:
         return query.order_by(at.desc(), source_id, *then).limit(part.limit)
 
     def oldest(self, part: Part, table: sa.Table, name: str) -> sa.ScalarSelect[Any]:
-        """The oldest of the newest moments of a table, as many as a page has rows: what is older is not on it."""
+        """The oldest of the newest moments of a table, as many as a page has rows. Anything older is not on the
+        page."""
         t = table.alias("moments").c
         at = t[name]
         query = sa.select(at.label("at")).distinct().order_by(at.desc()).limit(part.limit)
@@ -123,7 +124,7 @@ def _transitions(entity: str, happening: str) -> Ask:
     def ask(search: Search, part: Part) -> Iterator[Row]:
         t, k = state_transitions.c, keystones.c
         query = sa.select(t.source_id, *TOLD, t.seq).select_from(with_names(state_transitions))
-        query = query.where(t.entity == sa.literal_column(f"'{entity}'"))  # as the index of keystones says it
+        query = query.where(t.entity == sa.literal_column(f"'{entity}'"))  # as in the index of keystones
         if search.only is None:
             query = query.where(t.basis != "baseline")
         else:
@@ -139,7 +140,7 @@ def _transitions(entity: str, happening: str) -> Ask:
 
 
 def _baselines(search: Search, part: Part) -> Iterator[Row]:
-    """Answers of each source up to the first complete one, with how many regions each showed first."""
+    """Answers of each source up to the first complete one, with the number of regions that each showed first."""
     if search.is_of_regions:
         return
     o, complete, t = observations.c, observations.alias("complete").c, state_transitions.c
@@ -184,7 +185,7 @@ def _fields(search: Search, part: Part) -> Iterator[Row]:
         sa.select(region_versions, *(before.c[name].label(f"old_{name}") for name in TYPED["region"]))
         .select_from(region_versions)
         .outerjoin(before, is_before)
-        # As its index says it.
+        # As in its index.
         .where(sa.type_coerce(v.changed_fields, sa.Text) != sa.literal_column("'[\"state\"]'"))
     )
     if search.only is not None:
@@ -202,7 +203,7 @@ def _gaps(search: Search, part: Part) -> Iterator[Row]:
     for row in coverage(
         search.connection, search.source, since=part.since, until=part.until, limit=part.limit
     ):
-        # What went on already when the time that is asked for began, happened before.
+        # A happening that already continued when the wanted time began happened before it.
         if part.since is None or row["from_at"] >= part.since:
             yield search.row(row, row["from_at"], happening="gap", count=row["failed_polls"])
 
@@ -220,7 +221,7 @@ def _unseen(search: Search, part: Part) -> Iterator[Row]:
         u.cause,
         u.missed_seq.label("seq"),
         sa.func.count().label("count"),
-        # Over when all of them are seen again, or found absent.
+        # It has ended when all of them were seen again, or found absent.
         sa.case((sa.func.count(u.until_at) == sa.func.count(), last)).label("until_at"),
         sa.func.min(u.entity_id).label("entity_id"),
     ).group_by(u.source_id, u.entity, u.missed_at, u.cause, u.missed_seq)
@@ -240,7 +241,7 @@ def _drift(search: Search, part: Part) -> Iterator[Row]:
         d.source_id, d.path.label("field"), d.kind, d.detail.label("new"), d.first_seen_at, d.seq
     )
     query = query.where(d.first_seen_at >= search.oldest(part, schema_drift, "first_seen_at"))
-    # All of these moments: databases sort texts in ways of their own.
+    # All of these moments, because databases sort texts differently.
     whole = replace(part, limit=AT_ONCE)
     for row in search.newest(whole, query, d.source_id, d.first_seen_at):
         yield search.row(row, row["first_seen_at"], happening="drift")
@@ -255,5 +256,5 @@ ASK: Mapping[str, Ask] = {
     "unseen": _unseen,
     "drift": _drift,
 }
-"""In this order happenings of one moment stand."""
+"""The order of happenings of one moment."""
 KINDS = tuple(ASK)

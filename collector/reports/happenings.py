@@ -1,4 +1,4 @@
-"""Everything that happened, newest first, in one stream: changes of state and of fields, times without sight, drift.
+"""Everything that happened, newest first, in one stream: changes of states and fields, unobserved times, drift.
 
     state      a region changed state or presence            at: observed_at
     field      a region changed otherwise, one row a field   at: valid_from of the version
@@ -8,7 +8,7 @@
     unseen     entities that are present were not shown      at: the first answer without them
     drift      something that the documented schema does not say
 
-Each kind is asked for no more rows than a page has, by its index, so that a page costs the same however long the
+Each kind is asked for at most as many rows as a page has, by its index, so a page costs the same however long the
 history is, and however many sources there are.
 """
 
@@ -32,25 +32,25 @@ _Within = tuple[int, int, int, str]
 
 @dataclass(frozen=True, slots=True)
 class HappeningFilter:
-    """Which happenings; empty means any. Times are those of `at`, the later one excluded."""
+    """Which happenings; empty means any. Times are those of `at`, half open."""
 
     source: str | None = None
     region: str | None = None
-    """An id, slug or display name; then only what happened to it."""
+    """An id, slug or display name: only what happened to it."""
     kinds: tuple[str, ...] = KINDS
     to_state: str | None = None
     """Only changes into this state."""
     since: datetime | None = None
     until: datetime | None = None
     after: str | None = None
-    """The reference of the last row of the page before."""
+    """The reference of the last row of the previous page."""
     limit: int = 50
 
 
 def happenings(connection: sa.Connection, wanted: HappeningFilter) -> list[Row]:
-    """A page of them in the fields of HAPPENING_FIELDS, newest first; of one moment in the order of KINDS.
+    """A page of them in the fields of HAPPENING_FIELDS, newest first; for one moment in the order of KINDS.
 
-    Raises UsageError for a region that does not exist, and for a reference that is none.
+    Raises UsageError for a region that does not exist, and for an invalid reference.
     """
     query = sa.select(sources.c.id, sources.c.name)
     known = connection.execute(query.where(sources.c.name == wanted.source) if wanted.source else query).all()
@@ -75,7 +75,7 @@ def _parts(wanted: HappeningFilter, place: tuple[datetime, _Within] | None) -> I
     """The parts of the stream in which the page lies."""
     since, until = wanted.since, wanted.until
     if place:
-        # All that happened at the moment at which the last page ended: a part of it was shown already.
+        # Everything at the moment at which the last page ended, because a part of it was already shown.
         moment = place[0]
         if (since is None or since <= moment) and (until is None or moment < until):
             yield Part(moment, moment + TICK, AT_ONCE)
@@ -89,7 +89,7 @@ def _within(row: Row, ids: Mapping[str, int]) -> _Within:
 
 
 def _number_and_words(row: Row) -> tuple[int, str]:
-    """What tells happenings of one kind, source and moment apart."""
+    """What distinguishes happenings of one kind, source and moment."""
     kind = row["happening"]
     names = {"field": ("field",), "unseen": ("entity", "cause"), "drift": ("field", "kind", "new")}.get(
         kind, ()
@@ -103,7 +103,7 @@ def _microseconds(moment: datetime) -> int:
 
 
 def reference_of(row: Row) -> str:
-    """What names a happening for ever, and says where a page goes on."""
+    """A permanent name of a happening, which also says where a page continues."""
     number, words = _number_and_words(row)
     return f"{row['at']:%Y%m%dT%H%M%S.%fZ}~{row['happening']}~{number}~{row['source']}~{words}"
 
