@@ -59,6 +59,7 @@ CLEAN: tuple[str, ...] = (
     "collector/errors.py",
     "collector/gcore",
     "collector/logs.py",
+    "collector/mcp",
     "collector/nearest.py",
     "collector/poll.py",
     "collector/printable.py",
@@ -68,6 +69,7 @@ CLEAN: tuple[str, ...] = (
     "collector/settings.py",
     "collector/simulator",
     "collector/spelling.py",
+    "collector/web",
     "tests/benchmarks",
     "tests/support",
 )

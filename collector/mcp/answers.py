@@ -1,7 +1,7 @@
-"""How an answer stays small, whatever the database holds.
+"""Keeps an answer small, whatever the database holds.
 
-A language model pays for each token and reads only a limited number. A tokenizer that works on bytes makes at most one
-token of each byte, so the limit is one of bytes: it holds for every model.
+A language model pays for each token and reads only a limited number. A byte-level tokenizer makes at most one token
+of each byte, so a limit in bytes holds for every model.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collector.clock import time_text
 from collector.printable import printable
 
 MOST_BYTES = 3_950
-"""Size of an answer in UTF-8, so that it has fewer than 4,000 tokens."""
+"""Maximum size of an answer in UTF-8, so that it has fewer than 4,000 tokens."""
 MOST_CHARACTERS = 64
-"""Length of a text from the database or from the question; what is longer is cut and ends with `…`. A digest fits."""
+"""Maximum length of a text from the database or the question; a longer one is cut and ends with `…`. A digest fits."""
 _MOST_BYTES_OF_ERROR = 1_200
 
 Row = Mapping[str, Any]

@@ -100,7 +100,7 @@ def make_server(questions: Questions) -> Server[Any]:
             return _refusal(str(error))
         except Exception:  # noqa: BLE001 - a bug of ours: the model reads a sentence, standard error the traceback
             _log.exception("%s failed", tool.name)
-            return _refusal(f"{tool.name} failed by a fault of the collector; its standard error says more")
+            return _refusal(f"{tool.name} failed because of a fault in the collector; see its standard error")
         return types.CallToolResult(content=[types.TextContent(type="text", text=answer)])
 
     return Server(

@@ -1,8 +1,8 @@
 """Pages, the JSON API, metrics and health, over HTTP. Everything here only reads.
 
-    request ─▶ guard (host, token, size, time, headers) ─▶ app ─▶ a page ─▶ Data ─▶ reports, in threads of their own
+    request ─▶ guard (host, token, size, time, headers) ─▶ app ─▶ a page ─▶ Data ─▶ reports, in separate threads
                                                             └─▶ api, metrics, health
 
-No question is answered here that `reports` does not answer. `running` is what the service in the same process says of
-itself; there is none beside `collector web`.
+All questions are answered by `reports`. `running` is the state of the service in the same process; `collector web`
+has none.
 """

@@ -1,4 +1,4 @@
-"""Who may look: bearer tokens and passwords from files, compared in constant time."""
+"""Access control: bearer tokens and passwords from files, compared in constant time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from collector.settings import Settings
 from collector.spelling import shown_path, text_of
 
 LEAST = 16
-"""Characters of a token, and of a password."""
+"""Minimum length of a token and of a password."""
 
 log = logger(__name__)
 
 
 class Access:
-    """Whom the files of the settings admit. They are read again when they change; without any, everybody is."""
+    """Whom the settings' files admit. They are read again when they change; without files, everybody is admitted."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError for a file that can't be used."""
+        """Raises SettingsError for an unusable file."""
         self._files = {
             kind: path
             for kind, path in (("token", settings.http_token_file), ("user", settings.http_users_file))
@@ -39,13 +39,13 @@ class Access:
 
     @property
     def challenge(self) -> str:
-        """How a browser, or a program, is asked. A browser asks its user for a name and a password."""
+        """The WWW-Authenticate header. A browser asks its user for a name and a password."""
         return 'Basic realm="collector", charset="UTF-8", Bearer realm="collector"'
 
     def admits(self, headers: Sequence[str]) -> bool:
-        """Whether an Authorization header, if there is exactly one, names a token or a user that may look.
+        """True if there is exactly one Authorization header and it has a known token or user.
 
-        A token counts as a password too, with any user name, since browsers ask for no tokens.
+        A token also counts as a password, with any user name, because browsers can't ask for tokens.
         """
         if not self._files:
             return True
@@ -66,13 +66,13 @@ class Access:
         return self._is_known("token", pair.partition(b":")[2]) or is_user
 
     def _is_known(self, kind: str, given: bytes) -> bool:
-        """Looks at all, whichever is the one."""
+        """Compares with all of them, so that the time does not show which one matched."""
         seen = _digest(given)
         found = [hmac.compare_digest(seen, each) for each in self._known.get(kind, ())]
         return any(found)
 
     def _renew(self) -> None:
-        """What is broken while it is written counts as it was before."""
+        """Read changed files. A file that is broken while it is being written keeps its previous content."""
         for kind, path in self._files.items():
             with suppress(OSError):
                 if (stamp := _stamp(path)) != self._stamps[kind]:
@@ -84,9 +84,9 @@ class Access:
 
 
 def secrets_in(path: Path, kind: str) -> tuple[bytes, ...]:
-    """Digests of the tokens, or of the pairs of user and password, in a file: one a line; # begins a comment.
+    """Digests of the tokens, or of the pairs of user and password, in a file: one per line; # begins a comment.
 
-    Raises SettingsError, which repeats nothing of what stands there.
+    Raises SettingsError, which never repeats the file's content.
     """
     where = f"the {kind}s file {shown_path(path)}"
     try:
@@ -104,7 +104,7 @@ def secrets_in(path: Path, kind: str) -> tuple[bytes, ...]:
             raise SettingsError(f"{where}, line {number}: write user:password")
         if len(password if kind == "user" else text) < LEAST:
             raise SettingsError(
-                f"{where}, line {number}: a {kind if kind == 'token' else 'password'} has at least {LEAST} characters"
+                f"{where}, line {number}: a {kind if kind == 'token' else 'password'} needs at least {LEAST} characters"
             )
         found.append(_digest(text.encode()))
     if not found:
@@ -113,7 +113,7 @@ def secrets_in(path: Path, kind: str) -> tuple[bytes, ...]:
 
 
 def _digest(data: bytes) -> bytes:
-    """Of equal length, whatever it is of, so that comparing tells nothing of lengths."""
+    """A digest has the same length for every input, so comparing reveals no lengths."""
     return hashlib.sha256(data).digest()
 
 

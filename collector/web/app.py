@@ -1,6 +1,6 @@
-"""The application: which address is answered by what.
+"""The application: which module answers which address.
 
-`Web` is all that anybody here is given. The modules that answer give their routes: `routes(web)`.
+Every module gets only a `Web`. The modules that answer provide their routes: `routes(web)`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Web:
-    """What pages, API, metrics and health are made of."""
+    """What pages, API, metrics and health need."""
 
     data: Data
-    """Asks the database."""
+    """Queries the database."""
     settings: Settings
     clock: Clock = utc_now
     running: Callable[[], View] | None = None
-    """Says how the service in this process is; None: this process does not poll."""
+    """Returns the state of the service in this process; None: this process does not poll."""
 
     def view(self) -> View | None:
-        """How the service in this process is at this moment, if it polls."""
+        """The current state of the service in this process, if it polls."""
         return self.running() if self.running else None
 
     def polled(self) -> frozenset[str]:

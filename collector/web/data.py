@@ -1,7 +1,7 @@
-"""The database as pages have it: it only reads, in threads of its own, for a limited time each.
+"""The database for pages: read-only, in separate threads, with a time limit per question.
 
-So a page can't starve polling: it shares neither threads nor connections with it, and what asks for more than there is
-room for is refused.
+So a page can't slow down polling: they share neither threads nor connections, and requests beyond the capacity are
+refused.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from collector.store.sources import derived_by_older_rules, refuse_older_rules
 
 T = TypeVar("T")
 WAITING = 8
-"""So many requests may wait for each one that is answered."""
+"""Number of requests that may wait for each one that is being answered."""
 _CHECKED_SECONDS = 5.0
 
 
 class BusyError(CollectorError):
-    """More is asked at once than can be answered; ask again in a moment."""
+    """Too many requests at once; ask again in a moment."""
 
 
 class Data:
-    """Asks a database that may not be there yet, or not any more."""
+    """Queries a database that may not exist yet, or no longer."""
 
     def __init__(
         self, open_engine: Callable[[], sa.Engine], *, threads: int = 4, seconds: float = 10.0
     ) -> None:
-        """`open_engine`: an engine that only reads; called when it is needed, and again until it succeeds."""
+        """`open_engine`: returns a read-only engine; called when it is needed, and again until it succeeds."""
         self._open = open_engine
         self._engine: sa.Engine | None = None
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class Data:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="web")
         self._asked = 0
         self._waiting: dict[Hashable, asyncio.Task[Any]] = {}
-        """What was asked and is not begun yet, by its name."""
+        """Questions that have not started yet, by name."""
         self._checked = float("-inf")
         self._others: list[Data] = []
         self.seconds = seconds
@@ -56,16 +56,16 @@ class Data:
         even_if_stale: bool = False,
         shared_by: Hashable | None = None,
     ) -> T:
-        """The answer to a question, in one transaction that only reads.
+        """The answer to a question, in one read-only transaction.
 
-        Raises DatabaseError (TooLongError among them), SchemaError where the schema is another one or an older version
-        derived the history, and BusyError. `even_if_stale`: the question is about evidence alone. `shared_by`: those
-        who wait for questions of the same name get one answer, to a question that begins after all of them came.
+        Raises DatabaseError (including TooLongError), SchemaError if the schema is another one or an older version
+        derived the history, and BusyError. `even_if_stale`: the question is about evidence only. `shared_by`: all
+        that wait for questions with this name get one answer, to a question that starts after all of them arrived.
         """
         return await self.run(lambda: self._ask(question, even_if_stale=even_if_stale), shared_by)
 
     async def run(self, work: Callable[[], T], shared_by: Hashable | None = None) -> T:
-        """Do work in one of the threads. Raises BusyError where too much waits already."""
+        """Do work in one of the threads. Raises BusyError if too much waits already."""
         waiting = None if shared_by is None else self._waiting.get(shared_by)
         if waiting is None:
             if self._asked >= self._threads * (1 + WAITING):
@@ -75,7 +75,7 @@ class Data:
             waiting.add_done_callback(_looked_at)
             if shared_by is not None:
                 self._waiting[shared_by] = waiting
-        # Whoever gives up waiting keeps no other from the answer.
+        # One client that gives up must not cancel the answer for the others.
         return cast("T", await asyncio.shield(waiting))
 
     async def _in_thread(self, work: Callable[[], T], shared_by: Hashable | None) -> T:
@@ -97,28 +97,31 @@ class Data:
             return question(connection)
 
     def engine(self) -> sa.Engine:
-        """The engine, opened when it is needed first. Raises DatabaseError."""
+        """The engine, opened when it is first needed. Raises DatabaseError."""
         with self._lock:
             if self._engine is None:
                 self._engine = self._open()
             return self._engine
 
     def _check_schema(self, engine: sa.Engine) -> None:
-        """Raises SchemaError. A good schema is not looked at again for some seconds."""
+        """Raise SchemaError for a wrong schema. A good one is not checked again for some seconds."""
         if monotonic() - self._checked < _CHECKED_SECONDS:
             return
         migrate.check_readable(engine)
         self._checked = monotonic()
 
     def apart(self) -> Data:
-        """The same database, asked in one thread and over one connection of its own: for those that must not wait for
-        others. It ends with this one."""
+        """The same database with one thread and one connection of its own, for questions that must not wait for
+        others.
+
+        It ends with this one.
+        """
         other = Data(self._open, threads=1, seconds=self.seconds)
         self._others.append(other)
         return other
 
     def close(self) -> None:
-        """End when the questions under way have ended."""
+        """End after the questions under way have ended."""
         for other in self._others:
             other.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -127,6 +130,6 @@ class Data:
 
 
 def _looked_at(task: asyncio.Task[Any]) -> None:
-    """Nobody may be left who waits for what went wrong."""
+    """Retrieve the error, since nobody may be left who waits for it."""
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""What stands before every answer: who may ask, how much, and what a browser may do with it.
+"""Checks before every answer: who may ask, how much, and what a browser may do with the answer.
 
 headers ─▶ size ─▶ host ─▶ access ─▶ time ─▶ app
 """
@@ -19,9 +19,9 @@ from collector.web.access import Access
 from collector.web.problems import problem
 
 REQUEST_SECONDS = 120.0
-"""So long one request may take, up to its last byte."""
+"""Time limit for one request, up to its last byte."""
 MAX_TARGET = 8 * 1024
-"""Bytes of a path with its query."""
+"""Maximum bytes of a path with its query."""
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -34,7 +34,7 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""Nothing inline, nothing from elsewhere, in nobody's frame."""
+"""Nothing inline, nothing from elsewhere, and no framing."""
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
@@ -44,13 +44,13 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "private, no-cache",
 }
-"""Where an answer says nothing else."""
+"""Default headers of an answer."""
 
 log = logger(__name__)
 
 
 class Guard:
-    """The application behind all that guards it."""
+    """The application behind all checks."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -61,7 +61,7 @@ class Guard:
             "/readyz": settings.http_health,
             "/metrics": settings.http_metrics,
         }
-        """Whether these are open, ask for a token as all others do, or are off."""
+        """For each path: open, token (as everywhere else), or off."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,12 +90,12 @@ class Guard:
         except Exception:
             log.exception("request_broke", path=scope["path"])
             if not has_begun:
-                await _said(path, 500, "Something is wrong here, and the log says what.")(
+                await _said(path, 500, "The collector failed; its log says why.")(
                     scope, receive, send_with_headers
                 )
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """Why a request is not answered; None: it is."""
+        """Why a request is not answered; None: it is answered."""
         headers = Headers(scope=scope)
         path = path_of(scope)
         if scope["method"] not in ("GET", "HEAD"):
@@ -103,7 +103,7 @@ class Guard:
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET:
             return _said(path, 414, "The address is too long.")
         if int_of(headers.get("content-length")) or "transfer-encoding" in headers:
-            return _said(path, 413, "A request has no body here.")
+            return _said(path, 413, "Requests must not have a body.")
         if headers.getlist("host")[1:] or not self._is_ours(headers.get("host", "")):
             return _said(
                 path,
@@ -126,21 +126,21 @@ def _said(path: str, status: int, text: str, headers: dict[str, str] | None = No
 
 
 def path_of(scope: Scope) -> str:
-    """The path of a request, without that at which a proxy serves us."""
+    """The path of a request, without the root path at which a proxy serves us."""
     return str(scope["path"]).removeprefix(scope.get("root_path", ""))
 
 
 def int_of(text: str | None) -> int:
-    """A number of a header; what is none counts as much."""
+    """The number in a header; an invalid one counts as too large."""
     if text is None:
         return 0
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 1
 
 
 def known_hosts(settings: Settings) -> Callable[[str], bool]:
-    """Whether a Host is ours: any address, localhost, the name that is bound, and those of the settings.
+    """True for our own Host headers: any address, localhost, the bound name, and those of the settings.
 
-    A page of somebody else can make a browser ask us only by a name that it controls (DNS rebinding).
+    A malicious page can make a browser send us requests only under a name that it controls (DNS rebinding).
     """
     bound = settings.http_bind.rpartition(":")[0].lower()
     names = {"localhost", bound, *settings.http_hosts}
@@ -153,7 +153,7 @@ def known_hosts(settings: Settings) -> Callable[[str], bool]:
 
 
 def host_name(host: str) -> str | None:
-    """The name or address in a Host header, without the port; None: that is none."""
+    """The name or address in a Host header, without the port; None if it is invalid."""
     text = host.strip().lower()
     if text.startswith("["):
         name, bracket, rest = text[1:].partition("]")
@@ -173,5 +173,5 @@ def _is_address(name: str) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether nobody but this machine reaches an address."""
+    """True if only this machine can reach an address."""
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback

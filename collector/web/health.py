@@ -1,7 +1,7 @@
-"""Whether this process lives, and whether what it serves can be relied on: for supervisors, and for people.
+"""Health for supervisors and people: is this process alive, and can what it serves be relied on?
 
-/healthz asks nobody: this process polls, or stands by, as it should. Where it does not, only a restart helps.
-/readyz asks the database: it is there, of our schema, and fresh enough. A restart helps nothing there.
+/healthz does not use the database: this process polls or stands by as expected. If not, only a restart helps. /readyz
+uses the database: it is available, has our schema, and is fresh enough. A restart does not help there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Said = tuple[int, dict[str, Any]]
 
 
 def liveness(view: View | None) -> Said:
-    """From the scheduler's own view: was any poll attempted lately, whatever came of it?"""
+    """The scheduler's view: was any poll attempted recently, with any result?"""
     if view is None:
         return 200, {"status": "alive", "role": "web", "reasons": []}
     newest = min((each.seconds_since_attempt for each in view.sources), default=0.0)
@@ -42,7 +42,7 @@ def liveness(view: View | None) -> Said:
 
 
 def readiness(found: Sequence[SourceStatus], view: View | None, most_bad: int | str) -> Said:
-    """From the database, and from what this process can't write. `most_bad`: as of `collector status --max-bad`."""
+    """The database's view, and what this process can't write. `most_bad`: as for `collector status --max-bad`."""
     counted = [each for each in found if each.verdict != "left"]
     bad = {each.source: each.why for each in counted if each.verdict == "stale"}
     degraded = {each.source: each.why for each in counted if each.verdict == "degraded"}
@@ -68,7 +68,7 @@ def readiness(found: Sequence[SourceStatus], view: View | None, most_bad: int | 
 
 
 def routes(web: Web) -> list[BaseRoute]:
-    """Both, the second asked in a thread of its own, so that pages do not make it fail."""
+    """Both routes. The second one has its own thread, so that pages don't make it fail."""
     data = web.data.apart()
 
     async def healthz(_: Request) -> Response:

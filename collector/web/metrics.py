@@ -1,11 +1,13 @@
-"""/metrics, for Prometheus: what this process did since it began, and what the database says, on every replica alike.
+"""/metrics for Prometheus: what this process did since it started, and what the database says, the same on every
+replica.
 
     View (of the service in this process) ─┐
     Figures (of the database) ─────────────┼─▶ Sheet ─▶ text, or OpenMetrics
     process, platform, garbage collector ──┘
 
-No series for each region beyond a few hundred, no state beyond a dozen: a thousand sources of a thousand regions give
-thousands of series. Times are times, never ages: `time() - …` is the age at the moment of asking.
+There are no series per region beyond a few hundred regions, and none per state beyond a dozen: a thousand sources
+with a thousand regions each give thousands of series. Times are absolute, never ages: `time() - …` is the age when
+asked.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ log = logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a metric is, without its prefix, and for counters without `_total`."""
+    """A metric's specification, without its prefix, and for counters without `_total`."""
 
     kind: Literal["counter", "gauge", "histogram"]
     help: str
@@ -84,7 +86,7 @@ OF_PROCESS: Mapping[str, Spec] = {
         ("receiver", "outcome"),
     ),
 }
-"""Without the service in this process, only the first."""
+"""Without the service in this process, only the first one exists."""
 OF_DATABASE: Mapping[str, Spec] = {
     "database_up": Spec("gauge", "Is 1 if the database could be queried just now"),
     "database_size_bytes": Spec("gauge", "Size of the database"),
@@ -149,18 +151,18 @@ class Sheet:
         self._values: dict[str, dict[tuple[str, ...], float]] = {name: {} for name in specs}
 
     def put(self, name: str, value: float | None, *labels: object) -> None:
-        """A value; what is not known is left out. Two whose labels are cut to the same are one."""
+        """Add a value; an unknown one is left out. Two whose labels become equal when they are cut are one."""
         if value is not None:
             key = tuple(brief(str(label)) for label in labels)
             self._values[name][key] = self._values[name].get(key, 0.0) + float(value)
 
     def one_of(self, name: str, is_so: str, words: Iterable[str], *labels: object) -> None:
-        """Is 1 for what is so, 0 for each other word."""
+        """Add 1 for the current word, and 0 for each other word."""
         for word in dict.fromkeys((*words, is_so)):
             self.put(name, word == is_so, *labels, word)
 
     def spread(self, name: str, counts: Iterable[int], seconds: float, *labels: str) -> None:
-        """A histogram over BOUNDS."""
+        """Add a histogram over BOUNDS."""
         ends = [*(str(bound) for bound in BOUNDS), "+Inf"]
         self._families[name].add_metric(labels, list(zip(ends, accumulate(counts), strict=True)), seconds)
 
@@ -177,7 +179,7 @@ def _family(name: str, spec: Spec) -> Any:
 
 
 def of_process(view: View | None) -> Sheet:
-    """What this process did since it began."""
+    """What this process did since it started."""
     sheet = Sheet(OF_PROCESS if view else {"build_info": OF_PROCESS["build_info"]})
     sheet.put("build_info", 1, __version__, platform.python_version())
     if view is None:
@@ -204,7 +206,7 @@ def of_process(view: View | None) -> Sheet:
 
 
 def of_database(found: Figures | None) -> Sheet:
-    """What the database says; None: it could not be asked."""
+    """What the database says; None: it could not be queried."""
     if found is None:
         sheet = Sheet({"database_up": OF_DATABASE["database_up"]})
         sheet.put("database_up", 0)
@@ -258,7 +260,7 @@ def _seconds(moment: datetime | None) -> float | None:
 
 
 class _Scrape:
-    """Sheets and what the client library says of the process, as a registry of it."""
+    """A registry of the sheets and of the client library's process metrics."""
 
     def __init__(self, usual: CollectorRegistry, *sheets: Sheet) -> None:
         self._usual, self._sheets = usual, sheets
@@ -270,7 +272,7 @@ class _Scrape:
 
 
 def routes(web: Web) -> list[BaseRoute]:
-    """/metrics, asked in a thread of its own, so that pages do not keep Prometheus waiting."""
+    """/metrics, with its own thread, so that pages don't keep Prometheus waiting."""
     usual = CollectorRegistry()
     ProcessCollector(registry=usual)
     PlatformCollector(registry=usual)

@@ -1,7 +1,7 @@
-"""Ask the process that serves by the same settings how it is: `python -m collector.web.probe healthz|readyz`.
+"""Ask the process that serves with the same settings for its health: `python -m collector.web.probe healthz|readyz`.
 
-For the container's health check, whose image has no curl. Exits with 0 where the answer is 200, else with 1. Where no
-pages are served, `collector status` says how the history is.
+This is for the container's health check, because the image has no curl. Exits with 0 if the answer is 200, otherwise
+with 1. If no pages are served, it uses `collector status` instead.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DEGRADED = 3
 
 
 def main(path: str) -> int:
-    """Print what was said; returns the exit code."""
+    """Print the answer; returns the exit code."""
     try:
         settings = load()
     except CollectorError as error:

@@ -1,4 +1,4 @@
-"""What goes wrong, as programs are told: problems of RFC 9457."""
+"""Errors for programs: problems of RFC 9457."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     errors: Sequence[Mapping[str, str]] | None = None,
 ) -> Response:
-    """An answer that says what is wrong. `errors`: each names a parameter, and what is wrong with it."""
+    """A response that says what is wrong. `errors`: each names a parameter, and what is wrong with it."""
     said: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,

@@ -1,4 +1,4 @@
-"""The HTTP server, in a thread of its own. The port is taken at once, so that one in use is noticed at start."""
+"""The HTTP server, in its own thread. It binds the port at once, so that a port in use is noticed at the start."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from collector.web.app import Web, make_app
 from collector.web.guard import is_loopback
 
 HEADER_SECONDS = 10.0
-"""So long a connection may take to ask, and to ask again."""
+"""How long a connection may take to send a request, and between two requests."""
 MAX_CONNECTIONS = 200
 MAX_HEADERS = 32 * 1024
-"""Bytes of a request line with all headers."""
+"""Maximum bytes of a request line with all headers."""
 
 log = logger(__name__)
 
 
 class Server:
-    """Serves the pages of the settings. Taking the port raises SettingsError, and so does what would not be safe."""
+    """Serves the pages. Raises SettingsError if the port can't be bound, or if serving would be unsafe."""
 
     def __init__(self, web: Web) -> None:
         self._web = web
@@ -59,7 +59,8 @@ class Server:
                 limit_concurrency=MAX_CONNECTIONS,
                 backlog=128,
                 timeout_graceful_shutdown=1,
-                # Longer than clients keep theirs: else one may ask just as it is closed.
+                # Longer than the keep-alive of clients. Otherwise a client may send a request while the connection is
+                # being closed.
                 timeout_keep_alive=max(round(HEADER_SECONDS), 1),
                 h11_max_incomplete_event_size=MAX_HEADERS,
             )
@@ -67,7 +68,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where a browser on this machine finds it."""
+        """The address for a browser on this machine."""
         host, port = self._socket.getsockname()[:2]
         if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             host = "127.0.0.1"
@@ -86,7 +87,7 @@ class Server:
             log.exception("web_broke")  # polling goes on
 
     def stop(self) -> None:
-        """End; requests under way get a second."""
+        """Stop; requests under way get one second."""
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(3.0)
@@ -96,7 +97,7 @@ class Server:
     def serve_until_told(self) -> None:
         """Serve until SIGTERM or SIGINT; a second one ends the process at once.
 
-        Raises CollectorError where serving ends by itself.
+        Raises CollectorError if serving ends by itself.
         """
         told = threading.Event()
 
@@ -109,18 +110,18 @@ class Server:
         self.start()
         while not told.wait(0.5):
             if self._thread is None or not self._thread.is_alive():
-                raise CollectorError("pages are served no more; the log says why")
+                raise CollectorError("pages are no longer served; the log says why")
         self.stop()
 
 
 def _is_unsafe(settings: Settings, listening: socket.socket) -> str | None:
-    """Why anybody on the network could look unasked, and what to do; None: nobody could, or that is meant."""
+    """Why anybody on the network could read the pages, and what to do; None: nobody can, or it is intended."""
     is_limited = settings.http_token_file is not None or settings.http_users_file is not None
     if is_loopback(listening.getsockname()[0]) or settings.http_unprotected or is_limited:
         return None
     return (
         f"COLLECTOR_HTTP_BIND is {settings.http_bind}, which others can reach: set COLLECTOR_HTTP_TOKEN_FILE or "
-        "COLLECTOR_HTTP_USERS_FILE to a file of tokens or users, or, where something else keeps strangers away, "
+        "COLLECTOR_HTTP_USERS_FILE to a file of tokens or users, or, if something else restricts access, "
         "COLLECTOR_HTTP_UNPROTECTED to yes"
     )
 
@@ -142,7 +143,7 @@ def _bind(settings: Settings) -> socket.socket:
             raise
     except OSError as error:
         why = (
-            "something else listens there"
+            "another program listens there"
             if error.errno == errno.EADDRINUSE
             else error.strerror or os.strerror(error.errno or 0)
         )
@@ -154,7 +155,7 @@ def _bind(settings: Settings) -> socket.socket:
 
 
 class PatientProtocol(H11Protocol):
-    """Closes a connection that does not ask in time: uvicorn alone would keep it for as long as it likes."""
+    """Closes a connection that sends no request in time; uvicorn alone would keep it open without limit."""
 
     _timer: asyncio.TimerHandle | None = None
 

@@ -389,8 +389,8 @@ def test_head_says_what_get_would_without_the_body(api: httpx.Client) -> None:
         ("/regions?state=%00", 422, "state"),
         ("/regions?gpu=yes", 422, "write true or false"),
         ("/regions?as_of=yesterday", 422, "write a time like"),
-        ("/regions?as_of=2026-02-30", 422, "no date"),
-        ("/regions?as_of=3026-01-01", 404, "as_of: 3026-01-01T00:00:00.000000Z lies in the future"),
+        ("/regions?as_of=2026-02-30", 422, "not a date"),
+        ("/regions?as_of=3026-01-01", 404, "as_of: 3026-01-01T00:00:00.000000Z is in the future"),
         ("/regions?as_of=2026-05-01T12:00:00", 422, "write a time like"),
         ("/regions?source=nope", 404, "there is no source 'nope'"),
         ("/regions?region=nope", 404, "there is no region 'nope'"),
@@ -398,8 +398,8 @@ def test_head_says_what_get_would_without_the_body(api: httpx.Client) -> None:
         ("/transitions?limit=10001", 422, "limit"),
         ("/transitions?limit=1_0", 422, "limit"),
         ("/transitions?entity=metrics_database", 422, "entity"),
-        ("/transitions?after=x", 422, "no cursor"),
-        ("/events?after=x", 422, "no cursor"),
+        ("/transitions?after=x", 422, "not a cursor"),
+        ("/events?after=x", 422, "not a cursor"),
         ("/availability?by=year", 422, "by"),
     ],
 )
@@ -455,7 +455,7 @@ def test_what_nobody_expected_says_nothing_of_the_inside(
 
     monkeypatch.setattr("collector.web.api.application.regions_as_of", broken)
     said = get(api, "/regions/1", 500)
-    assert said["detail"] == "something is wrong here, and the log says what"
+    assert said["detail"] == "the collector failed; its log says why"
 
 
 # What it costs

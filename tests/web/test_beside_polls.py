@@ -52,7 +52,7 @@ def test_run_refuses_a_port_that_is_in_use(
         service = start(sqlite_url, base_url=simulator.base_url, http_bind=bind)
         assert service.ends() == 2
     said = service.log.read_text()
-    assert f"pages can't be served on {bind}: something else listens there; set COLLECTOR_HTTP_BIND" in said
+    assert f"pages can't be served on {bind}: another program listens there; set COLLECTOR_HTTP_BIND" in said
     assert simulator.requests == 0
 
 

@@ -148,7 +148,7 @@ def test_who_may_ask_for_health_and_metrics_is_a_setting(
     [
         ("", "is empty"),
         ("# nothing", "is empty"),
-        ("short", "line 1: a token has at least"),
+        ("short", "line 1: a token needs at least"),
         (b"\xff\xfe\xff", "not text"),
     ],
 )
@@ -184,7 +184,9 @@ def test_a_port_in_use_is_refused_in_one_line_that_says_what_to_do(url: str) -> 
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(SettingsError) as error, serving(url, http_bind=bind):
             pass
-    assert str(error.value).startswith(f"pages can't be served on {bind}: something else listens there; set ")
+    assert str(error.value).startswith(
+        f"pages can't be served on {bind}: another program listens there; set "
+    )
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_every_page_is_as_of_a_time_and_says_so(history: History, serve: Serve) 
     [
         ("soon", "'soon' is no time"),
         ("2030-01-01", "lies in the future"),
-        ("0001-01-05", "lies before 1900"),
+        ("0001-01-05", "is before 1900"),
         ("2026-13-01", "is no time"),
         ("x" * 99, "is no time"),
     ],
@@ -211,7 +211,7 @@ def test_what_is_unknown_is_a_page_that_says_so(history: History, serve: Serve) 
 
 def test_coverage_says_what_was_taken_out(sqlite_engine: sa.Engine, serve: Serve) -> None:
     history = History(sqlite_engine)
-    assert "What was taken out" not in serve(sqlite_engine.url).get("coverage").text
+    assert "What was removed" not in serve(sqlite_engine.url).get("coverage").text
     for state in ("ACTIVE", "NEW", "ACTIVE"):
         history.poll([region(1, state, notes="x")])
     made: Any = {"made_at": history.time(history.at), "made_by": "<b>me</b>"}
@@ -221,7 +221,7 @@ def test_coverage_says_what_was_taken_out(sqlite_engine: sa.Engine, serve: Serve
     document(said)
     told = " ".join(re.sub("<[^>]*>", " ", said.text).split())
     assert "results[].notes redacted in 2 stored answers, and in every later one" in told
-    assert "all before 2026-05-01 12:02" in told
+    assert "everything before 2026-05-01 12:02" in told
     assert "&lt;b&gt;me&lt;/b&gt;" in said.text
 
 

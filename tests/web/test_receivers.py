@@ -59,7 +59,7 @@ def test_coverage_says_who_was_not_told(sqlite_engine: sa.Engine, serve: Serve) 
         history.engine.url, webhooks=(Receiver.configured(URL), Receiver.configured(URL, name="quiet"))
     )
     text = client.get("coverage").text
-    assert "Who is told" in text
+    assert "Receivers of events" in text
     assert "status 500: &lt;b&gt;no&lt;/b&gt;" in text
     assert "<strong>1</strong>" in text
     assert "quiet" in text
@@ -69,4 +69,4 @@ def test_coverage_says_who_was_not_told(sqlite_engine: sa.Engine, serve: Serve) 
 
 
 def test_coverage_says_nothing_of_receivers_where_there_are_none(told: History, serve: Serve) -> None:
-    assert "Who is told" not in serve(told.engine.url).get("coverage").text
+    assert "Receivers of events" not in serve(told.engine.url).get("coverage").text

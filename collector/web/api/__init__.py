@@ -1,9 +1,9 @@
-"""The JSON API below /api/v1: the reports, as they are, over HTTP.
+"""The JSON API below /api/v1: the reports over HTTP.
 
     request ─▶ parameters (refused: 422) ─▶ standing (unchanged: 304) ─▶ a report ─▶ rows, spooled as JSON ─▶ answer
 
-Fields are called as the columns of the views. Every answer says as of when it is, up to when that was confirmed, and on
-which head it rests. What goes wrong is a problem of RFC 9457.
+Fields have the names of the views' columns. Every answer gives its time, the time up to which it was confirmed, and
+the head on which it depends. Errors are problems of RFC 9457.
 """
 
 from __future__ import annotations
@@ -25,6 +25,6 @@ def routes(web: Web) -> list[BaseRoute]:
 
     api = make_api(web.data, web.clock, web.polled, web.settings.required_anchors)
     mounted = Mount(PATH, app=api)
-    # With line feeds, too: else a page says that there is nothing.
+    # The path may contain line feeds. Otherwise the answer would be a page.
     mounted.path_regex = re.compile(mounted.path_regex.pattern, re.DOTALL)
     return [mounted]

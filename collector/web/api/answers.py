@@ -1,8 +1,8 @@
-"""From a question to an answer: its heading, its rows as JSON, and whether the asker has it already.
+"""Turns a question into an answer: heading, rows as JSON, and 304 if the client has it already.
 
-Rows are written as JSON while the database gives them, into memory or, beyond a megabyte, into a file. So an answer of
-any length costs little memory, its transaction ends before the first byte is sent, however slow the asker is, and what
-goes wrong in the middle is a problem rather than half an answer.
+Rows are written as JSON while the database returns them, into memory or, beyond a megabyte, into a file. So an answer
+of any length needs little memory, and its transaction ends before the first byte is sent, however slow the client is.
+An error in the middle gives a problem instead of half an answer.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from collector.reports.standing import Standing, last_confirmed_at, standing
 from collector.web.data import Data
 
 IN_MEMORY = 1024 * 1024
-"""Bytes of an answer; what is longer goes through a file."""
+"""Bytes of an answer that are kept in memory; a longer one goes through a file."""
 AHEAD = timedelta(minutes=1)
 _PIECE = 64 * 1024
 _VERSION = re.sub(r"[^0-9A-Za-z.]", "", __version__)
 _encode = msgspec.json.Encoder().encode_into
 
 Content = Mapping[str, Any]
-"""Names and what belongs there: a value, or an iterator of rows."""
+"""Names and their contents: a value, or an iterator of rows."""
 Question = Callable[[sa.Connection, datetime, Standing], Content]
-"""Of a connection, the time of which is asked, and how far the database has come."""
+"""Called with a connection, the time of the question, and how far the database has come."""
 
 
 class Answers:
@@ -54,9 +54,9 @@ class Answers:
         as_of: datetime | None = None,
         moves: bool = False,
     ) -> Response:
-        """The answer to a question, or 304 where the asker has it.
+        """The answer to a question, or 304 if the client has it.
 
-        `moves`: the answer changes with time, though nothing is observed that differs from before; it has no tag.
+        `moves`: True if the answer changes with time even if nothing new is observed; then it has no tag.
         """
         target = f"{request.url.path}?{request.url.query}"
 
@@ -69,7 +69,9 @@ class Answers:
             if not moves:
                 headers["etag"] = _tag(stand, target)
             if not moves and _matches(request.headers.get("if-none-match", ""), headers["etag"]):
-                if as_of is None and confirmed is not None:  # with a time in the question it stays as it is
+                if (
+                    as_of is None and confirmed is not None
+                ):  # with a time in the question, the answer never changes
                     headers["collector-last-confirmed-at"] = time_text(confirmed)
                 return Response(status_code=304, headers=headers)
             if moment is not None:
@@ -85,35 +87,35 @@ class Answers:
                 raise
             return _response(file, headers)
 
-        return await self._data.ask(work, even_if_stale=True)  # `standing` looks
+        return await self._data.ask(work, even_if_stale=True)  # `standing` checks that
 
 
 def _known(as_of: datetime, now: datetime) -> datetime:
-    """A time of which something can be known: the asker's clock may be a little ahead of ours.
+    """A time about which something can be known; the client's clock may be a little ahead of ours.
 
-    Raises UsageError for a time in the future: a 404, as for a pruned time. It is no 422, because the OpenAPI document
-    allows it: no schema can say when now is.
+    Raises UsageError for a time in the future: 404, as for a pruned time. It can't be 422, because no schema in the
+    OpenAPI document can say what time it is.
     """
     if as_of - now > AHEAD:
         raise UsageError(
-            f"as_of: {time_text(as_of)} lies in the future; nothing is known of it yet (now it is {time_text(now)})"
+            f"as_of: {time_text(as_of)} is in the future; nothing is known about it yet (it is now {time_text(now)})"
         )
     return min(as_of, now)
 
 
 def _tag(stand: Standing, target: str) -> str:
-    """Weak: the time up to which an unchanged answer was confirmed is not in it, but in a header of its own."""
+    """A weak tag: the time up to which an unchanged answer was confirmed is in a header instead."""
     return f'W/"{stand.tag}-{_VERSION}-{zlib.crc32(target.encode("utf-8", "replace")):x}"'
 
 
 def _matches(wanted: str, tag: str) -> bool:
-    """Whether a header If-None-Match names this tag, compared weakly."""
+    """True if an If-None-Match header names this tag, compared weakly."""
     bare = tag.removeprefix("W/")
     return wanted.strip() == "*" or bare in [each.strip().removeprefix("W/") for each in wanted.split(",")]
 
 
 def _write(file: IO[bytes], content: Content) -> None:
-    """An object whose values are written one by one, and rows of a value one after the other."""
+    """Write an object value by value, and rows one after the other."""
     buffer = bytearray(b"{")
     for number, (name, value) in enumerate(content.items()):
         if number:
@@ -135,7 +137,7 @@ def _write(file: IO[bytes], content: Content) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """A value or a row as JSON has it: times as they are stored."""
+    """A value or a row in its JSON form: times as they are stored."""
     if isinstance(value, Mapping):
         return {name: _plain(each) if type(each) in _TO_BE_TURNED else each for name, each in value.items()}
     if isinstance(value, datetime):
@@ -156,7 +158,7 @@ def _response(file: IO[bytes], headers: Mapping[str, str]) -> Response:
 
 
 class _Spooled(StreamingResponse):
-    """Sends a file piece by piece, and closes it whatever happens."""
+    """Sends a file piece by piece, and always closes it."""
 
     def __init__(self, file: IO[bytes], headers: Mapping[str, str]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""The questions that the API answers: each a report, with its parameters."""
+"""The questions that the API answers: each is a report with its parameters."""
 
 from __future__ import annotations
 
@@ -54,8 +54,11 @@ RegionName = Annotated[
 def make_api(
     data: Data, clock: Clock, of_settings: Callable[[], Collection[str]], required_anchors: Collection[str]
 ) -> ASGIApp:
-    """The application, to be mounted somewhere. `of_settings`: names of the sources that are to be polled;
-    `required_anchors`: names of the anchors without which a source is degraded."""
+    """The application, to be mounted somewhere.
+
+    `of_settings`: returns the names of the sources that are to be polled. `required_anchors`: names of the anchors
+    without which a source is degraded.
+    """
     api = FastAPI(
         title="Gcore collector",
         version=__version__,
@@ -77,7 +80,7 @@ def make_api(
 
 
 class _Exactly(APIRoute):
-    """A question at its path alone: a `$` holds before a line feed at the end as well."""
+    """A question at exactly its path: `$` also matches before a line feed at the end."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -85,7 +88,7 @@ class _Exactly(APIRoute):
 
 
 def _once(request: Request) -> None:
-    """A parameter that is given twice is a mistake, unless it may be."""
+    """Refuse a parameter that is given twice, unless it may be."""
     names = [name for name, _ in request.query_params.multi_items()]
     twice = sorted({name for name in names if names.count(name) > 1} - {"region"})
     if "region" in names and names.count("region") > 1 and not request.url.path.endswith("/spans"):
@@ -166,7 +169,7 @@ def _inventory(api: FastAPI, answers: Answers) -> None:
 
 
 def _which(region: str, found: list[Row]) -> str:
-    """How to name one of several regions."""
+    """How to select one of several regions with this name."""
     names = sorted({str(row["source"]) for row in found})
     if len(names) == len(found):
         return f"several sources have a region {region!r}; add source with one of: {', '.join(names)}"
@@ -332,7 +335,7 @@ def _watching(
 
 
 class _WithHead:
-    """Answers HEAD as GET, without the body."""
+    """Answers HEAD like GET, without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

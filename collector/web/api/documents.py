@@ -1,4 +1,4 @@
-"""The OpenAPI document, and the page that shows it: made here, so that nothing is loaded from elsewhere."""
+"""The OpenAPI document and the page that shows it. They are made here, so nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ Json = dict[str, Any]
 _WHY = {
     "400": "The request can't be read",
     "401": "A token is needed",
-    "404": "There is no such region, source or time zone, or nothing is known of that time",
+    "404": "There is no such region, source or time zone, or nothing is known about that time",
     "409": "What was named is more than one thing, or the cursor comes from another history",
-    "413": "A request has no body here",
+    "413": "Requests must not have a body",
     "414": "The address is too long",
     "421": "The API is not served under this name",
     "422": "A parameter can't be used, is not known, or is given twice",
-    "500": "Something is wrong here",
-    "503": "The database can't be asked now, or took too long",
+    "500": "An error of the collector",
+    "503": "The database is not available, or took too long",
 }
 _ABOUT = (
-    "What a collector knows of Gcore's AI regions. Everything here only reads. Fields are called as the columns of the "
-    "views. Times are RFC 3339 in UTC with microseconds. Every answer says as of when it is, up to when that was "
-    "confirmed, and on which head it rests. An answer with an ETag is the same until something is observed that "
-    "differs: ask with If-None-Match. Up to when it was confirmed stands in the header Collector-Last-Confirmed-At, "
-    "also of a 304."
+    "What a collector knows about Gcore's AI regions. The API only reads. Fields have the names of the views' columns. "
+    "Times are RFC 3339 in UTC with microseconds. Every answer gives its time, the time up to which it was confirmed, "
+    "and the head on which it depends. An answer with an ETag is valid until a difference is observed: repeat the "
+    "question with If-None-Match. The header Collector-Last-Confirmed-At, also of a 304, says up to when it was "
+    "confirmed."
 )
 
 
 def describe(api: FastAPI, clock: Clock) -> None:
-    """Add the document and its page to an application whose questions are all known."""
+    """Add the document and its page to an application with all its questions."""
     document = openapi_of(api)
 
     @api.get("/openapi.json", include_in_schema=False)
@@ -62,12 +62,12 @@ def describe(api: FastAPI, clock: Clock) -> None:
 
     @api.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
-        """Whoever comes here reads what there is."""
+        """Redirects to the page that shows the API."""
         return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 def openapi_of(api: FastAPI) -> Json:
-    """The document. What can go wrong is the same for all questions."""
+    """The OpenAPI document. All questions have the same errors."""
     document: Json = get_openapi(
         title=api.title, version=api.version, openapi_version="3.1.0", description=_ABOUT, routes=api.routes
     )
@@ -79,11 +79,11 @@ def openapi_of(api: FastAPI) -> Json:
     schemas["Problem"] = problem
     document["components"]["headers"] = {
         "ETag": {
-            "description": "Another one whenever the answer is another one",
+            "description": "Changes whenever the answer changes",
             "schema": {"type": "string"},
         },
         "LastConfirmed": {
-            "description": "Up to when the answer was confirmed",
+            "description": "The time up to which the answer was confirmed",
             "schema": {"type": "string", "format": "date-time"},
         },
     }
@@ -97,14 +97,14 @@ def openapi_of(api: FastAPI) -> Json:
         good = operation["responses"]["200"]
         operation["responses"] = {
             "200": {**good, "description": "The answer", "headers": headers},
-            "304": {"description": "The answer is the one that was named", "headers": headers},
+            "304": {"description": "The answer has not changed", "headers": headers},
             **{status: {"description": why, "content": said} for status, why in _WHY.items()},
         }
     return document
 
 
 def _questions(document: Json) -> Iterator[Mapping[str, Any]]:
-    """Each address, what it tells, what it can be asked with, and what it gives."""
+    """Each address with its description, its parameters, and the fields of its answer."""
     for path, of_path in document["paths"].items():
         operation = of_path["get"]
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
@@ -112,7 +112,7 @@ def _questions(document: Json) -> Iterator[Mapping[str, Any]]:
             {
                 "name": each["name"],
                 "about": each.get("description") or each["schema"].get("description", ""),
-                "kind": _kind(each["schema"]).removesuffix(" or null"),  # null is what nobody asked for
+                "kind": _kind(each["schema"]).removesuffix(" or null"),  # a client never sends null
                 "default": each["schema"].get("default"),
             }
             for each in operation.get("parameters", ())
@@ -126,7 +126,7 @@ def _questions(document: Json) -> Iterator[Mapping[str, Any]]:
 
 
 def _rows(document: Json) -> Iterator[Mapping[str, Any]]:
-    """What the rows of answers, and problems, are made of."""
+    """The fields of rows and of problems."""
     for name, schema in sorted(document["components"]["schemas"].items()):
         if "as_of" not in schema["properties"]:
             yield {"name": name, "about": schema.get("description", ""), "fields": list(_fields(schema))}

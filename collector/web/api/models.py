@@ -1,6 +1,6 @@
-"""What answers look like, for the OpenAPI document: made of the tables' columns and the reports' fields.
+"""Models of the answers for the OpenAPI document, made from the tables' columns and the reports' fields.
 
-Answers are not checked against these while they are given; the tests do that.
+Answers are not checked against them at run time; the tests do that.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _TYPES: tuple[tuple[type[Any], Any], ...] = (
 
 
 def _column(column: sa.Column[Any], *, null: bool | None = None) -> _Field:
-    """A field as its column is: of its type, with its comment."""
+    """A field with the type and the comment of its column."""
     kind = next(ours for theirs, ours in _TYPES if isinstance(column.type, theirs))
     is_null = column.nullable if null is None else null
     return (kind | None if is_null else kind), Field(description=column.comment)
@@ -82,7 +82,7 @@ _ENTITY: dict[str, _Field] = {
 
 
 def _row(name: str, fields: Iterable[str], *known: dict[str, _Field], doc: str) -> Model:
-    """A row with these fields, each as the first of `known` says that has it."""
+    """A row with these fields, each from the first of `known` that has it."""
     return _model(
         name, {field: next(each[field] for each in known if field in each) for field in fields}, doc
     )
@@ -102,7 +102,7 @@ def _report(name: str, report: Report, doc: str, **types: Any) -> Model:
 
 
 def _fields(report: Report, **types: Any) -> dict[str, _Field]:
-    """The fields of a report's rows; `types`: of those that are more than text."""
+    """The fields of a report's rows; `types`: those that are not only text."""
     fields: dict[str, _Field] = {}
     for column in report.columns:
         word, null = column.type.removesuffix(" or null"), column.type.endswith(" or null")
@@ -131,13 +131,13 @@ Version = _report("Version", HISTORY, "One field that changed, or the beginning 
 Transition = _report(
     "Transition",
     TRANSITIONS,
-    "A change of state or of presence; its true time lies in [not_before, observed_at]",
+    "A change of state or of presence; its true time is in [not_before, observed_at]",
 )
 Span = _report("Span", SPANS, "A time in one state, or a time whose state is not known")
 Share = _report(
     "Share",
     AVAILABILITY,
-    "For which share of a time a region, or several, were in a state",
+    "The share of a time in which a region, or several, were in a state",
     level=Literal["region", "zone", "country", "source"],
 )
 Gap = _report("Gap", COVERAGE, "A time that no successful poll covers")
@@ -146,16 +146,16 @@ Source = _model(
     _fields(STATUS, verdict=Verdict)
     | {
         "head": _text("Opening digest of the newest observation", null=True),
-        "anchored_at": _time("When an anchor took a digest last; null: none did", null=True),
-        "anchored_seq": _whole("Newest observation that any anchor has a digest of", null=True),
+        "anchored_at": _time("When an anchor last took a digest; null: none did", null=True),
+        "anchored_seq": _whole("Newest observation of which any anchor has a digest", null=True),
         "anchored_until": _time("Newest answer that this digest covers", null=True),
-        "verified_at": _time("When it was verified last, and the result kept; null: never", null=True),
+        "verified_at": _time("When it was last verified with a stored result; null: never", null=True),
         "verified": (
             Literal["good", "stale", "altered"] | None,
             Field(description="What that verification found"),
         ),
     },
-    "How a source is now",
+    "The current state of a source",
 )
 Change: Any = _model(
     "Change",
@@ -169,7 +169,7 @@ Change: Any = _model(
 
 _EVENT: dict[str, _Field] = {
     "source": _SOURCE,
-    "seq": _whole("The observation that brought it"),
+    "seq": _whole("The observation that caused it"),
     "ordinal": _whole("Counts from 1 within the observation"),
     "observed_at": _time("When the first poll of the observation was answered"),
 }
@@ -209,15 +209,15 @@ EVENTS: tuple[Model, ...] = (
         {
             "changes": (
                 list[Change],
-                Field(description="Fields that differ from the version before; none: there is none"),
+                Field(description="Fields that differ from the previous version; empty: there is none"),
             )
         },
         _ENTITY,
         _of(VERSIONS["region"]),
-        doc="An entity is otherwise than before, or was listed first",
+        doc="An entity changed, or was listed for the first time",
     ),
-    _event("gone", ("entity", "entity_id"), _ENTITY, doc="A metrics database is no longer given"),
-    _event("unseen", (*_WINDOW, "cause"), _of(unseen), doc="An entity that is present was not shown"),
+    _event("gone", ("entity", "entity_id"), _ENTITY, doc="A metrics database is no longer listed"),
+    _event("unseen", (*_WINDOW, "cause"), _of(unseen), doc="A present entity was not shown"),
     _event(
         "shown",
         (*_WINDOW, "until_at", "cause"),
@@ -234,38 +234,38 @@ EVENTS: tuple[Model, ...] = (
         "drift",
         ("path", "kind", "detail"),
         _of(schema_drift),
-        doc="Something that the documented schema does not say",
+        doc="A difference from the documented schema",
     ),
 )
 Event: Any = Annotated[reduce(or_, EVENTS), Field(discriminator="event")]
-"""Any of them."""
+"""Any of these events."""
 
 _HEADING: dict[str, Any] = {
-    "as_of": _time("The time of which this is the answer"),
+    "as_of": _time("The time for which this is the answer"),
     "last_confirmed_at": _time(
-        "Up to when it was confirmed: the newest successful poll until then; of several sources, of the one that was "
-        "seen least recently; null: nothing was seen until then",
+        "The time up to which it was confirmed: the newest successful poll by then; for several sources, that of the "
+        "source that was seen least recently; null: nothing was seen by then",
         null=True,
     ),
     "head": _text(
-        "The digest on which the answer rests; of several sources SHA-256 over lines of name, blank, head and newline; "
-        "null: nothing was ever polled",
+        "The digest on which the answer depends; for several sources, SHA-256 over lines of name, blank, head and "
+        "newline; null: nothing was ever polled",
         null=True,
     ),
 }
 
 
-ASSUMED = _text("What all that is said of known time rests on")
-MORE: _Field = (bool, Field(description="Whether more is known already: ask again at once"))
+ASSUMED = _text("What everything about known time assumes")
+MORE: _Field = (bool, Field(description="True: there is more already, so ask again at once"))
 
 
 def cursor(what: str, *, null: bool = False) -> _Field:
-    """Where to go on."""
+    """Where to continue."""
     return _text(f"Give it as `after` to get {what}", null=null)
 
 
 def rows(model: Model) -> _Field:
-    """A list of them."""
+    """A list of these rows."""
     return _list(model, model.__doc__)
 
 
@@ -275,5 +275,5 @@ def or_none(model: Any) -> _Field:
 
 
 def answer(name: str, **content: _Field) -> Model:
-    """An answer that carries this beside its heading."""
+    """An answer with these contents and its heading."""
     return _model(name, _HEADING | content)

@@ -1,4 +1,4 @@
-"""What can be asked for: parameters of queries, read strictly. What is not known is refused, not ignored."""
+"""The parameters of questions, read strictly. An unknown one is refused, not ignored."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:(Z)|([+\- ])(\d\d):(\d\d))", re.ASCII | re.IGNORECASE
 )
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-_NO_CURSOR = "that is no cursor: take it from `next` of the answer before, as it stands there"
+_NO_CURSOR = "that is not a cursor: take it unchanged from `next` of the previous answer"
 MOST_ROWS = 10_000
-"""On one page."""
+"""Rows per page."""
 
 
 def parse_moment(value: Any) -> Any:
-    """A time of RFC 3339, or a date: its start in UTC. Times before the year 1 or after 9999 count as its ends."""
+    """A time of RFC 3339, or a date (its start in UTC). Times outside the years 1 to 9999 count as the nearest valid
+    time.
+    """
     text = str(value)
     if re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
         return datetime.combine(_date(text), time(), UTC)
@@ -32,10 +34,10 @@ def parse_moment(value: Any) -> Any:
     try:
         moment = datetime.combine(_date(day), time.fromisoformat(minutes), UTC)
     except ValueError:
-        raise ValueError(f"{text!r} is no time") from None
+        raise ValueError(f"{text!r} is not a time") from None
     offset = timedelta(hours=int(hours_off or 0), minutes=int(minutes_off or 0))
     if int(seconds) > 60 or int(minutes_off or 0) > 59 or offset >= timedelta(days=1):
-        raise ValueError(f"{text!r} is no time")
+        raise ValueError(f"{text!r} is not a time")
     moment += timedelta(seconds=min(int(seconds), 59), microseconds=int(f"{fraction or '0':0<6.6}"))
     try:
         return (moment + offset if sign == "-" else moment - offset).astimezone(UTC)
@@ -47,7 +49,7 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text) if text[:4] != "0000" else date.fromisoformat(f"0001{text[4:]}")
     except ValueError:
-        raise ValueError(f"{text!r} is no date") from None
+        raise ValueError(f"{text!r} is not a date") from None
 
 
 def parse_switch(value: Any) -> Any:
@@ -65,7 +67,7 @@ def parse_whole(value: Any) -> Any:
 
 
 def parse_cursor(value: Any) -> Any:
-    """The cursor itself, so that it is refused beside the other parameters."""
+    """Check a cursor, so that it is refused together with the other parameters."""
     if not re.fullmatch(CURSOR_PATTERN, value, re.ASCII):
         raise ValueError(_NO_CURSOR)
     return value
@@ -85,14 +87,14 @@ def parse_place(value: Any) -> Any:
 
 
 def place_of(text: str) -> Place:
-    """The place that a cursor of transitions names. Its time may be none: then it is the beginning."""
+    """The place that a cursor of transitions names. An empty time means the beginning."""
     found = _PLACE.fullmatch(text)
     assert found is not None  # noqa: S101 - see parse_place
     try:
         moment = datetime.fromisoformat(found[1])
     except ValueError:
         moment = _FIRST
-    entity_id = max(min(int(found[4]), 2**63 - 1), -(2**63))  # no database counts further
+    entity_id = max(min(int(found[4]), 2**63 - 1), -(2**63))  # databases can't count further
     return Place(moment, found[2], found[3], entity_id)
 
 
@@ -120,17 +122,17 @@ _SOURCE = Field(default=None, description="Only this source")
 _REGION = Field(default=None, description="Only this region: id, slug or display name")
 _AS_OF = Field(
     default=None,
-    description="What was in force at this time, which is not in the future; else what is in force now",
+    description="What was in force at this time, which must not be in the future; default: now",
 )
 _FROM = Field(default=None, alias="from", description="From this time on")
 _TO = Field(default=None, alias="to", description="Up to before this time")
 _WITHOUT_ABSENT = Field(
-    default=False, description="Leave out who is absent now, from its last disappearance on"
+    default=False, description="Leave out entities that are absent now, from their last disappearance on"
 )
 
 
 class Query(BaseModel):
-    """What every question may be asked with."""
+    """Parameters of every question."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=False)
 
@@ -144,7 +146,7 @@ class AsOf(Query):
 
 
 class Regions(AsOf):
-    """Which regions."""
+    """Filters for regions."""
 
     region: Text | None = _REGION
     state: Text | None = Field(default=None, description="Only regions in this state, in any case")
@@ -154,14 +156,14 @@ class Regions(AsOf):
 
 
 class Keystones(AsOf):
-    """Which keystones."""
+    """Filters for keystones."""
 
     region: Text | None = _REGION
     state: Text | None = Field(default=None, description="Only keystones in this state, in any case")
 
 
 class MetricsDatabases(AsOf):
-    """Which metrics databases."""
+    """Filters for metrics databases."""
 
     region: Text | None = _REGION
 
@@ -178,20 +180,20 @@ class Interval(Query):
 
 
 class Transitions(Interval):
-    """Which transitions; times are those of `observed_at`."""
+    """Filters for transitions; times are those of `observed_at`."""
 
     region: Text | None = _REGION
-    entity: Entity | None = Field(default=None, description="Of regions only, or of keystones only")
+    entity: Entity | None = Field(default=None, description="Only regions, or only keystones")
     from_state: Text | None = Field(default=None, description="Only from this state, in any case")
     to_state: Text | None = Field(default=None, description="Only to this state, in any case")
-    after: PlaceText | None = Field(default=None, description="`next` of the page before")
-    limit: Limit = Field(default=1000, description="At most so many on this page")
+    after: PlaceText | None = Field(default=None, description="`next` of the previous page")
+    limit: Limit = Field(default=1000, description="Maximum number on this page")
 
 
 class Spans(Interval):
-    """Which spans: those that touch the time."""
+    """Filters for spans: those that overlap the time."""
 
-    entity: Entity = Field(default="region", description="Of regions, or of keystones")
+    entity: Entity = Field(default="region", description="Regions or keystones")
     region: list[Text] = Field(
         default=[], max_length=20, description="Only these regions: id, slug or display name"
     )
@@ -199,28 +201,28 @@ class Spans(Interval):
 
 
 class Availability(Interval):
-    """Of which time which share."""
+    """The time and the state of a share."""
 
     state: Text = Field(default="ACTIVE", description="Share of the time in this state, in any case")
     region: Text | None = _REGION
-    by: Literal["day", "week", "month"] | None = Field(default=None, description="Rows for each of these")
+    by: Literal["day", "week", "month"] | None = Field(default=None, description="One row for each of these")
     time_zone: Text = Field(
-        default="UTC", description="Whose days, weeks and months are meant, like Europe/Luxembourg"
+        default="UTC", description="Time zone of days, weeks and months, like Europe/Luxembourg"
     )
     without_absent: Switch = _WITHOUT_ABSENT
 
 
 class Coverage(Interval):
-    """Which gaps: those that touch the time."""
+    """Filters for gaps: those that overlap the time."""
 
-    unseen: Switch = Field(default=False, description="Also times for which one entity alone was not shown")
-    limit: Limit = Field(default=1000, description="At most so many, the newest")
+    unseen: Switch = Field(default=False, description="Also times in which a single entity was not shown")
+    limit: Limit = Field(default=1000, description="Maximum number; the newest come first")
 
 
 class Events(Query):
-    """From where on."""
+    """Where to continue."""
 
     after: CursorText | None = Field(
-        default=None, description="`next` of the answer before; else from the first"
+        default=None, description="`next` of the previous answer; default: from the first event"
     )
-    limit: Limit = Field(default=1000, description="At most so many")
+    limit: Limit = Field(default=1000, description="Maximum number")

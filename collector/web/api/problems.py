@@ -1,4 +1,4 @@
-"""What goes wrong, as problems of RFC 9457."""
+"""Errors as problems of RFC 9457."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logger(__name__)
 
 
 class ConflictError(CollectorError):
-    """What was asked for is more than one thing."""
+    """The question matches more than one thing."""
 
 
 class Mistake(BaseModel):
@@ -33,7 +33,7 @@ class Mistake(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why there is no answer, as RFC 9457 has it."""
+    """Why there is no answer, in the form of RFC 9457."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -56,14 +56,14 @@ def _of_ours(_: Request, error: Exception) -> Response:
 
 
 def _of_http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for these alone
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for these only
     details = {404: "there is nothing at this address", 405: "everything here only reads: GET or HEAD"}
     headers = dict(error.headers or {})
     return problem(error.status_code, details.get(error.status_code, str(error.detail)), headers)
 
 
 def _of_parameters(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for these alone
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for these only
     mistakes = []
     for each in error.errors():
         name = ".".join(str(part) for part in each["loc"][1:])
@@ -74,7 +74,7 @@ def _of_parameters(_: Request, error: Exception) -> Response:
 
 def _unexpected(_: Request, error: Exception) -> Response:
     log.error("question_broke", exc_info=error)
-    return problem(500, "something is wrong here, and the log says what")
+    return problem(500, "the collector failed; its log says why")
 
 
 HANDLERS: dict[Any, Any] = {
@@ -83,4 +83,4 @@ HANDLERS: dict[Any, Any] = {
     RequestValidationError: _of_parameters,
     Exception: _unexpected,
 }
-"""By what went wrong."""
+"""By the kind of error."""

@@ -1,4 +1,4 @@
-"""The pages: each is a function of a request, which asks reports and names a template."""
+"""The pages: each is a function of a request that queries reports and names a template."""
 
 from __future__ import annotations
 
@@ -47,5 +47,5 @@ async def _states_css(_: Request) -> Response:
 
 
 def handlers(web: Web) -> Mapping[Any, Any]:
-    """What is shown where a page can't be."""
+    """The pages for errors."""
     return handlers_of(web)

@@ -1,4 +1,4 @@
-"""The cookbook's questions, each with its statement and its answer on this database. Nothing else can be asked here."""
+"""The cookbook's questions, each with its statement and its answer on this database. There are no other statements."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def index(connection: sa.Connection, asked: Asked) -> Shown:
 
 
 def show(connection: sa.Connection, asked: Asked) -> Shown:
-    """One question: the statement, and what it gives."""
+    """One question: the statement and its result."""
     found = next((r for r in recipes(_database(connection)) if r.slug == asked.parts["slug"]), None)
     if found is None:
         raise UsageError("there is no such question")

@@ -1,4 +1,4 @@
-"""Everything that happened, newest first: as a page, as CSV and as a feed, of the same question."""
+"""Everything that happened, newest first: as a page, as CSV and as a feed, from the same query."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from collector.web.pages.overview import states_of
 from collector.web.pages.rendering import Here, Shown
 
 ROWS, MOST = 50, 5000
-"""Of a page, and of a file of CSV."""
+"""Rows of a page, and of a CSV file."""
 FEED = 100
 WHAT = {
     "": KINDS,
@@ -40,13 +40,13 @@ LABELS = {
     "states": "regions: state and presence",
     "fields": "regions: other fields",
     "keystones": "keystones",
-    "sight": "times without sight",
-    "drift": "drift of the schema",
+    "sight": "unseen times",
+    "drift": "schema drift",
 }
 
 
 def wanted_of(asked: Asked, limit: int) -> HappeningFilter:
-    """What the query asks for. Raises UsageError for times that are none, or are in the wrong order."""
+    """The filters of the query. Raises UsageError for invalid times, or times in the wrong order."""
     since, until = asked.time("from"), asked.time("to")
     if since and until and since >= until:
         raise UsageError("the first of the two times must be the earlier one")
@@ -103,7 +103,7 @@ def _cell(value: object) -> object:
 
 
 def as_feed(connection: sa.Connection, asked: Asked) -> Response:
-    """The newest as an Atom feed. An entry keeps its id for ever; `updated` moves when what was going on has ended."""
+    """The newest as an Atom feed. An entry keeps its id; `updated` moves when something that lasted has ended."""
     rows = happenings(connection, wanted_of(asked, FEED))
     here = Here(asked)
     database = genesis(connection)

@@ -1,4 +1,4 @@
-"""What could be seen and what could not: sources, gaps, what was not shown, what could not be used; who was told."""
+"""What could be seen and what could not: sources, gaps, unseen entities, unusable records; and deliveries."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from collector.web.pages.rendering import Shown
 MOST = 50
 """Rows of a list."""
 SOURCES = 40
-"""Strips of sources, those first that need a look."""
+"""Maximum number of sources with a strip; those that need attention come first."""
 DAYS = 90
 _ORDER = ("stale", "degraded", "good", "left")
 
 
 def show(connection: sa.Connection, asked: Asked) -> Shown:
-    """All of it, of one source or of all."""
+    """Everything, for one source or for all."""
     only = asked.text("source") or None
     listed = statuses(connection, asked.now, only, asked.sources, asked.required_anchors)
     if only and not listed:

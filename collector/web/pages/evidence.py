@@ -21,7 +21,7 @@ from collector.web.pages.rendering import Shown
 
 ROWS = 60
 RECORDS = 1
-"""Records that a page shows, unless a region is asked for."""
+"""Number of records that a page shows, unless a region is chosen."""
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
 
@@ -48,7 +48,7 @@ def index(connection: sa.Connection, asked: Asked) -> Shown:
 
 
 def show(connection: sa.Connection, asked: Asked) -> Shown:
-    """One observation and the records of its answer; of one region, if it is asked for."""
+    """One observation and the records of its answer; only one region's record, if that is chosen."""
     source, seq = asked.parts["source"], seq_of(asked.parts["seq"])
     found = observation(connection, seq, source)
     document = load(connection, found.source_id, found.address) if found.address else None
@@ -95,7 +95,7 @@ def _records(document: Document) -> Any:
 
 def _name(record: Any) -> str:
     if not isinstance(record, dict):
-        return "a record that is no object"
+        return "a record that is not an object"
     name = next(
         (record.get(key) for key in ("display_name", "slug") if isinstance(record.get(key), str)), None
     )

@@ -1,4 +1,4 @@
-"""What is shown where a page can't be: what is wrong, and what to do."""
+"""Pages for errors: what is wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAIT = {"retry-after": "5"}
 
 
 def handlers_of(web: Web) -> Mapping[Any, Any]:
-    """By what went wrong."""
+    """By the kind of error."""
 
     def shown(request: Request, status: int, title: str, text: str, advice: str = "") -> Response:
         facts = {"title": title, "text": text, "advice": advice, "status": status}
@@ -32,32 +32,30 @@ def handlers_of(web: Web) -> Mapping[Any, Any]:
         said = _sentence(str(error))
         if isinstance(error, UsageError):
             status = 404 if "there is no" in str(error) else 400
-            return shown(request, status, "Not found" if status == 404 else "That can't be shown", said)
+            return shown(request, status, "Not found" if status == 404 else "This can't be shown", said)
         if isinstance(error, BusyError):
             return shown(request, 503, "Busy", said)
         if isinstance(error, TooLongError):
-            advice = "Ask for less: a shorter time, one source, one region. COLLECTOR_HTTP_TIME_LIMIT moves the limit."
-            return shown(request, 503, "That took too long", said, advice)
+            advice = "Ask for less: a shorter time, one source, one region. COLLECTOR_HTTP_TIME_LIMIT sets the limit."
+            return shown(request, 503, "This took too long", said, advice)
         if isinstance(error, SchemaError):
             return shown(
                 request,
                 503,
                 "Nothing can be shown yet",
                 said,
-                "This page tries again when you load it again.",
+                "Reload this page to try again.",
             )
-        return shown(
-            request, 503, "The database can't be asked", said, "This page tries again when you load it again."
-        )
+        return shown(request, 503, "The database is not available", said, "Reload this page to try again.")
 
     def of_http(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        return shown(request, status, "There is no such page" if status == 404 else "That can't be shown", "")
+        return shown(request, status, "There is no such page" if status == 404 else "This can't be shown", "")
 
     return {CollectorError: of_ours, HTTPException: of_http}
 
 
 def _sentence(text: str) -> str:
-    """A message of ours begins in the middle of a line; here it stands alone."""
+    """Turn a message, which begins in lower case, into a sentence."""
     text = text.strip()
     return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")

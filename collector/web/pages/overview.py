@@ -1,4 +1,4 @@
-"""What exists, what changed, and what could not be seen: the answer of ten seconds."""
+"""What exists, what changed, and what could not be seen, on one page."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from collector.web.pages.asking import Asked
 from collector.web.pages.rendering import Shown
 
 ROWS = 100
-"""Regions of a page."""
+"""Regions per page."""
 DAYS = 90
 """Days of a strip."""
 NEWEST = 10
 SOURCES = 6
-"""So many sources are shown one by one; of more, those that need a look."""
+"""Maximum number of sources that are all shown; if there are more, only those that need attention are."""
 LABELS = {
     "has_ai_gpu": ("GPU", "GPU clusters"),
     "has_ai": ("AI", "AI clusters"),
@@ -38,12 +38,12 @@ LABELS = {
     "has_sfs": ("SFS", "shared file systems"),
     "has_ddos": ("DDoS", "protection from DDoS"),
 }
-"""What a region can, shortly and in full."""
+"""A region's capabilities: short labels and long ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Regions that stand together under a heading; empty: all."""
+    """Regions under one heading; without a heading: all."""
 
     heading: str
     count: int
@@ -51,7 +51,7 @@ class Group:
 
 
 def show(connection: sa.Connection, asked: Asked) -> Shown:
-    """One row a region, with a strip of its last days; beside it what happened last."""
+    """One row per region, with a strip of its last days, and beside it what happened last."""
     wanted = _wanted(asked)
     found = overview(connection, asked.moment, wanted)
     rows = found.rows
@@ -118,12 +118,12 @@ def _groups(found: Overview, group: str) -> Iterator[Group]:
 
 
 def _states(strips: Iterable[Days]) -> set[str]:
-    """What is drawn in strips."""
+    """The states in the strips."""
     return {state for days in strips for run in days.runs for state in run.spent} - {ABSENT, UNKNOWN}
 
 
 def states_of(rows: Sequence[Row]) -> set[str]:
-    """States that happenings name."""
+    """The states in happenings."""
     named = [row for row in rows if row["happening"] in ("state", "keystone")]
     return {str(row[side]) for row in named for side in ("old", "new") if row[side]}
 

@@ -1,4 +1,4 @@
-"""One region: the answer first, then its time line, what happened, its fields, and what differs between two times."""
+"""One region: the answer first, then its timeline, what happened, its fields, and the differences between two times."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from collector.web.pages.asking import Asked, id_of
 from collector.web.pages.rendering import Here, Shown
 
 MOST = 200
-"""Changes of a kind that the page shows; the newest."""
+"""Maximum number of changes of a kind on the page; the newest are shown."""
 ZOOMS = {"1 day": 1, "7 days": 7, "30 days": 30, "90 days": 90, "1 year": 365}
 
 
 def show(connection: sa.Connection, asked: Asked) -> Shown:
-    """All that is known of a region as of a time."""
+    """Everything that is known about a region as of a time."""
     region_id = id_of(asked.parts["region_id"])
     if region_id is None:
         raise UsageError(f"there is no region {asked.parts['region_id']!r}")
@@ -83,7 +83,7 @@ def _states(facts: RegionFacts, happened: Sequence[Row]) -> set[str]:
 
 
 def _fields(facts: RegionFacts) -> list[tuple[str, Any, list[tuple[str, Any]]]]:
-    """What is on record, in groups: the region's own fields, its keystone's, its metrics database's."""
+    """The recorded values, in groups: the region's own fields, its keystone's, its metrics database's."""
     groups: list[tuple[str, Any, list[tuple[str, Any]]]] = []
     if facts.row:
         row = facts.row
@@ -104,7 +104,7 @@ def _fields(facts: RegionFacts) -> list[tuple[str, Any, list[tuple[str, Any]]]]:
 def _timeline(
     connection: sa.Connection, facts: RegionFacts, asked: Asked
 ) -> tuple[str | None, datetime, datetime]:
-    """The drawing of the region and its keystone, from the time that is asked for, or the first sight."""
+    """The drawing of the region and its keystone, from the requested time or from the first sighting."""
     until = min(asked.time("to") or asked.moment, asked.moment)
     first = first_looks(connection, facts.source).get(facts.source, until - timedelta(days=1))
     since = asked.time("from") or max(first, until - timedelta(days=90))
@@ -130,7 +130,7 @@ def _named(lane: Lane, text: str) -> Lane:
 
 
 def _zooms(asked: Asked, since: datetime, until: datetime) -> list[tuple[str, str, bool]]:
-    """Links to other stretches of time: the label, where it leads, and whether it is the one that is shown."""
+    """Links to other periods: the label, the address, and True for the one that is shown."""
     here = Here(asked)
     length = until - since
     found = []

@@ -1,4 +1,4 @@
-"""From a page's facts to HTML."""
+"""Turns a page's facts into HTML."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """A template and what it says."""
+    """A template and its values."""
 
     template: str
     facts: Mapping[str, Any]
@@ -58,31 +58,31 @@ class Shown:
 
 
 class Here:
-    """Where a page stands: makes links, which keep the time as of which pages are shown."""
+    """The address of a page. Makes links that keep the time as of which pages are shown."""
 
     def __init__(self, asked: Asked) -> None:
         self.root, self.path, self.query = asked.root, asked.path, asked.query
         self.as_of = asked.as_of
 
     def link(self, *parts: Any, **query: Any) -> str:
-        """A page of ours: `link("regions", source, id, tab="x")`."""
+        """Link to one of our pages: `link("regions", source, id, tab="x")`."""
         path = "/".join(quote(str(part), safe="") for part in parts)
         if self.as_of and "as_of" not in query:
             query["as_of"] = self.as_of
         return f"{self.root}/{path}{_query(query)}"
 
     def same(self, **changes: Any) -> str:
-        """This page, with other values in its query; None leaves one out. It begins at its first row again."""
+        """Link to this page with other values in its query; None removes one. Its list starts at the first row."""
         return (
             f"{self.root}{quote(self.path)}{_query({**self.query, 'page': None, 'after': None, **changes})}"
         )
 
     def go_on(self, **changes: Any) -> str:
-        """This page, further on."""
+        """Link to a later part of this page."""
         return f"{self.root}{quote(self.path)}{_query({**self.query, **changes})}"
 
     def is_at(self, *parts: str) -> bool:
-        """Whether this page is one of these, or below one."""
+        """True if this page is one of these, or below one of them."""
         return any(self.path == part or self.path.startswith(f"{part}/") for part in parts)
 
 
@@ -92,22 +92,22 @@ def _query(values: Mapping[str, Any]) -> str:
 
 
 class Drawn:
-    """Draws states as this page does."""
+    """Draws states for this page."""
 
     def __init__(self, looks: Mapping[str, Look]) -> None:
         self._looks = looks
         self._states: dict[str | None, Markup] = {}
 
     def swatch(self, state: str | None) -> Markup:
-        """A sample of a state, beside its name."""
+        """A sample of a state's pattern, beside its name."""
         return Markup(swatch(state or UNKNOWN, self._looks))  # noqa: S704 - our own SVG
 
     def changing(self) -> Markup:
-        """A sample of how a strip marks the time of a change."""
+        """A sample of the mark for the time of a change."""
         return Markup(swatch(CHANGING, self._looks))  # noqa: S704 - our own SVG
 
     def state(self, state: str | None) -> Markup:
-        """A state: its sample and its word."""
+        """A state: its sample and its name."""
         if state not in self._states:
             word = brief(state or "unknown", 40)
             self._states[state] = Markup('<span class="state">{}<span>{}</span></span>').format(
@@ -116,7 +116,7 @@ class Drawn:
         return self._states[state]
 
     def strip(self, days: Days, label: str) -> Markup:
-        """A strip of days, which says in words what it shows."""
+        """A strip of days, with a description in words."""
         made, name = Strip(days), escape(label)
         return Markup(  # noqa: S704 - escaped here, and our own SVG
             f'<div class="strip" role="img" aria-label="{name}, {escape(made.summary)}" data-label="{name}" '
@@ -131,7 +131,7 @@ Question = Callable[[sa.Connection, Asked], Shown | Response]
 
 
 class Page:
-    """A page as Starlette calls it: asks in a thread that reads the database, and fills a template there."""
+    """A page as Starlette calls it: it queries the database and fills a template in a reader thread."""
 
     def __init__(self, web: Web, question: Question, *, even_if_stale: bool = False) -> None:
         self._web, self._question, self._even_if_stale = web, question, even_if_stale
@@ -149,7 +149,7 @@ class Page:
 
 
 def rendered(shown: Shown, asked: Asked) -> Response:
-    """The HTML of what a page says."""
+    """The HTML of a page."""
     template = environment().get_template(shown.template)
     looks = looks_of(shown.states)
     text = template.render(
@@ -172,7 +172,7 @@ def rendered(shown: Shown, asked: Asked) -> Response:
 
 @cache
 def environment() -> jinja2.Environment:
-    """Templates escape all that they are given, and show nothing that could turn a text round."""
+    """Templates escape all values, and show no characters that could change the direction of a text."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("collector.web"),
         autoescape=True,
@@ -210,7 +210,7 @@ def environment() -> jinja2.Environment:
 
 @cache
 def states_css() -> str:
-    """How states look, on every page."""
+    """The CSS of states, for every page."""
     return page_style(EVERY)
 
 
@@ -223,7 +223,7 @@ def _finalize(found: Any) -> Any:
 
 
 def when(moment: datetime | None, form: str = "minute") -> Markup:
-    """A time in UTC, to the minute; the whole of it is said on hover, and with JavaScript the local time too."""
+    """A time in UTC, to the minute. Hovering shows the exact time, and with JavaScript the local time too."""
     if moment is None:
         return Markup("")
     text = moment.astimezone(UTC)
@@ -244,12 +244,12 @@ def ago(moment: datetime | None, now: datetime) -> str:
 
 
 def lines(text: str) -> Markup:
-    """Text of several lines, which stay lines."""
+    """Text of several lines, which stay separate lines."""
     return Markup("\n").join(escape(printable(line.replace("\t", "    "))) for line in text.split("\n"))
 
 
 def value(found: Any) -> str:
-    """A value of a field, for people."""
+    """A field's value, for people."""
     if found is None:
         return "nothing"
     if isinstance(found, bool):
@@ -262,34 +262,34 @@ def value(found: Any) -> str:
 
 
 def window(row: Mapping[str, Any]) -> str:
-    """When something happened, at the earliest and the latest: of a transition, or of a row of happenings."""
+    """The earliest and latest possible time of a transition or of a row of happenings."""
     return brief_window({"not_before": row["not_before"], "observed_at": row.get("observed_at") or row["at"]})
 
 
 def cell(found: Any) -> str:
-    """A value of an answer, as it is; None is empty."""
+    """A value of an answer, unchanged; None is empty."""
     if found is None:
         return ""
     if isinstance(found, str) and _TIME.fullmatch(found):
-        found = datetime.fromisoformat(found)  # SQLite has no times
+        found = datetime.fromisoformat(found)  # SQLite has no time type
     if isinstance(found, datetime):
         return show_time(found if found.tzinfo else found.replace(tzinfo=UTC))
     return str(found)
 
 
 def options(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """What can be chosen, with how many there are of each."""
+    """The possible values, each with its number of rows."""
     return [(name, f"{brief(name, 40)} ({counts[name]:,})") for name in sorted(counts, key=in_order) if name]
 
 
 def at(link: str, path: str) -> str:
-    """The same question at another address of ours: `changes?x=y` at `changes.csv`."""
+    """The same query at another address: `changes?x=y` at `changes.csv`."""
     before, mark, query = link.partition("?")
     return f"{before.rpartition('/')[0]}/{path}{mark}{query}"
 
 
 def prose(text: str) -> Markup:
-    """A paragraph of our documentation: code and emphasis are kept, of links their words."""
+    """A paragraph of our documentation. Code and emphasis are kept; of links, only the text."""
     plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     found = str(escape(plain))
     found = re.sub(r"`([^`]*)`", r"<code>\1</code>", found)
