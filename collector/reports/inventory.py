@@ -28,7 +28,7 @@ SEEN = (
         "polls, no later than its longest interval before that time",
     ),
 )
-"""With these ends what is of an entity in force at a time."""
+"""The last columns of an entity in force at a time."""
 
 REGIONS = Report(
     columns=(
@@ -68,15 +68,16 @@ class RegionFilter:
     country: str | None = None
     zone: str | None = None
     gpu: bool | None = None
-    """Where GPU clusters can be created, or can't."""
+    """True: where GPU clusters can be created; False: where they can't."""
 
 
 def regions_as_of(
     connection: sa.Connection, moment: datetime, wanted: RegionFilter, names: Sequence[str] = ()
 ) -> list[Row]:
-    """The regions in force at a time: the fold of all applied observations up to then.
+    """The regions in force at a time: the result of all observations that were applied up to then.
 
-    `last_seen_at` says when each was last confirmed. One index seek per region. `names`: of the columns; empty: all.
+    `last_seen_at` says when each was last confirmed. Needs one index seek per region. `names`: the columns; empty:
+    all.
     """
     return list(each_region_as_of(connection, moment, wanted, names))
 
@@ -99,7 +100,7 @@ def each_region_as_of(
 
 
 def each_row(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[Row]:
-    """The rows of a query, of which only some are in memory at a time."""
+    """The rows of a query, only some of which are in memory at a time."""
     with connection.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE}) as rows:
         names = tuple(rows.keys())
         for row in rows:
@@ -111,14 +112,15 @@ class Look:
     """The newest successful poll of a source up to a moment."""
 
     at: datetime
-    """It is sure that it was answered no earlier. Of a stretch that goes on beyond the moment only its ends and its
+    """It was certainly answered no earlier. For an observation that continues after the moment, only its ends and its
     longest interval are on record."""
     is_blind: bool
-    """Whether more than the gap limit lies between it and the moment: what happened meanwhile is unknown."""
+    """True if more than the gap limit lies between it and the moment, so that it is unknown what happened
+    meanwhile."""
 
 
 def looks(connection: sa.Connection, moment: datetime, source: str | None = None) -> dict[str, Look | None]:
-    """How each source was seen last, up to a moment, in one statement, by name; None: never."""
+    """How each source was last seen, up to a moment, in one statement, by name; None: never."""
     looked = asof.last_looks(at(moment), source).subquery()
     query = (
         sa.select(sources.c.name, looked.c.last_seen_at, looked.c.last_at, looked.c.expected_interval_ms)
@@ -137,12 +139,12 @@ def _look(row: Any, moment: datetime) -> Look | None:
 
 
 def is_seen(look: Look | None, row: Row | None) -> bool:
-    """Whether the newest successful poll showed an entity (None: did not list it), and no gap is open since."""
+    """True if the newest successful poll showed an entity (None: did not list it), and no gap is open since."""
     return look is not None and not look.is_blind and (row is None or row["last_seen_at"] >= look.at)
 
 
 def first_looks(connection: sa.Connection, source: str | None = None) -> dict[str, datetime]:
-    """When each source, or this one, was first seen, by its name; of a pruned history, when it begins."""
+    """When each source, or this one, was first seen, by its name; for a pruned history, when it begins."""
     first = sa.type_coerce(sa.func.min(observations.c.first_at), UtcTime())
     query = (
         sa.select(sources.c.name, first)

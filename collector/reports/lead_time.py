@@ -1,15 +1,18 @@
 """How long regions or keystones took from one state to another, with bounds.
 
-A journey begins when an entity turns into the first state and ends when it first turns into the second one; it is given
-up where the entity disappears before, but not where only another key looked, which need not see it. Each of the two
-moments is known to lie in a window, so the duration lies between the distance of the windows' inner edges and that of
-their outer edges. The journey is the one under way at its first sight: where nobody looked before, others may have
-begun and ended, and no row speaks of them. While nobody looked later, in a gap or while it was not shown, the journey
-may have ended and another one begun: so the lower bound ends with the first such time. And it may have begun in such a
-time already, where the entity was then seen in a third state: so there is no upper bound unless it is known that no
-journey was under way just before the one that was seen to begin: it was in the second state, or absent. Order
-statistics keep the bounds: sort all lower ones and all upper ones, and every quantile of the true durations lies
-between the two quantiles.
+A journey begins when an entity changes to the first state, and ends when it first changes to the second one. It ends
+without a result if the entity disappears before that, except if only another key asked, which may not see the entity.
+Each of the two moments is known to lie in a window. So the duration lies between the distance of the inner edges of
+the windows and the distance of their outer edges.
+
+The journey is the one that was under way at its first sight. If nobody asked before, others may have begun and ended,
+and no row is about them. The journey may have ended and another one begun during a gap, or while the entity was not
+shown, so the lower bound stops at the first such time. The journey may also have begun during such a time, if the
+entity was then seen in a third state. So there is an upper bound only if it is known that no journey was under way
+just before the one that was seen to begin: the entity was in the second state, or absent.
+
+Order statistics keep the bounds: sort all lower bounds and all upper bounds, and every quantile of the true durations
+lies between the two quantiles.
 """
 
 from __future__ import annotations
@@ -103,10 +106,10 @@ def lead_times(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[Row]:
-    """Each journey, by its beginning; `is_open`: not yet ended, so that it takes longer than `seconds_at_least`.
+    """Each journey, by its beginning. `is_open`: it has not ended, so it takes longer than `seconds_at_least`.
 
-    `seconds_at_most` None: unbounded. `since`, `until`: of `from_latest`, half open. Raises UsageError where
-    there is no such region.
+    `seconds_at_most` None: no upper bound is known. `since`, `until`: limits of `from_latest`, half open. Raises
+    UsageError if there is no such region.
     """
     t = state_transitions.c
     begun = beginnings(connection, source)
@@ -141,8 +144,7 @@ def _by_entity(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _on_record(rows: list[Row], begun: Mapping[str, Begun]) -> list[Row]:
-    """The transitions of one entity without those of a pruned time, but for the one that led to the state at its
-    end."""
+    """The transitions of one entity after a pruned time, and the one that led to the state at the end of that time."""
     start = begun.get(rows[0]["source"])
     old = [row for row in rows if start and row["seq"] <= start.seq]
     return rows[max(len(old) - 1, 0) :]
@@ -152,10 +154,10 @@ def _journeys(rows: Sequence[Row], from_state: str, to_state: str) -> Iterator[R
     """The journeys of one entity. `rows`: its transitions in their order."""
     began: Row | None = None
     before: list[Row] = []
-    """Transitions before the beginning, since it was last known to be on no journey."""
+    """Transitions before the beginning, since the entity was last known to be on no journey."""
     hidden_since: datetime | None = None
     hidden: list[Blind] = []
-    """When another key looked, since the beginning."""
+    """When another key asked, since the beginning."""
     since_off: list[Row] = []
     for row in rows:
         if hidden_since and row["to_state"] is not None:
@@ -168,7 +170,7 @@ def _journeys(rows: Sequence[Row], from_state: str, to_state: str) -> Iterator[R
             began = None
         elif is_off:
             began = None
-        # Who enters the first state again while on the way has not begun anew.
+        # An entity that enters the first state again on the way does not restart.
         if began is None:
             hidden = []
             began = row if _is(row["to_state"], from_state) else None
@@ -194,7 +196,7 @@ def _journey(
     before: list[Row],
 ) -> Row:
     at_most, on_the_way = None, None
-    # Another key or another region's copy need not have seen the beginning.
+    # Another key or another region's copy may not have seen the beginning.
     if ended and not any(
         row["not_before"] is None or row["basis"] in _OTHER_EYES for row in (began, *before)
     ):
@@ -222,7 +224,8 @@ def _journey(
 
 
 def _as_seen(begin: datetime, end: datetime | None, blind: Iterable[Blind]) -> Row:
-    """What is sure of the time from the first sight of a beginning to the last one of it not having ended."""
+    """The time that is certain, from the first sight of a beginning to the last sight of the journey not having
+    ended."""
     seen_until, unseen_for = end or begin, 0.0
     known_until = begin
     for since, until in sorted(each for each in blind if end and each[0] < end and each[1] > begin):
@@ -236,7 +239,7 @@ def _as_seen(begin: datetime, end: datetime | None, blind: Iterable[Blind]) -> R
 
 
 def _blind(connection: sa.Connection, entity: str) -> Mapping[tuple[str, int | None], Sequence[Blind]]:
-    """When nobody looked at a source (id None), and when an entity was not shown, until it was again."""
+    """When nobody asked a source (id None), and when an entity was not shown, until it was shown again."""
     g, u = gaps.c, unseen.c
     of_source = (
         sa.select(sources.c.name, sa.null(), g.last_asked_at, g.until_at)
@@ -258,7 +261,7 @@ def _blind(connection: sa.Connection, entity: str) -> Mapping[tuple[str, int | N
 
 
 def _last_confirmed(connection: sa.Connection, entity: str) -> dict[tuple[str, int], datetime]:
-    """When the last poll that showed each present entity asked."""
+    """When the last poll that showed each present entity was asked."""
     o, u = observations.c, unseen.c
     current = {"region": regions, "keystone": keystones}[entity].c
     is_unseen = (
@@ -283,9 +286,9 @@ def _last_confirmed(connection: sa.Connection, entity: str) -> dict[tuple[str, i
 
 
 def summary(journeys: Iterable[Row]) -> list[Row]:
-    """Quantiles of the journeys that ended, each at least and at most (None: unbounded); empty where none ended.
+    """Quantiles of the journeys that ended, each with a lower and an upper bound (None: unknown). Empty if none ended.
 
-    Quantiles are of the kind that names one of the values: the smallest that at least this share does not exceed.
+    Each quantile is one of the values: the smallest one that at least this share does not exceed.
     """
     ended = [row for row in journeys if not row["is_open"]]
     if not ended:

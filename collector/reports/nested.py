@@ -39,18 +39,18 @@ class NestedFilter:
 
     source: str | None = None
     region: str | None = None
-    """Those whose copy in this region counts."""
+    """Only those whose copy in this region is used."""
     id: int | None = None
     state: str | None = None
-    """Of keystones alone."""
+    """Only for keystones."""
 
 
 def nested_as_of(
     connection: sa.Connection, kind: NestedKind, moment: datetime, wanted: NestedFilter
 ) -> Iterator[Row]:
-    """Keystones or metrics databases as the regions' answers up to a time gave them, by source and id.
+    """Keystones or metrics databases as the regions' answers up to a time showed them, by source and id.
 
-    The region is the one whose copy counted then. `last_seen_at` says when each was last confirmed.
+    The region is the one whose copy was used then. `last_seen_at` says when each was last confirmed.
     """
     refuse_before(connection, moment, wanted.source)
     query = as_of(kind, at(moment), wanted.source)
@@ -64,7 +64,8 @@ def nested_as_of(
 
 
 def referred_as_of(connection: sa.Connection, kind: NestedKind, moment: datetime, region: Row) -> Row | None:
-    """The one that a region in force at a time refers to; None: to none, or to one that was not in force."""
+    """The one that a region in force at a time refers to; None if it refers to none, or to one that was not in
+    force."""
     number = region[f"{kind}_id"]
     if number is None:
         return None

@@ -1,4 +1,4 @@
-"""How telling receivers goes: what waits, since when, and what was given up."""
+"""The delivery to receivers: what waits, since when, and what was given up."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ DELIVERIES = Report(
 
 
 def receivers(connection: sa.Connection, of_settings: Collection[str] = ()) -> list[Row]:
-    """All receivers of the settings, and others of which something is kept, by name."""
+    """All receivers of the settings, and others with stored events, by name."""
     return [
         row
         | {
@@ -107,7 +107,7 @@ def _counted(connection: sa.Connection, of_settings: Collection[str]) -> list[Ro
 
 
 def _last_error(connection: sa.Connection, receiver: str) -> str | None:
-    """What an event that waits met, else what the newest dead letter met."""
+    """The error of a waiting event, or else of the newest dead letter."""
     d = webhook_deliveries.c
     query = sa.select(d.last_error).where(d.receiver == receiver, d.last_error.is_not(None)).limit(1)
     waiting = connection.scalar(query.where(IS_WAITING).order_by(d.source_id, d.seq, d.ordinal))
@@ -121,7 +121,7 @@ def undelivered(
     dead_only: bool = False,
     limit: int | None = None,
 ) -> list[Row]:
-    """Events that wait or were given up, in the order in which they are told."""
+    """Events that wait or were given up, in the order of delivery."""
     d = webhook_deliveries.c
     query = (
         sa.select(sources.c.name.label("source"), *(d[n] for n in DELIVERIES.fields if n != "source"))
@@ -142,11 +142,11 @@ class Backlog:
     waiting: int
     dead_letters: int
     oldest_at: datetime | None
-    """When the oldest event that waits was queued."""
+    """When the oldest waiting event was queued."""
 
 
 def backlogs(connection: sa.Connection, of_settings: Collection[str] = ()) -> list[Backlog]:
-    """All receivers, as `receivers` has them."""
+    """All receivers, as in `receivers`."""
     return [
         Backlog(row["receiver"], row["waiting"], row["dead_letters"], row["oldest_at"])
         for row in _counted(connection, of_settings)

@@ -1,4 +1,4 @@
-"""What exists, at a glance: one row a region, since when it is in its state, and how sure that is."""
+"""What exists, at a glance: one row per region, since when it is in its state, and how sure that is."""
 
 from __future__ import annotations
 
@@ -37,48 +37,48 @@ _NEEDED = (
     *("keystone_state", "first_seen_at", "last_seen_at"),
     *CAPABILITIES,
 )
-"""What is read of each region."""
+"""The columns that are read for each region."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which regions, in which order, and which of their pages."""
+    """Which regions, in which order, and which page of them."""
 
     regions: RegionFilter = field(default_factory=RegionFilter)
     keystone_state: str = ""
     text: str = ""
     """A part of a name, slug or id."""
     order: str = "name"
-    """A name of ORDERS; after a minus the other way round."""
+    """A name of ORDERS; with a minus before it, in reverse."""
     group: str = ""
-    """A name of FACETS, which comes first in the order."""
+    """A name of FACETS, which is sorted by first."""
     page: int = 1
     size: int = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Regions at a time, in order; and what there is of each kind."""
+    """Regions at a time, in order, and the number of each kind."""
 
     rows: Sequence[Row]
-    """Those of the page, each as in `regions_as_of`, with `since` (its newest change of state), `look` (how its source
-    was seen last) and `is_seen` (whether that showed it)."""
+    """The regions of the page, each as in `regions_as_of`, with `since` (its newest change of state), `look` (how its
+    source was last seen) and `is_seen` (true if that showed it)."""
     page: int
     pages: int
     matching: int
     """How many regions match."""
     total: int
-    """How many there are, whether they match or not."""
+    """How many regions there are, matching or not."""
     counts: Mapping[str, Counter[str]] = field(default_factory=dict)
     """How many of all regions have which state, zone, country and so on."""
     of_groups: Counter[str] = field(default_factory=Counter)
-    """How many of those that match are in each group."""
+    """How many of the matching regions are in each group."""
     looks: Mapping[str, Look | None] = field(default_factory=dict)
-    """How each source was seen last."""
+    """How each source was last seen."""
 
 
 def overview(connection: sa.Connection, moment: datetime, wanted: Wanted) -> Overview:
-    """The regions in force at a time. What costs much is asked of those of the page alone."""
+    """The regions in force at a time. Expensive questions are asked only for the regions of the page."""
     everything = regions_as_of(connection, moment, RegionFilter(), _NEEDED)
     rows = list(filter(_filter(wanted), everything))
     if wanted.order.lstrip("-") == "since":
@@ -129,7 +129,7 @@ ORDERS: Mapping[str, Callable[[Row], Any]] = {
 
 
 def _filter(wanted: Wanted) -> Callable[[Row], bool]:
-    """Whether a region matches all that is asked for."""
+    """True if a region matches all filters."""
     words = {
         "source": wanted.regions.source,
         "state": wanted.regions.state,

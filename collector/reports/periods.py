@@ -17,7 +17,7 @@ Unit = Literal["day", "week", "month"]
 def time_zone(name: str) -> tzinfo:
     """The time zone of this name. Raises UsageError, naming the closest names."""
     if name.upper() == "UTC":
-        return UTC  # also where the machine knows no zones
+        return UTC  # even if the machine has no zones
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -45,7 +45,7 @@ def next_start(day: date, unit: Unit) -> date:
 
 
 class Periods:
-    """The time from `since` to before `until`, cut at the starts of days, weeks or months of a time zone."""
+    """The time from `since` to before `until`, divided at the starts of days, weeks or months of a time zone."""
 
     def __init__(self, since: datetime, until: datetime, unit: Unit | None, zone: tzinfo = UTC) -> None:
         bounds = [since]
@@ -66,10 +66,10 @@ class Periods:
         return self._bounds[index], self._bounds[index + 1]
 
     def stretches_of(self, begin: datetime, end: datetime) -> Iterator[tuple[int, int, float]]:
-        """Where the time from `begin` to `end` lies: the first of some periods, the one after them, and how many
-        seconds lie in each. Periods that it covers go together, but for the last of all, which may be a part of one.
+        """Where the time from `begin` to `end` lies: the first of some periods, the one after them, and the seconds in
+        each of them. Completely covered periods are returned together, except the very last one, which may be a part.
 
-        For periods that are equally long, as days of UTC are; for others there is `parts_of`.
+        This is for periods of equal length, like days in UTC; `parts_of` is for others.
         """
         bounds, last = self._bounds, len(self) - 1
         begin, end = max(begin, bounds[0]), min(end, bounds[-1])
@@ -97,12 +97,12 @@ class Periods:
 
 
 def last_days(until: datetime, count: int) -> Periods:
-    """So many days (UTC), of which the newest ends with `until`."""
+    """The days (UTC) of this number, of which the newest ends with `until`."""
     newest = until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return Periods(newest - timedelta(days=count - 1), until, "day")
 
 
 def midnight(day: date, zone: tzinfo) -> datetime:
-    """The first moment of a day, in UTC. Where the clock leaps over midnight, the moment of the leap."""
+    """The first moment of a day, in UTC. If the clock skips midnight, the moment of the skip."""
     local = datetime(day.year, day.month, day.day, tzinfo=zone)
     return local.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""How polls went: stretch by stretch, and for which share of each day anything could be seen."""
+"""How polls went: observation by observation, and for which share of each day anything could be seen."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stretches(
     limit: int = 50,
 ) -> list[Row]:
     """Observations of a source in the fields of STRETCH_FIELDS, newest first. `until`: those that had begun by then;
-    `before`: those with a lower seq, which is where a page goes on."""
+    `before`: those with a lower seq, for the next page."""
     o = observations.c
     begun = beginnings(connection, source).get(source)
     first = begun.seq if begun else 1
@@ -52,7 +52,7 @@ def stretches(
 
 
 def sight(connection: sa.Connection, names: Sequence[str], until: datetime, count: int) -> dict[str, Days]:
-    """The last days of these sources: for how long of each anything could be seen (SEEN) or nothing (UNKNOWN)."""
+    """The last days of these sources: how long anything (SEEN) or nothing (UNKNOWN) could be seen on each."""
     periods = last_days(until, count)
     begins = [periods[index] for index in range(len(periods))]
     first = first_looks(connection)

@@ -1,7 +1,8 @@
-"""The cookbook's questions, asked of any database: fixed statements, whose dates move along with the time.
+"""The cookbook's questions for any database: fixed statements, whose dates move with the time.
 
-The page docs/cookbook.md is the only place where they stand. Its dates are those of its demo; here they lie as far back
-from now as there: by whole months where a month begins, else by whole days. A name of a region is a parameter.
+They are written only on the page docs/cookbook.md. Its dates are those of its demo. Here they lie as far before now as
+they lie before the demo's end: by whole months if a month begins there, otherwise by whole days. The name of the
+region is a parameter.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DEMO = datetime(2026, 11, 25, 17, tzinfo=UTC)
 REGION = "luxembourg-2"
 """The region that the cookbook's statements name."""
 MOST = 500
-"""Rows of an answer."""
+"""Most rows of an answer."""
 _DATE = re.compile(r"'(\d{4})-(\d{2})-(\d{2})(T[\d:.]+Z)?'")
 
 
@@ -33,7 +34,7 @@ class Recipe:
     chapter: str
     question: str
     said: str
-    """What to know about the answer, in paragraphs; `*Not said:*` begins what it does not say."""
+    """Notes on the answer, in paragraphs; `*Not said:*` begins what it does not say."""
     sql: str
     slug: str
 
@@ -44,12 +45,12 @@ class Recipe:
 
 @cache
 def recipes(database: str) -> tuple[Recipe, ...]:
-    """Those that run on a database (`SQLite` or `PostgreSQL`), in the order of the page."""
+    """The recipes that run on a database (`SQLite` or `PostgreSQL`), in the order of the page."""
     return tuple(_recipes(_page(), database))
 
 
 def _page() -> str:
-    """Inside the package when installed, beside it in a checkout."""
+    """The page, which is inside the package when installed, and beside it in a checkout."""
     package = Path(str(resources.files("collector")))
     installed = package / "reports" / "cookbook.md"
     path = installed if installed.exists() else package.parent / "docs" / "cookbook.md"
@@ -87,7 +88,7 @@ def _recipes(page: str, database: str) -> Iterator[Recipe]:
 
 
 def moved(sql: str, now: datetime) -> str:
-    """A statement whose dates lie as far back from now as those of the cookbook from its demo's end."""
+    """A statement whose dates lie as far before now as those of the cookbook lie before its demo's end."""
     now = now.astimezone(UTC)
     days = (now.date() - DEMO.date()).days
     months = (now.year - DEMO.year) * 12 + now.month - DEMO.month
@@ -104,7 +105,7 @@ def moved(sql: str, now: datetime) -> str:
 
 
 def moved_words(text: str, now: datetime) -> str:
-    """The same for days that a text names, like `15 November` and `2026-11-15`."""
+    """The same for days in a text, like `15 November` and `2026-11-15`."""
     days = (now.astimezone(UTC).date() - DEMO.date()).days
 
     def move(match: re.Match[str]) -> str:
@@ -125,16 +126,16 @@ _MONTHS = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a statement gave."""
+    """The answer to a statement."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     is_cut: bool
-    """Whether there were more rows than are shown."""
+    """True if there are more rows than these."""
 
 
 def answer(connection: sa.Connection, sql: str, region: str) -> Answer:
-    """Run a statement of the cookbook, and fetch its first rows. `'luxembourg-2'` stands for the region."""
+    """Run a statement of the cookbook, and fetch its first rows. The region replaces `'luxembourg-2'`."""
     named = f"'{REGION}'"
     text = sql.replace(":", "\\:").replace(named, ":region")
     found = connection.execute(sa.text(text), {"region": region} if named in sql else {})

@@ -1,4 +1,4 @@
-"""Which states and places are on record, so that a word that was mistyped is not answered by nothing."""
+"""Which states and places are on record, so that a mistyped word is not answered with nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that is known of one region at a time, and what differs between two times."""
+"""Everything that is known about one region at a time, and what differs between two times."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RegionFacts:
     """Its newest change of state or presence; None: it was not known yet."""
     look: Look | None
     is_seen: bool
-    """Whether the newest successful poll showed it, or did not list it, and no gap is open since."""
+    """True if the newest successful poll showed it, or did not list it, and no gap is open since."""
     keystone: Row | None
     metrics_database: Row | None
 
@@ -56,7 +56,7 @@ class RegionFacts:
 
 
 def region_facts(connection: sa.Connection, source: str, region_id: int, moment: datetime) -> RegionFacts:
-    """A region at a time. Raises UsageError where the database never knew it."""
+    """A region at a time. Raises UsageError if the database never knew it."""
     r = regions.c
     query = (
         sa.select(r.display_name, r.slug)
@@ -90,7 +90,8 @@ def compared(
 ) -> list[Row]:
     """What differs in a region, its keystone and its metrics database between two times, field by field.
 
-    A field of None says whether the entity was on record. Raises UsageError where the database never knew the region.
+    A row with the field None says if the entity was on record. Raises UsageError if the database never knew the
+    region.
     """
     one, other = (region_facts(connection, source, region_id, moment) for moment in (earlier, later))
     rows: list[Row] = []

@@ -1,6 +1,6 @@
-"""What is known of each region or keystone over time: the rows of the views of spans, in a tenth of their time.
+"""What is known about each region or keystone over time: the rows of the views of spans, in a tenth of their time.
 
-This reads; the rule is `inventory.spans`.
+This module reads; the rule is in `inventory.spans`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from collector.store.tables import (
 )
 
 ASSUMPTION = "a state that came and went between two polls, with no gap between them, can't be seen"
-"""What all that is said of known time rests on."""
+"""The assumption on which all statements about known time rest."""
 
 SPANS = Report(
     columns=(
@@ -59,7 +59,7 @@ SPANS = Report(
 
 @dataclass(frozen=True, slots=True)
 class SpanFilter:
-    """Which spans; empty means any. Times: spans that touch the time from the one to before the other."""
+    """Which spans; empty means any. Times: spans that overlap this half-open time."""
 
     entity: str = "region"
     regions: tuple[str, ...] = ()
@@ -67,19 +67,20 @@ class SpanFilter:
     since: datetime | None = None
     until: datetime | None = None
     without_absent: bool = False
-    """Leave out who is absent now, from its last disappearance on."""
+    """Leave out entities that are absent now, from their last disappearance on."""
     keys: Sequence[tuple[str, int]] | None = None
-    """Entities by source and id, instead of by the names of their regions."""
+    """Sort entities by source and id, instead of by the names of their regions."""
     known_at: datetime | None = None
-    """As far as was known at this time; else now."""
+    """As far as was known at this time; None: now."""
     is_cut: bool = False
-    """Where a span begins before `since`, it does not matter when: of `keys`, what was before is not read."""
+    """If a span of these `keys` begins before `since`, its beginning does not matter, and earlier rows are not
+    read."""
 
 
 def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
-    """Spans in the columns of SPANS, by source, id and time: whole, not cut to the times asked for.
+    """Spans in the columns of SPANS, by source, id and time: whole, not cut to the wanted times.
 
-    Raises UsageError for a region that does not exist, naming the closest.
+    Raises UsageError with the closest names for a region that does not exist.
     """
     for head, found in spans_by_entity(connection, wanted):
         for span in found:
@@ -89,7 +90,7 @@ def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
 
 
 def spans_by_entity(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Row, Sequence[Span]]]:
-    """Who has spans that are wanted (SPANS up to `entity_id`), and these."""
+    """The entities with wanted spans (SPANS up to `entity_id`), and these spans."""
     of, names = "", dict[int, Row]()
     for source, entity_id, found in known_spans(connection, wanted):
         if source != of:
@@ -98,7 +99,7 @@ def spans_by_entity(connection: sa.Connection, wanted: SpanFilter) -> Iterator[t
 
 
 def known_spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[str, int, Sequence[Span]]]:
-    """Sources and ids of those that have spans that are wanted, and these."""
+    """Sources and ids of the entities with wanted spans, and these spans."""
     keys = keys_of(connection, wanted)
     gone = _absent(connection, wanted.entity) if wanted.without_absent else {}
     found = list(watched(connection, wanted.source, wanted.known_at))
@@ -114,7 +115,7 @@ def known_spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple
 
 
 def _wanted(found: Iterable[Span], wanted: SpanFilter, end_at: datetime | None) -> Iterator[Span]:
-    """`end_at`: where the entity's time ends, if it does so before its last span."""
+    """`end_at`: the end of the entity's time, if that is before the end of its last span."""
     for span in found:
         if end_at is not None and end_at < span.until_at:
             if end_at <= span.from_at:
@@ -128,7 +129,7 @@ def _wanted(found: Iterable[Span], wanted: SpanFilter, end_at: datetime | None) 
 
 
 def _names(connection: sa.Connection, source: str, entity: str) -> dict[int, Row]:
-    """What a row says of each entity's region, by the entity's id."""
+    """The columns about each entity's region, by the entity's id."""
     r, k = regions.c, keystones.c
     if entity == "region":
         query = sa.select(r.id, r.id, r.slug, r.display_name).join(sources, sources.c.id == r.source_id)
@@ -164,7 +165,7 @@ def _changes(
             (query.where(t.source_id == source.id).order_by(t.entity_id, t.seq), {}) for source in found
         ]
     else:
-        # Each is looked up by its key; the list says in which order they come.
+        # Each is looked up by its key. The list has the order in which they come.
         types = {"place": sa.Integer(), "source_id": sa.Integer(), "id": sa.BigInteger()}
         asked = listed("keys", types, on_sqlite=is_sqlite(connection))
         is_asked = (t.source_id == asked.c.source_id) & (t.entity_id == asked.c.id)
@@ -189,7 +190,7 @@ def _changes(
 
 
 def _last_before(since: datetime, entity: str, asked: sa.FromClause) -> sa.ScalarSelect[Any]:
-    """The last transition of an entity before a time, which says its state at that time."""
+    """The last transition of an entity before a time, which has its state at that time."""
     b = _BEFORE.c
     is_its = (b.source_id == asked.c.source_id) & (b.entity == entity) & (b.entity_id == asked.c.id)
     query = sa.select(b.seq).where(is_its, b.observed_at < since).order_by(b.seq.desc()).limit(1)
@@ -200,7 +201,7 @@ _BEFORE = state_transitions.alias("before")
 
 
 def _absent(connection: sa.Connection, entity: str) -> dict[tuple[str, int], datetime]:
-    """Since when entities are absent that are so now, by source and id."""
+    """Since when entities that are absent now are absent, by source and id."""
     current = {"region": regions, "keystone": keystones}[entity].c
     query = sa.select(sources.c.name, current.id, current.absent_since)
     query = query.join(sources, sources.c.id == current.source_id).where(current.absent_since.is_not(None))
@@ -208,7 +209,7 @@ def _absent(connection: sa.Connection, entity: str) -> dict[tuple[str, int], dat
 
 
 def keys_of(connection: sa.Connection, wanted: SpanFilter) -> Sequence[tuple[str, int]] | None:
-    """The sources and ids of the regions that were named, or of their keystones; None: all."""
+    """The sources and ids of the named regions, or of their keystones; None: all."""
     if wanted.keys is not None:
         return sorted(wanted.keys)
     if not wanted.regions:

@@ -1,4 +1,4 @@
-"""How far a database has come: what every answer to a question rests on, asked in one statement."""
+"""How far a database has come: what every answer to a question rests on, read with one statement."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from collector.store.tables import DERIVATION_REVISION, observations, sources
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Of all sources, or of the one that was asked for."""
+    """The standing of all sources, or of the one that was asked for."""
 
     heads: Sequence[Row]
-    """Each source that was ever polled, by name, as `reports.heads` tells them."""
+    """Each source that was ever polled, by name, as in `reports.heads`."""
     head: str | None
-    """Of one source its newest opening digest, as `collector audit head` prints it. Of several SHA-256 over lines of
-    name, blank, digest and newline, by name. None: nothing was ever polled."""
+    """For one source, its newest opening digest, as `collector audit head` prints it. For several, SHA-256 over lines
+    of name, blank, digest and newline, by name. None: nothing was ever polled."""
     tag: str
-    """Another one whenever something was observed that differs from what was before, or was derived again."""
+    """Changes whenever a poll shows something different, or the history is derived again."""
     newest_at: datetime | None
-    """Answer of the newest poll, by the clocks of those that polled."""
+    """When the newest poll was answered, by the clocks of the pollers."""
     confirmed_at: datetime | None
-    """Answer of the newest successful poll; of several sources the one that was seen least recently."""
+    """When the newest successful poll was answered; for several sources, that of the source that was seen least
+    recently."""
 
 
 def standing(connection: sa.Connection, source: str | None = None) -> Standing:
-    """One statement, however many sources there are.
+    """The standing, with one statement, however many sources there are.
 
-    Raises UsageError where the database knows no such source, and SchemaError where an older version derived the
-    history: readers would miss what newer rules write.
+    Raises UsageError if the database has no such source, and SchemaError if an older version derived the history,
+    because readers would miss what newer rules write.
     """
     o, s = observations.c, sources.c
     query = (
@@ -83,7 +84,7 @@ def _head(rows: Sequence[Any]) -> str | None:
 def last_confirmed_at(
     connection: sa.Connection, moment: datetime, source: str | None = None
 ) -> datetime | None:
-    """Up to when all that is said of a time was confirmed: of several sources the one that was seen least recently.
+    """Up to when statements about a time were confirmed; for several sources, by the one that was seen least recently.
 
     None: nothing was seen until then.
     """

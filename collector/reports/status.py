@@ -1,4 +1,4 @@
-"""How each source is now: a health check for people and for supervisors."""
+"""The present condition of each source: a health check for people and supervisors."""
 
 from __future__ import annotations
 
@@ -85,20 +85,21 @@ STATUS = Report(
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """One source. Counts are of now; times are when polls were answered."""
+    """One source. Counts are present ones; times are when polls were answered."""
 
     source: str
     verdict: Verdict
-    """stale: no successful poll for longer than the gap limit, by the longer of the interval then and the newest, or
-    a clock that went back; degraded: something needs a look; left: no longer in the settings, which is no ill."""
+    """stale: no successful poll for longer than the gap limit, by the longer of the interval at that time and the
+    newest one, or a clock that went back; degraded: something needs attention; left: no longer in the settings, which
+    is not a problem."""
     why: str
-    """What makes it less than good, in words."""
+    """Why it is not good, in words."""
     last_outcome: str | None
     cause: str | None
     message: str | None
     last_poll_at: datetime | None
     last_seen_at: datetime | None
-    """Answer of the newest successful poll."""
+    """When the newest successful poll was answered."""
     next_poll_at: datetime | None
     """When the next poll is expected."""
     interval_seconds: float | None
@@ -106,12 +107,12 @@ class SourceStatus:
     regions: int
     unseen: int
     held: int
-    """Regions whose absence waits to be confirmed."""
+    """Regions whose absence waits for confirmation."""
     gaps_last_day: int
     rejected: int
     """Records of the newest answer that could not be used."""
     drift: int
-    """Things on record that the documented schema does not say."""
+    """Recorded things that the documented schema does not describe."""
     newest_seq: int
 
 
@@ -122,10 +123,10 @@ def statuses(
     of_settings: Collection[str] = (),
     required_anchors: Collection[str] = (),
 ) -> list[SourceStatus]:
-    """All sources of the database, by name; `only` this one.
+    """All sources of the database, by name, or `only` this one.
 
-    `of_settings`: names of the sources that are to be polled. Where any of them is in the database, others have left.
-    `required_anchors`: names of the anchors without which a source is degraded.
+    `of_settings`: names of the sources that are to be polled. If any of them is in the database, all other sources
+    have left. `required_anchors`: names of the anchors without which a source is degraded.
     """
     s = sources.c
     query = sa.select(
@@ -145,19 +146,19 @@ def statuses(
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What is known of each source, by its id: read in as many statements whether there is one or a thousand."""
+    """The facts of each source, by its id, read with the same number of statements for one source or a thousand."""
 
     newest: Mapping[int, Any]
-    """Newest observation."""
+    """The newest observation."""
     applied: Mapping[int, Any]
-    """Newest observation with an answer."""
+    """The newest observation with an answer."""
     rejected: Mapping[int, int]
-    """Rejected records of that one."""
+    """Number of its rejected records."""
     regions: Mapping[int, int]
     unseen: Mapping[int, int]
     drift: Mapping[int, int]
     gaps: Mapping[str, int]
-    """Of the last day; by name."""
+    """Gaps of the last day, by name."""
     not_anchored: Mapping[str, list[str]]
     """Required anchors that fail, in words; by name."""
 
@@ -174,7 +175,7 @@ def _facts(connection: sa.Connection, now: datetime, only: str | None, required:
     ids = sa.select(s.id).where(wanted)
 
     def newest(seq: Any) -> dict[int, Any]:
-        """The observation of each source with this number: looked up, source by source."""
+        """The observation with this number of each source, looked up source by source."""
         is_it = (o.source_id == s.id) & (o.seq == seq)
         query = sa.select(*(o[name] for name in _NEEDED)).select_from(InOrder(sources, observations, is_it))
         return {row.source_id: row for row in connection.execute(query.where(wanted))}
@@ -282,16 +283,16 @@ def _gaps(connection: sa.Connection, only: str | None, since: datetime) -> dict[
 
 
 def are_too_many(bad: int, counted: int, most_bad: int | str) -> bool:
-    """Whether more are bad than may be: so many (5), or so many in a hundred ("10%"); all may never."""
+    """True if more sources are bad than allowed: a number (5) or a percentage ("10%"). All may never be bad."""
     is_share = isinstance(most_bad, str)
     allowed = counted * float(str(most_bad).rstrip("%")) / 100 if is_share else float(most_bad)
     return bad > allowed or bool(bad and bad == counted)
 
 
 def exit_code(found: Collection[SourceStatus], most_bad: int | str = 0) -> int:
-    """0: good; 3: something needs a look; 1: too many sources are stale, or none was ever polled.
+    """0: good; 3: something needs attention; 1: too many sources are stale, or none was ever polled.
 
-    `most_bad`: so many sources, or so many in a hundred of them ("10%"), may be stale before it is 1.
+    `most_bad`: how many sources, or which percentage of them ("10%"), may be stale before it is 1.
     """
     counted = [each for each in found if each.verdict != "left"]
     stale = sum(each.verdict == "stale" for each in counted)

@@ -1,4 +1,4 @@
-"""Times as people say them."""
+"""Times as people write them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ EXAMPLES = "2026-05-01, 2026-05-01T12:30:00Z, yesterday, 2 days ago"
 
 
 def parse_time(text: str, now: datetime) -> datetime:
-    """ISO 8601 or words (`yesterday`, `3 hours ago`); a day alone is its start; without a zone it is UTC.
+    """ISO 8601 or words (`yesterday`, `3 hours ago`). A day alone is its start, and a time without a zone is UTC.
 
-    Raises ValueError, with a message for people, for what is no time or lies in the future.
+    Raises ValueError with a message for people if the text is no time or lies in the future.
     """
     plain = text.strip()
     if len(plain) > 60:
@@ -28,7 +28,7 @@ def parse_time(text: str, now: datetime) -> datetime:
     try:
         moment: datetime | None = datetime.fromisoformat(plain)
     except ValueError:
-        # Written as a date, and none; or digits that may be read in two ways: no guessing.
+        # It is written like a date but is none, or its digits can be read in two ways; don't guess.
         if re.match(r"\d{4}(-|\d|$)|\d+[./]\d+|\d*$", plain) or len(plain) < 3:
             raise ValueError(_no_time(plain)) from None
         moment = _in_words(plain, now)
@@ -44,7 +44,7 @@ def parse_time(text: str, now: datetime) -> datetime:
 
 
 def _no_time(text: str) -> str:
-    """What to say of a text that is no time: the closest words that are one."""
+    """A message for a text that is no time, with the closest words that are one."""
     words = " ".join(text.lower().split())
     ago = re.fullmatch(r"(\d{1,5}) ?([a-z]*?) ?(ago)?", words)
     if ago is not None:

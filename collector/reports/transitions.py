@@ -56,7 +56,7 @@ TRANSITIONS = Report(
 
 
 class Place(NamedTuple):
-    """Where a transition stands in the order of `transitions`."""
+    """The position of a transition in the order of `transitions`."""
 
     observed_at: datetime
     source: str
@@ -80,7 +80,7 @@ TOLD: tuple[sa.ColumnElement[Any], ...] = (
         )
     ),
 )
-"""What is told of a transition, beside its source and its observation."""
+"""The facts of a transition, besides its source and its observation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,12 @@ class TransitionFilter:
     since: datetime | None = None
     until: datetime | None = None
     seq: int | None = None
-    """Those that this observation showed first."""
+    """Only those that this observation showed first."""
     limit: int | None = None
     offset: int = 0
-    """Leave out this many, the newest."""
+    """Leave out this number of the newest ones."""
     after: Place | None = None
-    """Those that come after this one: the next page."""
+    """Only those that come after this one: the next page."""
 
 
 def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row]:
@@ -117,7 +117,7 @@ def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row
 
 
 def count_transitions(connection: sa.Connection, wanted: TransitionFilter) -> int:
-    """How many there are, whatever `limit`, `offset` and `after` say."""
+    """How many there are, regardless of `limit`, `offset` and `after`."""
     found = selected(connection, wanted).subquery()
     return connection.scalar(sa.select(sa.func.count()).select_from(found)) or 0
 
@@ -128,9 +128,9 @@ def with_reference(row: Row) -> Row:
 
 
 def _comes_after(place: Place) -> sa.ColumnElement[bool]:
-    """Whether a transition follows another one; both are in the order of `transitions`."""
+    """True if a transition comes after another one, in the order of `transitions`."""
     t, s = state_transitions.c, sources.c
-    # The first condition repeats what the others say, so that the index on the time is used.
+    # The first condition repeats the others, so that the index on the time is used.
     return (t.observed_at <= place.observed_at) & (
         (t.observed_at < place.observed_at)
         | (s.name > place.source)
@@ -142,7 +142,7 @@ def _comes_after(place: Place) -> sa.ColumnElement[bool]:
 
 
 def with_names(left: sa.FromClause) -> sa.FromClause:
-    """Transitions with the regions that they are of, as TOLD needs them."""
+    """Transitions with their regions, as TOLD needs them."""
     t, r, k = state_transitions.c, regions.c, keystones.c
     is_its_keystone = (k.source_id == t.source_id) & (k.id == t.entity_id) & (t.entity == "keystone")
     named = left.outerjoin(keystones, is_its_keystone)

@@ -1,4 +1,4 @@
-"""Words for the types of columns, as the heads of views' files, reports and manifests of exports use them."""
+"""Words for the types of columns, for the heads of the views' files, reports, and manifests of exports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TYPES: dict[str, Type] = {
     "integer": sa.Integer(),
     "text": sa.Text(),
 }
-"""A kind of another type stands before it: a bigint is an integer, too."""
+"""A specific type comes before its general one: a bigint is an integer, too."""
 
 
 LISTS_OF_NUMBERS = {"missing"} | {
@@ -30,7 +30,7 @@ LISTS_OF_NUMBERS = {"missing"} | {
     for name, hint in get_type_hints(entity).items()
     if "int, ..." in str(hint)
 }
-"""Columns that are lists, but not of text."""
+"""Columns with lists that are not lists of text."""
 
 
 def word_of(found: Type) -> str:

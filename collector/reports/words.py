@@ -11,7 +11,7 @@ from typing import Any
 from collector.printable import printable as printable
 
 EXACT = timedelta(seconds=2)
-"""A change is dated exactly where it happened between two polls no further apart than this."""
+"""A change is dated exactly if it happened between two polls that are at most this far apart."""
 
 _BASIS = {
     "baseline": "no complete answer without it is known",
@@ -24,7 +24,7 @@ _BASIS = {
 
 
 def show_time(moment: datetime | None) -> str:
-    """`2026-05-01 12:30:00Z`; milliseconds where there are any."""
+    """`2026-05-01 12:30:00Z`, with milliseconds if there are any."""
     if moment is None:
         return ""
     text = moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
@@ -32,13 +32,13 @@ def show_time(moment: datetime | None) -> str:
 
 
 def brief(text: str, limit: int = 100) -> str:
-    """A name or a state in a sentence: printable, on one line, cut where it is no name of a person's making."""
+    """A name or a state in a sentence: printable, on one line, shortened if no person made it."""
     text = printable(text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def show_span(seconds: float | timedelta) -> str:
-    """`1.2 s`, `45 s`, `20 min`, `8 h 05 min`, `3 d 4 h`: as exact as a person wants it."""
+    """`1.2 s`, `45 s`, `20 min`, `8 h 05 min`, `3 d 4 h`: as exact as people need it."""
     if isinstance(seconds, timedelta):
         seconds = seconds.total_seconds()
     if seconds < 10:
@@ -54,7 +54,7 @@ def show_span(seconds: float | timedelta) -> str:
 
 
 def transition_in_words(row: Mapping[str, Any]) -> str:
-    """What happened, when at the earliest and the latest, and why we think so.
+    """What happened, when at the earliest and the latest, and why we believe that.
 
     `row`: fields of `reports.transitions.transitions`.
     """
@@ -62,7 +62,7 @@ def transition_in_words(row: Mapping[str, Any]) -> str:
 
 
 def name_in_words(row: Mapping[str, Any]) -> str:
-    """Who it happened to, at the beginning of a sentence."""
+    """The entity, at the beginning of a sentence."""
     name = brief(row["display_name"] or row["slug"] or f"{row['entity']} {row['entity_id']}")
     return f"The keystone of {name}" if row["entity"] == "keystone" else name
 
@@ -123,11 +123,11 @@ CAUSES = {
     "record_without_id": "a record had no usable id",
     "reference_not_stated": "no record said what it refers to",
 }
-"""Why nothing, or something, could not be seen."""
+"""Why something could not be seen."""
 
 
 def basis_in_words(row: Mapping[str, Any]) -> str:
-    """Why we think so. Empty where the basis is not on record."""
+    """Why we believe it. Empty if the basis is not on record."""
     return _BASIS.get(row["basis"] or "", "")
 
 
