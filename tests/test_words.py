@@ -64,7 +64,7 @@ CLEAN: tuple[str, ...] = (
     "collector/poll.py",
     "collector/printable.py",
     "collector/receivers.py",
-    "collector/reports/timeline",
+    "collector/reports",
     "collector/service",
     "collector/settings.py",
     "collector/simulator",

@@ -142,7 +142,7 @@ def _comes_after(place: Place) -> sa.ColumnElement[bool]:
 
 
 def with_names(left: sa.FromClause) -> sa.FromClause:
-    """Transitions with their regions, as TOLD needs them."""
+    """Transitions with their regions, as the fields in `TOLD` need them."""
     t, r, k = state_transitions.c, regions.c, keystones.c
     is_its_keystone = (k.source_id == t.source_id) & (k.id == t.entity_id) & (t.entity == "keystone")
     named = left.outerjoin(keystones, is_its_keystone)

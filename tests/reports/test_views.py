@@ -935,7 +935,7 @@ def test_on_postgresql_what_others_build_on_a_function_is_named(
     execute(postgresql_engine, "CREATE VIEW mine AS SELECT * FROM regions_as_of(CURRENT_TIMESTAMP)")
     changed(remove_a_column)
     with pytest.raises(
-        SchemaError, match=r"these stand on views or functions of the collector .*: public\.mine"
+        SchemaError, match=r"these depend on views or functions of the collector .*: public\.mine"
     ):
         install(postgresql_engine)
 

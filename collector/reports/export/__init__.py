@@ -1,11 +1,11 @@
-"""Tables and views as files, for tools that do not speak to the database.
+"""Tables and views as files, for tools that can't connect to the database.
 
-1. what stands in the folder, and whether this export can go on from it
+1. what is in the folder, and if this export can continue it
 2. in one read transaction: how far each source has come
-3. each table and view, row by row: what had settled before is kept; what has settled since goes into new files;
-   all else is written anew
+3. each table and view, row by row: rows that had settled before are kept; rows that have settled since go into new
+   files; all other rows are written again
 4. the manifest
-5. in one step, readers see this export instead of the former
+5. in one step, readers see this export instead of the former one
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from collector.store.tables import metadata, observations, sources
 
 Progress = Callable[[int, int], None]
 _STEPS = 1000
-"""Of the progress, for each table or view."""
+"""The progress of each table or view."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was exported, and whether all of it is new."""
+    """What was exported, and if all of it is new."""
 
     manifest: Manifest
     goes_on: bool
-    """Whether files of the former export were kept."""
+    """True if files of the former export were kept."""
     anew_because: str | None
-    """Why it did not go on from the former export, though it was to."""
+    """Why it did not continue the former export, although it was asked to."""
 
 
 def export(
@@ -57,10 +57,10 @@ def export(
     incremental: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Export into a folder; the former export is replaced when this one is whole, or stays as it was.
+    """Export into a folder. The former export stays until this one is complete, and is then replaced.
 
-    `connection`: in a transaction that reads one consistent state. `incremental`: go on from the former export.
-    Raises UsageError, ExportError, SchemaError with a message for people.
+    `connection`: in a transaction that reads one consistent state. `incremental`: continue the former export. Raises
+    UsageError, ExportError, SchemaError with a message for people.
     """
     writer_of(asked.format)  # says at once what is missing
     if not views.are_current(connection):
@@ -71,7 +71,7 @@ def export(
         chosen = [relation for relation in relations(connection) if asked.wants(relation.name)]
         folder.refuse_what_is_in_the_way_of(relation.name for relation in chosen)
         now = _source_states(connection, asked.source)
-        schema = migrate.newest_revision()  # the caller saw to that
+        schema = migrate.newest_revision()  # the caller checked that
         former, anew_because = None, None
         if incremental:
             try:
@@ -136,7 +136,7 @@ def _source_states(connection: sa.Connection, only: str | None) -> list[SourceSt
 
 
 def _ignore(*_: int) -> None:
-    """For what takes no time worth telling."""
+    """For work whose duration is not worth showing."""
 
 
 def _part_of(progress: Progress | None, done: int, all_: int) -> Progress:
@@ -199,7 +199,7 @@ class _Job:
         conditions: Sequence[sa.ColumnElement[bool]] = (),
         progress: Progress = _ignore,
     ) -> list[File]:
-        """The rows that meet these conditions, in a file for each day or source if that was asked for."""
+        """The rows that meet these conditions, in one file per day or source if that was asked for."""
         query, place = self._query(relation, conditions)
         options = {"yield_per": relation.batch}
         with self.connection.execute(query, execution_options=options) as result:
@@ -212,7 +212,7 @@ class _Job:
     def _query(
         self, relation: Relation, conditions: Sequence[sa.ColumnElement[bool]]
     ) -> tuple[sa.Select[Any], Callable[[Row], str]]:
-        """What gives the rows, those of one folder after one another, and what tells a row's folder."""
+        """The source of the rows, ordered by folder, and the columns that determine a row's folder."""
         query = relation.query.where(*conditions)
         if self.asked.source is not None:
             query = query.where(relation.source == self.asked.source)
@@ -235,7 +235,7 @@ class _Job:
             progress(min(done, all_), all_)
 
     def _rows_of(self, relation: Relation) -> int:
-        """How many there are about, for the progress; counting a view costs as much as reading it."""
+        """Roughly how many there are, for the progress. Counting a view costs as much as reading it."""
         if relation.kind == "view":
             return 0
         table = metadata.tables[relation.name]
@@ -260,12 +260,12 @@ class _Job:
         return f"day={day}" if self.asked.partition_by == "day" else f"month={day[:7]}-01"
 
     def _folder_of(self, relation: Relation, source: Any) -> str:
-        """The folder of a source, where the table has one."""
+        """The folder of a source, if the table has one."""
         if self.asked.partition_by != "source" or relation.columns[0].name != "source":
             return ""
         return "source=" + "".join(c if c.isalnum() or c in "_.-" else quote(c, safe="") for c in source)
 
     def _empty_place(self, relation: Relation) -> str:
         if self.asked.partition_by in ("day", "month") and relation.span is not None:
-            return f"{self.asked.partition_by}=1970-01-01"  # so that a reader takes the column for days
+            return f"{self.asked.partition_by}=1970-01-01"  # so that a reader reads the column as days
         return self._folder_of(relation, "__HIVE_DEFAULT_PARTITION__")

@@ -1,7 +1,7 @@
-"""Merges the small files of an export that grew, so that engines which open each file do not wait for thousands.
+"""Merges the small files of an export that grew, so that engines that open each file do not wait for thousands.
 
-It reads no database: the export that stands in the folder is of the same moment as before, in fewer files. A table of
-that size is written row group by row group, so memory does not grow with it.
+It reads no database: the export in the folder still shows the same moment, in fewer files. A large table is written
+row group by row group, so memory does not grow with it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Compacted:
 
 
 def compact(path: Path) -> Compacted:
-    """Merge the settled files of each partition; readers see the former export or the new one, whole.
+    """Merge the settled files of each partition. Readers see the former export or the new one, complete.
 
-    The next incremental export goes on from it. Raises UsageError if there is no export in Parquet, ExportError if a
+    The next incremental export continues from it. Raises UsageError if there is no export in Parquet, ExportError if a
     file is not as it was written.
     """
     writer_of("parquet")  # says at once what is missing
@@ -70,7 +70,7 @@ def _manifest(folder: Folder) -> Manifest:
 
 
 def groups(files: Sequence[File]) -> Iterator[list[File]]:
-    """The files, in their order; those of a group become one file, a group of one is kept as it is."""
+    """The files in their order. Those of a group become one file; a group of one is kept as it is."""
     for _, found in groupby(files, lambda file: (PurePosixPath(file.path).parent, file.settled)):
         group: list[File] = []
         for file in found:
@@ -91,7 +91,8 @@ def _bytes(files: Sequence[File]) -> int:
 
 def _table(old: Path, new: Path, table: Table, number: int) -> Table:
     files: list[File] = []
-    # What settled later is in a later file: all files of a partition belong together, in the order of exports.
+    # Rows that settled later are in a later file, so all files of a partition belong together, in the order of
+    # exports.
     in_order = sorted(
         table.files, key=lambda file: (PurePosixPath(file.path).parent, not file.settled, file.export)
     )

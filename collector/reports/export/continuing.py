@@ -1,4 +1,4 @@
-"""Whether an incremental export can go on from the one that stands in the folder."""
+"""Decides if an incremental export can continue the one in the folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collector.store.tables import observations
 
 
 class NotAgainError(Exception):
-    """Why all has to be exported again: what was exported is no longer what the database says."""
+    """Why everything has to be exported again: the former export is no longer what the database says."""
 
 
 def former_export(
@@ -25,10 +25,10 @@ def former_export(
     now: Sequence[SourceState],
     relations: Sequence[Relation],
 ) -> Manifest | None:
-    """The export to go on from; None where there is none yet.
+    """The export to continue; None if there is none yet.
 
-    Raises UsageError where it was asked for otherwise, ExportError where it is of another history, NotAgainError where
-    it has to be made anew.
+    Raises UsageError if the options differ, ExportError if it is of another history, NotAgainError if everything has
+    to be exported again.
     """
     data = folder.manifest()
     if data is None:
@@ -57,7 +57,7 @@ def marks(states: Sequence[SourceState]) -> dict[int, Mark | None]:
 
 
 def describe(relation: Relation) -> tuple[Mapping[str, object], ...]:
-    """The columns, as the manifest names them."""
+    """The columns, as the manifest lists them."""
     return tuple({"name": c.name, "type": c.word, "nullable": c.nullable} for c in relation.columns)
 
 
@@ -79,7 +79,7 @@ def _said(value: object) -> str:
 
 
 def _same_history(connection: sa.Connection, former: Manifest, now: Sequence[SourceState]) -> None:
-    """The digest of an observation stands for all that came before it."""
+    """The digest of an observation covers everything that came before it."""
     known = {state.source: state for state in now}
     o = observations.c
     for then in former.sources:
@@ -103,7 +103,7 @@ def _same_rows(
     then: Table | None,
     upto: Mapping[int, Mark | None],
 ) -> None:
-    """What settled then is as it was, as far as counting tells, and so are the files."""
+    """True if settled rows have the same number as before, and their files are there."""
     if then is None or list(then.columns) != list(describe(relation)):
         raise NotAgainError(f"{relation.name} has other columns")
     kept = [file for file in then.files if file.settled]

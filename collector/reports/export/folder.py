@@ -32,7 +32,7 @@ _CURRENT, _NEXT, _EXPORT = ".current", ".next", ".export-"
 
 
 class Folder:
-    """A folder that one export at a time writes into; see `open_folder`."""
+    """A folder that only one export at a time writes into; see `open_folder`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,14 +54,14 @@ class Folder:
         return path.read_bytes() if path.is_file() else None
 
     def refuse_what_is_in_the_way_of(self, names: Iterable[str]) -> None:
-        """Raise UsageError where a name that an export needs is taken."""
+        """Raise UsageError if a name that an export needs is taken."""
         for path in (self.path / name for name in (*names, MANIFEST, _CURRENT)):
             if path.exists() and not path.is_symlink():
                 raise UsageError(f"{path} is in the way: it was not made by an export")
 
     @contextmanager
     def new(self) -> Iterator[Path]:
-        """A folder for the next export, which is removed again unless it was put in place."""
+        """A folder for the next export. It is removed again unless it was put in place."""
         path = self.path / f"{_EXPORT}{self.number + 1:06}"
         path.mkdir()
         try:
@@ -71,7 +71,7 @@ class Folder:
                 shutil.rmtree(path, ignore_errors=True)
 
     def put_in_place(self, export: Path) -> None:
-        """Show this export to readers instead of the former one, in one step, and remove that."""
+        """Show this export to readers instead of the former one, in one step, and remove the former one."""
         for folder, _, _ in os.walk(export):
             _sync(Path(folder))
         names = {entry.name for entry in export.iterdir()}
@@ -88,7 +88,7 @@ class Folder:
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove what no reader sees: exports that were replaced or not finished, and links that lead nowhere."""
+        """Remove what no reader sees: exports that were replaced or not finished, and broken links."""
         current = self.current
         for entry in list(self.path.iterdir()):
             if entry.name == _NEXT:
@@ -101,10 +101,10 @@ class Folder:
 
 @contextmanager
 def open_folder(path: Path) -> Iterator[Folder]:
-    """The folder, made if there is none, for nobody else to write into. What an earlier export left is cleaned up.
+    """The folder, created if there is none, for this process alone to write into. Remains of an earlier export are
+    removed.
 
-    Raises UsageError where something else stands in it, ExportError where another export writes into it, or where it
-    can't be written.
+    Raises UsageError if it has other content, ExportError if another export writes into it or if it can't be written.
     """
     with _friendly(path):
         if not path.exists() and not path.is_symlink():
@@ -150,7 +150,7 @@ def _friendly(path: Path) -> Iterator[None]:
 
 
 def keep(old: Path, new: Path) -> None:
-    """The same file in another export; a second name for it, where the file system can do that."""
+    """The same file in another export: a hard link, if the file system supports that."""
     new.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(old, new)
@@ -160,7 +160,7 @@ def keep(old: Path, new: Path) -> None:
 
 
 class Sink(io.RawIOBase):
-    """A new file that is hashed while it is written, and on the disk when it is closed."""
+    """A new file that is hashed while it is written, and is on the disk when it is closed."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,7 @@ class Sink(io.RawIOBase):
 
 
 def _sync(path: Path) -> None:
-    """The names in a folder onto the disk, where the file system can do that."""
+    """Write the names in a folder to the disk, if the file system supports that."""
     handle = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError):

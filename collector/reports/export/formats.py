@@ -1,4 +1,4 @@
-"""The files' formats: CSV and lines of JSON; Parquet has a module of its own, which needs pyarrow."""
+"""The formats of files: CSV and JSON Lines. Parquet has its own module, which needs pyarrow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = Sequence[Any]
 
 
 class Writer(Protocol):
-    """Writes rows into a file that somebody else opened and closes."""
+    """Writes rows into a file that the caller opens and closes."""
 
     def write(self, rows: Sequence[Row]) -> None: ...
 
@@ -25,7 +25,7 @@ class Writer(Protocol):
 
 
 def writer_of(format_: str) -> Callable[[RawIOBase, Sequence[Column]], Writer]:
-    """What writes files of a format. Raises UsageError where that needs what is not installed."""
+    """The writer for a format. Raises UsageError if that needs a library that is not installed."""
     if format_ == "csv":
         return CsvWriter
     if format_ == "jsonl":
@@ -67,7 +67,7 @@ def _in_csv(value: Any) -> str:
 
 
 class JsonLinesWriter:
-    """One object a line; lists are lists, null is null."""
+    """One object per line; lists are lists, null is null."""
 
     def __init__(self, file: RawIOBase, columns: Sequence[Column]) -> None:
         self._file, self._names = file, [column.name for column in columns]
@@ -82,7 +82,7 @@ class JsonLinesWriter:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: times as ISO 8601 in UTC with microseconds."""
+    """A value in JSON: times as ISO 8601 in UTC with microseconds."""
     if isinstance(value, datetime):
         return time_text(value)
     return value.isoformat() if isinstance(value, date) else value

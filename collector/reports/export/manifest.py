@@ -1,4 +1,4 @@
-"""The manifest of an export: what was asked, what stands in the folder, and of which moment it is."""
+"""The manifest of an export: its options, its files, and its moment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an export was asked for."""
+    """The options of an export."""
 
     format: str
     since: datetime | None = None
@@ -32,7 +32,7 @@ class Asked:
         return name not in self.without and (not self.only or name in self.only)
 
     def in_words(self) -> dict[str, Any]:
-        """By the names of the command's options."""
+        """The options by the names of the command's options."""
         return {
             "format": self.format,
             "from": self.since and time_text(self.since),
@@ -55,36 +55,36 @@ class SourceState:
     head: str | None
     """The opening digest of that observation."""
     settled: Mark | None
-    """The newest observation that nothing can change any more; None: none yet."""
+    """The newest observation that nothing can change any longer; None: none yet."""
     derivation_revision: int
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file, and how to know it again."""
+    """A file, and how to recognize it."""
 
     path: str
-    """In the folder."""
+    """Path in the folder."""
     rows: int
     bytes: int
     sha256: str
     export: int
     """The export that wrote it."""
     settled: bool
-    """Whether the next incremental export keeps it."""
+    """True if the next incremental export keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table or view, and the files that hold it."""
+    """A table or view, and its files."""
 
     name: str
     kind: str
     rows: int
     time: str | None
-    """The columns by which it was cut and divided into days; None: it has no time of its own."""
+    """The columns that limit it and divide it into days; None: its rows have no time."""
     grows: bool
-    """Whether incremental exports add files to it, instead of writing it anew."""
+    """True if incremental exports add files to it instead of writing it again."""
     columns: tuple[Mapping[str, Any], ...]
     files: tuple[File, ...]
 
@@ -108,7 +108,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
-        """Raises UsageError where a newer version wrote it, ValueError where it is none."""
+        """Raises UsageError if a newer version wrote it, ValueError if it is no manifest."""
         try:
             found = json.loads(data)
             if found["manifest_version"] > MANIFEST_VERSION:

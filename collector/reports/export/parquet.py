@@ -1,4 +1,4 @@
-"""Parquet, by pyarrow: the extra `export`. Nothing else may import this module at the top."""
+"""Parquet with pyarrow, the extra `export`. No other module may import this one at the top."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def schema(columns: Sequence[Column]) -> Any:
 class ParquetWriter:
     """Keeps rows as compact Arrow batches until there are enough for a row group.
 
-    Each row group, and each page in it, has the least and the greatest value of every column.
+    Each row group, and each page in it, has the minimum and the maximum of every column.
     """
 
     def __init__(self, file: RawIOBase, columns: Sequence[Column]) -> None:
@@ -67,9 +67,9 @@ class ParquetWriter:
 
 
 def merge(files: Sequence[Path], sink: RawIOBase) -> int:
-    """Write the rows of files of one schema into one file, in their order. Returns the number of rows.
+    """Write the rows of files with one schema into one file, in their order. Returns the number of rows.
 
-    Small row groups become larger ones. A row group at a time is in memory, and those that it is joined with.
+    Small row groups are joined to larger ones. Only the row groups that are joined are in memory.
     """
     like = pq.read_schema(files[0])
     rows = 0

@@ -1,7 +1,7 @@
 """What is exported: every table and view, with the types of its columns, the time of its rows, and when they settle.
 
-A row *settles* when nothing that is observed later can change it. Only some tables have such rows: a view carries, for
-instance, the name that a region has today.
+A row *settles* when no later poll can change it. Only some tables have such rows. For example, a view contains the
+present name of a region.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LEFT_OUT = {
     "keystones": {"content_hash"},
     "metrics_databases": {"content_hash"},
 }
-"""Columns that only the collector itself has use for."""
+"""Columns that only the collector itself uses."""
 _SETTLES_BY = {
     "payloads": "first_seq",
     "observations": "seq",
@@ -53,7 +53,7 @@ _SETTLES_BY = {
     "rejected_records": "seq",
     "schema_drift": "seq",
 }
-"""The column that tells which observation settled a row: its number, or its time. NULL: not settled."""
+"""The column with the observation that settled a row, as its number or its time. NULL: not settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ class Column:
 
     @property
     def items(self) -> str:
-        """Of a list: what its items are, `text` or `bigint`."""
+        """For a list: the type of its items, `text` or `bigint`."""
         return "bigint" if self.name in LISTS_OF_NUMBERS else "text"
 
     @property
     def word(self) -> str:
-        """The type, as the manifest says it."""
+        """The type, as the manifest names it."""
         if isinstance(self.type, JsonList):
             return f"list of {self.items}"
         return word_of(self.type)
@@ -82,15 +82,15 @@ class Span:
     """The time of a row: from `begin` to `end`, which is included or not, or NULL while it is not over."""
 
     words: str
-    """As the manifest and the documentation name it."""
+    """The name in the manifest and the documentation."""
     begin: sa.ColumnElement[Any]
     end: sa.ColumnElement[Any]
     end_included: bool
     dated: sa.ColumnElement[Any]
-    """What tells the day that the row belongs to."""
+    """The expression for the day that the row belongs to."""
 
     def within(self, since: datetime | None, until: datetime | None) -> list[sa.ColumnElement[bool]]:
-        """Conditions for rows that touch [since, until)."""
+        """Conditions for rows that overlap [since, until)."""
         conditions = []
         if since is not None:
             bound = self._bound(since.replace(day=1) if self.words == "month" else since)
@@ -114,20 +114,20 @@ class Relation:
     """`table` or `view`."""
     columns: tuple[Column, ...]
     query: sa.Select[Any]
-    """Gives exactly these columns."""
+    """Selects exactly these columns."""
     source: sa.ColumnElement[str]
-    """The name of the source."""
+    """The column with the name of the source."""
     span: Span | None
-    """None: rows without a time of their own, as of what is current."""
+    """None: rows without a time, such as those of current tables."""
     order: tuple[sa.ColumnElement[Any], ...]
     settles_by: sa.ColumnElement[Any] | None = None
-    """The column that tells which observation settled a row; None: no row ever settles."""
+    """The column with the observation that settled a row; None: no row ever settles."""
     batch: int = 1000
-    """So many rows are in memory at a time."""
+    """How many rows are in memory at a time."""
 
 
 class _Answer(sa.types.TypeDecorator[str]):
-    """From the number of the source and an address, with a blank between them, to the answer as JSON text."""
+    """Maps the number of the source and an address, separated by a blank, to the answer as JSON text."""
 
     impl = sa.Text
     cache_ok = False
@@ -145,17 +145,17 @@ class _Answer(sa.types.TypeDecorator[str]):
 
 
 _NOT_HISTORY = (webhook_deliveries, webhook_queues, anchors, verifications, amendments)
-"""Work for others, which is done and forgotten, and proof, which says nothing of the cloud."""
+"""Work for others, which is forgotten once it is done, and proof, which says nothing about the cloud."""
 
 
 def relations(connection: sa.Connection) -> list[Relation]:
-    """All that can be exported: tables first, then views."""
+    """Everything that can be exported: tables first, then views."""
     tables = [_table(table, connection) for table in metadata.tables.values() if table not in _NOT_HISTORY]
     return tables + [_view(name) for name in views.NAMES]
 
 
 def names() -> list[str]:
-    """The names of all that can be exported."""
+    """The names of everything that can be exported."""
     return [*(n for n, table in metadata.tables.items() if table not in _NOT_HISTORY), *views.NAMES]
 
 
@@ -203,7 +203,7 @@ def _table(table: sa.Table, connection: sa.Connection) -> Relation:
 
 
 def _when_payloads_were_seen() -> sa.Subquery:
-    """First and last, of each payload."""
+    """The first and the last time of each payload."""
     o = observations.c
     return (
         sa.select(
@@ -231,9 +231,9 @@ def _view(name: str) -> Relation:
 
 
 def _span(columns: Mapping[str, Any]) -> Span | None:
-    """The time of a row, from the names of the columns that say it."""
+    """The time of a row, from the names of the columns with it."""
     c = columns
-    if "changed_at" in c:  # what is current
+    if "changed_at" in c:  # a current table
         return None
     if "from_latest" in c:
         begin = sa.func.coalesce(c["from_earliest"], c["from_latest"], type_=UtcTime())
@@ -255,7 +255,7 @@ class Mark:
 
     seq: int
     at: datetime
-    """Its first poll."""
+    """When its first poll was answered."""
     digest: str
 
 
@@ -264,7 +264,7 @@ def settled(
 ) -> sa.ColumnElement[bool]:
     """Condition for rows that settled after one mark, up to another, by id of the source."""
     by = relation.settles_by
-    assert by is not None  # noqa: S101 - callers ask for tables only that have settled rows
+    assert by is not None  # noqa: S101 - callers ask only for tables with settled rows
     parts = []
     for source_id, mark in upto.items():
         if mark is not None:

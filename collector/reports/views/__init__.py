@@ -36,9 +36,9 @@ __all__ = [
 def install(connection: sa.Connection) -> None:
     """Put the newest text of every view, and on PostgreSQL of every function, in place.
 
-    On PostgreSQL they are replaced, so that grants and other people's views stay. Where columns were
-    removed or changed that can't be: then they are made anew and their grants restored. Raises SchemaError,
-    naming other people's views that stand on ours and would have to go.
+    On PostgreSQL they are replaced, so that grants and other people's views stay. This is impossible if columns were
+    removed or changed: then they are created again and their grants restored. Raises SchemaError with the names of
+    other people's views that depend on ours and would have to go.
     """
     if connection.dialect.name == "sqlite":
         _drop(connection)
@@ -58,21 +58,21 @@ def install(connection: sa.Connection) -> None:
 
 
 def drop(connection: sa.Connection) -> None:
-    """Remove all our views. Raises SchemaError where other people's views stand on them."""
+    """Remove all our views. Raises SchemaError if other people's views depend on them."""
     if connection.dialect.name == "postgresql":
         others = _dependents(connection)
         if others:
             raise SchemaError(
-                f"these stand on views or functions of the collector that have to be made anew: {', '.join(others)}; "
+                f"these depend on views or functions of the collector that must be created again: {', '.join(others)}; "
                 "drop them, upgrade, and create them again"
             )
     _drop(connection)
 
 
 def are_current(connection: sa.Connection) -> bool:
-    """Whether every view, and on PostgreSQL every function, is in place with its newest text.
+    """True if every view, and on PostgreSQL every function, is in place with its newest text.
 
-    PostgreSQL keeps no text as it was given: a digest of all texts stands beside the revision of the schema.
+    PostgreSQL does not keep the original text, so a digest of all texts is stored beside the revision of the schema.
     """
     if connection.dialect.name == "sqlite":
         rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'view'")
@@ -96,13 +96,13 @@ _REVISION = "One row: the revision of the schema. Digest of its views: {}"
 
 
 def expected_digest(dialect: str) -> str:
-    """`digest`, as it was when the texts were last changed: so who writes need not render them at every start."""
+    """`digest` as it was when the texts were last changed, so that writers need not render them at every start."""
     kept: str = json.loads(resources.files(__package__).joinpath("digests.json").read_text("utf-8"))[dialect]
     return kept
 
 
 def digest(dialect: str) -> str:
-    """SHA-256 over all statements that put views and functions in place."""
+    """SHA-256 over all statements that create views and functions."""
     names = NAMES if dialect == "sqlite" else (*NAMES, *FUNCTIONS)
     return _digest(statement for name in names for statement in statements(name, dialect))
 
@@ -112,7 +112,7 @@ def _digest(texts: Iterable[str]) -> str:
 
 
 def statements(name: str, dialect: str) -> Iterator[str]:
-    """What puts a view or function in place, with what it says of itself."""
+    """The statements that create a view or function with its comments."""
     text = definition(name, dialect)
     if dialect == "sqlite":
         yield f"CREATE VIEW {name} AS\n{text}"
@@ -147,7 +147,7 @@ def _drop(connection: sa.Connection) -> None:
 
 
 def _grants(connection: sa.Connection) -> Sequence[str]:
-    """The GRANT statements that give our views, and single columns of them, the privileges that they have now."""
+    """The GRANT statements for the privileges that our views, and single columns of them, have now."""
     rows = connection.execute(
         sa.text(
             "WITH given AS ("
@@ -165,7 +165,7 @@ def _grants(connection: sa.Connection) -> Sequence[str]:
             " FROM given JOIN pg_namespace n ON n.oid = relnamespace"
             " WHERE nspname = CURRENT_SCHEMA() AND relname = ANY(:names) AND grantee <> relowner"
             " UNION ALL"
-            # Everybody may call a function that nobody thought about; where that was taken away, it stays so.
+            # By default everybody may call a new function. If that right was revoked, it stays revoked.
             " SELECT format('REVOKE ALL ON FUNCTION %I.%I FROM PUBLIC', nspname, proname), NULL"
             " FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace"
             " WHERE nspname = CURRENT_SCHEMA() AND proname = ANY(:functions) AND proacl IS NOT NULL"
@@ -182,7 +182,7 @@ def _grants(connection: sa.Connection) -> Sequence[str]:
 
 
 def _dependents(connection: sa.Connection) -> Sequence[str]:
-    """Other people's views and functions that stand on ours."""
+    """Other people's views and functions that depend on ours."""
     rows = connection.execute(
         sa.text(
             "WITH ours AS ("

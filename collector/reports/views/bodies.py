@@ -1,9 +1,9 @@
-"""Do views and functions say what this version says? PostgreSQL keeps no text of theirs, but plans both alike.
+"""Compares views and functions with this version. PostgreSQL keeps no text, but plans both in the same way.
 
-A view that is asked for all it has is planned as what it was made of. So the plan of `SELECT * FROM view` is, line by
-line, that of the same question to our SELECT in brackets, if the view's body is ours. Nothing is written or run: who
-may only read can compare, and on a standby too. What a plan does not show, a function that is worked out before, the
-catalog names as something that the view uses (`database/catalog.sql`).
+The plan of a query for all rows of a view is the plan of its definition. So the plan of `SELECT * FROM view` equals,
+line by line, that of the same question to our SELECT in brackets, if the view has our body. Nothing is written or run,
+so a role that may only read can compare, and a standby server too. A plan does not show a function that is computed in
+advance; the catalog names it as something that the view uses (`database/catalog.sql`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MOMENT = "TIMESTAMP WITH TIME ZONE '2026-05-01 00:00:00Z'"
 
 
 def altered(connection: sa.Connection) -> list[str]:
-    """What is not as this version makes it; of SQLite nothing, since there the texts themselves are compared."""
+    """What differs from this version; nothing on SQLite, where the texts themselves are compared."""
     if connection.dialect.name == "sqlite":
         return []
     errors = []
@@ -42,7 +42,7 @@ def _kind(name: str) -> str:
 
 
 def _questions(name: str) -> tuple[str, str]:
-    """All that a view or function has, and the same of our text."""
+    """A query for everything of a view or function, and the same for our text."""
     text = definition(name, "postgresql")
     if name not in FUNCTIONS:
         return name, f"(\n{text}\n) AS {name}"
@@ -61,9 +61,9 @@ _SCAN = re.compile(r'\s*(?:->\s+)?[A-Z][\w ]*\bScan\b.* on (?:\w+\.)?("[^"]+"|\w
 
 
 def _by_number(plan: Sequence[str]) -> Sequence[str]:
-    """A plan in which what is read is called by its place, since a dump that is restored calls it by other names.
+    """A plan in which tables are named by their position, because a restored dump gives them other names.
 
-    Two names stay two: plans that differ in more than names still differ.
+    Two names stay different, so plans that differ in more than names still differ.
     """
     scans = [scan for line in plan if (scan := _SCAN.match(line))]
     numbers = {name: f"#{n}" for n, name in enumerate(dict.fromkeys(scan[2] or scan[1] for scan in scans))}

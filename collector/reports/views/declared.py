@@ -4,8 +4,8 @@
     --   kind            = state_transitions.kind
     --   window_seconds  double  From not_before to observed_at
 
-The first is passed on, with its type and meaning, from a column of a table or of another view. From here come the types
-in exports and in DuckDB, the data dictionary, and the comments that PostgreSQL keeps.
+The first one gets its type and meaning from a column of a table or of another view. These declarations give the types
+in exports and in DuckDB, the data dictionary, and the comments in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Column:
 
 
 def columns(view: str) -> tuple[Column, ...]:
-    """The columns of a view, in order. Raises LookupError where its file does not declare them well."""
+    """The columns of a view, in order. Raises LookupError if its file declares them wrongly."""
     return tuple(_declared(view))
 
 

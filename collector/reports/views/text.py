@@ -57,23 +57,23 @@ NAMES = (
     "availability_monthly",
     "poll_health",
 )
-"""In the order in which they build on one another."""
+"""In the order in which they depend on one another."""
 
 FUNCTIONS = ("regions_as_of", "keystones_as_of")
-"""On PostgreSQL only: each takes a time."""
+"""Only on PostgreSQL: each takes a time."""
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 class Head(NamedTuple):
-    """What the file of a view or function says before its SQL."""
+    """The head of the file of a view or function, before its SQL."""
 
     row: str
     """What a row is: its first line."""
     prose: str
-    """All that it says, as one paragraph."""
+    """Its whole text, as one paragraph."""
     question: str
-    """What the example asks."""
+    """The question of the example."""
     example: str
     """The statement of the example."""
     columns: tuple[str, ...]
@@ -81,7 +81,7 @@ class Head(NamedTuple):
 
 
 def head(name: str) -> Head:
-    """The head of a file. Raises LookupError where it lacks a part."""
+    """The head of a file. Raises LookupError if it lacks a part."""
     said: list[str] = []
     parts = {"Example:": [], "Columns:": []}  # type: dict[str, list[str]]
     question, part = "", said
@@ -113,7 +113,7 @@ def what_a_row_is(name: str) -> str:
 
 
 def definition(name: str, dialect: str) -> str:
-    """The SELECT of a view in a dialect; of a function its CREATE FUNCTION, which only PostgreSQL has."""
+    """The SELECT of a view in a dialect, or the CREATE FUNCTION of a function, which only PostgreSQL has."""
     template = f"functions/{name}.sql" if name in FUNCTIONS else f"{name}.sql"
     return templates(dialect).get_template(template).render().rstrip()
 
@@ -141,8 +141,8 @@ def _as_of(kind: Kind) -> _AsOf:
 
 @cache
 def templates(dialect: str) -> jinja2.Environment:
-    """The files, and what this dialect spells in its own way as globals."""
-    # Only those who install or compare views need it: questions start without.
+    """The files, with the dialect's own spellings as globals."""
+    # Imported here because only installing or comparing views needs it; questions start without it.
     import jinja2
 
     made = jinja2.Environment(
