@@ -238,9 +238,11 @@ class _Kind:
         last = proof.last
         not_before = last.last_asked_at if last else None
         if last is not None and last.observer.access != self.now.observer.access:
-            own = proof.to_same_access.last_asked_at if proof.to_same_access else None
-            left = before.absent_not_before if before else None
-            not_before = max((t for t in (own, left) if t is not None), default=None)
+            own, left = proof.to_same_access, before.absent_not_before if before else None
+            if own is not None and before is not None and own.first_at < before.changed_at:
+                own = None  # it did not end the presence, so it showed the entity or at least named it
+            proven = own.last_asked_at if own else None
+            not_before = max((t for t in (proven, left) if t is not None), default=None)
         return Window(not_before, _basis("appeared", last, self.now))
 
     def _confirming(self, known: KnownEntity) -> Observation:

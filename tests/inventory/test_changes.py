@@ -293,6 +293,14 @@ def test_a_return_to_other_eyes_lies_after_somebody_saw_it_last(source: Source) 
     assert (found.kind, found.basis, found.not_before) == ("reappeared", "observer_change", moment(-1))
 
 
+def test_an_answer_that_names_a_present_entity_is_no_proof_that_the_key_missed_it(source: Source) -> None:
+    source.see(region(1), region(2), at=0)
+    source.see(region(1), at=60, named=[2])
+    source.see(region(1), at=120, who=B)
+    found = only(source.see(region(1), region(2), at=180))
+    assert (found.kind, found.basis, found.not_before) == ("reappeared", "observer_change", moment(-1))
+
+
 def test_the_word_before_the_key_decides_nothing(source: Source) -> None:
     source.see(region(1, "NEW"), at=0)
     assert only(source.see(region(1), at=60, who=replace(A, auth_scheme="bearer"))).basis == "direct"

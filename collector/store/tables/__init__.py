@@ -74,7 +74,7 @@ __all__ = [
     "withheld_absences",
 ]
 
-DERIVATION_REVISION = 5
+DERIVATION_REVISION = 6
 """Increased whenever the same evidence would give other derived rows."""
 
 DERIVED: tuple[sa.Table, ...] = (
