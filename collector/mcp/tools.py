@@ -161,7 +161,7 @@ def interval(asked: Interval, now: datetime) -> tuple[datetime | None, datetime]
 def _states(connection: sa.Connection, asked: States, now: datetime) -> str:
     at = moment("time", asked.time, now) or now
     wanted = RegionFilter(asked.source, asked.region, asked.state, asked.country, asked.zone)
-    found = regions_as_of(connection, at, wanted)
+    found = regions_as_of(connection, at, wanted, _READ)
     seen = looks(connection, at, asked.source)
     page = found[asked.offset : asked.offset + asked.limit]
     since = state_since(connection, at, [(row["source"], row["region_id"]) for row in page])
@@ -195,10 +195,10 @@ def _states(connection: sa.Connection, asked: States, now: datetime) -> str:
     )
 
 
-_STATES = (
-    *("source", "region_id", "display_name", "state", "country", "zone"),
-    *("not_before", "observed_at", "unknown_since"),
-)
+_PLACE = ("source", "region_id", "display_name", "state", "country", "zone")
+_STATES = (*_PLACE, "not_before", "observed_at", "unknown_since")
+_READ = (*_PLACE, "last_seen_at")
+"""What is read of each region."""
 
 
 def _changes(connection: sa.Connection, asked: Changes, now: datetime) -> str:
