@@ -54,6 +54,7 @@ CLEAN: tuple[str, ...] = (
     "collector/anchors.py",
     "collector/archive",
     "collector/audit",
+    "collector/cli",
     "collector/clock.py",
     "collector/database",
     "collector/errors.py",

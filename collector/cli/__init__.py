@@ -1,7 +1,7 @@
-"""The command line: parse arguments, call, print.
+"""The command line: parses arguments, calls, prints.
 
-Commands import what they need when they run, so that `--help` and completion answer at once.
-Exit codes: 0 good, 1 failed or broken, 2 wrong usage or settings, 3 degraded.
+Commands import what they need when they run, so that `--help` and completion answer quickly. Exit codes: 0 good, 1
+failed or broken, 2 wrong usage or settings, 3 degraded.
 """
 
 from __future__ import annotations
@@ -88,12 +88,12 @@ db.add_command(redact)
 
 
 def main() -> NoReturn:
-    """Run the command; what a person can mend ends with a message and an exit code, without a traceback."""
+    """Run the command. A person's mistake ends with a message and an exit code, without a traceback."""
     streams.prepare()
-    # The first process of a container would not heed SIGTERM by itself.
+    # Without a handler, the first process of a container would ignore SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    # Databases, backups, packs, exports, and what is written on the way: for their owner alone, however the shell is
-    # set. Modes of files that exist are left alone.
+    # Databases, backups, packs, exports and temporary files are readable by their owner only, whatever the umask is.
+    # Modes of existing files are not changed.
     of_caller = os.umask(0o077)
     try:
         code = _run()
@@ -103,7 +103,7 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
-    """Run the command. Returns its exit code; whatever went wrong is said as everything else is."""
+    """Run the command. Returns its exit code; errors are printed in the same way for all commands."""
     try:
         ended = cli(standalone_mode=False)
     except CollectorError as error:
@@ -123,7 +123,7 @@ def _run() -> int:
         if not isinstance(end.code, int | None):
             raise
         return end.code or 0
-    except Exception:  # noqa: BLE001 - a bug of ours: loud, but its texts may come from the cloud
+    except Exception:  # noqa: BLE001 - a bug of ours: reported loudly, but its texts may come from the API
         say(traceback.format_exc(), err=True, nl=False)
         return 1
     return ended if isinstance(ended, int) else 0

@@ -1,4 +1,4 @@
-"""Commands that take something out of a history, and leave proof of what they took."""
+"""Commands that remove something from a history, and leave proof of what they removed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from collector.reports.words import show_time
 
 
 class Lasting(click.ParamType[timedelta]):
-    """How long: `400d`."""
+    """A duration like `400d`."""
 
     name = "duration"
 
@@ -26,7 +26,7 @@ class Lasting(click.ParamType[timedelta]):
         try:
             lasting: timedelta = parse_duration(value)
         except ValueError:
-            self.fail(f"{value!r} is no duration; write one like 400d", param, ctx)
+            self.fail(f"{value!r} is not a duration; write one like 400d", param, ctx)
         return lasting
 
 
@@ -36,22 +36,25 @@ def who() -> str:
 
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user needs no name
+    except (KeyError, OSError):  # a container's user may have no name
         user = "unknown"
     return f"{user}@{process_name()}"
 
 
 @click.command()
 @click.argument("path", metavar="PATH", type=Word())
-@click.option("--dry-run", is_flag=True, help="Only say how many answers have a value there.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only count the answers that have a value there; changes nothing."
+)
 @click.option("--source", metavar="NAME", type=Word(), help="Only this source of the database.")
 @click.pass_context
 def redact(context: click.Context, path: str, dry_run: bool, source: str | None) -> None:
-    """Take a secret out of all stored answers, and out of all that come.
+    """Remove a secret from all stored answers, and from all later ones.
 
-    PATH says where it stands, as schema_drift spells it. The values there are replaced in every answer, and in all that
-    was derived of it; each later poll replaces them before anything else. A record stays of who did so and when, and
-    `audit verify` says so. Change the secret all the same: backups, packs, exports and receivers have it.
+    PATH is the place of the secret, spelled as in schema_drift. The values there are replaced in every answer, and in
+    everything that was derived from it. Each later poll replaces them before anything else. A record of who did that
+    and when remains, and `audit verify` reports it. Change the secret as well: backups, packs, exports and receivers
+    still have it.
 
     \b
     Example:
@@ -88,10 +91,10 @@ def redact(context: click.Context, path: str, dry_run: bool, source: str | None)
                     outside=outside_of_settings(settings),
                     progress=progress,
                 )
-        say(f"{name}: {place.text} {'stands' if dry_run else 'was redacted'} in {done.answers} answers")
+        say(f"{name}: {place.text} {'is' if dry_run else 'was redacted'} in {done.answers} answers")
         if not dry_run:
-            say(f"  {done.derived} derived rows changed; later polls redact it at once")
-            say(f"  proof: {done.digest}; `audit verify --head` knows it like a head")
+            say(f"  {done.derived} derived rows changed; later polls redact it from the start")
+            say(f"  proof: {done.digest}; `audit verify --head` accepts it like a head")
     if not dry_run and give_back(engine) is None:
         say(
             "old versions of rows stay in PostgreSQL's files until VACUUM FULL payloads, and in its log and backups"
@@ -100,22 +103,21 @@ def redact(context: click.Context, path: str, dry_run: bool, source: str | None)
 
 @click.command()
 @click.option(
-    "--keep", type=Lasting(), metavar="DURATION", help="How much stays: 400d. Else COLLECTOR_KEEP says so."
+    "--keep", type=Lasting(), metavar="DURATION", help="How much to keep: 400d. Default: COLLECTOR_KEEP."
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
-@click.option(
-    "--vacuum", is_flag=True, help="SQLite: then give the room back to the file system, which locks the file."
-)
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
+@click.option("--vacuum", is_flag=True, help="SQLite: then shrink the file; this locks it.")
 @click.option("--source", metavar="NAME", type=Word(), help="Only this source of the database.")
 @click.pass_context
 def prune(
     context: click.Context, keep: timedelta | None, dry_run: bool, vacuum: bool, source: str | None
 ) -> None:
-    """Let the beginning of the history go, and keep what it had come to.
+    """Delete the beginning of the history, and keep the state that it led to.
 
-    Observations, answers and facts from before go. What is still so stays, and of each region and keystone when it
-    first appeared and its last state. A snapshot of the state then is kept, of which the chain of digests holds the
-    hash: verify, rebuild and reports go on from there, and older heads still match. The history is verified first.
+    Older observations, answers and facts are deleted. Facts that are still true stay; so do, for each region and
+    keystone, its first appearance and its last state. A snapshot of the state is kept, and the chain of digests holds
+    its hash: verify, rebuild and reports continue from there, and older heads still match. The history is verified
+    first.
 
     \b
     Example:
@@ -131,9 +133,9 @@ def prune(
     settings = settings_of(context)
     keep = keep if keep is not None else settings.keep
     if keep is None:
-        raise UsageError("say how much stays: --keep 400d, or COLLECTOR_KEEP")
+        raise UsageError("say how much to keep: --keep 400d, or COLLECTOR_KEEP")
     if keep < retention.LEAST:
-        raise UsageError("at least a day stays: --keep 1d")
+        raise UsageError("at least a day has to be kept: --keep 1d")
     engine = open_existing(context) if dry_run else open_for_writing(context)
     now = utc_now()
     with reading(engine) as connection:
@@ -156,17 +158,17 @@ def prune(
         if not done.observations:
             say(f"{name}: nothing is older than {show_time(now - keep)}")
             continue
-        assert done.begins is not None  # noqa: S101 - something went
-        would = "would go, at most" if dry_run else "went"
+        assert done.begins is not None  # noqa: S101 - something was deleted
+        would = "would be deleted, at most" if dry_run else "were deleted"
         say(
             f"{name}: the history {'would begin' if dry_run else 'begins'} at {show_time(done.begins.begins_at)}; "
             f"{done.observations} observations and {done.answers} answers {would}"
         )
         if not dry_run:
-            say(f"  proof: {done.digest}; `audit verify --head` knows it like a head")
+            say(f"  proof: {done.digest}; `audit verify --head` accepts it like a head")
     if vacuum and not dry_run:
         sizes = give_back(engine)
         if sizes is None:
-            say("PostgreSQL: autovacuum lets the room be used again")
+            say("PostgreSQL: autovacuum makes the space reusable")
         else:
-            say(f"the file had {sizes[0]:,} bytes, and has {sizes[1]:,}")
+            say(f"the file had {sizes[0]:,} bytes and now has {sizes[1]:,}")

@@ -1,4 +1,4 @@
-"""Commands that give digests away, and list those that were given."""
+"""Commands that send digests outside, and list those that were sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def usable_anchors(settings: Settings) -> tuple[tuple[Anchor, ...], Signer | None]:
-    """The anchors of the settings, and what signs. Raises SettingsError where a library, a key or a file is missing."""
+    """The anchors of the settings, and the signer. Raises SettingsError if a library, a key or a file is missing."""
     from collector.audit.anchoring import timestamps
     from collector.audit.anchoring.signing import signer_of
 
@@ -46,7 +46,7 @@ def outside_of_settings(settings: Settings) -> Outside:
 
 
 def anchor_what_is_due(engine: sa.Engine, settings: Settings, sources: list[str]) -> list[Made]:
-    """Anchor what polls of a command have left, as `collector run` would."""
+    """Make the anchors that are due after a command's polls, as `collector run` would."""
     from collector.audit.anchoring.record import is_due, last_anchored, make, newest
     from collector.clock import utc_now
 
@@ -61,7 +61,7 @@ def anchor_what_is_due(engine: sa.Engine, settings: Settings, sources: list[str]
 
 
 def tell(made: Made) -> None:
-    """One line of an anchor that was made, or could not be."""
+    """Print the line for an anchor that was made or failed."""
     if made.outcome == "failed":
         say(f"{made.source}: not anchored at {made.target}: {made.error}", err=True)
         return
@@ -75,19 +75,19 @@ PROOFS = {
     "token": "a time-stamping authority signed it",
     "outside": "it was found outside the database",
     "signature": "it is signed",
-    "unchecked token": "its token is of this value; who signed it was not checked, since no CA file is set",
-    "on record": "the database says so; compare it with what the place itself has",
+    "unchecked token": "its token is for this value, but its signature was not checked, since no CA file is set",
+    "on record": "according to the database; compare it with what the place itself has",
 }
 
 
 def in_words(place: Anchored, begins_seq: int = 1) -> str:
-    """What a place has of a source, after it was checked. `begins_seq`: where the history of that begins."""
-    failed = f", {place.failed} not taken" if place.failed else ""
+    """What a place has of a source, after the check. `begins_seq`: where the source's history begins."""
+    failed = f", {place.failed} not accepted" if place.failed else ""
     if place.seq is None:
-        return f"anchor {place.target}: none taken{failed}: {place.failing}"
+        return f"anchor {place.target}: none accepted{failed}: {place.failing}"
     said = f"anchor {place.target}: {place.anchored} taken{failed}; number {place.number} "
     if place.seq < begins_seq:
-        said += f"is of observation {place.seq}, which is from before the history begins"
+        said += f"is of observation {place.seq}, which is before the beginning of the history"
     else:
         said += f"covers observations {begins_seq} to {place.seq}, up to {show_time(place.until)}"
     if place.attested_at:
@@ -95,17 +95,17 @@ def in_words(place: Anchored, begins_seq: int = 1) -> str:
     said += f": {PROOFS[place.proof]}"
     if place.proven_seq not in (None, place.seq):
         said += f" up to observation {place.proven_seq}, not the newest ones"
-    return said + (f"; the newest was not taken: {place.failing}" if place.failing else "")
+    return said + (f"; the newest was not accepted: {place.failing}" if place.failing else "")
 
 
 @click.command()
 @source_option
 @click.pass_context
 def anchor(context: click.Context, source: str | None) -> None:
-    """Give the newest digest of each source to every anchor of the settings, now.
+    """Send the newest digest of each source to every anchor of the settings, now.
 
-    `collector run` does so by itself, and `collector poll` when it is due. Exits with 1 when a required anchor did not
-    take it, 3 when another one did not.
+    `collector run` does that by itself, and `collector poll` when it is due. Exits with 1 if a required anchor did
+    not accept it, 3 if another one did not.
 
     \b
     Example:
@@ -129,9 +129,7 @@ def anchor(context: click.Context, source: str | None) -> None:
         for name in names:
             made = make(engine, name, each, signer)
             if made is None:
-                say(
-                    f"{name}: nothing to anchor at {each.name}, or another process does so just now", err=True
-                )
+                say(f"{name}: nothing to anchor at {each.name}, or another process is doing that", err=True)
                 continue
             tell(made)
             if made.outcome == "failed":
@@ -145,9 +143,9 @@ def anchor(context: click.Context, source: str | None) -> None:
 @format_option
 @click.pass_context
 def anchors(context: click.Context, source: str | None, format_: str) -> None:
-    """The digests that were given away, newest first, and which stretch of the history each one added.
+    """List the digests that were sent, newest first, and the stretch of the history that each one added.
 
-    Whether they are what was given, and whether the history is still theirs, `collector audit verify` checks.
+    `collector audit verify` checks that they are what was sent, and that the history still matches them.
 
     \b
     Example:

@@ -15,7 +15,7 @@ from collector.cli.verifying import verify
 
 @click.group()
 def audit() -> None:
-    """Proof: that a history was not edited since it was seen.
+    """Proof that a history was not edited after it was recorded.
 
     \b
     Example:
@@ -36,10 +36,10 @@ audit.add_command(verify)
 @format_option
 @click.pass_context
 def head(context: click.Context, source: str | None, format_: str) -> None:
-    """The newest digest of each source: keep it outside the database, and verify against it later.
+    """Print the newest digest of each source. Keep it outside the database, and verify against it later.
 
-    In a table, source, observation, head and time are separated by tabs; with COLLECTOR_SIGNING_KEY_FILE two more, the
-    public key's SHA-256 and a signature: docs/audit.md says of what.
+    In a table, source, observation, head and time are separated by tabs. With COLLECTOR_SIGNING_KEY_FILE there are
+    two more columns, the public key's SHA-256 and a signature; docs/audit.md says what is signed.
 
     \b
     Example:

@@ -23,10 +23,10 @@ from collector.reports.words import show_time
 @object_option("json: the claim, its run, and the evidence.")
 @click.pass_context
 def state(context: click.Context, region: str, at: datetime, source: str | None, format_: str) -> None:
-    """In which state a region was at a time: one sentence, what could not be known, and the evidence.
+    """The state of a region at a time: one sentence, what could not be known, and the evidence.
 
-    Exits with 0 when the state is known, or that it was not listed, 3 when it is not. Whether the evidence is sound,
-    `collector audit verify` says; `collector audit pack` makes a file of it that others can check.
+    Exits with 0 if the state is known, or it is known that the region was not listed, 3 if not. `collector audit
+    verify` checks the evidence; `collector audit pack` makes a file of it that others can check.
 
     \b
     Example:
@@ -66,5 +66,5 @@ def state(context: click.Context, region: str, at: datetime, source: str | None,
             f"  anchor {row['number']} at {row['target']}, {show_time(row['made_at'])}{stamped}: {row['value']}"
         )
     if not claimed.anchors:
-        say("  no anchor covers it: who writes the database could have made it up")
+        say("  no anchor covers it: somebody who can write the database could have made it up")
     sys.exit(0 if claimed.is_known else 3)

@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Word(click.ParamType[str]):
-    """Text that a database can be asked for: not empty, and no bytes that are not text."""
+    """Text that a database can be asked for: not empty, and valid UTF-8."""
 
     name = "text"
 
@@ -33,7 +33,7 @@ class Word(click.ParamType[str]):
         if not text.strip():
             self.fail("it is empty", param, ctx)
         if any("\ud800" <= c <= "\udfff" for c in text):
-            self.fail(f"{printable(text)!r} is not text: it is no UTF-8", param, ctx)
+            self.fail(f"{printable(text)!r} is not text: it is not valid UTF-8", param, ctx)
         return text
 
 
@@ -44,7 +44,7 @@ class Whole(click.IntRange):
 
 
 class Number(click.FloatRange):
-    """A number in a range; `nan` is none."""
+    """A number in a range; not `nan`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
@@ -54,7 +54,7 @@ class Number(click.FloatRange):
 
 
 class Share(click.ParamType):  # type: ignore[type-arg] # generic only for its stubs
-    """How many of all: a number, or so many in a hundred (`10%`)."""
+    """A number, or a percentage (`10%`)."""
 
     name = "share"
 
@@ -74,13 +74,13 @@ entity_option = click.option(
     type=click.Choice(["region", "keystone"]),
     default="region",
     show_default=True,
-    help="Whose states.",
+    help="Kind of entity.",
 )
 migrate_option = click.option("--migrate", is_flag=True, help="Bring a PostgreSQL schema up to date first.")
 
 
 def wait_option(text: str) -> Callable[[F], F]:
-    """`--wait SECONDS`; `text`: for what."""
+    """`--wait SECONDS`; `text`: what is waited for."""
     return click.option("--wait", default=5.0, show_default=True, type=Number(0, 3600), help=text)
 
 
@@ -89,12 +89,12 @@ def log_options(function: F) -> F:
     level = click.option(
         "--log-level",
         type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-        help="Log only what is at least so grave; also COLLECTOR_LOG_LEVEL.",
+        help="Least severe level that is logged; also COLLECTOR_LOG_LEVEL.",
     )
     form = click.option(
         "--log-format",
         type=click.Choice(["auto", "console", "json"], case_sensitive=False),
-        help="For people or as lines of JSON; auto: as stderr is a terminal or not. Also COLLECTOR_LOG_FORMAT.",
+        help="Text for people, or lines of JSON; auto: text if stderr is a terminal. Also COLLECTOR_LOG_FORMAT.",
     )
     return level(form(function))
 
@@ -107,7 +107,7 @@ def settings_of(context: click.Context) -> Settings:
 
 
 def open_existing(context: click.Context) -> sa.Engine:
-    """An engine that only reads, on a database of our schema. Creates and changes nothing."""
+    """A read-only engine on a database of our schema. Creates and changes nothing."""
     from collector.database import migrate
     from collector.database.engine import open_engine
 
@@ -124,11 +124,11 @@ def open_for_questions(
     even_if_stale: bool = False,
     even_if_empty: bool = False,
 ) -> Iterator[sa.Connection]:
-    """A connection that only reads.
+    """A read-only connection.
 
     Raises UsageError if the database knows no such source, or none at all. Raises SchemaError if an older version
-    derived the history: readers would miss what newer rules write. `even_if_stale`: not for questions about evidence.
-    `even_if_empty`: nor if nothing is an answer.
+    derived the history: readers would miss newer facts. `even_if_stale`: skip that check, for questions about
+    evidence. `even_if_empty`: an empty database is allowed, too.
     """
     from collector.database.transactions import reading
     from collector.store.sources import derived_by_older_rules, refuse_older_rules, source_names
@@ -199,13 +199,13 @@ def lasting(url: sa.URL, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
 
 
 def is_lively(stream: TextIO) -> bool:
-    """Whether a stream is a terminal on which lines can be written over."""
+    """True if a stream is a terminal whose lines can be overwritten."""
     return stream.isatty() and not is_dumb()
 
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, in a terminal only; yields what to call with how much is done, and how much there is."""
+    """A bar on stderr, in a terminal only; yields a function to call with how much is done, and the total."""
     with click.progressbar(
         length=1, label=label, file=sys.stderr, width=30, hidden=not is_lively(sys.stderr)
     ) as bar:

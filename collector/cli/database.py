@@ -32,7 +32,7 @@ def db() -> None:
 @db.command()
 @click.pass_context
 def upgrade(context: click.Context) -> None:
-    """Bring tables, views and the derived history up to date; makes the tables in an empty database.
+    """Bring tables, views and the derived history up to date; creates the tables in an empty database.
 
     \b
     Example:
@@ -55,7 +55,7 @@ def upgrade(context: click.Context) -> None:
 @db.command()
 @click.pass_context
 def current(context: click.Context) -> None:
-    """Tell the schema of the database, and the one that this version works with.
+    """Show the schema of the database, and the one that this version works with.
 
     \b
     Example:
@@ -73,7 +73,7 @@ def current(context: click.Context) -> None:
 @db.command()
 @click.pass_context
 def check(context: click.Context) -> None:
-    """Check schema, views and the database's own integrity. Writes nothing.
+    """Check the schema, the views and the database's own integrity. Writes nothing.
 
     \b
     Example:
@@ -111,12 +111,12 @@ def check(context: click.Context) -> None:
 
 @db.command()
 @click.option(
-    "--check", "check_only", is_flag=True, help="Only tell what would change; exit 1 if anything would."
+    "--check", "check_only", is_flag=True, help="Only show what would change; exit 1 if anything would."
 )
 @click.option("--source", metavar="NAME", type=Word(), help="Only this source of the database.")
 @click.pass_context
 def rebuild(context: click.Context, check_only: bool, source: str | None) -> None:
-    """Derive all history again from the evidence, and write what differs.
+    """Derive the whole history again from the evidence, and write what differs.
 
     \b
     Example:
@@ -153,7 +153,7 @@ def _in_words(difference: Difference) -> str:
         f"{name}: stored {show(stored) or 'NULL'}, derived {show(derived) or 'NULL'}"
         for name, stored, derived in difference.fields()
     ]
-    return f"{where}: {'; '.join(fields) or 'stands there more than once'}"
+    return f"{where}: {'; '.join(fields) or 'exists more than once'}"
 
 
 @db.command()
@@ -162,7 +162,7 @@ def _in_words(difference: Difference) -> str:
 def backup(context: click.Context, file: Path) -> None:
     """Copy the SQLite database to FILE, consistently, while collectors and readers go on.
 
-    Events that wait for a receiver are dead letters in the copy, so that nobody is told twice.
+    Events that wait for a receiver become dead letters in the copy, so that nothing is delivered twice.
 
     \b
     Example:
@@ -183,7 +183,7 @@ def backup(context: click.Context, file: Path) -> None:
 @click.option("--to", "target", required=True, metavar="URL", help="The database to copy to; must be empty.")
 @click.pass_context
 def copy(context: click.Context, target: str) -> None:
-    """Copy everything into another, empty database, for instance from SQLite to PostgreSQL. All or nothing.
+    """Copy everything into another, empty database, for example from SQLite to PostgreSQL. All or nothing.
 
     \b
     Example:

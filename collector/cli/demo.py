@@ -28,12 +28,12 @@ FILES = ("", "-wal", "-shm")
 
 
 class SimulatedClock:
-    """Time that passes when the simulation says so."""
+    """A clock that the simulation sets."""
 
     def __init__(self, start: datetime) -> None:
         self.true = start
         self.error = timedelta()
-        """How wrong the collector's machine is."""
+        """How wrong the clock of the collector's machine is."""
 
     def now(self) -> datetime:
         return self.true
@@ -52,17 +52,17 @@ class SimulatedClock:
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("collector-demo.db"),
     show_default=True,
-    help="Where to write; replaced if it is a demo's.",
+    help="Where to write; an earlier demo's file is replaced.",
 )
 @click.option(
     "--live", is_flag=True, help="Run the service against the simulated cloud instead, until Ctrl-C."
 )
 @click.pass_context
 def demo(context: click.Context, path: Path, live: bool) -> None:
-    """See it work: no key, no server; three simulated weeks within seconds, in a file of their own.
+    """Show how it works, without a key or a server: three simulated weeks within seconds, in a file of its own.
 
-    A simulated Gcore on loopback lives through three weeks of changes, an outage, a false empty answer, a key
-    with fewer rights and a clock that jumps; the collector polls it every 20 simulated minutes.
+    A simulated Gcore API on loopback goes through three weeks of changes, an outage, a false empty answer, a key with
+    fewer rights and a clock that jumps. The collector polls it every 20 simulated minutes.
 
     \b
     Example:
@@ -70,7 +70,7 @@ def demo(context: click.Context, path: Path, live: bool) -> None:
       COLLECTOR_DATABASE_URL=sqlite:///collector-demo.db collector transitions
     """
     _make_room(path, is_configured=_is_configured(context, path))
-    os.environ["NO_PROXY"] = "127.0.0.1"  # no proxy stands between this machine and itself
+    os.environ["NO_PROXY"] = "127.0.0.1"  # a proxy must not be used for this machine itself
     if live:
         _run_live(path)
     else:
@@ -93,7 +93,7 @@ def _tell_story(path: Path) -> None:
     from collector.store.opening import open_writer
 
     end = utc_now()
-    # From a midnight on: so the story is numbered alike at every hour of the day.
+    # It begins at midnight, so that the story has the same numbers at every hour of the day.
     start = end.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
     clock = SimulatedClock(start)
     engine = open_engine(sqlite_url(path))
@@ -127,7 +127,7 @@ def _tell_story(path: Path) -> None:
 
 
 def _run_live(path: Path) -> None:
-    """The service as `collector run` runs it, against a cloud in which something changes every few seconds."""
+    """The service as `collector run` runs it, with a cloud in which something changes every few seconds."""
     from pydantic import SecretStr
 
     from collector import logs
@@ -151,7 +151,7 @@ def _run_live(path: Path) -> None:
         engine = open_engine(sqlite_url(path))
         migrate.upgrade(engine)
         logs.configure()
-        say(f"one poll a second into {path}, until Ctrl-C; ask it from another terminal:", err=True)
+        say(f"one poll a second into {path}, until Ctrl-C; query it from another terminal:", err=True)
         say(f"  {_setting(path)} collector transitions --limit 10", err=True)
         Service(engine, lambda: settings).run()
 
@@ -176,7 +176,7 @@ def _setting(path: Path) -> str:
 
 
 def _is_configured(context: click.Context, path: Path) -> bool:
-    """Whether the settings call this file the database; the demo needs no settings, so wrong ones do not matter."""
+    """True if the settings name this file as the database. The demo needs no settings, so it ignores their errors."""
     from collector.cli.common import settings_of
     from collector.database.url import parse_url, sqlite_path
     from collector.errors import SettingsError
@@ -208,14 +208,14 @@ def _make_room(path: Path, *, is_configured: bool) -> None:
             raise UsageError(f"{path} exists and is not a demo's file; choose another with --file")
     if is_configured and not is_demo:
         raise UsageError(
-            f"the settings call {path} the database; choose another file for the demo with --file"
+            f"{path} is the database of the settings; choose another file for the demo with --file"
         )
     for suffix in FILES:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _holds_a_demo(connection: sa.Connection) -> bool:
-    """Whether its only source is a demo's. Raises DBAPIError where these are not our tables."""
+    """True if its only source is a demo's. Raises DBAPIError if these are not our tables."""
     from collector.database.files import is_blank
 
     if is_blank(connection):
@@ -226,7 +226,7 @@ def _holds_a_demo(connection: sa.Connection) -> bool:
 
 
 def _is_empty(connection: sa.Connection) -> bool:
-    """Whether nothing is in it: a demo that was interrupted early leaves no more than tables."""
+    """True if it is empty: a demo that was interrupted early leaves only tables."""
     from collector.database.files import is_blank
 
     if is_blank(connection):
@@ -249,7 +249,7 @@ def _holder(connection: sa.Connection) -> str | None:
 
 
 def _schedule(start: datetime, end: datetime) -> Iterator[datetime]:
-    """When to poll: every interval, but for a night in which the collector did not run."""
+    """When to poll: every interval, except for a night in which the collector did not run."""
     moment = start + INTERVAL
     while moment < end - timedelta(seconds=30):
         if not timedelta(days=13.0) < moment - start < timedelta(days=13.35):
@@ -286,11 +286,11 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
         say(f"  {show_time(gap['from_at'])} to {until}, {show_span(gap['seconds'])}: {why}")
     say(f"  ({refused} polls were not written, because the machine's clock differed from the API's)")
     say(
-        "\nAsk it yourself:\n"
+        "\nQuery it yourself:\n"
         f"  export {_setting(path)}\n"
         "  collector transitions --region luxembourg-2\n"
         f"  collector regions --as-of {(utc_now() - timedelta(days=7)):%Y-%m-%d}\n"
         "  collector coverage --unseen\n"
-        "Or look at it, in a browser at http://127.0.0.1:8080/:\n"
+        "Or open it in a browser at http://127.0.0.1:8080/:\n"
         "  collector web"
     )

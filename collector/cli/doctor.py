@@ -1,4 +1,4 @@
-"""`collector doctor`: is everything in place, and if not, what to do."""
+"""`collector doctor`: checks that everything is in place, and says what to do if not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PROXY_VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     verdict: Literal["good", "note", "bad"]
     what: str
@@ -51,9 +51,9 @@ class Finding:
 @click.option("--offline", is_flag=True, help="Do not ask the API.")
 @click.pass_context
 def doctor(context: click.Context, offline: bool) -> None:
-    """Look at everything that polling needs, and say what to do about what is wrong. Writes nothing.
+    """Check everything that polling needs, and say how to fix what is wrong. Writes nothing.
 
-    Exits with 1 when something is bad.
+    Exits with 1 if something is bad.
 
     \b
     Example:
@@ -91,7 +91,7 @@ def _findings(settings: Settings, *, offline: bool) -> Iterator[Finding]:
 
 
 def _receivers(settings: Settings) -> Iterator[Finding]:
-    """Whether each receiver could be told. None is: `collector webhooks test` does that."""
+    """Check that each receiver can be used. Nothing is sent: `collector webhooks test` does that."""
     from collector.service.webhooks.companion import tellers_of
 
     for receiver in settings.webhooks:
@@ -99,10 +99,10 @@ def _receivers(settings: Settings) -> Iterator[Finding]:
             receiver.keys()
             tellers_of([receiver])
         except CollectorError as error:
-            yield Finding("bad", str(error), "nobody there is told before")
+            yield Finding("bad", str(error), "it gets no events before that")
         else:
             todo = f"`collector webhooks test {receiver.name}` sends it a test event"
-            yield Finding("note", f"receiver {receiver.name}: it was not asked", todo)
+            yield Finding("note", f"receiver {receiver.name}: it was not tried", todo)
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -124,7 +124,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield _room(path)
         if not path.exists():
             yield Finding(
-                "note", f"database: {path} does not exist yet", "the first `collector poll` makes it"
+                "note", f"database: {path} does not exist yet", "the first `collector poll` creates it"
             )
             return
     try:
@@ -134,14 +134,16 @@ def _database(settings: Settings) -> Iterator[Finding]:
             lacking = missing_privileges(connection, list(metadata.tables))
         revision, newest = migrate.current_revision(engine), migrate.newest_revision()
     except CollectorError as error:
-        yield Finding("bad", f"database: {error}", "check COLLECTOR_DATABASE_URL, and that the server runs")
+        yield Finding(
+            "bad", f"database: {error}", "check COLLECTOR_DATABASE_URL, and that the server is running"
+        )
         return
     if is_too_old(version):
         yield Finding("bad", f"database: {version} is too old", "PostgreSQL 14 or later is needed")
     else:
         yield Finding("good", f"database: {version} answers")
     if why:
-        yield Finding("bad", f"database: {why}", "nothing can be recorded before")
+        yield Finding("bad", f"database: {why}", "nothing can be recorded before that")
         return
     if revision != newest:
         is_newer = revision is not None and not migrate.is_known(revision)
@@ -174,7 +176,9 @@ def _database(settings: Settings) -> Iterator[Finding]:
                 yield Finding(verdict, f"{what}: {status.why}", "is `collector run`, or your timer, running?")
         for name, begun in beginnings(connection).items():
             when = f"{begun.at:%Y-%m-%d %H:%M:%S} UTC"
-            yield Finding("note", f"source {name}: the history begins at {when}, what was before is pruned")
+            yield Finding(
+                "note", f"source {name}: the history begins at {when}; everything before was pruned"
+            )
         for each in redactions(connection):
             since = f"{each.made_at:%Y-%m-%d}"
             yield Finding(
@@ -212,14 +216,14 @@ def _surroundings() -> Iterator[Finding]:
         if name.startswith("SSL_CERT") and not Path(value).exists():
             yield Finding("bad", f"{name}: {value} does not exist", "point it to your CA certificates")
         elif name == "SSLKEYLOGFILE":
-            yield Finding("note", f"{name} is set: who reads {value} can read the key", "unset it")
+            yield Finding("note", f"{name} is set: anybody who can read {value} can read the key", "unset it")
         else:
             shown = _without_user(value) if name.endswith("_PROXY") and name != "NO_PROXY" else value
             yield Finding("note", f"{name} is set: {shown}")
 
 
 def _without_user(proxy: str) -> str:
-    """A proxy as far as it is no secret; it need not be a whole URL."""
+    """A proxy without its secrets; it need not be a complete URL."""
     url = re.fullmatch(
         r"([A-Za-z][A-Za-z0-9+.\-]*://)?(.*@)?([^/?#@:]+|\[[^]]*\])(:\d+)?/?", proxy, re.DOTALL
     )
@@ -229,7 +233,10 @@ def _without_user(proxy: str) -> str:
 
 
 def _sources(sources: Sequence[Source], *, offline: bool) -> Iterator[Finding]:
-    """Several at once, told in the order of the settings; the clock once for all sources of a host that agree."""
+    """The findings of several sources, asked at the same time, in the order of the settings.
+
+    The clock is reported once for all sources of a host that agree.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from collector.gcore.client import Client
@@ -238,7 +245,7 @@ def _sources(sources: Sequence[Source], *, offline: bool) -> Iterator[Finding]:
     try:
         client = None if offline else Client(max_attempts=1)
     except CollectorError as error:
-        yield Finding("bad", str(error), "see what is said of them above")
+        yield Finding("bad", str(error), "see the findings about them above")
     unreachable: dict[str, Failure] = {}
     clocks: set[tuple[str, str]] = set()
     try:
@@ -261,9 +268,9 @@ def _sources(sources: Sequence[Source], *, offline: bool) -> Iterator[Finding]:
 def _source(
     source: Source, client: Client | None, unreachable: dict[str, Failure], *, offline: bool
 ) -> tuple[Finding | None, Finding | None]:
-    """What is to be said of a source, and of the clock. Nothing where there is no client to ask with.
+    """The findings about a source and about the clock; nothing if there is no client.
 
-    `unreachable`: why nobody answers at a host, by origin. What one source has found out, the others need not.
+    `unreachable`: why nothing answers at a host, by origin, so that the other sources there need not try.
     """
     from collector.gcore.evidence import read
     from collector.gcore.exchange import Answer, Failure
@@ -278,7 +285,7 @@ def _source(
         todo = (
             "`collector demo` needs no key"
             if has_none
-            else "see that this process may read it, and what it holds"
+            else "check that this process may read it, and what it contains"
         )
         return Finding("bad", f"source {source.name}: {error}", todo), None
     if offline:
@@ -294,8 +301,8 @@ def _source(
     if isinstance(said, Failure):
         status = f" (status {said.http_status})" if said.http_status else ""
         todo = {
-            401: "is the key right? if it holds a $, single quotes or a file keep the shell from eating it",
-            403: "the key is known, but may not read AI regions",
+            401: "check the key; if it contains a $, put it in single quotes or in a file, because shells replace $",
+            403: "the key is valid, but may not read AI regions",
             404: f"is {source.base_url} the API's base URL?",
         }.get(said.http_status or 0, f"is {source.base_url} right, and reachable from here? a proxy?")
         finding = Finding("bad", f"source {source.name}: {said.cause}{status}: {said.message}", todo)
@@ -306,7 +313,7 @@ def _source(
 
 
 def _origin(source: Source) -> str:
-    """Scheme, host and port: where all sources there connect to."""
+    """Scheme, host and port: where all its sources connect to."""
     parts = urlsplit(source.base_url)
     return f"{parts.scheme}://{parts.netloc}"
 

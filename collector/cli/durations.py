@@ -1,4 +1,4 @@
-"""Commands that tell for how long: shares of time in a state, and from one state to another."""
+"""Commands for durations: shares of time in a state, and the time from one state to another."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ if TYPE_CHECKING:
     from collector.reports.periods import Unit
 
 FROM = click.option("--from", "since", type=Time(), metavar="TIME", help="From this time on.")
-TO = click.option("--to", "until", type=Time(), metavar="TIME", help="Up to this time; else up to now.")
+TO = click.option("--to", "until", type=Time(), metavar="TIME", help="Up to this time; default: now.")
 
 
 @click.command()
 @click.option(
-    "--state", type=Word(), metavar="STATE", default="ACTIVE", show_default=True, help="Share of time in it."
+    "--state",
+    type=Word(),
+    metavar="STATE",
+    default="ACTIVE",
+    show_default=True,
+    help="Share of time in this state.",
 )
 @click.option("--region", type=Word(), metavar="REGION", help="Only this one: id, slug or display name.")
 @FROM
 @TO
 @click.option(
-    "--by", type=click.Choice(["day", "week", "month"]), help="A row for each; weeks begin on Monday."
+    "--by", type=click.Choice(["day", "week", "month"]), help="One row for each; weeks begin on Monday."
 )
 @click.option(
     "--tz",
@@ -40,12 +45,12 @@ TO = click.option("--to", "until", type=Time(), metavar="TIME", help="Up to this
     metavar="ZONE",
     default="UTC",
     show_default=True,
-    help="Time zone whose days, weeks and months are meant.",
+    help="Time zone of days, weeks and months.",
 )
 @click.option(
     "--without-absent",
     is_flag=True,
-    help="Leave out who is absent now, from its last disappearance on.",
+    help="Leave out regions that are absent now, from their last disappearance on.",
 )
 @source_option
 @format_option
@@ -62,10 +67,10 @@ def availability(
     source: str | None,
     format_: str,
 ) -> None:
-    """For which share of a time each region was in a state: at least, and at most.
+    """The share of a time in which each region was in a state: at least, and at most.
 
-    What could not be seen is unknown: it counts for the upper bound only. A region counts from its first sight on,
-    also when it is gone for good, but for --without-absent.
+    Time that could not be seen is unknown: it counts for the upper bound only. A region counts from its first
+    sighting on, even after it is gone, unless --without-absent is given.
 
     \b
     Example:
@@ -81,8 +86,8 @@ def availability(
 
     if state.upper() == "UNKNOWN":
         raise UsageError(
-            "UNKNOWN is not a state; every row tells for how long the state is unknown. "
-            "A state of the cloud that is called so is asked for in quotation marks: --state '\"UNKNOWN\"'"
+            "UNKNOWN is not a state; every row has the time for which the state is unknown. To ask for a state of the "
+            "API with this name, put it in quotation marks: --state '\"UNKNOWN\"'"
         )
     place = time_zone(zone)
     check_order(since, until)
@@ -132,7 +137,7 @@ def _availability_in_words(row: dict[str, Any], zone: Any) -> dict[str, Any]:
 
 
 def _percent(share: float, rounded: Any) -> str:
-    """Rounded so that a bound stays one."""
+    """A percentage, rounded so that a bound remains one."""
     return f"{rounded(round(share * 1e6, 3) / 10) / 1000:.3f} %"
 
 
@@ -147,7 +152,7 @@ def _percent(share: float, rounded: Any) -> str:
 @click.option("--region", type=Word(), metavar="REGION", help="Only this one: id, slug or display name.")
 @FROM
 @TO
-@click.option("--summary", is_flag=True, help="Only the quantiles, as rows of their own.")
+@click.option("--summary", is_flag=True, help="Only the quantiles, one row each.")
 @source_option
 @format_option
 @click.pass_context
@@ -165,8 +170,8 @@ def lead_time(
 ) -> None:
     """How long regions, or keystones, took from one state to another: at least, and at most.
 
-    While nobody looked it may have ended, and begun anew: the lower bound goes no further. --from and --to say when
-    they began. What has not ended is listed, and left out of the quantiles.
+    It may have ended and restarted during a gap, so the lower bound stops at the first gap. --from and --to select by
+    when it began. Journeys that have not ended are listed, but don't count for the quantiles.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Commands that tell what happened, and on what evidence. They only read."""
+"""Commands that show what happened, and the evidence for it. They only read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from collector.reports.words import show_span, show_time
 @click.option("--to-state", type=Word(), metavar="STATE", help="Only transitions into this state.")
 @click.option("--from", "since", type=Time(), metavar="TIME", help="Observed at this time or later.")
 @click.option("--to", "until", type=Time(), metavar="TIME", help="Observed before this time.")
-@click.option("--limit", type=LIMIT, help="At most so many, the newest.")
+@click.option("--limit", type=LIMIT, help="Maximum number; the newest are shown.")
 @source_option
 @format_option
 @click.pass_context
@@ -74,9 +74,9 @@ def transitions(
 @click.option("--from", "since", type=Time(), metavar="TIME", help="Gaps that go on at this time or later.")
 @click.option("--to", "until", type=Time(), metavar="TIME", help="Gaps that began before this time.")
 @click.option(
-    "--unseen", is_flag=True, help="Also when single regions and others were not shown, though present."
+    "--unseen", is_flag=True, help="Also times in which single regions and others were present but not shown."
 )
-@click.option("--limit", type=LIMIT, help="At most so many, the newest.")
+@click.option("--limit", type=LIMIT, help="Maximum number; the newest are shown.")
 @source_option
 @format_option
 @click.pass_context
@@ -89,11 +89,11 @@ def coverage(
     source: str | None,
     format_: str,
 ) -> None:
-    """When nothing could be seen: times that no successful poll covers, newest first.
+    """Times in which nothing could be seen, because no successful poll covers them; newest first.
 
-    With --unseen also the times for which one region, keystone or metrics database was not shown, though the rest
-    was: together all that was not seen. A table has one row for all that was not shown at the same time for the same
-    reason; json and csv have a row for each. Paths that `db redact` took out of every answer are listed on stderr.
+    With --unseen, also times in which a single region, keystone or metrics database was not shown. A table has one
+    row for everything that was not shown at the same time for the same reason; json and csv have a row for each.
+    Paths that `db redact` removed from every answer are listed on stderr.
 
     \b
     Example:
@@ -131,7 +131,7 @@ def coverage(
 @object_option("Output.")
 @click.pass_context
 def explain(context: click.Context, transition: str, source: str | None, format_: str) -> None:
-    """Why a transition is believed, and how sure it is: TRANSITION is as `collector transitions` lists it.
+    """Why a transition is believed, and how certain it is. TRANSITION is a reference from `collector transitions`.
 
     \b
     Example:
@@ -186,7 +186,7 @@ def explain(context: click.Context, transition: str, source: str | None, format_
 @object_option("json: one object with the observation and the answer.")
 @click.pass_context
 def evidence(context: click.Context, seq: int, region: str | None, source: str | None, format_: str) -> None:
-    """What was seen: an observation, and the answer behind it as it was stored.
+    """What was seen: an observation, and its answer as it was stored.
 
     \b
     Example:

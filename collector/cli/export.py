@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     type=click.Choice(["parquet", "csv", "jsonl"]),
     default="parquet",
     show_default=True,
-    help="Of the files; parquet needs the extra `export`.",
+    help="Format of the files; parquet needs the extra `export`.",
 )
-@click.option("--from", "since", type=Time(), metavar="TIME", help="Only rows of this time or later.")
-@click.option("--to", "until", type=Time(), metavar="TIME", help="Only rows of before this time.")
+@click.option("--from", "since", type=Time(), metavar="TIME", help="Only rows at this time or later.")
+@click.option("--to", "until", type=Time(), metavar="TIME", help="Only rows before this time.")
 @click.option(
     "--compact",
     is_flag=True,
     help="Merge the small files of incremental exports in DIR. Reads no database, and takes no other option.",
 )
-@click.option("--incremental", is_flag=True, help="Go on from the export that stands in DIR.")
+@click.option("--incremental", is_flag=True, help="Continue from the export in DIR.")
 @click.option(
     "--partition-by",
     type=click.Choice(["day", "month", "source"]),
@@ -65,9 +65,10 @@ def export(
     without: tuple[str, ...],
     source: str | None,
 ) -> None:
-    """All tables and views as files in DIR, with a manifest. A reader sees the former export or the new one, whole.
+    """Write all tables and views as files into DIR, with a manifest. Readers see either the previous export or the
+    new one.
 
-    What is current is exported as it is now, whatever --from and --to say.
+    Current data is exported as it is now, whatever --from and --to are.
 
     \b
     Example:
@@ -89,7 +90,7 @@ def export(
         return
     check_order(since, until)
     if incremental and (since or until):
-        raise UsageError("--incremental goes on from the last export: it takes no --from and no --to")
+        raise UsageError("--incremental continues from the last export: it takes no --from and no --to")
     if only and without:
         raise UsageError("give --only or --without, not both")
     for name in (*only, *without):
@@ -104,7 +105,7 @@ def export(
         )
     echo_times(since, until)
     if done.anew_because:
-        say(f"exported anew: {done.anew_because}", err=True)
+        say(f"exported again from the beginning: {done.anew_because}", err=True)
     _tell(done, folder)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collector.settings import Settings, Source
 
 SHOWN = 20
-"""Answers that are not imported and named, unless all are asked for."""
+"""Number of left-out answers that are named, unless all are asked for."""
 _ORIGINS = {
     "name": "from their names",
     "mtime": "from when the file was modified",
@@ -65,7 +65,7 @@ class Duration(click.ParamType[timedelta]):
 
 @click.command("import")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only tell what would be imported; writes nothing.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be imported; writes nothing.")
 @click.option(
     "--git-file",
     metavar="PATH",
@@ -84,7 +84,7 @@ class Duration(click.ParamType[timedelta]):
     type=click.Choice(["auto", "name", "mtime"]),
     default="auto",
     show_default=True,
-    help="Where the times of files stand; auto: in the name, else when it was modified.",
+    help="Origin of a file's time; auto: its name, otherwise its modification time.",
 )
 @click.option(
     "--tz",
@@ -93,21 +93,21 @@ class Duration(click.ParamType[timedelta]):
     type=Word(),
     default="UTC",
     show_default=True,
-    help="Zone of names without one.",
+    help="Time zone of names without one.",
 )
 @click.option(
     "--margin",
     type=Duration(timedelta(), timedelta(hours=1)),
     default="1m",
     show_default=True,
-    help="How far a time may be off, before and after.",
+    help="How wrong a time may be, in both directions.",
 )
 @click.option(
     "--interval",
     type=Duration(timedelta(seconds=1), timedelta(days=366)),
-    help="How far apart polls were expected to be. Default: the median distance; of git, the setting.",
+    help="Assumed time between polls. Default: the median distance; for git, the source's interval.",
 )
-@click.option("--whole-lists", is_flag=True, help="A list without its `count` is known to be the whole list.")
+@click.option("--whole-lists", is_flag=True, help="A bare list without `count` is the complete list.")
 @click.option("--all", "show_all", is_flag=True, help="Name every answer that is not imported, not only 20.")
 @migrate_option
 @wait_option("Seconds to wait for another process's lease.")
@@ -129,8 +129,8 @@ def import_(
 ) -> None:
     """Import answers that were saved earlier, before the source's first own poll.
 
-    DIR holds JSON files with a time in the name, or is a git repository that a scraper filled. No key is needed.
-    Exits with 0 when all was imported, 3 when something was left out, 1 when nothing could be imported.
+    DIR contains JSON files with a time in the name, or is a git repository that a scraper filled. No key is needed.
+    Exits with 0 if everything was imported, 3 if something was left out, 1 if nothing could be imported.
 
     \b
     Example:
@@ -202,7 +202,7 @@ def _real(context: click.Context, migrate: bool) -> Iterator[sa.Engine]:
 
 @contextmanager
 def _trial(context: click.Context, source: Source) -> Iterator[sa.Engine]:
-    """A scratch database that begins as the real one is; that one is read, if it exists, and not changed."""
+    """A scratch database with a copy of the real one, which is read if it exists, and not changed."""
     from collector.archive.trial import trial_database
     from collector.database import migrate
     from collector.database.engine import open_engine
@@ -255,7 +255,7 @@ def _tell(
     if dry_run:
         say("nothing was written")
     elif report.head:
-        say(f"head {report.head}")  # to be kept outside of the database
+        say(f"head {report.head}")  # to be kept outside the database
 
 
 def _lines(report: Report, zone: tzinfo, margin: timedelta) -> Iterator[tuple[str, str]]:
@@ -281,7 +281,7 @@ def _lines(report: Report, zone: tzinfo, margin: timedelta) -> Iterator[tuple[st
     if report.twice:
         yield "copies", f"{_count(report.twice, 'further copy', 'further copies')} of answers"
     if plan.found.ignored:
-        yield "ignored", f"{plan.found.ignored} (no JSON, links, or hidden)"
+        yield "ignored", f"{plan.found.ignored} (not JSON, links, or hidden)"
 
 
 def _gaps(report: Report) -> str:
@@ -296,13 +296,13 @@ def _notes(report: Report, whole_lists: bool) -> Iterator[str]:
     if report.bare and not whole_lists:
         yield (
             f"{report.bare} are lists without a count, so they can't prove that anything is gone; if they are known to "
-            "be whole, add --whole-lists"
+            "be complete, add --whole-lists"
         )
     follows = report.imported - 1
     if report.plan.found.only_changes and report.gaps:
-        yield "a commit says when an answer differed, not how often somebody looked; --interval says what you know"
+        yield "a commit shows when an answer changed, not how often it was polled; give --interval if you know it"
     elif follows >= 5 and report.changed == follows:
-        yield "no two answers in a row are equal: were only changes saved? then --interval says what you know"
+        yield "no two consecutive answers are equal; if only changes were saved, give --interval"
 
 
 def _count(number: int, one: str, many: str = "") -> str:

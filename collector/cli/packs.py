@@ -18,11 +18,9 @@ from collector.reports.words import show_time
 
 
 @click.command()
+@click.option("--from", "since", type=Time(), required=True, metavar="TIME", help="Beginning of the time.")
 @click.option(
-    "--from", "since", type=Time(), required=True, metavar="TIME", help="Begin of the time in question."
-)
-@click.option(
-    "--to", "until", type=Time(), metavar="TIME", help="End of it, not included; now at the latest."
+    "--to", "until", type=Time(), metavar="TIME", help="End of the time, not included; not in the future."
 )
 @click.option(
     "--region",
@@ -50,10 +48,10 @@ def pack(
     path: Path,
     source: str | None,
 ) -> None:
-    """Everything that a claim about a time rests on, in one file that an auditor can check alone.
+    """Pack the evidence for a time into one file that an auditor can check alone.
 
-    It holds transitions, gaps, the observations and answers behind them, a page that explains how to check it, and
-    a checker that needs nothing but Python. With --region, of other regions it holds hashes only.
+    It contains transitions, gaps, their observations and answers, a page that explains how to check it, and a checker
+    that needs only Python. With --region, other regions are represented by hashes.
 
     \b
     Example:

@@ -1,8 +1,8 @@
-"""The one place through which everything that is printed goes.
+"""Everything that is printed goes through here.
 
-What the cloud says may hold what moves a terminal's cursor, sets its title or turns its text round. `say` lets nothing
-through but printable characters, line ends and tabs; `say_rich` colours too, where rich sets them. `say_data` prints
-data for programs as they are when they are piped, and like `say` when they go to a terminal.
+Text from the API may contain characters that move a terminal's cursor, set its title or reverse its text. `say` only
+prints printable characters, line ends and tabs; `say_rich` also colours, where rich sets them. `say_data` prints data
+for programs unchanged to a pipe, and like `say` to a terminal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _KEPT = str.maketrans("", "", "\n\t")
 
 
 def harmless(text: str) -> str:
-    """Text that can do a terminal no harm; line ends and tabs stay."""
+    """Text that can't harm a terminal; line ends and tabs stay."""
     if text.translate(_KEPT).isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -32,22 +32,20 @@ def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
 
 
 def say_data(text: str) -> None:
-    """Print data for programs on stdout, exactly so where it is no terminal."""
-    # Not by click.echo: where it does not see a terminal it takes colours out, and so changes data.
+    """Print data for programs on stdout; unchanged if it is not a terminal."""
+    # click.echo removes colours outside a terminal, and so would change data.
     sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
 def say_heading(text: str) -> None:
-    """Print the heading of a table on stdout: bold in a terminal that knows how."""
+    """Print the heading of a table on stdout, bold in a capable terminal."""
     plain = harmless(text)
-    click.echo(
-        plain if is_dumb() else click.style(plain, bold=True)
-    )  # click takes it out where no terminal is
+    click.echo(plain if is_dumb() else click.style(plain, bold=True))  # click removes it outside a terminal
 
 
 def terminal_width() -> int | None:
-    """Columns that stdout has: those that COLUMNS names, or those of its terminal; None: a pipe or a file."""
+    """Columns of stdout: COLUMNS, or those of its terminal; None: a pipe or a file."""
     named = os.environ.get("COLUMNS", "")
     if re.fullmatch(r"[1-9][0-9]{0,4}", named):
         return int(named)
@@ -60,11 +58,11 @@ def terminal_width() -> int | None:
 
 
 USUAL_WIDTH = 80
-"""Columns of a terminal that does not say how many it has."""
+"""Columns of a terminal that does not report its width."""
 
 
 def is_dumb() -> bool:
-    """Whether the terminal knows nothing but lines of text."""
+    """True if the terminal can only print lines of text."""
     return os.environ.get("TERM") in ("dumb", "unknown", "")
 
 
@@ -76,7 +74,7 @@ def say_rich(renderable: Any, *, width: int | None = None, **how: Any) -> None:
 
 
 class _Harmless(io.TextIOBase):
-    """A stream that lets colours through, and nothing else that moves a terminal."""
+    """A stream that lets colours through, and nothing else that controls a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""Commands that tell what is, what was, and what differs. They only read."""
+"""Commands that show what exists, what existed, and what differs. They only read."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from collector.reports.words import show_span, show_time
     type=Share(),
     default="0",
     metavar="N|P%",
-    help="So many sources (5), or so many in a hundred (10%), may be stale before it exits with 1; all may never.",
+    help="How many sources may be stale (5 or 10%) before it exits with 1; if all are stale, it always does.",
 )
 @click.pass_context
 def status(context: click.Context, source: str | None, format_: str, max_bad: int | str) -> None:
-    """How each source is: last poll, next poll, gaps, what needs a look. Usable as a health check.
+    """The state of each source: last poll, next poll, gaps, and what needs attention. Usable as a health check.
 
-    Exits with 0 when all is good, 3 when something needs a look, 1 when nothing was seen for too long. Sources that
-    are no longer in the settings do not count, unless none is. As a probe give --max-bad, so that one bad source of
-    many does not count for all; then a single stale source exits with 3.
+    Exits with 0 if everything is good, 3 if something needs attention, 1 if nothing was seen for too long. Sources
+    that are no longer in the settings don't count, unless all are. For a probe, add --max-bad, so that one bad source
+    of many does not decide; then a single stale source exits with 3.
 
     \b
     Example:
@@ -58,7 +58,9 @@ def status(context: click.Context, source: str | None, format_: str, max_bad: in
 
 
 @click.command()
-@click.option("--as-of", type=Time(), metavar="TIME", help="The inventory in force at this time; else now.")
+@click.option(
+    "--as-of", type=Time(), metavar="TIME", help="The inventory in force at this time; default: now."
+)
 @click.option("--region", type=Word(), metavar="REGION", help="Only this one: id, slug or display name.")
 @click.option("--state", type=Word(), metavar="STATE", help="Only regions in this state.")
 @click.option("--country", type=Word(), metavar="CC", help="Only regions of this country.")
@@ -109,7 +111,7 @@ def regions(
 
 
 def _say_what_was_not_watched(looks: Mapping[str, datetime], moment: datetime) -> None:
-    """That a source has nothing to say of a time is not to be taken for an empty cloud."""
+    """Say on stderr which sources were not watched yet, so that no answer is not mistaken for an empty cloud."""
     for name, first in looks.items():
         if moment < first:
             say(f"{name}: nothing was watched before {show_time(first)}", err=True)
@@ -145,7 +147,7 @@ def history(context: click.Context, region: str, source: str | None, format_: st
 def diff(
     context: click.Context, earlier: datetime, later: datetime, source: str | None, format_: str
 ) -> None:
-    """What differs between two times; T2 is now unless given. What changed and changed back in between does not show.
+    """What differs between two times; T2 is now by default. A change that was reversed in between is not shown.
 
     \b
     Example:

@@ -1,7 +1,7 @@
 """Rows as tables for people, and as JSON and CSV for programs.
 
-In a terminal a table is as wide as the terminal, with times to the minute in the zone of its reader. A pipe gets all
-columns, however wide, with full times in UTC; COLUMNS says how wide else, as `watch` sets it.
+In a terminal, a table is as wide as the terminal, and times are local, to the minute. A pipe gets all columns,
+however wide, with full times in UTC. COLUMNS sets another width, as `watch` does.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _format_option(formats: Sequence[str], text: str) -> Callable[[F], F]:
 
 
 def format_option(function: F) -> F:
-    """`--format table|json|csv` and `--utc`, everywhere alike."""
+    """`--format table|json|csv` and `--utc`, the same for all commands."""
     utc = click.option(
         "--utc",
         is_flag=True,
@@ -46,7 +46,7 @@ def format_option(function: F) -> F:
 
 
 def object_option(text: str) -> Callable[[F], F]:
-    """`--format table|json`, where the answer is one object and no rows; `text`: what the object holds."""
+    """`--format table|json`, for answers that are one object instead of rows; `text`: what the object contains."""
     return _format_option(["table", "json"], text)
 
 
@@ -64,7 +64,7 @@ def show(value: Any) -> str:
 
 
 def brief_time(moment: datetime, now: datetime, zone: tzinfo | None = None) -> str:
-    """`26 Nov 21:00`; with its year where that is not the year of `now`. `zone`: None is that of this machine."""
+    """`26 Nov 21:00`; with the year if it is not the year of `now`. `zone`: None is that of this machine."""
     here = moment.astimezone(zone)
     year = "" if here.year == now.astimezone(zone).year else f" {here.year}"
     return f"{here.day:>2} {here:%b}{year} {here:%H:%M}"
@@ -85,7 +85,7 @@ def print_rows(
     *,
     shown: Mapping[str, Heading] | None = None,
 ) -> None:
-    """Print rows. `shown`: what a table shows, by names, where that is not what the report says."""
+    """Print rows. `shown`: the headings of a table by name, if they differ from the report's."""
     fields = report.fields
     if format_ == "json":
         say(json.dumps([{k: as_json(row[k]) for k in fields} for row in rows], indent=2))

@@ -1,4 +1,4 @@
-"""`collector simulate`: a Gcore on loopback, to try things against."""
+"""`collector simulate`: a simulated Gcore API on loopback, to try things with."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from collector.cli.printing import say
     default=60.0,
     show_default=True,
     type=Number(0.01, 1e9),
-    help="Seconds for which a state is held on average.",
+    help="Seconds that a state lasts on average.",
 )
 @click.option(
     "--hours",
     default=24.0,
     show_default=True,
     type=Number(0, 1e5),
-    help="How long things go on changing.",
+    help="How long states go on changing.",
 )
 @click.option("--seed", default=1, show_default=True, help="The same seed makes the same world.")
 @click.option(
@@ -43,7 +43,7 @@ from collector.cli.printing import say
 @click.option("--status", default=503, show_default=True, help="With --fault status: the status.")
 @click.option("--retry-after", type=int, help="With --fault status: the Retry-After header, in seconds.")
 @click.option("--seconds", default=1.0, show_default=True, help="With --fault delay: how long.")
-@click.option("--times", type=int, help="Misbehave so many times, then behave.")
+@click.option("--times", type=int, help="Misbehave this many times only.")
 def simulate(
     port: int,
     regions: int,
@@ -56,10 +56,10 @@ def simulate(
     seconds: float,
     times: int | None,
 ) -> None:
-    """A simulated Gcore API on loopback, whose regions live and change. No other host can reach it.
+    """Run a simulated Gcore API on loopback, whose regions change. Other hosts can't reach it.
 
-    Any path before /cloud/v1/ai/regions is a source with a world of its own. PUT /control/fault makes it
-    misbehave, DELETE /control/fault ends that, GET …/control/truth tells what truly happened and when.
+    Any path before /cloud/v1/ai/regions is a source with its own world. PUT /control/fault makes it misbehave, DELETE
+    /control/fault ends that, and GET …/control/truth returns what truly happened and when.
 
     \b
     Example:
@@ -84,7 +84,7 @@ def simulate(
         raise UsageError(str(error)) from None
     except OSError as error:
         raise UsageError(f"port {port} can't be used: {error.strerror}") from None
-    # Shells let their background jobs ignore it.
+    # Shells make their background jobs ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     say(f"listening on {simulator.base_url}, key {KEY}")
     try:

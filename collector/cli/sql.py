@@ -26,7 +26,7 @@ MOST = 1000
 
 
 class Named(click.ParamType[tuple[str, Any]]):
-    """`NAME=VALUE`; `of`: what the value is."""
+    """`NAME=VALUE`; `of`: the type of the value."""
 
     name = "name=value"
 

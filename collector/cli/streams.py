@@ -1,7 +1,7 @@
-"""Standard output and standard error as they are found: closed, full, left by their reader, of any encoding.
+"""Standard output and standard error may be closed, full, abandoned by their reader, and in any encoding.
 
-What a command did is done, whether its lines can be written or not: writing them never raises. What was lost is
-remembered, and said at the end.
+A command's work is done, even if its lines can't be written, so writing them never raises. Lost output is remembered,
+and reported at the end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _KEPT = 64 * 1024
 
 
 class Patient(io.RawIOBase):
-    """A file descriptor that takes everything. What it could not write counts as written, and its beginning is kept."""
+    """A file descriptor that accepts everything. Output that can't be written counts as written, and its beginning is
+    kept.
+    """
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -61,8 +63,8 @@ _streams = _Streams()
 def prepare() -> None:
     """Make both streams safe to print to. Called once, before anything is opened or printed.
 
-    A stream that was closed becomes /dev/null: else the next file that is opened, maybe the database, would take its
-    number. A character that the encoding lacks is written as an escape.
+    A closed stream becomes /dev/null: otherwise the next opened file, perhaps the database, would get its number. A
+    character that the encoding lacks is written as an escape.
     """
     for number in (0, 1, 2):
         try:
@@ -76,7 +78,7 @@ def prepare() -> None:
 
 
 def _patient(stream: TextIO | None, raw: Patient) -> TextIO:
-    """The stream of the interpreter over `raw`; one that somebody put in its place stays."""
+    """The interpreter's stream over `raw`; a stream that somebody replaced stays."""
     if stream is not None and not isinstance(stream, io.TextIOWrapper):
         return stream
     encoding = stream.encoding if stream else "utf-8"
@@ -91,7 +93,7 @@ def _patient(stream: TextIO | None, raw: Patient) -> TextIO:
 
 @codecs.register
 def _plain_ascii(name: str) -> codecs.CodecInfo | None:
-    """ASCII under a name that click does not know: it would write UTF-8 where ASCII is asked for."""
+    """ASCII under a name that click does not know: click would write UTF-8 where ASCII is requested."""
     if name != "plain_ascii":
         return None
     return codecs.CodecInfo(
@@ -106,13 +108,13 @@ def _plain_ascii(name: str) -> codecs.CodecInfo | None:
 
 
 def what_is_done_counts() -> None:
-    """The exit code of this command speaks of what it did, not of what it could say."""
+    """Make the exit code of this command reflect what it did, even if its output was lost."""
     _streams.done = True
 
 
 def finish(code: int) -> int:
-    """Say what standard output did not take. Returns the exit code: an answer that nobody got is none."""
-    with suppress(ValueError):  # closed by whoever called
+    """Report lost standard output. Returns the exit code: an answer that nobody got is a failure."""
+    with suppress(ValueError):  # closed by the caller
         sys.stdout.flush()
     out = _streams.out
     if out is None or out.error is None:

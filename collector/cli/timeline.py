@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from collector.reports.timeline.text import Line, Signs
 
 PIPE_WIDTH = 100
-"""Columns where there is no terminal, and COLUMNS says nothing."""
+"""Columns if there is no terminal and COLUMNS is not set."""
 
 
 @click.command()
 @click.argument("regions", nargs=-1, type=Word(), metavar="[REGION]…")
-@click.option("--from", "since", type=Time(), metavar="TIME", help="Begin here; else at the first sight.")
-@click.option("--to", "until", type=Time(), metavar="TIME", help="End here; else now.")
+@click.option(
+    "--from", "since", type=Time(), metavar="TIME", help="Begin here; default: at the first sighting."
+)
+@click.option("--to", "until", type=Time(), metavar="TIME", help="End here; default: now.")
 @entity_option
 @click.option(
     "-o",
@@ -42,12 +44,12 @@ PIPE_WIDTH = 100
     "path",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     metavar="FILE.svg",
-    help="Draw it as SVG into this file, an SVG that is there already is replaced; - is stdout.",
+    help="Draw it as SVG into this file; an existing SVG is replaced; - is stdout.",
 )
 @click.option(
     "--without-absent",
     is_flag=True,
-    help="Leave out who is absent now, from its last disappearance on.",
+    help="Leave out entities that are absent now, from their last disappearance on.",
 )
 @source_option
 @format_option
@@ -63,10 +65,10 @@ def timeline(
     source: str | None,
     format_: str,
 ) -> None:
-    """A picture of the states of regions over time, in the terminal or as SVG; of all regions, or of these.
+    """A picture of the states of all regions, or of these, over time, in the terminal or as SVG.
 
-    Time in which the state is unknown is hatched, and each change is as wide as the window that it happened in.
-    --format json and csv give the spans of time behind the picture.
+    Time in an unknown state is hatched, and each change is as wide as the window in which it happened. --format json
+    and csv give the spans of time behind the picture.
 
     \b
     Example:
@@ -100,7 +102,7 @@ def _write_svg(connection: sa.Connection, wanted: SpanFilter, now: datetime, pat
     say(f"from {show_time(found.scale.since)} to {show_time(found.scale.until)}", err=True)
     if str(path) == "-":
         binary = getattr(sys.stdout, "buffer", None)
-        # SVG is UTF-8, whatever the terminal speaks.
+        # SVG is UTF-8, whatever the terminal's encoding is.
         click.echo(text.encode() if binary else text, file=binary, nl=False)
         return
     _replace(path, text.encode())
@@ -118,7 +120,7 @@ def _print(connection: sa.Connection, wanted: SpanFilter, now: datetime) -> None
     found = picture(connection, wanted, now, width * FINE)
     say(f"from {show_time(found.scale.since)} to {show_time(found.scale.until)}", err=True)
     if not found.lanes:
-        say("nothing is known of this time: a state is known from one poll to the next")
+        say("nothing is known about this time: a state is only known from one poll to the next")
         return
     say(f"assumed: {ASSUMPTION}", err=True)
     _print_lines(draw(found, width, signs), signs)
@@ -148,7 +150,7 @@ def _as_ascii(text: str) -> str:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what would destroy something else: a mistyped name may be a database's."""
+    """Refuse to overwrite anything but an SVG: a mistyped name may be a database's."""
     if str(path) == "-" or not path.exists():
         if str(path) != "-" and not path.parent.is_dir():
             raise UsageError(f"the folder {path.parent} does not exist")
@@ -165,7 +167,7 @@ def _check_file(path: Path) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     target = path.resolve()
     if target.exists() and not target.is_file():  # a device or a pipe
         target.write_bytes(content)
@@ -175,7 +177,7 @@ def _replace(path: Path, content: bytes) -> None:
         part.write_bytes(content)
         if target.exists():
             part.chmod(target.stat().st_mode & 0o777)
-        os.replace(part, target)  # noqa: PTH105 - reads as what it does
+        os.replace(part, target)  # noqa: PTH105 - the most readable form
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror}") from None
     finally:

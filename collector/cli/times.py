@@ -1,4 +1,4 @@
-"""Times as people say them."""
+"""Times as people write them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Time(click.ParamType[datetime]):
 
 
 def check_order(since: datetime | None, until: datetime | None) -> None:
-    """Raises UsageError where the time from `since` to before `until` is empty."""
+    """Raise UsageError if the time from `since` to before `until` is empty."""
     if since and until and since >= until:
         raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
 
 
 def echo_times(since: datetime | None, until: datetime | None) -> None:
-    """Say on stderr how the times were understood."""
+    """Print on stderr how the times were understood."""
     for name, moment in (("from", since), ("to", until)):
         if moment:
             say(f"{name} {show_time(moment)}", err=True)

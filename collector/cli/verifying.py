@@ -35,31 +35,31 @@ if TYPE_CHECKING:
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Lines that anchors were given, kept elsewhere; files of the settings are read anyway.",
+    help="A file of anchor lines that was kept elsewhere; files of the settings are read anyway.",
 )
 @click.option(
     "--ca-file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Certificates (PEM) that tokens of time-stamping authorities must lead to; else those of the settings.",
+    help="Trusted certificates (PEM) for tokens of time-stamping authorities; default: those of the settings.",
 )
 @click.option(
     "--public-key",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Whose signatures count; else that of COLLECTOR_SIGNING_KEY_FILE.",
+    help="Public key of signatures; default: that of COLLECTOR_SIGNING_KEY_FILE.",
 )
 @click.option(
     "--record",
     "keep",
     is_flag=True,
-    help="Keep the result in the database, for metrics and pages; this is all that is written.",
+    help="Store the result in the database, for metrics and pages; nothing else is written.",
 )
 @source_option
 @click.option(
     "--tell",
     is_flag=True,
-    help="Where something was altered, tell the receivers of the settings that it was.",
+    help="If something was altered, send an event to the settings' receivers.",
 )
 @object_option("json: one object with everything that was checked.")
 @click.pass_context
@@ -74,13 +74,12 @@ def verify(
     tell: bool,
     format_: str,
 ) -> None:
-    """Check digests and answers, derive all history again, and compare. Writes nothing, but for --record and --tell.
+    """Check digests and answers, derive the whole history again, and compare. Writes only for --record and --tell.
 
-    Anchors of the settings are checked too, and say up to where the history is proven. Exits with 0 when all is good, 1
-    when something was altered or a head is missing, 3 when the history or the views are of an older version
-    (`collector db rebuild`, `collector db upgrade` put that right), or a required anchor proves nothing. Without an
-    anchor and without --head, a history that was made again as a whole, or whose newest observations were cut off,
-    can't be told from a true one.
+    Anchors of the settings are checked too, and show up to where the history is proven. Exits with 0 if everything is
+    good, 1 if something was altered or a head is missing, 3 if the history or the views are of an older version
+    (`collector db rebuild` or `collector db upgrade` fixes that) or a required anchor proves nothing. Without an
+    anchor and without --head, a completely rewritten or truncated history cannot be detected.
 
     \b
     Example:
@@ -150,17 +149,17 @@ def verify(
         _tell(each, wanted)
     begun = [each.begins for each in found if each.begins]
     for digest in lost:
-        why = "the history is not the one that this head was taken of"
-        why += ", or the head is from before it begins" if begun else ""
+        why = "this head was taken from another history"
+        why += ", or from before this history begins" if begun else ""
         say(f"head {digest}: no observation has it; {why}")
     for name, why in outside.unread.items():
-        say(f"anchor {name}: {why}; so nothing was compared with it")
+        say(f"anchor {name}: {why}, so nothing was compared with it")
     for name, anchor_name in missing:
-        say(f"{name}: the required anchor {anchor_name} proves nothing of it")
+        say(f"{name}: the required anchor {anchor_name} proves nothing about it")
     if not wanted and not all(each.proven_seq for each in found):
         say(
-            "no --head was given, and no anchor proves it: a history made anew as a whole, or cut short, is not told "
-            "from a true one"
+            "no --head was given, and no anchor proves it: a completely rewritten or truncated history cannot be "
+            "detected"
         )
     say("not covered by any proof:")
     for table, columns in UNPROVEN.items():
@@ -171,14 +170,14 @@ def verify(
 def _tell_receivers(
     context: click.Context, found: list[Verification], damage: list[Break], lost: list[str]
 ) -> None:
-    """Queue an event of each source that can't be verified; of each of all, where the database itself is damaged."""
+    """Queue an event for each source that can't be verified; for all sources if the database itself is damaged."""
     from collector.audit.words import break_in_words
     from collector.cli.webhooks import announcer_of
     from collector.service.webhooks.companion import announce_verification
 
     settings = settings_of(context)
     if not settings.webhooks:
-        say("--tell: the settings name no receiver, so nobody is told", err=True)
+        say("--tell: the settings name no receiver, so no event is sent", err=True)
         return
     general = [break_in_words(each) for each in damage] + [
         f"no observation has the head {each}" for each in lost
@@ -201,7 +200,7 @@ def _digests(given: tuple[str, ...]) -> tuple[str, ...]:
     for digest in wanted:
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise UsageError(
-                f"{digest[:80]!r} is no head: a head is 64 hex digits, as `collector audit head` prints it"
+                f"{digest[:80]!r} is not a head: a head is 64 hex digits, as `collector audit head` prints it"
             )
     return wanted
 
@@ -222,11 +221,11 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
     if more > 0 and found.verdict == "altered":
         say(f"  and {more} more derived rows")
     if found.derived_rows is None:
-        say("  the evidence is broken, so what follows from it was not compared")
+        say("  the evidence is damaged, so what was derived from it was not compared")
     begins = found.begins
     if begins is not None:
         say(
-            f"  the history begins with observation {begins.begins_seq}, at {show_time(begins.begins_at)}: what was "
+            f"  the history begins with observation {begins.begins_seq}, at {show_time(begins.begins_at)}; everything "
             f"before, from {show_time(begins.pruned_from_at)} on, was pruned"
         )
     for each in found.amendments:
@@ -240,18 +239,20 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
                 said = ", from before the history begins"
         say(f"  head {digest}: observation {seq}{said}")
     if asked and not found.heads and found.verdict != "altered":
-        say("  BUT none of the heads that were given is of this source: it may have been made anew")
+        say("  BUT none of the given heads is of this source: it may have been rewritten")
     for place in found.anchored:
         say(f"  {in_words(place, begins.begins_seq if begins else 1)}")
     if found.proven_seq is not None and found.proven_seq < found.newest_seq:
-        say(f"  observations after {found.proven_seq} are covered by no anchor and no head that was checked")
+        say(f"  observations after {found.proven_seq} are not covered by any checked anchor or head")
     say(f"  head now: {found.head or 'none yet'}")
 
 
 def _amended(each: Amendment) -> str:
-    """What was pruned or redacted, in a line."""
+    """A prune or a redaction, as one line."""
     facts = each.read()
-    where = f"behind observation {each.at_seq}, {show_time(each.made_at)}, by {each.made_by}, digest {each.digest}"
+    where = (
+        f"after observation {each.at_seq}, {show_time(each.made_at)}, by {each.made_by}, digest {each.digest}"
+    )
     if each.kind == "prune":
         return f"pruned up to observation {facts.get('begins_seq')} ({where})"
     return f"redacted {facts.get('path')} in {facts.get('redacted')} answers ({where})"

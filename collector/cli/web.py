@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @log_options
 @click.pass_context
 def web(context: click.Context, bind: str | None, log_level: Any, log_format: Any) -> None:
-    """Serve the pages without polling, until SIGTERM or SIGINT: on a reporting database, or on somebody's file.
+    """Serve the pages without polling, until SIGTERM or SIGINT: for a reporting database or a copied file.
 
     \b
     Example:
@@ -35,7 +35,7 @@ def web(context: click.Context, bind: str | None, log_level: Any, log_format: An
         settings = settings.model_validate(settings.model_dump() | {"http_bind": bind})
     if settings.http_bind == "off":
         raise SettingsError(
-            "COLLECTOR_HTTP_BIND is off, so that there is nothing to serve; name an address with --bind"
+            "COLLECTOR_HTTP_BIND is off, so there is nothing to serve; name an address with --bind"
         )
     logs.configure(form=log_format or settings.log_format, level=log_level or settings.log_level)
     server = server_of(settings)
@@ -43,7 +43,7 @@ def web(context: click.Context, bind: str | None, log_level: Any, log_format: An
 
 
 def server_of(settings: Settings, running: Callable[[], View] | None = None) -> Server:
-    """A server of pages on the database of the settings, with connections of its own. Raises SettingsError."""
+    """A server of pages for the settings' database, with its own connections. Raises SettingsError."""
     from collector.database.engine import open_engine
     from collector.web.app import Web
     from collector.web.data import Data

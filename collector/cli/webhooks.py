@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def webhooks() -> None:
-    """Receivers of events: how telling them goes, and what to do where it does not.
+    """Receivers of events: the state of deliveries, and what to do if they fail.
 
     \b
     Example:
@@ -33,15 +33,15 @@ def webhooks() -> None:
 @click.argument("receiver", type=Word(), required=False)
 @click.option("--dead", is_flag=True, help="List the dead letters, with the receiver's answers.")
 @click.option("--events", is_flag=True, help="List the events that wait, and the dead letters.")
-@click.option("--limit", type=LIMIT, default=1000, show_default=True, help="List no more events than this.")
+@click.option("--limit", type=LIMIT, default=1000, show_default=True, help="Maximum number of events.")
 @format_option
 @click.pass_context
 def list_(
     context: click.Context, receiver: str | None, dead: bool, events: bool, limit: int, format_: str
 ) -> None:
-    """How telling each receiver goes: what waits, since when, and what was given up.
+    """The state of each receiver: what waits, since when, and what was given up.
 
-    Exits with 3 where anything was given up, or an attempt failed that is to be repeated.
+    Exits with 3 if anything was given up, or an attempt failed that will be repeated.
 
     \b
     Example:
@@ -59,7 +59,7 @@ def list_(
             told = undelivered(connection, receiver, dead_only=dead and not events, limit=limit)
             print_rows(told, format_, DELIVERIES, "no dead letters" if dead else "nothing waits")
         else:
-            print_rows(rows, format_, RECEIVERS, "nobody is told: the settings name no receiver")
+            print_rows(rows, format_, RECEIVERS, "no events are sent: the settings name no receiver")
     sys.exit(3 if any(row["dead_letters"] or row["failures"] for row in rows) else 0)
 
 
@@ -69,9 +69,9 @@ def list_(
 @click.option("--observation", metavar="SEQ", type=LIMIT, help="Only events of this observation.")
 @click.pass_context
 def retry(context: click.Context, receiver: str | None, source: str | None, observation: int | None) -> None:
-    """Let dead letters wait again, and try at once whatever waits; of one receiver, or of all.
+    """Let dead letters wait again, and try everything that waits at once; for one receiver, or for all.
 
-    `collector run` delivers them, or `collector webhooks deliver`.
+    `collector run` or `collector webhooks deliver` delivers them.
 
     \b
     Example:
@@ -93,7 +93,7 @@ def retry(context: click.Context, receiver: str | None, source: str | None, obse
             source_id = source_id_of(connection, source)
     again = outbox.retry(engine, receiver, source_id, observation)
     engine.dispose()
-    say(f"{again} dead letters wait again; whatever waits is tried at once")
+    say(f"{again} dead letters wait again; everything that waits is tried at once")
 
 
 @webhooks.command()
@@ -102,7 +102,7 @@ def retry(context: click.Context, receiver: str | None, source: str | None, obse
 def test(context: click.Context, receiver: str | None) -> None:
     """Send each receiver, or this one, a signed test event, now. Nothing is recorded.
 
-    Exits with 1 where one does not take it.
+    Exits with 1 if one does not take it.
 
     \b
     Example:
@@ -143,9 +143,9 @@ def _chosen(settings: Settings, receiver: str | None) -> list[Receiver]:
 @click.argument("receiver", type=Word(), required=False)
 @click.pass_context
 def deliver(context: click.Context, receiver: str | None) -> None:
-    """Deliver what is due now, once, for cron beside `collector poll`. `collector run` does so by itself.
+    """Deliver what is due now, once, for cron beside `collector poll`. `collector run` does that by itself.
 
-    Exits with 1 where a receiver did not take an event.
+    Exits with 1 if a receiver did not take an event.
 
     \b
     Example, every minute from cron:
@@ -160,7 +160,7 @@ def deliver(context: click.Context, receiver: str | None) -> None:
     results = deliver_once(engine, chosen, announcer_of(settings), sources, settings.webhook_keep)
     engine.dispose()
     for name, outcomes in results.items():
-        words = {"delivered": "delivered", "failed": "not taken, to be tried again", "given_up": "given up"}
+        words = {"delivered": "delivered", "failed": "not taken, will be retried", "given_up": "given up"}
         said = ", ".join(f"{outcomes[key]} {word}" for key, word in words.items() if outcomes.get(key))
         say(
             f"{name}: {said or 'nothing is due'}",
@@ -170,7 +170,7 @@ def deliver(context: click.Context, receiver: str | None) -> None:
 
 
 def announcer_of(settings: Settings) -> Announcer:
-    """What says who is told of what, by the settings."""
+    """The announcer, which decides which receiver gets which event, from the settings."""
     from collector.service.webhooks.announcing import Announcer
 
     return Announcer(settings.webhooks, settings.public_url)

@@ -40,19 +40,17 @@ _EXIT = {"ok": 0, "partial": 3, "held": 3, "failed": 1}
 @click.option(
     "--accept-base-url",
     is_flag=True,
-    help="The source moved to a new base URL: go on with its history there.",
+    help="The source moved to a new base URL: continue its history there.",
 )
-@wait_option("Seconds to wait for other processes' leases, in all.")
-@click.option(
-    "--quiet", is_flag=True, help="Say nothing where all is well, for cron: only what needs attention."
-)
+@wait_option("Total seconds to wait for other processes' leases.")
+@click.option("--quiet", is_flag=True, help="Print only what needs attention, for cron.")
 @click.pass_context
 def poll(
     context: click.Context, source: str | None, migrate: bool, accept_base_url: bool, wait: float, quiet: bool
 ) -> None:
     """Poll every source once, and record what was seen.
 
-    Exits with 0 when all is well, 1 when a poll failed, 3 when an answer was incomplete or doubtful.
+    Exits with 0 if everything is good, 1 if a poll failed, 3 if an answer was incomplete or doubtful.
 
     \b
     Example, every minute from cron:
@@ -108,7 +106,7 @@ def _new_file(settings: Settings) -> Path | None:
 
 
 def _anchor(engine: sa.Engine, settings: Settings, source: str, *, quiet: bool) -> int:
-    """Anchor what is due of a source that was polled. Returns the exit code."""
+    """Make the due anchors of a polled source. Returns the exit code."""
     if not settings.anchors:
         return 0
     try:
@@ -132,7 +130,7 @@ def _require_key(source: Source) -> None:
 
 
 def _worse(one: int, other: int) -> int:
-    """Of two exit codes: broken before wrong before degraded before good."""
+    """The worse of two exit codes: broken, wrong, degraded, good."""
     return min((one, other), key=(1, 2, 3, 0).index)
 
 
@@ -142,14 +140,14 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
     from collector.reports.words import transition_in_words
 
     recorded = result.recorded
-    head = f", head {recorded.head}" if recorded.polls == 1 else ""  # to be kept outside of the database
+    head = f", head {recorded.head}" if recorded.polls == 1 else ""  # to be kept outside the database
     if result.failure is not None:
         failure = result.failure
         status = f" {failure.http_status}" if failure.http_status else ""
         times = "" if recorded.polls == 1 else f", {recorded.polls} times in a row"
         say(f"{result.source}: failed ({failure.cause}{status}{times}): {failure.message}{head}", err=True)
         if failure.http_status == 401:
-            say("  if the key holds a $, put it in single quotes, or in a file: shells eat $", err=True)
+            say("  if the key contains a $, put it in single quotes or in a file: shells replace $", err=True)
         return
     seen = "unchanged" if recorded.polls > 1 else f"{recorded.changes.versions} new or changed entities"
     say(f"{result.source}: {recorded.outcome}, {seen}, observation {recorded.seq}{head}")
@@ -162,7 +160,7 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
         why = "count does not match its results"
         if recorded.paging:
             why = f"form looks paginated ({recorded.paging})"
-        say(f"  the answer's {why}; nothing is taken for absent", err=True)
+        say(f"  the answer's {why}; no absence is derived from it", err=True)
     if any(t.basis != "baseline" for t in recorded.transitions):
         with reading(engine) as connection:
             for row in transitions(connection, TransitionFilter(source=result.source, seq=recorded.seq)):
@@ -176,7 +174,7 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
     default=8.0,
     show_default=True,
     type=Number(0, 3600),
-    help="Seconds that polls under way get when the service stops.",
+    help="Seconds that running polls get when the service stops.",
 )
 @log_options
 @click.pass_context
@@ -184,7 +182,7 @@ def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log
     """Poll every source at its interval, until SIGTERM or SIGINT. SIGHUP reads the settings again.
 
     On PostgreSQL any number of these may run: each source is polled by one of them. Pages are served on
-    COLLECTOR_HTTP_BIND, 127.0.0.1:8080 unless it says otherwise.
+    COLLECTOR_HTTP_BIND, 127.0.0.1:8080 by default.
 
     \b
     Example:

@@ -279,7 +279,7 @@ def test_what_can_be_asked_about_times_is_said(url: str, tmp_path: Path) -> None
         "1 of them exact to an hour or a day only; the others right to within 60 s"
     )
     assert "note: some times come from file names" in said.out
-    assert line(said, "ignored") == "1 (no JSON, links, or hidden)"
+    assert line(said, "ignored") == "1 (not JSON, links, or hidden)"
 
 
 # A second import
@@ -445,7 +445,7 @@ def test_links_and_hidden_files_are_not_followed_and_other_things_do_not_block(
     save(tmp_path / "saved", ".2025-03-01T030000Z.json", [region(1)])
     said = collector("import", str(tmp_path / "saved"), database_url=url)
     assert (said.code, "1 answer imported" in said.out) == (0, True)
-    assert line(said, "ignored") == "3 (no JSON, links, or hidden)"
+    assert line(said, "ignored") == "3 (not JSON, links, or hidden)"
 
 
 def test_a_list_alone_can_not_prove_that_anything_is_gone(url: str, tmp_path: Path) -> None:
@@ -529,7 +529,7 @@ def test_where_every_answer_differs_it_is_said_that_perhaps_only_changes_were_sa
 ) -> None:
     save_hourly(tmp_path, *([region(1, ("NEW", "ACTIVE")[n % 2])] for n in range(7)))
     said = collector("import", "--dry-run", str(tmp_path), database_url=url)
-    assert "note: no two answers in a row are equal" in said.out
+    assert "note: no two consecutive answers are equal" in said.out
     save_hourly(tmp_path, [region(1, "NEW")], start=START + timedelta(hours=7))
     said = collector("import", "--dry-run", str(tmp_path), database_url=url)
     assert "in a row" not in said.out
@@ -756,7 +756,7 @@ def test_the_versions_of_one_file_are_imported(repository: Repository, database_
         line(said, "polls")
         == "expected every 60 s (as the settings say): 2 gaps of more than 2 min between answers"
     )
-    assert "a commit says when an answer differed, not how often somebody looked" in said.out
+    assert "a commit shows when an answer changed, not how often it was polled" in said.out
     assert [c[1:] for c in changes(database_url)] == [
         ("appeared", None, "NEW", "baseline"),
         ("changed", "NEW", "ACTIVE", "across_gap"),

@@ -641,7 +641,7 @@ def test_a_source_without_a_head_is_said_to_have_none(told: History, forger: sa.
     head = check(told).head or ""
     url = told.engine.url.render_as_string(hide_password=False)
     said = collector("audit", "verify", "--head", head, database_url=url)
-    assert said.out.count("BUT none of the heads that were given is of this source") == 1
+    assert said.out.count("BUT none of the given heads is of this source") == 1
     assert "observation 16, and nothing before it was edited" in said.out
     (row,) = [r for r in rows_of(forger, "observations") if r["seq"] == 3]
     write(forger, "observations", row, {"message": "all was well"})

@@ -108,7 +108,7 @@ def test_verify_needs_no_head_where_an_anchor_proves_it(url: str, tmp_path: Path
     settings = {"database_url": url, "anchor": f"file:{tmp_path}/heads", "anchor_mode": "required"}
     before = collector("audit", "verify", **settings)
     assert before.code == 3
-    assert "the required anchor file proves nothing of it" in before.out
+    assert "the required anchor file proves nothing about it" in before.out
     assert "anchor file: " in before.out, "its file is not there yet"
     assert collector("audit", "anchor", **settings).code == 0
     said = collector("audit", "verify", **settings)

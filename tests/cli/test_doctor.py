@@ -156,7 +156,11 @@ def test_it_writes_nothing(sqlite_url: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "what", "todo"),
     [
-        (error(401, message="Invalid token"), "http_status (status 401): Invalid token", "if it holds a $"),
+        (
+            error(401, message="Invalid token"),
+            "http_status (status 401): Invalid token",
+            "if it contains a $",
+        ),
         (error(403, message="Forbidden"), "(status 403)", "may not read AI regions"),
         (error(404, message="Not found"), "(status 404)", "the API's base URL?"),
         (error(503, message="down"), "(status 503)", "reachable from here?"),
@@ -283,7 +287,7 @@ def test_a_database_that_is_not_there_yet_is_no_fault_and_is_not_made(tmp_path: 
     path = tmp_path / "new.db"
     found = api(reply(body=body(answer(THREE))), f"sqlite:///{path}")
     verdict, what, todo = found.finding("database")
-    assert (verdict, todo) == ("note", "the first `collector poll` makes it")
+    assert (verdict, todo) == ("note", "the first `collector poll` creates it")
     assert str(path) in what
     assert list(tmp_path.iterdir()) == []
 
@@ -342,7 +346,7 @@ def test_a_postgresql_that_does_not_answer_is_bad() -> None:
     url = f"postgresql://somebody:{SECRET}@127.0.0.1:{unused_port()}/collector"
     found = visit("--offline", database_url=url, api_key="other")
     verdict, what, todo = found.finding("database")
-    assert (verdict, "refused" in what, "that the server runs" in todo) == ("bad", True, True)
+    assert (verdict, "refused" in what, "that the server is running" in todo) == ("bad", True, True)
 
 
 def test_a_source_that_is_stale_is_bad_and_one_that_is_degraded_is_noted(

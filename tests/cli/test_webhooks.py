@@ -66,7 +66,7 @@ def test_what_is_not_taken_is_listed_and_can_be_tried_again(sqlite_url: str, hoo
     polled(settings, "ACTIVE", "MAINTENANCE", "DELETED")
     hook.status = 503
     said = collector("webhooks", "deliver", **settings)
-    assert (said.code, said.err) == (1, "webhook: 1 not taken, to be tried again\n")
+    assert (said.code, said.err) == (1, "webhook: 1 not taken, will be retried\n")
     said = collector("webhooks", "list", "--format", "json", **settings)
     (row,) = said.json
     assert said.code == 3
@@ -75,7 +75,7 @@ def test_what_is_not_taken_is_listed_and_can_be_tried_again(sqlite_url: str, hoo
     hook.status = 200
     assert collector("webhooks", "deliver", **settings).out == "webhook: nothing is due\n"
     said = collector("webhooks", "retry", "webhook", **settings)
-    assert said.out == "0 dead letters wait again; whatever waits is tried at once\n"
+    assert said.out == "0 dead letters wait again; everything that waits is tried at once\n"
     assert collector("webhooks", "deliver", **settings).out == "webhook: 2 delivered\n"
 
 
@@ -120,7 +120,7 @@ def test_a_receiver_that_is_not_in_the_settings_is_refused_with_those_that_are(
     none = {"database_url": sqlite_url}
     collector("webhooks", "deliver", **none).refused(2, "the settings name no receiver")
     assert collector("webhooks", "list", **none) == Said(
-        0, "nobody is told: the settings name no receiver\n", ""
+        0, "no events are sent: the settings name no receiver\n", ""
     )
 
 
@@ -271,7 +271,7 @@ def test_the_doctor_looks_at_receivers_and_shows_none_of_their_secrets(
     said = collector("--config", str(config), "doctor", "--offline", database_url=sqlite_url, api_key="k")
     assert said.code == 1
     assert "receiver good: a webhook, its URL is not shown" in said.out
-    assert "note  receiver good: it was not asked" in said.out
+    assert "note  receiver good: it was not tried" in said.out
     assert re.search(r"bad +webhook bad: the secret file .*missing.txt can't be used", said.out)
     assert CANARY not in said.out + said.err
     assert SECRET not in said.out + said.err

@@ -874,7 +874,7 @@ def test_the_command_tells_what_it_wrote_and_goes_on(alone: History, tmp_path: P
     said = collector("export", lake, "--incremental", database_url=url)
     assert (said.code, said.err) == (
         0,
-        "exported anew: the history of gcore was derived again, by other rules\n",
+        "exported again from the beginning: the history of gcore was derived again, by other rules\n",
     )
     said = collector(
         *("export", str(tmp_path / "may"), "--from", "2026-05-01", "--to", "2026-05-02", "--only", "unseen"),

@@ -803,7 +803,7 @@ def test_what_can_not_be_drawn_is_refused(
 
 def test_times_without_anything_are_said_to_be_so(told_lane: History, tmp_path: Path) -> None:
     before = ("--from", "2020-01-01", "--to", "2020-01-02")
-    assert ask(told_lane, *before).out.startswith("nothing is known of this time")
+    assert ask(told_lane, *before).out.startswith("nothing is known about this time")
     path = tmp_path / "t.svg"
     assert ask(told_lane, *before, "-o", str(path)).code == 0
     assert "Nothing is known of this time" in path.read_text(encoding="utf-8")

@@ -722,7 +722,7 @@ def test_the_demo_does_not_make_the_configured_database(tmp_path: Path) -> None:
     for settings in ({}, {"database_url": "sqlite:///mine.db"}):
         name = "mine.db" if settings else "collector.db"
         said = process("demo", "--file", f"./{name}", cwd=tmp_path, **settings)
-        said.refused(2, name, "the settings call")
+        said.refused(2, name, "is the database of the settings")
         assert list(tmp_path.iterdir()) == []
 
 

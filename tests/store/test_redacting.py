@@ -252,7 +252,7 @@ def test_the_commands(sqlite_url: str) -> None:
     history.restart()
     engine.dispose()
     run = {"database_url": sqlite_url}
-    assert "stands in 6 answers" in collector("db", "redact", NOTES.text, "--dry-run", **run).out
+    assert "is in 6 answers" in collector("db", "redact", NOTES.text, "--dry-run", **run).out
     said = collector("db", "redact", NOTES.text, **run)
     assert (said.code, "was redacted in 6 answers" in said.out) == (0, True), said
     assert f"redacted {NOTES.text} in 6 answers" in collector("audit", "verify", **run).out
