@@ -1,7 +1,7 @@
-"""Runs migrations on the connection that it is given, or on the configured database.
+"""Runs migrations on the given connection, or on the configured database.
 
-Views are not versioned: before a downgrade they go, after an upgrade to the newest revision their newest
-text is put in place. No version imports the live tables, and neither does this file.
+Views are not versioned. They are removed before a downgrade, and their newest text is installed after an upgrade to
+the newest revision. No version imports the live tables, and neither does this file.
 """
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from collector.settings import load
 
 
 def direction() -> str | None:
-    """`upgrade`, `downgrade`, or None for commands that only look."""
+    """`upgrade`, `downgrade`, or None for commands that only read."""
     command = getattr(context.config.cmd_opts, "cmd", None)
     return context.config.attributes.get("direction") or (command and command[0].__name__)
 

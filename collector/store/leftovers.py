@@ -1,4 +1,4 @@
-"""What else holds a value that is redacted: the snapshot of a pruned history, and events of the outbox."""
+"""Removes a redacted value from other places: the snapshot of a pruned history, and events of the outbox."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from collector.store.amendments import text_of
 from collector.store.tables import webhook_deliveries
 
 SHORT = 3
-"""A text of so many characters at most is a part of many others: only where it stands alone is it the value."""
+"""Texts of at most this many characters occur in many others, so they count only if they are the whole text."""
 _NAMES = frozenset({"slug", "display_name"})
-"""Members of an event that hold a column's value beside `changes`."""
+"""Members of an event that hold a column's value, besides `changes`."""
 _SENTENCES = frozenset({"words", "title", "body", "detail", "error", "found"})
-"""Members of an event that are text for people, or what the cloud said: a value may be a part of them."""
+"""Members of an event that are text for people or from the API: a value may be a part of them."""
 _d = webhook_deliveries.c
 
 
 def redact_snapshot(text: str, path: Path) -> str:
-    """A snapshot without what may come from the path: values of its columns, and drift at it and below."""
+    """A snapshot without what may come from the path: values of its columns, and drift at it and below it."""
     value = json.loads(text)
     tables = value["rows"]
     for table, names in _columns_of(path).items():
@@ -47,7 +47,7 @@ def redact_snapshot(text: str, path: Path) -> str:
 
 
 def redact_events(live: sa.Connection, source_id: int, path: Path, removed: Collection[str]) -> None:
-    """Take a value out of events that wait for receivers, or were delivered. `removed`: the texts that stood there."""
+    """Remove a value from events that wait for receivers or were delivered. `removed`: the texts at the path."""
     columns = frozenset(name for names in _columns_of(path).values() for name in names)
     texts = sorted(removed, key=len, reverse=True)
     if not texts and not columns:
@@ -89,7 +89,7 @@ def _sentence_without(sentence: str, texts: Collection[str]) -> str:
 
 
 def _columns_of(path: Path) -> dict[str, list[str]]:
-    """The columns that a path is read into, by table."""
+    """The columns that hold values from a path, by table."""
     if not path.text.startswith(RECORDS):
         return {}
     first, _, rest = path.text.removeprefix(RECORDS).partition(".")

@@ -716,7 +716,7 @@ def _c(name: str, kind: sa.types.TypeEngine[Any], comment: str, *, null: bool = 
 
 
 def _times(table: str, *columns: str) -> list[sa.CheckConstraint]:
-    """SQLite keeps times as text; a constraint keeps the text well-formed."""
+    """SQLite keeps times as text, so a constraint keeps the text well-formed."""
     return [
         sa.CheckConstraint(f"{column} GLOB '{TIME_PATTERN}'", name=f"ck_{table}_{column}_is_utc").ddl_if(
             dialect="sqlite"

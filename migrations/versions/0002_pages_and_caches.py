@@ -1,4 +1,4 @@
-"""Observations say what looks like paging, and how old a cached answer was.
+"""Observations record signs of paging, and the age of a cached answer.
 
 Revision ID: 0002
 Revises: 0001
@@ -31,7 +31,7 @@ COMMENTS = {
         "key and URL; NULL: unbounded",
     ),
 }
-"""By table and column: the comment before and after."""
+"""By table and column: the old and the new comment."""
 WITHHELD = (
     "One row: a complete answer that could not prove the absence of an entity, or of a whole kind",
     "One row: an answer that could not prove the absence of an entity that it names, or of a whole kind",
@@ -63,7 +63,7 @@ def downgrade() -> None:
 
 
 def _comment(which: int) -> None:
-    """SQLite keeps no comments."""
+    """SQLite has no comments."""
     if op.get_context().dialect.name == "sqlite":
         return
     for (table, column), texts in COMMENTS.items():

@@ -1,6 +1,6 @@
-"""Versions carry their window, unseen spans their last question; gaps and unproven absences are rows.
+"""Versions have their window, unseen spans their last request; gaps and unproven absences are rows.
 
-What the new columns and tables hold is derived: they are filled when the history is derived again.
+The contents of the new columns and tables are derived: they are filled when the history is derived again.
 
 Revision ID: 0003
 Revises: 0002
@@ -141,7 +141,7 @@ def _c(name: str, kind: Any, comment: str, *, null: bool = False) -> sa.Column[A
 
 
 def _is_utc(table: str, name: str) -> str:
-    """SQLite has no time type: a constraint keeps the text well-formed."""
+    """SQLite has no time type, so a constraint keeps the text well-formed."""
     return f"CONSTRAINT ck_{table}_{name}_is_utc CHECK ({name} GLOB '{TIME_PATTERN}')"
 
 
@@ -163,7 +163,7 @@ def _seen_by(table: str, *names: str) -> list[sa.ForeignKeyConstraint]:
     ]
 
 
-# SQLite adds no constraint to a table that exists: so the tables are made again, from their own text.
+# SQLite can't add a constraint to an existing table, so the tables are created again from their own text.
 
 
 def _remake(changed: Callable[[str, list[tuple[str, str]]], str]) -> None:
@@ -181,7 +181,7 @@ def _remake(changed: Callable[[str, list[tuple[str, str]]], str]) -> None:
         for name in tables
     }
     columns = {}
-    for name in tables:  # those that refer to others come first
+    for name in tables:  # tables that refer to others come first
         op.execute(f"CREATE TEMP TABLE kept_{name} AS SELECT * FROM {name}")  # noqa: S608 - our own names
         columns[name] = [row[1] for row in connection.execute(sa.text(f"PRAGMA table_info({name})"))]
         op.execute(f"DROP TABLE {name}")
@@ -196,7 +196,7 @@ def _remake(changed: Callable[[str, list[tuple[str, str]]], str]) -> None:
 
 
 def _parts(table: str) -> list[tuple[str, str]]:
-    """The new parts of a CREATE TABLE: columns, and constraints."""
+    """The new parts of a CREATE TABLE: columns and constraints."""
     parts = []
     for name, (kind, _, *checks) in ADDED[table].items():
         is_time = kind is UTC_TIME

@@ -1,6 +1,6 @@
-"""An answer may be stored as what changed over an earlier one.
+"""An answer may be stored as a delta over an earlier one.
 
-Answers that are stored already stay whole.
+Stored answers stay whole.
 
 Revision ID: 0004
 Revises: 0003
@@ -26,7 +26,7 @@ COMMENTS = {
         "The canonical JSON, compressed with zlib; where there is a base, of what changed over that",
     ),
 }
-"""By column: the comment before and after."""
+"""By column: the old and the new comment."""
 
 
 def upgrade() -> None:
@@ -91,7 +91,7 @@ def _make_whole() -> None:
 
 
 class _Literal(str):
-    """A number, as it came."""
+    """A number with its literal text."""
 
 
 def _applied(below: dict[str, Any], delta: dict[str, Any]) -> str:
@@ -124,6 +124,6 @@ def _text(value: Any) -> str:
 
 
 def _comment(which: int) -> None:
-    """SQLite keeps no comments."""
+    """SQLite has no comments."""
     for column, texts in COMMENTS.items():
         op.alter_column("payloads", column, comment=texts[which])

@@ -1,4 +1,4 @@
-"""What happened last is found by its time alone, however many sources there are.
+"""An index on the time alone finds what happened last, for any number of sources.
 
 Revision ID: 0005
 Revises: 0004

@@ -1,4 +1,4 @@
-"""Events that receivers are told: which wait, which were delivered, and how it goes.
+"""Events for receivers: which wait, which were delivered, and the state of deliveries.
 
 Nothing was ever written to the table that this replaces.
 
@@ -117,7 +117,7 @@ def _c(name: str, kind: object, comment: str, *, null: bool = False) -> sa.Colum
 
 
 def _times(table: str, *columns: str) -> list[sa.CheckConstraint]:
-    """SQLite keeps times as text; a constraint keeps the text well-formed."""
+    """SQLite keeps times as text, so a constraint keeps the text well-formed."""
     return [
         sa.CheckConstraint(f"{column} GLOB '{TIME_PATTERN}'", name=f"ck_{table}_{column}_is_utc").ddl_if(
             dialect="sqlite"

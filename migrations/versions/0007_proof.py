@@ -1,4 +1,4 @@
-"""Digests that are given away, and results of verifications, are on record.
+"""Digests that are sent outside, and results of verifications, are stored.
 
 Revision ID: 0007
 Revises: 0006

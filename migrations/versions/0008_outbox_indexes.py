@@ -1,4 +1,4 @@
-"""What was delivered or given up is found by an index.
+"""Indexes find events that were delivered or given up.
 
 Revision ID: 0008
 Revises: 0007
@@ -16,7 +16,7 @@ INDEXES = {
     "ix_webhook_deliveries_delivered_at": (["delivered_at"], "delivered_at IS NOT NULL"),
     "ix_webhook_deliveries_dead": (["receiver", "given_up_at"], "given_up_at IS NOT NULL"),
 }
-"""By name: the columns, and which rows."""
+"""By name: the columns, and the condition on the rows."""
 
 
 def upgrade() -> None:

@@ -1,4 +1,4 @@
-"""Histories may be pruned and redacted: what was done is on record.
+"""Histories may be pruned and redacted, and each prune and redaction is recorded.
 
 Revision ID: 0009
 Revises: 0008
@@ -61,8 +61,10 @@ REFERENCES: tuple[tuple[str, str], ...] = (
     ("rejected_records", "seq"),
     ("schema_drift", "seq"),
 )
-"""Table and column: foreign keys to observations. PostgreSQL would look through each such table for each observation that
-is pruned; SQLite can do without for a transaction."""
+"""Table and column: foreign keys to observations.
+
+PostgreSQL would scan each such table for each pruned observation; SQLite can switch the check off for a transaction.
+"""
 
 
 def upgrade() -> None:
@@ -142,7 +144,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """What was pruned or redacted stays so: a history of which nothing was has all that older versions ask for."""
+    """Refuse the downgrade of a pruned or redacted history, since older versions need all of it."""
     found = op.get_bind().execute(sa.text("SELECT COUNT(*) FROM amendments")).scalar_one()
     if found:
         raise RuntimeError(
