@@ -110,7 +110,7 @@ def sql(
     """Ask one statement in SQL, which can only read. Without STATEMENT it is read from stdin.
 
     :now, :today, :yesterday, :2_days_ago, :last_week and the like are times. SQLite compares times as text, so a
-    comparison with a text that is no stored time gets a warning. Tables and views: docs/data-dictionary.md.
+    comparison with a text that is not a stored time gets a warning. Tables and views: docs/data-dictionary.md.
 
     \b
     Example:

@@ -223,7 +223,7 @@ def _changes(connection: sa.Connection, asked: Changes, now: datetime) -> str:
         not_said=[
             BETWEEN_POLLS,
             "Only states and presence are compared here, no other fields.",
-            "Basis observer_change: another key looked than before, so it may be a change of view only.",
+            "Basis observer_change: another key was used than before, so it may be a change of view only.",
         ],
     )
 

@@ -211,7 +211,7 @@ def explain(connection: sa.Connection, reference: str, source: str | None = None
     """Explain a transition by its reference `SEQ/ENTITY/ID`. Raises UsageError if there is none."""
     match = re.fullmatch(r"([0-9]{1,40})/(region|keystone)/(-?[0-9]{1,40})", reference.strip())
     if match is None:
-        raise UsageError(f"{reference!r} is no transition; {_references(connection, reference, source)}")
+        raise UsageError(f"{reference!r} is not a transition; {_references(connection, reference, source)}")
     seq, entity, entity_id = int(match[1]), match[2], int(match[3])
     wanted = TransitionFilter(source=source, entity=entity, seq=seq)
     rows = transitions(connection, wanted) if seq < 2**63 else []  # no database counts further

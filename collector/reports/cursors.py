@@ -55,9 +55,7 @@ class Cursor:
     def parse(cls, text: str) -> Cursor:
         """Raises UsageError for text that is no cursor, and AnotherHistoryError for text that only looks like one."""
         if not re.fullmatch(CURSOR_PATTERN, text, re.ASCII):
-            raise UsageError(
-                "that is no cursor; take it from `next` of the answer before, as it stands there"
-            )
+            raise UsageError("that is not a cursor; take it unchanged from `next` of the previous answer")
         if text[0] == "z":
             text = _unpacked(text[1:])
         *places, digest = text.split("_")

@@ -114,4 +114,4 @@ def _place_of(reference: str, ids: Mapping[str, int]) -> tuple[datetime, _Within
         moment = datetime.strptime(at, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
         return moment, (KINDS.index(kind), ids[source], int(number), words)
     except (ValueError, OverflowError, KeyError):
-        raise UsageError(f"{reference!r} is no place in this list") from None
+        raise UsageError(f"{reference!r} is not a place in this list") from None

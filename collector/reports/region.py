@@ -38,7 +38,7 @@ class RegionFacts:
     def sentence(self) -> str:
         """The answer: its state, since when, and how sure that is."""
         if self.since is None:
-            return f"Nothing was known of {self.name} at that time."
+            return f"Nothing was known about {self.name} at that time."
         if self.since["not_before"] is None:
             when = f"since {show_time(self.since['observed_at'])} or any time before"
         elif certainty(self.since) == "exact":

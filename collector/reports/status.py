@@ -243,7 +243,7 @@ def _status(facts: _Facts, source: Any, now: datetime) -> SourceStatus:
         verdict = "stale"
         reasons.insert(
             0,
-            f"the newest poll lies in the future, at {newest.last_at:%Y-%m-%d %H:%M:%S} UTC: this clock was set back, "
+            f"the newest poll is in the future, at {newest.last_at:%Y-%m-%d %H:%M:%S} UTC: this clock was set back, "
             "or was wrong then; nothing is written until that time",
         )
     return SourceStatus(

@@ -17,11 +17,11 @@ EXAMPLES = "2026-05-01, 2026-05-01T12:30:00Z, yesterday, 2 days ago"
 def parse_time(text: str, now: datetime) -> datetime:
     """ISO 8601 or words (`yesterday`, `3 hours ago`). A day alone is its start, and a time without a zone is UTC.
 
-    Raises ValueError with a message for people if the text is no time or lies in the future.
+    Raises ValueError with a message for people if the text is not a time, or is in the future.
     """
     plain = text.strip()
     if len(plain) > 60:
-        raise ValueError(f"{plain[:40]!r}… is no time; write it like {EXAMPLES}")
+        raise ValueError(f"{plain[:40]!r}… is not a time; write it like {EXAMPLES}")
     if (words := " ".join(plain.lower().split())) in _DAYS:
         day = now.date() - timedelta(days=_DAYS[words])
         return datetime.combine(day, time(), UTC)
@@ -37,14 +37,14 @@ def parse_time(text: str, now: datetime) -> datetime:
     try:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{plain!r} lies outside the years 1 to 9999") from None
+        raise ValueError(f"{plain!r} is outside the years 1 to 9999") from None
     if moment > now:
-        raise ValueError(f"{show_time(moment)} lies in the future; nothing is known of it yet")
+        raise ValueError(f"{show_time(moment)} is in the future; nothing is known about it yet")
     return moment
 
 
 def _no_time(text: str) -> str:
-    """A message for a text that is no time, with the closest words that are one."""
+    """A message for a text that is not a time, with the closest words that are."""
     words = " ".join(text.lower().split())
     ago = re.fullmatch(r"(\d{1,5}) ?([a-z]*?) ?(ago)?", words)
     if ago is not None:
@@ -53,7 +53,7 @@ def _no_time(text: str) -> str:
         close = nearest(words, _SAID, 2)
     close = [each for each in close if each != words]
     hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
-    return f"{text!r} is no time; write it like {EXAMPLES}{hint}"
+    return f"{text!r} is not a time; write it like {EXAMPLES}{hint}"
 
 
 def _in_words(text: str, now: datetime) -> datetime | None:

@@ -18,7 +18,7 @@ _BASIS = {
     "direct": "the poll just before still showed the old state",
     "across_gap": "it could not be seen in between",
     "absence": "a complete answer no longer listed it",
-    "observer_change": "another key or URL looked than before, so this may be a change of view only",
+    "observer_change": "another key or URL was used than before, so this may be a change of view only",
     "other_copy": "another region's copy of the keystone counted than before",
 }
 
@@ -109,15 +109,15 @@ def _short(moment: datetime) -> str:
 CAUSES = {
     "no_polls": "no poll was made, or none could be written",
     "key": "there was no key to ask with",
-    "connect": "nobody answered",
-    "timeout": "no whole answer came in time",
+    "connect": "nothing answered",
+    "timeout": "no complete answer came in time",
     "protocol": "the connection broke, or what came was not HTTP",
     "http_status": "the API refused",
     "too_large": "the answer was larger than the limit",
     "not_json": "the answer was not JSON that can be relied on",
-    "not_a_listing": "the answer was JSON, but no list of regions",
+    "not_a_listing": "the answer was JSON, but not a list of regions",
     "stale": "a cache answered, perhaps with what it had before",
-    "partial": "the answer was not whole",
+    "partial": "the answer was incomplete",
     "held": "many were missing at once, which waits to be confirmed",
     "not_given": "the answer named them without showing them",
     "record_without_id": "a record had no usable id",

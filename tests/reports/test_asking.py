@@ -96,8 +96,8 @@ def test_a_value_that_no_parameter_takes_is_a_mistake() -> None:
         ("\"valid_from\" = '2026-11-01'", "write '2026-11-01T00:00:00.000000Z'"),
         ("valid_to NOT BETWEEN '2026-11-01' AND '2 Nov 2026'", "write '2026-11-02T00:00:00.000000Z'"),
         ("from_at < 'sometime'", "or :yesterday"),
-        ("observed_at > datetime('now', '-1 day')", "datetime, whose text is no stored time"),
-        ("observed_at < CURRENT_TIMESTAMP", "CURRENT_TIMESTAMP, whose text is no stored time"),
+        ("observed_at > datetime('now', '-1 day')", "datetime, whose text is not a stored time"),
+        ("observed_at < CURRENT_TIMESTAMP", "CURRENT_TIMESTAMP, whose text is not a stored time"),
         ("observed_at > :t", "write '2026-11-22T00:00:00.000000Z'"),
     ],
 )

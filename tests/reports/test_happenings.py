@@ -90,7 +90,7 @@ def test_a_place_that_is_none_is_refused(told: History, after: str) -> None:
     if not after:
         assert stream(told, after=after) == stream(told)
         return
-    with pytest.raises(UsageError, match="is no place in this list"):
+    with pytest.raises(UsageError, match="is not a place in this list"):
         stream(told, after=after)
 
 

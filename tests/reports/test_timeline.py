@@ -788,7 +788,7 @@ def test_what_is_no_svg_is_not_replaced(told_lane: History, tmp_path: Path) -> N
     [
         (("chestr",), ["there is no region 'chestr'", "did you mean Chester"]),
         (("--from", "2026-05-02", "--to", "2026-05-01"), ["--from 2026-05-02 00:00:00Z is not before"]),
-        (("--to", "9999-01-01"), ["lies in the future"]),
+        (("--to", "9999-01-01"), ["is in the future"]),
         (("--source", "nobody"), ["there is no source 'nobody'; known are: gcore"]),
         (("-o", "x.svg", "--format", "csv"), ["-o draws a picture", "--format csv"]),
     ],

@@ -93,9 +93,9 @@ def test_sqlite_gives_values_of_the_declared_types(sqlite_history: History) -> N
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("zone", "must say of which type zone is, and what"),
-        ("zone  text", "must say of which type zone is, and what"),
-        ("zone  string  A word", "must say of which type zone is, and what"),
+        ("zone", "must give the type and the meaning of zone"),
+        ("zone  text", "must give the type and the meaning of zone"),
+        ("zone  string  A word", "must give the type and the meaning of zone"),
         ("zone  = regions.zones", "says that zone is regions.zones, which does not exist"),
         ("zone  = nothing.zone", "says that zone is nothing.zone, which does not exist"),
         ("zone  = current_regions.zone", "says that zone is current_regions.zone, which does not exist"),

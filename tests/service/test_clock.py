@@ -158,7 +158,7 @@ def test_a_clock_that_jumps_back_where_nobody_tells_the_date_is_refused_until_it
     assert not skewed.poll()
     status = skewed.status()
     assert status.verdict == "stale"
-    assert "lies in the future" in status.why
+    assert "is in the future" in status.why
     skewed.turn_to("ACTIVE")
     turned, last = skewed.states[-1][0], NOON + MINUTE
     while not skewed.poll():

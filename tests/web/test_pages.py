@@ -140,11 +140,11 @@ def test_every_page_is_as_of_a_time_and_says_so(history: History, serve: Serve) 
 @pytest.mark.parametrize(
     ("when", "why"),
     [
-        ("soon", "'soon' is no time"),
-        ("2030-01-01", "lies in the future"),
+        ("soon", "'soon' is not a time"),
+        ("2030-01-01", "is in the future"),
         ("0001-01-05", "is before 1900"),
-        ("2026-13-01", "is no time"),
-        ("x" * 99, "is no time"),
+        ("2026-13-01", "is not a time"),
+        ("x" * 99, "is not a time"),
     ],
 )
 def test_a_time_that_is_none_is_explained(sqlite_template: Path, serve: Serve, when: str, why: str) -> None:

@@ -46,7 +46,10 @@ def _named(name: str, now: datetime) -> datetime:
 
 
 def wrong_comparisons(statement: Statement, given: Mapping[str, str], now: datetime) -> list[str]:
-    """Warnings about columns of times that SQLite compares with a text that is no stored time. `given`: parameters."""
+    """Warnings about columns of times that SQLite compares with a text that is not a stored time.
+
+    `given`: the values of parameters.
+    """
     found = (
         _warning(column.name, other, operator, given, now)
         for column, other, operator in _comparisons(statement.tokens)
@@ -98,9 +101,7 @@ def _warning(column: str, other: Token, operator: str, given: Mapping[str, str],
     elif other.kind == "parameter" and other.text[1:] in given:
         text = given[other.text[1:]]
     elif other.text.lower() in _MAKES_OTHER_TEXT:
-        return (
-            f"{column} is compared with {other.text}, whose text is no stored time; write :now or :2_days_ago"
-        )
+        return f"{column} is compared with {other.text}, whose text is not a stored time; write :now or :2_days_ago"
     else:
         return ""
     if _STORED.fullmatch(text) or (operator in _ORDERS and _PREFIX.fullmatch(text)):
@@ -109,4 +110,7 @@ def _warning(column: str, other: Token, operator: str, given: Mapping[str, str],
         instead = f"write '{time_text(parse_time(text, now))}'"
     except ValueError:
         instead = "write a time like '2026-05-01T12:00:00.000000Z', or :yesterday"
-    return f"{column} is compared with '{text}', which is no stored time, and SQLite compares times as text; {instead}"
+    return (
+        f"{column} is compared with '{text}', which is not a stored time, and SQLite compares times as text; "
+        f"{instead}"
+    )

@@ -128,6 +128,4 @@ def _check(path: Path, file: File) -> None:
     except FileNotFoundError:
         found = ""
     if found != file.sha256:
-        raise ExportError(
-            f"{file.path} is gone, or is not as it was written; export again without --incremental"
-        )
+        raise ExportError(f"{file.path} is missing or was changed; export again without --incremental")

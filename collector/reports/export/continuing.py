@@ -67,7 +67,7 @@ def _same_question(former: Manifest, asked: Asked) -> None:
         names = [name for name in now if then.get(name) != now[name]]
         said = "; ".join(f"--{name.replace('_', '-')} was {_said(then.get(name))}" for name in names)
         raise UsageError(
-            f"the export that stands there was asked for otherwise ({said}): ask alike, name another folder, "
+            f"the export in this folder was made with other options ({said}): use the same ones, name another folder, "
             "or leave --incremental out to replace it"
         )
 
@@ -91,7 +91,7 @@ def _same_history(connection: sa.Connection, former: Manifest, now: Sequence[Sou
         if not is_same:
             what = f"observation {then.settled.seq}" if then.settled else "the id"
             raise ExportError(
-                f"the export there is of another history: {what} of {then.source!r} is not the one that was "
+                f"the export in this folder is of another history: {what} of {then.source!r} is not the one that was "
                 "exported; name another folder, or leave --incremental out to replace it"
             )
 
@@ -111,7 +111,7 @@ def _same_rows(
         path = folder.path / file.path
         is_inside = file.path.startswith(f"{relation.name}/") and ".." not in file.path.split("/")
         if not is_inside or not path.is_file() or path.stat().st_size != file.bytes:
-            raise NotAgainError(f"{file.path} is gone, or is not as it was written")
+            raise NotAgainError(f"{file.path} is missing or was changed")
     query = relation.query.where(settled(relation, {}, upto))
     rows = connection.scalar(sa.select(sa.func.count()).select_from(query.subquery()))
     if rows != sum(file.rows for file in kept):

@@ -123,7 +123,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
             foreign = sorted(entry.name for entry in path.iterdir() if not _is_ours(entry))
             if foreign and folder.current is None:
                 raise UsageError(
-                    f"{path} holds no export, but {foreign[0]!r}; name a new folder, or an empty one"
+                    f"{path} contains {foreign[0]!r}, which is not part of an export; name a new or an empty folder"
                 )
             folder.tidy()
             yield folder

@@ -113,7 +113,7 @@ class Manifest:
             found = json.loads(data)
             if found["manifest_version"] > MANIFEST_VERSION:
                 raise UsageError(
-                    f"a newer version wrote the export that stands there ({found['collector_version']}); "
+                    f"a newer version wrote the export in this folder ({found['collector_version']}); "
                     "update this collector, or name another folder"
                 )
             return cls(

@@ -40,7 +40,7 @@ def _declared(view: str) -> Iterator[Column]:
         elif word in TYPES and said:
             yield Column(name, TYPES[word], said)
         else:
-            raise LookupError(f"the file of {view} must say of which type {name} is, and what: {line!r}")
+            raise LookupError(f"the file of {view} must give the type and the meaning of {name}: {line!r}")
 
 
 def _passed_on(view: str, name: str, reference: str) -> Column:
