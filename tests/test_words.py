@@ -50,30 +50,7 @@ PAGES = sorted(
     for pattern in ("README.md", "CHANGELOG.md", "docs/*.md", "deploy/**/*.md")
     for path in ROOT.glob(pattern)
 )
-CLEAN: tuple[str, ...] = (
-    "collector/anchors.py",
-    "collector/archive",
-    "collector/audit",
-    "collector/cli",
-    "collector/clock.py",
-    "collector/database",
-    "collector/errors.py",
-    "collector/gcore",
-    "collector/logs.py",
-    "collector/mcp",
-    "collector/nearest.py",
-    "collector/poll.py",
-    "collector/printable.py",
-    "collector/receivers.py",
-    "collector/reports",
-    "collector/service",
-    "collector/settings.py",
-    "collector/simulator",
-    "collector/spelling.py",
-    "collector/web",
-    "tests/benchmarks",
-    "tests/support",
-)
+CLEAN: tuple[str, ...] = ("collector", "tests/benchmarks", "tests/support")
 """Folders and modules of code whose docstrings, comments and texts are plain already."""
 
 
