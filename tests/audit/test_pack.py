@@ -317,7 +317,7 @@ def test_what_no_head_covers_is_said(true_pack: Files, tmp_path: Path) -> None:
     assert "BUT no given head covers what came after observation 6" in said
     uncovered = [line for line in said.splitlines() if "not covered by any given head" in line]
     assert len(uncovered) == sum(t["seq"] > 6 for t in rows(true_pack, "transitions")) > 0
-    assert "no head" not in checked(true_pack, tmp_path, heads[16])[1]
+    assert "given head" not in checked(true_pack, tmp_path, heads[16])[1]
 
 
 def put(name: str, content: bytes) -> Callable[[Files], None]:
