@@ -968,7 +968,7 @@ def test_a_repository_of_somebody_else_is_read_only_where_git_trusts_it(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scraped(repository)
-    # Only root could give it away; git can be told to take it for somebody else's.
+    # Only root could give the file away, but git can treat it as a file of another user.
     monkeypatch.setitem(githistory._ENVIRONMENT, "GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     monkeypatch.setenv("HOME", str(tmp_path))
     ask = ("import", "--dry-run", "--git-file", FILE, str(repository.path))

@@ -364,7 +364,7 @@ def test_rows_of_no_source_are_found(told: History, forger: sa.Engine) -> None:
 
 
 def test_values_that_no_column_should_hold_are_found_and_mended(told: History, forger: sa.Engine) -> None:
-    """SQLite keeps what it is given: reading it must not mend it."""
+    """SQLite keeps the values that it is given: reading must not correct them."""
     if forger.dialect.name != "sqlite":
         with forger.begin() as connection, pytest.raises(sa.exc.DBAPIError):
             connection.exec_driver_sql("UPDATE regions SET has_k8s = 2")
@@ -451,7 +451,7 @@ def test_only_failures_are_good_too(history: History) -> None:
 
 
 def test_every_column_that_no_digest_covers_is_named() -> None:
-    """What stands in an observation is in a digest, or refers to what is."""
+    """Every column of an observation is in a digest, or refers to a column that is."""
     covered = {*chain.OPENING, *chain.LATER, *chain.CLOSING, "previous_digest", "opening_digest", "digest"}
     assert set(observations.c.keys()) - covered == {"source_id", "observer_id"}
     assert set(sources.c.keys()) - set(UNPROVEN["sources"]) == {"name", "newest_seq", "amendments"}

@@ -110,7 +110,7 @@ def change(name: str, number: int, **values: Any) -> Forger:
 
 
 def transition(kind: str, **values: Any) -> Forger:
-    """Of the first transition of this kind."""
+    """Edit the first transition of this kind."""
     return edit("transitions", lambda all_: first(all_, kind=kind).update(values))
 
 

@@ -523,7 +523,7 @@ def odd_records(chance: random.Random) -> list[Any]:
 
 @pytest.mark.parametrize("seed", [3, *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 200))])
 def test_packs_of_odd_histories_hold(tmp_path: Path, sqlite_template: Path, seed: int) -> None:
-    """Of all regions and of some, from and to any time at which something was seen."""
+    """Packs of all and of some regions, from and to any time at which something was seen."""
     chance = random.Random(seed)
     (tmp_path / "collector.db").write_bytes(sqlite_template.read_bytes())
     engine = open_engine(f"sqlite:///{tmp_path / 'collector.db'}")

@@ -403,7 +403,7 @@ def test_each_of_several_sources_is_looked_at(sqlite_url: str, tmp_path: Path) -
 
 
 def many(folder: Path, count: int, base_url: str) -> str:
-    """A settings file of so many sources below one host."""
+    """A settings file with many sources on one host."""
     config = folder / "many.toml"
     each = (f'[[sources]]\nname = "s{n}"\nbase_url = "{base_url}/s{n}"\n' for n in range(count))
     config.write_text(f'api_key = "{KEY}"\n' + "".join(each))

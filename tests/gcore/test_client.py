@@ -119,7 +119,7 @@ def parts(secret: str, size: int = 4) -> set[str]:
 
 
 def assert_keyless(thing: object, key: str = KEY) -> None:
-    """No four characters in a row of the key stand in what a thing shows of itself."""
+    """The text of an object never shows four consecutive characters of the key."""
     shown = repr(thing) + str(thing)
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         shown += str(dataclasses.asdict(thing))

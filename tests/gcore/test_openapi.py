@@ -182,7 +182,7 @@ Drifts = set[tuple[str, str, str]]
 
 @dataclass
 class Meaning:
-    """What should stand in the tables after one answer to a new source."""
+    """The expected rows of the tables after one answer to a new source."""
 
     regions: dict[int, Json] = field(default_factory=dict)
     keystones: dict[int, Json] = field(default_factory=dict)

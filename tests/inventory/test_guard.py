@@ -57,7 +57,7 @@ def judged(
     guard: Guard = GUARD,
     paging: str | None = None,
 ) -> Judgement:
-    """Judge an answer that lists these ids, after so many held answers that missed the same."""
+    """Judge an answer that lists these ids, after a number of held answers that missed the same ones."""
     missing = frozenset(present) - set(ids)
     earlier = [Earlier("held", missing, held_before)] if held_before else []
     earlier.append(Earlier("ok", frozenset(), 1))

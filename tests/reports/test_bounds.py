@@ -185,7 +185,7 @@ def truth_of(ledger: Ledger, region_id: int, end: datetime, random: Random) -> T
     moment = said[0][0].at
     before: tuple[Look, str] | None = None
     is_hidden = False
-    """Whether only another key does not see it."""
+    """True if only another key does not see it."""
     for look, state in said:
         asked = max(look.asked_at, moment)
         then = asked + (max(look.at, asked) - asked) * random.choice((0.0, 1.0, random.random()))

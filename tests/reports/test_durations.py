@@ -339,7 +339,7 @@ def test_who_disappears_gives_up_but_not_where_only_another_key_looked(history: 
     see(0, None, None)
     see(60, "NEW", "NEW")
     see(120, None, "NEW")
-    see(180, "NEW", "NEW")  # begun anew
+    see(180, "NEW", "NEW")  # begun again
     history.change(api_key="another")
     see(240, None, None)
     history.change(api_key="key-one")

@@ -1,4 +1,4 @@
-"""`collector export`: what stands in the files, how they grow, and that readers never see half of an export."""
+"""`collector export`: the content of the files, how they grow, and that readers never see half an export."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _aware(value: Any) -> Any:
 
 
 def same(one: list[Row], other: list[Row]) -> bool:
-    """Whether rows are equal; the two databases reckon with seconds in different ways."""
+    """True if rows are equal, although the two databases calculate with seconds differently."""
     return len(one) == len(other) and all(
         a.keys() == b.keys()
         and all(
@@ -398,7 +398,8 @@ def test_every_table_and_view_is_cut_by_its_time_or_is_of_now(engine: sa.Engine)
 
 
 def touches(row: Row, words: str, since: datetime, until: datetime) -> bool:
-    """Whether a row's time, as the manifest names it, touches [since, until). Written a second time, plainly."""
+    """True if a row's time, as the manifest names it, overlaps [since, until). This is a second, plain
+    implementation."""
     first, _, last = words.partition(" to ")
     if first == "day":
         return since.date() <= row["day"] and datetime.combine(row["day"], datetime.min.time(), UTC) < until
@@ -463,7 +464,7 @@ def same_exports(one: Path, other: Path) -> None:
 def test_an_export_that_grew_poll_by_poll_is_the_same_as_a_whole_one(
     history: History, tmp_path: Path, partition_by: str | None, seed: int
 ) -> None:
-    most_views = tuple(name for name in views.NAMES if name not in FEW)  # all views are written anew
+    most_views = tuple(name for name in views.NAMES if name not in FEW)  # all views are written again
     grow_and_compare(history, tmp_path, partition_by, Random(seed), without=most_views)
 
 

@@ -623,7 +623,7 @@ def test_as_of_is_the_fold_of_all_that_was_applied_until_then(history: History, 
             assert found == expected, moment
             for row in rows:
                 known = last_seen[row["region_id"]]
-                # Of the polls inside a stretch only its ends and its longest interval are on record.
+                # Only the ends of an observation and its longest interval are on record, not the single polls.
                 assert row["last_seen_at"] <= known, (moment, row)
                 assert known - row["last_seen_at"] <= timedelta(minutes=3), (moment, row)
     assert history.rebuilt().different == 0
@@ -745,7 +745,7 @@ def test_a_region_that_came_back_otherwise_begins_anew(history: History, ask: As
 
 
 def test_every_change_has_the_window_in_which_it_happened(history: History, ask: Ask) -> None:
-    """Of any field, not of the state alone: from the last poll that confirmed it as it was before."""
+    """For any field, not only the state: from the last poll that confirmed the old value."""
     renamed = region(3, display_name="Renamed")
     polls: dict[int, Any] = {
         60: [region(1), region(2)],

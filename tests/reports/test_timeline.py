@@ -1,6 +1,6 @@
 """Pictures of states over time: what they show, where, and that they claim nothing that was not seen.
 
-python -m tests.reports.test_timeline --write       makes the picture in the documentation anew
+python -m tests.reports.test_timeline --write       writes the picture in the documentation again
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def told_lane(history: History) -> History:
 
 
 def of(history: History, *regions: str, minutes: float, width: float = svg.CHART, **fields: Any) -> Picture:
-    """The picture from NOON to so many minutes later."""
+    """The picture from NOON to a number of minutes later."""
     wanted = SpanFilter(regions=regions, since=NOON, until=NOON + timedelta(minutes=minutes), **fields)
     with reading(history.engine) as connection:
         return picture(connection, wanted, NOON + timedelta(days=1), width)
@@ -355,7 +355,7 @@ def test_pieces_name_all_that_was_in_them_and_nothing_else(
 @settings(max_examples=100, deadline=None)
 @given(histories(), st.sampled_from((30, 100, 748, 5000)))
 def test_every_pixel_shows_what_was_there(spans: list[Span], hours: int) -> None:
-    """Of every column of pixels the states that are drawn are those that were there, give or take a cell."""
+    """In every column of pixels, the drawn states are those that were there, within one cell."""
     found = drawn(spans, hours=hours)
     scale, parts = found.scale, list(with_moments(spans))
     for piece, left, right in placed(found.lanes[0].pieces, scale):
@@ -953,7 +953,7 @@ def test_a_browser_shows_it_in_light_and_dark(tmp_path: Path, is_dark: bool) -> 
 def test_the_picture_in_the_documentation_is_what_the_demo_shows(demo_database: DemoDatabase) -> None:
     shown = made(demo_database)
     assert DIGEST.sub("", IN_DOCS.read_text(encoding="utf-8")) == DIGEST.sub("", shown), (
-        "python -m tests.reports.test_timeline --write makes it anew; look at it before you keep it"
+        "python -m tests.reports.test_timeline --write writes it again; look at it before you keep it"
     )
 
 

@@ -616,7 +616,7 @@ def test_a_gap_counts_also_what_was_first_seen_some_polls_after_it(history: Hist
         (3, "reappeared", 4),
         (4, "appeared", 4),
     ]
-    # Of regions 1, 2, 3 and 4, and of the keystones of 1, 3 and 4.
+    # Answers with regions 1, 2, 3 and 4, and the keystones of 1, 3 and 4.
     assert gap["transitions"] == 4 + 3
 
 

@@ -1,4 +1,4 @@
-"""Which events receivers are told: those of the JSON API, once each, and only what they asked for."""
+"""Which events receivers get: those of the JSON API, once each, and only those that they asked for."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def kinds(history: History, name: str = "hook") -> list[str]:
 
 @contextmanager
 def counted_statements(engine: sa.Engine) -> Iterator[list[str]]:
-    """The statements of a block, but for those with which a transaction begins."""
+    """The statements of a block, except those that begin a transaction."""
     found: list[str] = []
 
     def on_statement(_c: Any, _k: Any, statement: str, *_: Any) -> None:

@@ -300,7 +300,7 @@ def test_at_the_ends_of_time_polls_are_written_or_refused_and_nothing_breaks(
 def test_a_moved_time_may_cross_midnight_and_everything_can_be_derived_again(
     history: History, back: timedelta
 ) -> None:
-    """The moved time decides on which day a poll lies, and it stands in the row."""
+    """The moved time decides on which day a poll lies, and is stored in the row."""
     midnight = 12 * 3600.0
     history.poll([region(1, "NEW")], at=midnight - 0.000001)
     assert history.rows("observations")[0]["last_at"] == history.time(midnight) - TICK

@@ -1,4 +1,4 @@
-"""Telling receivers: signed, in order, at least once; and what happens where one does not take what it is told."""
+"""Delivery to receivers: signed, in order, at least once; and what happens if a receiver does not accept an event."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Stage:
             history.poll([region(1)])
 
     def change(self, times: int = 1, source: str = "gcore") -> None:
-        """So many observations with two events each."""
+        """A number of observations with two events each."""
         history = self.histories[source]
         for _ in range(times):
             state = f"S{len(history.rows('observations'))}"

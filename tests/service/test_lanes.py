@@ -109,14 +109,14 @@ def test_a_third_that_begins_to_hang_at_once_makes_no_healthy_source_miss_its_in
 
 
 class Asked:
-    """A source whose next answer comes after so many seconds, or not."""
+    """A source whose next answer comes after a number of seconds, or never."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, others: int) -> None:
         self.model = Model(monkeypatch, {"it": 0.1} | {f"s{n}": 0.1 for n in range(others)}, 60.0)
         self.lanes = self.model.lanes
 
     def ask(self, takes: float) -> bool:
-        """Whether an answer or a failure came back."""
+        """True if an answer or a failure came back."""
         self.model.takes["it"] = takes
         try:
             self.lanes.fetch("it", Request("it", ""))

@@ -1,4 +1,4 @@
-"""The schedule when things take too long, hang, or the clock is set; and the supervisor that starts anew."""
+"""The schedule when polls take too long or hang, or the clock is set; and the supervisor that restarts."""
 
 from __future__ import annotations
 

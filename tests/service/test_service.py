@@ -563,7 +563,7 @@ FIRST, CHANGED = [region(1, "NEW")], [region(1, "ACTIVE"), region(2)]
         ([FIRST, failure()], FIRST),
         ([[region(1), region(2), region(3)]], [region(1)]),
     ],
-    ids=["first", "unchanged", "unchanged bytes", "change", "failure", "failure again", "mended", "held"],
+    ids=["first", "unchanged", "unchanged bytes", "change", "failure", "failure again", "recovered", "held"],
 )
 @pytest.mark.parametrize("lost", [1, 2])
 def test_a_commit_whose_confirmation_is_lost_is_not_written_twice(
@@ -590,7 +590,7 @@ def test_a_commit_whose_confirmation_is_lost_is_not_written_twice(
 
 @contextmanager
 def losing_confirmations(engine: sa.Engine, times: int) -> Iterator[None]:
-    """So many commits come through without our being told."""
+    """Let this number of commits through without reporting them."""
     really_commit = engine.dialect.do_commit
     left = times
 

@@ -1,6 +1,6 @@
-"""The simulated cloud: what it says is what it knows to be true, and it misbehaves as it is told.
+"""The simulated cloud: its answers are what it knows to be true, and it misbehaves on request.
 
-The demo is held against it: every window that it recorded contains the true time.
+The demo is compared with it: every window that the demo recorded contains the true time.
 """
 
 from __future__ import annotations
@@ -777,7 +777,7 @@ def said_until(running: subprocess.Popen[bytes], log: IO[str], text: str) -> lis
 
 
 def polled(running: subprocess.Popen[bytes], log: IO[str], times: int) -> list[Json]:
-    """The lines of so many polls."""
+    """The lines of a number of polls."""
     found: list[Json] = []
     text = ""
     while len(found) < times:

@@ -302,7 +302,7 @@ def other_state(forger: Forger) -> None:
 
 
 def over_another(forger: Forger) -> None:
-    """The same answer, over the whole one: well-formed, but for its links."""
+    """The same answer as a difference from the whole one: well-formed, except for its links."""
     texts = [texts_of(forger.document(n)) for n in (0, 5)]
     forger.say(5, delta(*texts), base=forger.chain[0]["address"])
 

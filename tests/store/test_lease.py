@@ -255,7 +255,7 @@ def test_two_processes_never_have_the_same_name() -> None:
     assert lease.process_name() != lease.process_name()
 
 
-# A holder that is no more
+# A holder that has exited
 
 
 @pytest.fixture

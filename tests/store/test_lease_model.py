@@ -1,9 +1,9 @@
 """Several replicas of a collector on one database, and everything that can come between reading and committing.
 
-A state machine drives the real runners, writers and leases on real databases. Each attempt runs in a thread of its own
-and can be stopped before any statement, before a commit and after it: to pause there, to lose its connection, or to
-die. Each replica has a clock of its own; the database's clock, which judges the leases, goes as the test says. After
-every step the ledger of what was truly committed is held against what stands in the database and what was logged.
+A state machine drives the real runners, writers and leases on real databases. Each attempt runs in its own thread and
+can be stopped before any statement, before a commit and after it: to pause there, to lose its connection, or to die.
+Each replica has its own clock. The test moves the database's clock, which decides about the leases. After every step,
+the ledger of what was truly committed is compared with the database and with the log.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from tests.support.state_machines import explore
 PATIENCE = 60.0
 SOURCES = ("one", "two")
 KEPT = 4
-"""So many answers are kept while the database is away: few, so that there is no room for more now and then."""
+"""How many answers are kept while the database is away: few, so that there is sometimes no space for more."""
 
 LONG = [region(1), region(2), region(3)]
 ANSWERS: list[Any] = [
@@ -78,7 +78,7 @@ class Disturbance:
     """Once there is an answer; else while the lease is taken."""
     place: Place
     passed: int
-    """So many such places are passed first."""
+    """How many such places are passed first."""
     action: Action
 
 
@@ -99,7 +99,7 @@ class Database:
     prepare: Callable[[sa.Engine], None] = lambda _: None
     """Called with every engine that is opened."""
     engines: list[sa.Engine] = field(default_factory=list)
-    """One for each replica, and one for looking; kept, since each compiles every statement anew."""
+    """One engine for each replica, and one for the checks. They are kept, because each compiles every statement."""
 
     @property
     def is_postgresql(self) -> bool:
@@ -108,7 +108,7 @@ class Database:
 
 @contextmanager
 def sqlite(template: Path, folder: Path) -> Iterator[Database]:
-    """Its clock is the function `strftime`; one of our own stands in its place on every connection."""
+    """Its clock is the function `strftime`, which every connection replaces by our own."""
     path = folder / "model.db"
     now = NOON
 
@@ -351,7 +351,7 @@ def disturbances(*actions: Action) -> st.SearchStrategy[Disturbance | None]:
 
 @dataclass(frozen=True)
 class Turn:
-    """One attempt, so many seconds after the last one, by a clock that moved by so much."""
+    """One attempt, a number of seconds after the last one, by a clock that moved."""
 
     says: Any
     disturbance: Disturbance | None
@@ -387,7 +387,7 @@ class Model(RuleBasedStateMachine):
         self.outage: ExitStack | None = None
         self.outage_left = 0
         self.is_broken = False
-        """What nobody expected was raised: it shall not be hidden by what follows from it."""
+        """An unexpected exception was raised. Its consequences must not hide it."""
         self.left: list[Slot] = []
         """Slots that were stopped while an attempt was under way."""
         for engine in database.engines:
@@ -512,7 +512,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.outage is None and (self.database.is_postgresql or not self.paused))
     @rule(attempts=st.integers(1, 8))
     def database_goes(self, attempts: int) -> None:
-        """It is back after so many attempts."""
+        """It is back after a number of attempts."""
         self.engine.dispose()
         self.outage = ExitStack()
         self.outage.enter_context(outage(self.database.url))
@@ -559,7 +559,7 @@ class Model(RuleBasedStateMachine):
         entries.setdefault(id(poll.asked_at), Entry(held.epoch, row["newest_seq"]))
 
     def _settle(self, attempt: Attempt) -> None:
-        """After an attempt came to rest: count what it told, and bury what it killed."""
+        """After an attempt has ended: count what it reported, and remove what it killed."""
         slot = attempt.slot
         if not attempt.is_over:
             return
@@ -609,9 +609,11 @@ class Model(RuleBasedStateMachine):
         for replica in self.replicas:
             for slot in replica.slots.values():
                 if slot.attempt is None:
-                    # Of many for which there is no room a line tells at the first, and one at the end.
+                    # If there is no space for many, the log has a line at the first, and one at the end.
                     untold = max(slot.runner._forgotten - 1, 0)
-                    assert slot.lost() == slot.reported + untold, "an answer was lost silently, or told twice"
+                    assert slot.lost() == slot.reported + untold, (
+                        "an answer was lost silently, or reported twice"
+                    )
 
     @invariant()
     def every_poll_is_counted_once(self) -> None:

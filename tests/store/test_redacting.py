@@ -54,7 +54,7 @@ def redact(history: History, path: Path = NOTES) -> Redacted:
 
 
 def everything(history: History) -> str:
-    """All that stands in the database, answers unpacked."""
+    """Everything in the database, with answers unpacked."""
     found = []
     for table in ("payloads", "amendments", "regions", "keystones", "keystone_versions", "rejected_records"):
         for row in history.rows(table):

@@ -142,7 +142,7 @@ def test_held_absences_survive_a_restart_and_need_the_same_missing_ids(history: 
     history.poll(THREE)
     assert history.poll([]).outcome == "held"
     history.restart()
-    assert history.poll([region(3)]).outcome == "held"  # shows 3: counting begins anew
+    assert history.poll([region(3)]).outcome == "held"  # shows 3: counting begins again
     assert history.poll([region(3)]).outcome == "held"
     history.restart()
     assert history.poll([region(3)]).outcome == "ok"

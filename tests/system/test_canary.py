@@ -436,7 +436,7 @@ def test_an_error_of_the_database_does_not_show_what_was_to_be_written() -> None
     assert found_in(str(raised.value)) == []
 
 
-# Through every fault, by way of a proxy with a password, into a database with a password
+# Through every fault, through a proxy with a password, into a database with a password
 
 PROXY_PASSWORD = canary("proxy")
 DATABASE_PASSWORD = canary("database")

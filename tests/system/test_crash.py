@@ -40,7 +40,7 @@ from tests.support.script import STORY, play
 PATIENCE = 60.0
 Json = dict[str, Any]
 TOLD = Announcer([Receiver.configured("http://127.0.0.1:1/hook")])
-"""Somebody is told, so that polls write events too."""
+"""There is a receiver, so that polls write events too."""
 
 
 # The script
@@ -101,7 +101,7 @@ class Undisturbed:
 
     boundaries: list[Boundary] = field(default_factory=list)
     states: list[Contents] = field(default_factory=list)
-    """The rows after so many commits."""
+    """The rows after a number of commits."""
     finished: list[int] = field(default_factory=list)
     """Step → commits when it had been polled."""
     outcomes: list[str] = field(default_factory=list)
@@ -186,10 +186,10 @@ def same_salt() -> None:
 
 @dataclass(frozen=True)
 class Life:
-    """What is known of a child that is no more."""
+    """The facts about a child that has exited."""
 
     polled: list[Json]
-    """The polls that it was told were recorded."""
+    """The polls that it reported as recorded."""
     died: str | None
     ended: int
 
@@ -257,7 +257,7 @@ def undisturbed(new_url: Callable[[], str]) -> Undisturbed:
 
 
 def spread(boundaries: list[Boundary], number: int) -> list[Boundary]:
-    """So many of them, evenly over the run; more than their share are those of commits."""
+    """How many of them, evenly over the run, with more than their share of commits."""
     of_commit = [b for b in boundaries if b.is_of_commit]
     others = [b for b in boundaries if not b.is_of_commit]
     commits = min(number * 2 // 5, len(of_commit))
@@ -296,10 +296,10 @@ MAY_DIFFER = {
 
 
 def without_repeats(rows: Contents) -> Contents:
-    """What a repeated poll must not change: all that is derived, and the observations but for their counters.
+    """What a repeated poll must not change: everything derived, and the observations except their counters.
 
-    Unseen spans and gaps have such counters too: `from_at`, when the newest poll before was answered, and how many
-    polls failed.
+    Unseen spans and gaps have such counters too: `from_at`, when the newest poll before was answered, and the number
+    of failed polls.
     """
 
     def but(table: sa.Table, names: Collection[str]) -> list[tuple[Any, ...]]:

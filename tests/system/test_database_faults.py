@@ -158,8 +158,8 @@ def without_powers() -> Iterator[None]:
 
 @contextmanager
 def read_only_file(engine: sa.Engine, _raw: Any) -> Iterator[None]:
-    """Nobody may write the SQLite file, as after it was restored by another user. Files that are open already do
-    not notice, so the connections are made anew."""
+    """Nobody may write the SQLite file, as after another user restored it. Files that are already open do not notice,
+    so new connections are opened."""
     path = file_of(engine)
     engine.dispose()
     path.chmod(0o444)
@@ -814,7 +814,7 @@ def test_a_file_that_was_vacuumed_is_smaller_and_whole(sqlite_engine: sa.Engine)
 def test_a_file_that_is_put_back_as_it_was_some_polls_ago_gets_their_counters_again(
     sqlite_engine: sa.Engine,
 ) -> None:
-    """Of the same observation: it is closed with the counters that it is known to have."""
+    """For the same observation: it is closed with the counters that are known."""
     polled, path = Polled(sqlite_engine), file_of(sqlite_engine)
     polled.turn(BEFORE[0])
     copy = path.with_name("copy.db")
@@ -830,7 +830,7 @@ def test_a_file_that_is_put_back_as_it_was_some_polls_ago_gets_their_counters_ag
 
 
 def test_what_was_observed_is_in_the_file_itself_at_once(sqlite_engine: sa.Engine, tmp_path: Path) -> None:
-    """Whoever takes the file without its log takes every observation."""
+    """A copy of the file without its log has every observation."""
     polled = Polled(sqlite_engine)
     for said in (*BEFORE, *AWAY):
         polled.turn(said)

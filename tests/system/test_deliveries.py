@@ -1,8 +1,8 @@
-"""Whoever polls and tells, and whoever is told, is killed at random: every event arrives, in order, validly signed.
+"""The poller and the receiver are killed at random: every event arrives, in order, with a valid signature.
 
-A process polls two sources in which something changes at every poll, and tells a receiver, a process of its own that
-verifies what it gets before it answers. Both die by SIGKILL again and again, at whatever they are doing, and are
-started again. Then nobody dies any more, and what still waits is told.
+A process polls two sources in which something changes at every poll. It sends events to a receiver, another process,
+which verifies each request before it answers. Both are killed by SIGKILL again and again, at any moment, and are
+started again. At the end nobody is killed any longer, and the waiting events are delivered.
 """
 
 from __future__ import annotations

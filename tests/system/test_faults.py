@@ -71,7 +71,7 @@ def client() -> Iterator[Client]:
 
 
 class Cloud:
-    """A server on loopback that does what it is told for the next poll, and a source that polls it."""
+    """A server on loopback that does what the test wants for the next poll, and a source that polls it."""
 
     def __init__(self, server: Server, history: History, client: Client) -> None:
         self.server, self.history, self.client = server, history, client
@@ -112,7 +112,7 @@ class Fault:
     step: Step
     cause: str
     said: str
-    """Stands in the message, as a pattern."""
+    """A pattern that the message matches."""
     status: int | None = None
     silent: bool = False
     """Ends only with the deadline, so that is short."""
@@ -292,7 +292,7 @@ def new_states() -> Iterator[str]:
 
 
 def few(names: Iterable[str], size: int = 10) -> list[Any]:
-    """So many at a time share a history: half of the work is to make one and to verify it."""
+    """How many share a history, because half of the work is to make one and to verify it."""
     listed = list(names)
     return [
         pytest.param(listed[i : i + size], id=f"{listed[i]} and so on") for i in range(0, len(listed), size)
@@ -399,7 +399,7 @@ def test_a_redirect_to_another_host_takes_no_key_there(cloud: Cloud) -> None:
 # Legal, odd as it looks
 
 ODD: dict[str, tuple[Step, dict[str, Any]]] = {
-    # The step, and what stands in the row of region 1 that it lists
+    # The step, and the contents of the row of region 1 that it lists
     "a JSON body that is called HTML": (reply(body=GOOD, Content_Type="text/html"), {}),
     "a JSON body of no type": (reply(body=GOOD), {}),
     "a JSON body of a nonsensical type": (reply(body=GOOD, Content_Type="\xff; charset=nonsense"), {}),

@@ -74,7 +74,8 @@ lease._here = lambda: host
 from collector.cli import main
 main()
 """
-"""`collector run` with a lease of so many seconds, on a host of its own: nobody else can tell whether it is dead."""
+"""`collector run` with a lease of a number of seconds, on a host of its own, so that nobody else can know if it is
+dead."""
 
 
 LATE = 10.0
@@ -106,7 +107,7 @@ class Replica:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of a process, and of its children as far as they ended."""
+    """The CPU time of a process, and of its children that ended."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
@@ -227,7 +228,7 @@ def carry(load: Load, template: sa.URL, folder: Path) -> None:
     assert given_up <= sum(map(len, asked.values())) / 50, "leases change hands while their holders live"
     assert all(polls[name] <= len(asked[name]) for name in names), "a poll was counted twice"
     assert sum(map(len, asked.values())) - sum(polls.values()) <= QUICK + SLOW + given_up
-    # A source is polled by one replica at a time, and only as often as it should be.
+    # A source is polled by one replica at a time, and no more often than expected.
     by: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for line, replica in lines:
         if line["event"] == "poll":

@@ -137,7 +137,7 @@ def empty_machine(tmp_path: Path, simulator: Simulator) -> Iterator[Machine]:  #
 
 @pytest.fixture
 def machine(empty_machine: Machine) -> Machine:
-    """As the page's Install leaves it, but for the minute that installing takes."""
+    """The machine after the page's Install, without the minute that installing takes."""
     machine = empty_machine
     machine.program("opt/gcore-collector/bin/collector", f'exec {sys.executable} -m collector "$@"')
     machine.program("opt/gcore-collector/bin/pip", "echo pip $*")

@@ -1,11 +1,11 @@
-"""Several `collector run` on one PostgreSQL: real processes, each as on a host of its own (tests/support/replica.py).
+"""Several `collector run` on one PostgreSQL: real processes, each as on its own host (tests/support/replica.py).
 
-What is promised: each source is polled by one of them; another takes over within a lease when that one dies, hangs
-or is cut off; and whoever was replaced can't write any more, whatever it had begun. Directly, and through PgBouncer
-in transaction mode.
+The promise: each source is polled by one of them. Another one takes over within a lease when that one dies, hangs or
+is cut off. A replica that was replaced can't write anything more, whatever it had begun. All of this holds directly,
+and through PgBouncer in transaction mode.
 
-The lease lasts twelve seconds here, and all time-outs are as much shorter. A busy machine may be slow, so what happens
-in which order is asserted, not how soon.
+The lease lasts twelve seconds here, and all time-outs are shorter by the same factor. A busy machine may be slow, so
+the tests assert in which order things happen, not how soon.
 """
 
 from __future__ import annotations
@@ -197,9 +197,10 @@ def polls_of(replica: Running, source: str) -> list[tuple[int, int]]:
 def hold_against_each_other(
     database: sa.URL, cloud: Cloud, replicas: Sequence[Running], *, unsaid: Mapping[str, int] | None = None
 ) -> None:
-    """What stands in the database is what the replicas say that they wrote: no poll twice, none half, none lost.
+    """The database has what the replicas reported as written: no poll twice, none half, none lost.
 
-    `unsaid`: in which sources so many polls more may stand: their writers never learned that they were committed.
+    `unsaid`: sources that may have more polls, and how many, because their writers never learned that they were
+    committed.
     """
     engine = open_engine(database)
     history = History(engine)
@@ -286,7 +287,7 @@ def test_a_replica_that_dies_or_is_stopped_is_replaced_and_can_write_no_more(
         took = successor.lines("writing", source=fate)[0]
         waited = (time_of(took) - time_of(first[fate].lines("poll")[-1])).total_seconds()
         print(f"{fate}: replaced {waited:.1f} s after its last poll")
-        assert waited > LEASE / 2, "the lease, but for what a busy machine took from the write to the line"
+        assert waited > LEASE / 2, "the lease, minus the time from the write to the line on a busy machine"
 
     stopped = [first[fate] for fate in FATES[1:]]
     for replica in stopped:

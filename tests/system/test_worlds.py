@@ -160,8 +160,8 @@ failures: st.SearchStrategy[Failure | bytes] = st.sampled_from(
 
 
 class Worlds(RuleBasedStateMachine):
-    """Rules are what may happen in the cloud, on the way and in the collector; after every poll, `World`
-    compares what stands in the database with what must."""
+    """The rules are what may happen in the cloud, on the way and in the collector. After every poll, `World` compares
+    the rows of the database with the expected ones."""
 
     world: World
 

@@ -38,7 +38,7 @@ from tests.web.conftest import Serve
 
 Json = Any
 LATER = datetime(2026, 5, 2, tzinfo=UTC)
-"""After all that was told."""
+"""After the whole story."""
 
 
 def plain(value: Any) -> Json:

@@ -203,13 +203,13 @@ def test_a_connection_that_does_not_ask_is_closed(
     monkeypatch.setattr("collector.web.server.HEADER_SECONDS", 0.2)
     client = serve(url)
     with closing(socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=20)) as slow:
-        slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")  # and no more
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")  # and nothing else
         assert slow.recv(100) == b""
     assert client.get("/static/style.css").status_code == 200
 
 
 def test_what_is_more_than_can_wait_is_refused() -> None:
-    """One is answered, eight wait, and the next one is told to come again."""
+    """One is answered, eight wait, and the next one gets the answer to come again."""
     begun, over = threading.Event(), threading.Event()
 
     def work() -> str:

@@ -1,4 +1,4 @@
-"""Whether a process lives, and whether it can be relied on."""
+"""`/healthz` and `/readyz`: does the process live, and is it ready?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told, and whether its own tools accept that."""
+"""The metrics for Prometheus, and that its own tools accept them."""
 
 from __future__ import annotations
 
