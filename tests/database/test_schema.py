@@ -179,6 +179,28 @@ def test_every_table_and_column_has_a_comment_that_the_database_knows(postgresql
             assert column.comment, f"{table.name}.{column.name}"
 
 
+def test_postgresql_says_of_tables_and_columns_what_the_dictionary_says(
+    postgresql_engine: sa.Engine,
+) -> None:
+    """Also of those that an earlier migration made: comments are compared after all migrations."""
+    with reading(postgresql_engine) as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT c.relname, a.attname, col_description(c.oid, a.attnum)"
+            " FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+            " WHERE c.relkind = 'r' AND c.relnamespace = CURRENT_SCHEMA()::regnamespace"
+            " UNION ALL SELECT relname, NULL, obj_description(oid, 'pg_class') FROM pg_class"
+            " WHERE relkind = 'r' AND relnamespace = CURRENT_SCHEMA()::regnamespace"
+        )
+        found = {(table, column): comment for table, column, comment in rows}
+    expected = {(t.name, None): t.comment for t in metadata.tables.values()}
+    expected |= {(t.name, c.name): c.comment for t in metadata.tables.values() for c in t.columns}
+    assert {k: v for k, v in found.items() if k[0] != "alembic_version"} == expected
+    own = {column: comment for (table, column), comment in found.items() if table == "alembic_version"}
+    assert set(own) == {None, "version_num", "views_digest"}
+    assert all(own.values())
+    assert not re.search("[0-9a-f]{32}", " ".join(own.values()))
+
+
 def test_every_constraint_has_a_name_of_ours(postgresql_engine: sa.Engine, sqlite_engine: sa.Engine) -> None:
     prefixes = {"p": "pk_", "f": "fk_", "c": "ck_", "u": "uq_"}
     for table, name, kind, *_ in described(postgresql_engine)["constraints"]:

@@ -1,6 +1,6 @@
--- The regions in force at a time: what current_regions would have said then, and nothing that was learned later.
--- last_seen_at says when each was last confirmed, as far as that is sure: of a time inside a stretch of equal polls, no
--- later than its longest interval before that time. One index seek a region.
+-- One row: a region that was present at the given time, with its values as known then.
+-- It answers what current_regions would have answered then, without anything that was learned later. last_seen_at is the
+-- latest time at which the region was certainly confirmed by then. It takes one index lookup per region.
 -- Example: what was ACTIVE in EMEA on 1 May?
 --   SELECT display_name, country, last_seen_at FROM regions_as_of('2026-05-01') WHERE state = 'ACTIVE' AND zone = 'EMEA'
 {% set asked = as_of("region") %}
