@@ -35,7 +35,8 @@ tables and columns, which a PostgreSQL database carries too, and from the heads 
 one another, and the [glossary](glossary.md) explains the words of this project.
 
 - A *time* is a TIMESTAMP WITH TIME ZONE on PostgreSQL. On SQLite it is text of fixed width,
-  `2026-05-01T12:00:00.000000Z`, so that texts compare as times do. Compare only with text in the same format.
+  `2026-05-01T12:00:00.000000Z`, so that texts compare as times do. **SQLite compares times as text**:
+  compare only with a date or with text in the same format, else the answer is wrong without an error.
 - A *boolean* is 0 or 1 on SQLite.
 - A *JSON list* is text on both.
 - A **key** identifies one row.

@@ -89,7 +89,9 @@ def are_current(connection: sa.Connection) -> bool:
     if not {*NAMES, *FUNCTIONS} <= set(names):
         return False
     # As JSON, so that a schema without the column says no instead of failing.
-    digests = connection.scalars(sa.text("SELECT to_jsonb(a) ->> 'views_digest' FROM alembic_version a")).all()
+    digests = connection.scalars(
+        sa.text("SELECT to_jsonb(a) ->> 'views_digest' FROM alembic_version a")
+    ).all()
     return digests == [expected_digest("postgresql")]
 
 
