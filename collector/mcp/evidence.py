@@ -12,7 +12,8 @@ from collector.audit.proof import observation
 from collector.errors import UsageError
 from collector.gcore import jsontext
 from collector.mcp.answers import object_answer, rows_answer
-from collector.mcp.tools import BETWEEN_POLLS, Asked, Offset, Text, Tool
+from collector.mcp.arguments import Asked, Offset, Text
+from collector.mcp.tools import BETWEEN_POLLS, Tool
 from collector.reports.changes import explain
 from collector.reports.filters import Row, find_region
 from collector.store.payloads import load

@@ -1,7 +1,6 @@
-"""The tools: their arguments, which report each asks, and what its answer does not say.
+"""The tools: which report each asks, and what its answer does not say.
 
-A tool asks no question that `reports` does not answer. Its description and those of its arguments are what a model
-reads before it asks.
+A tool asks no question that `reports` does not answer. A model reads its description before it asks.
 """
 
 from __future__ import annotations
@@ -10,21 +9,30 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from collector.errors import UsageError
 from collector.mcp.answers import Row, rows_answer, short
+from collector.mcp.arguments import (
+    Asked,
+    Availability,
+    Changes,
+    Coverage,
+    Paged,
+    States,
+    Timeline,
+    interval,
+    moment,
+)
 from collector.reports.availability import AVAILABILITY, availability
 from collector.reports.coverage import COVERAGE, coverage
 from collector.reports.inventory import RegionFilter, first_looks, is_seen, looks, regions_as_of
 from collector.reports.overview import state_since
 from collector.reports.periods import time_zone
+from collector.reports.recorded import check_place, check_state
 from collector.reports.spans import ASSUMPTION, SPANS, SpanFilter, spans
 from collector.reports.standing import last_confirmed_at
-from collector.reports.times import parse_time
 from collector.reports.transitions import TransitionFilter, count_transitions, transitions
 from collector.reports.words import show_time
 from collector.store.sources import source_names
@@ -34,99 +42,6 @@ _VISIBILITY = (
     "A region that is not listed may exist: which regions a key sees depends on the key, and a regular client's key "
     "sees ACTIVE ones only."
 )
-
-Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
-Time = Annotated[
-    str, Field(min_length=1, max_length=60), WithJsonSchema({"type": "string", "examples": ["2026-05-01"]})
-]
-
-
-def _digits(value: Any) -> Any:
-    """A number that a model wrote as text is one."""
-    return int(value) if isinstance(value, str) and value.strip().isdecimal() and len(value) < 10 else value
-
-
-Limit = Annotated[
-    int,
-    Field(ge=1, le=200),
-    BeforeValidator(_digits),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 200}),
-]
-Offset = Annotated[
-    int, Field(ge=0, le=10**9), BeforeValidator(_digits), WithJsonSchema({"type": "integer", "minimum": 0})
-]
-
-
-class Asked(BaseModel):
-    """Arguments that every tool takes."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    source: Text | None = Field(default=None, description="Only this source: a name of the settings")
-
-
-class Paged(Asked):
-    """A question whose answer has rows."""
-
-    limit: Limit = Field(default=50, description="At most this many rows; an answer may hold fewer")
-    offset: Offset = Field(
-        default=0, description="Leave out this many rows: `next_offset` of the last answer"
-    )
-
-
-class Interval(Paged):
-    """A question about a time from one moment to before another."""
-
-    from_time: Time | None = Field(default=None, description="From this time on")
-    to_time: Time | None = Field(default=None, description="Up to before this time; else now")
-
-
-class States(Paged):
-    """The regions and the time that are asked for."""
-
-    time: Time | None = Field(
-        default=None, description="A past time: a date, ISO 8601, `yesterday`, `2 days ago`; else now"
-    )
-    region: Text | None = Field(default=None, description="Only this region: id, slug or display name")
-    state: Text | None = Field(default=None, description="Only regions in this state, like ACTIVE")
-    country: Text | None = Field(default=None, description="Only regions of this country, like LU")
-    zone: Text | None = Field(default=None, description="Only regions of this zone, like EMEA")
-
-
-class Changes(Interval):
-    """The changes that are asked for."""
-
-    region: Text | None = Field(default=None, description="Only this region: id, slug or display name")
-    entity: Literal["region", "keystone"] | None = Field(
-        default=None, description="Only changes of regions, or of their keystones"
-    )
-    from_state: Text | None = Field(default=None, description="Only changes out of this state")
-    to_state: Text | None = Field(default=None, description="Only changes into this state")
-
-
-class Timeline(Interval):
-    """The region that is asked for."""
-
-    region: Text = Field(description="The region: id, slug or display name")
-    entity: Literal["region", "keystone"] = Field(default="region", description="The region, or its keystone")
-
-
-class Availability(Interval):
-    """The state whose share is asked for."""
-
-    state: Text = Field(default="ACTIVE", description="The state; ABSENT is one")
-    region: Text | None = Field(
-        default=None, description="Only this region; else each one, then totals by zone, country and source"
-    )
-    by: Literal["day", "week", "month"] | None = Field(default=None, description="Rows for each of these")
-
-
-class Coverage(Interval):
-    """The gaps that are asked for."""
-
-    unseen: bool = Field(
-        default=False, description="Also times in which single regions were not shown, though the rest was"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,27 +56,17 @@ class Tool:
     """The answer to arguments at a time, as JSON."""
 
 
-def moment(name: str, text: str | None, now: datetime) -> datetime | None:
-    """A time as `parse_time` reads it. Raises UsageError, which names the argument."""
-    try:
-        return parse_time(text, now) if text is not None else None
-    except ValueError as error:
-        raise UsageError(f"{name}: {error}") from None
-
-
-def interval(asked: Interval, now: datetime) -> tuple[datetime | None, datetime]:
-    """The time that is asked for. Raises UsageError if it is empty."""
-    since = moment("from_time", asked.from_time, now)
-    until = moment("to_time", asked.to_time, now) or now
-    if since is not None and since >= until:
-        raise UsageError(f"from_time {show_time(since)} is not before to_time {show_time(until)}")
-    return since, until
-
-
 def _states(connection: sa.Connection, asked: States, now: datetime) -> str:
     at = moment("time", asked.time, now) or now
     wanted = RegionFilter(asked.source, asked.region, asked.state, asked.country, asked.zone)
     found = regions_as_of(connection, at, wanted, _READ)
+    never = []
+    if not found:
+        never = [
+            asked.state and check_state(connection, asked.state, "region"),
+            asked.country and check_place(connection, "country", asked.country),
+            asked.zone and check_place(connection, "zone", asked.zone),
+        ]
     seen = looks(connection, at, asked.source)
     page = found[asked.offset : asked.offset + asked.limit]
     since = state_since(connection, at, [(row["source"], row["region_id"]) for row in page])
@@ -191,6 +96,7 @@ def _states(connection: sa.Connection, asked: States, now: datetime) -> str:
             _VISIBILITY,
             BETWEEN_POLLS,
             *(f"Nothing was watched of {short(each)}." for each in unwatched[:3]),
+            *_sentences(never),
         ],
     )
 
@@ -215,15 +121,21 @@ def _changes(connection: sa.Connection, asked: Changes, now: datetime) -> str:
         offset=asked.offset,
     )
     rows = transitions(connection, wanted)
+    total_count = count_transitions(connection, wanted)
+    never = []
+    if not total_count:
+        words = [word for word in (asked.from_state, asked.to_state) if word]
+        never = [check_state(connection, word, asked.entity) for word in words]
     return rows_answer(
         *_given(connection, asked, {"from": since, "to": until}, _CHANGES),
         rows,
         offset=asked.offset,
-        total_count=count_transitions(connection, wanted),
+        total_count=total_count,
         not_said=[
             BETWEEN_POLLS,
             "Only states and presence are compared here, no other fields.",
             "Basis observer_change: another key was used than before, so it may be a change of view only.",
+            *_sentences(never),
         ],
     )
 
@@ -267,6 +179,9 @@ def _availability(connection: sa.Connection, asked: Availability, now: datetime)
         by=asked.by,
         zone=time_zone("UTC"),
     )
+    never = []
+    if not any(row["seconds_at_least"] for row in rows):
+        never = [check_state(connection, asked.state, "region", or_absent=True)]
     hidden = {"slug"} | ({"zone", "country"} if asked.region else set())
     hidden |= set() if asked.by else {"from_at", "until_at"}
     first = since or min((row["from_at"] for row in rows), default=None)
@@ -280,6 +195,7 @@ def _availability(connection: sa.Connection, asked: Availability, now: datetime)
             BETWEEN_POLLS,
             "The true share lies between the two bounds: unknown time counts for the upper bound only.",
             "Days, weeks and months are those of UTC. A region counts from its first sight on.",
+            *_sentences(never),
         ],
     )
 
@@ -313,6 +229,11 @@ def _given(
     if len(names) != 1:
         return heading, columns
     return {"source": names[0], **heading}, [name for name in columns if name != "source"]
+
+
+def _sentences(said: Sequence[str | None]) -> list[str]:
+    """What was said, as sentences. A word of the question may be in it, and is no longer than that may be."""
+    return [f"{each[0].upper()}{each[1:]}." for each in said if each]
 
 
 def _page(rows: Sequence[Row], asked: Paged) -> Sequence[Row]:

@@ -105,6 +105,10 @@ def test_mistakes_are_messages_that_say_what_to_do(told: History) -> None:
         ("evidence", {"observation": 999_999, "source": "gcore"}),
         ("states_at", {"region": "r" * 100_000}),
         ("evidence", {}),
+        ("states_at", {"state": "ACTVE"}),
+        ("states_at", {"zone": "Mars"}),
+        ("changes_between", {"to_state": "MAINTENACE"}),
+        ("availability", {"state": "x"}),
         ("states_at", {"limit": "5"}),
     ]
     *refused, right = session(url_of(told.engine), calls).replies
@@ -121,6 +125,10 @@ def test_mistakes_are_messages_that_say_what_to_do(told: History) -> None:
         ("999999", "the newest is"),
         ("region", "200 characters"),
         ("transition", "changes_between", "observation"),
+        ("ACTVE", "did you mean ACTIVE"),
+        ("zone 'Mars'", "known are: ", "EMEA"),
+        ("no region or keystone", "did you mean MAINTENANCE?"),
+        ("state 'x'", "known are: ", "ABSENT", "ACTIVE"),
     )
     for reply, names in zip(refused, named, strict=True):
         reply.refused(*names)

@@ -212,7 +212,7 @@ def _staged(relation: Relation) -> dict[str, Any]:
         plain[0]["data_tests"] = [
             {
                 "relationships": {
-                    "arguments": {"to": "ref('stg_collector__sources')", "field": "name"},
+                    "arguments": {"to": "source('collector', 'sources')", "field": "name"},
                 }
             }
         ]
