@@ -61,6 +61,13 @@ USUAL_WIDTH = 80
 """Columns of a terminal that does not report its width."""
 
 
+def has_few_colours() -> bool:
+    """True if stdout is a terminal that knows only 16 colours."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout).color_system == "standard"
+
+
 def is_dumb() -> bool:
     """True if the terminal can only print lines of text."""
     return os.environ.get("TERM") in ("dumb", "unknown", "")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.cli.common import Word, entity_option, open_for_questions, source_option
-from collector.cli.printing import say, say_rich
+from collector.cli.printing import has_few_colours, say, say_rich, terminal_width
 from collector.cli.rows import format_option, print_rows
 from collector.cli.times import Time, check_order
 from collector.clock import utc_now
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from collector.reports.spans import SpanFilter
+    from collector.reports.timeline.picture import Order
     from collector.reports.timeline.text import Line, Signs
 
 PIPE_WIDTH = 100
@@ -38,6 +39,13 @@ PIPE_WIDTH = 100
 )
 @click.option("--to", "until", type=Time(), metavar="TIME", help="End here; default: now.")
 @entity_option
+@click.option(
+    "--order",
+    type=click.Choice(["name", "zone", "country", "first-change"]),
+    default="name",
+    show_default=True,
+    help="Order of the lines; zones and countries get headings.",
+)
 @click.option(
     "-o",
     "--output",
@@ -60,6 +68,7 @@ def timeline(
     since: datetime | None,
     until: datetime | None,
     entity: str,
+    order: Order,
     path: Path | None,
     without_absent: bool,
     source: str | None,
@@ -88,16 +97,18 @@ def timeline(
         if format_ != "table":
             print_rows(list(spans(connection, wanted)), format_, SPANS)
         elif path:
-            _write_svg(connection, wanted, now, path)
+            _write_svg(connection, wanted, now, order, path)
         else:
-            _print(connection, wanted, now)
+            _print(connection, wanted, now, order)
 
 
-def _write_svg(connection: sa.Connection, wanted: SpanFilter, now: datetime, path: Path) -> None:
+def _write_svg(
+    connection: sa.Connection, wanted: SpanFilter, now: datetime, order: Order, path: Path
+) -> None:
     from collector.reports.timeline.picture import picture
     from collector.reports.timeline.svg import CHART, draw
 
-    found = picture(connection, wanted, now, CHART)
+    found = picture(connection, wanted, now, CHART, order)
     text = draw(found)
     say(f"from {show_time(found.scale.since)} to {show_time(found.scale.until)}", err=True)
     if str(path) == "-":
@@ -110,14 +121,14 @@ def _write_svg(connection: sa.Connection, wanted: SpanFilter, now: datetime, pat
     say(f"{path}: {lanes}, {len(text.encode()):,} bytes")
 
 
-def _print(connection: sa.Connection, wanted: SpanFilter, now: datetime) -> None:
+def _print(connection: sa.Connection, wanted: SpanFilter, now: datetime, order: Order) -> None:
     from collector.reports.spans import ASSUMPTION
     from collector.reports.timeline.picture import picture
     from collector.reports.timeline.text import ASCII, BLOCKS, FINE, draw
 
-    width = max(shutil.get_terminal_size((PIPE_WIDTH, 24)).columns, 1)
-    signs = BLOCKS if _can_print(BLOCKS.all) else ASCII
-    found = picture(connection, wanted, now, width * FINE)
+    width = terminal_width() or PIPE_WIDTH
+    signs = replace(BLOCKS if _can_print(BLOCKS.all) else ASCII, has_few_colours=has_few_colours())
+    found = picture(connection, wanted, now, width * FINE, order)
     say(f"from {show_time(found.scale.since)} to {show_time(found.scale.until)}", err=True)
     if not found.lanes:
         say("nothing is known about this time: a state is only known from one poll to the next")

@@ -686,6 +686,7 @@ def test_a_line_says_column_by_column_what_was_seen() -> None:
         "╱╱ unknown for half of a column or more   ·· absent",
         "││ changed   ┼┼ changed more than once",
         "one column is 60 min",
+        "unknown time of less than half of a column is not shown",
     ]
     in_ascii = in_columns(lane, hours=50, width=58, names=["Region"], signs=ASCII)
     assert in_ascii[2] == "Region  " + "n" * 10 + "||########?????#####*#########|....     "

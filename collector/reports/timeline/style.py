@@ -28,6 +28,8 @@ _LIGHT = (
     ".u{fill:#f4f5f7}",
     ".v{stroke:#98a1ab;stroke-width:1.3}",
     ".s-gap{fill:#bcc3ca}",
+    ".t-none{fill:#59636e}",
+    ".h-unknown{fill:#f4f5f7;stroke:#f4f5f7}",
 )
 _DARK = (
     "text{fill:#e6edf3}",
@@ -41,6 +43,8 @@ _DARK = (
     ".u{fill:#161b22}",
     ".v{stroke:#666f7a}",
     ".s-gap{fill:#454c55}",
+    ".t-none{fill:#9198a1}",
+    ".h-unknown{fill:#161b22;stroke:#161b22}",
 )
 _MARKS = {
     "dots": (5, "M1.6 2.5h1.6M1.6 1.9h1.6"),
@@ -96,7 +100,7 @@ def page_style(looks: Iterable[Look]) -> str:
     )
 
 
-_OF_STATES = (".absent", ".s-", ".u{", ".v{")
+_OF_STATES = (".absent", ".s-", ".u{", ".v{", ".t-", ".h-")
 
 
 def state_rules(looks: Iterable[Look]) -> tuple[list[str], list[str]]:

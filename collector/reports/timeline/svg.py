@@ -15,11 +15,12 @@ from html import escape
 from collector.inventory.spans import ABSENT, UNKNOWN
 from collector.reports.spans import ASSUMPTION
 from collector.reports.timeline.axis import Tick, axis
+from collector.reports.timeline.labels import Labels
 from collector.reports.timeline.measure import shortened, text_width
 from collector.reports.timeline.palette import looks
 from collector.reports.timeline.picture import Lane, Picture
-from collector.reports.timeline.pieces import NARROW, Piece
-from collector.reports.timeline.shapes import Shapes, is_edge, number, placed
+from collector.reports.timeline.pieces import NARROW
+from collector.reports.timeline.shapes import HATCHED, Shapes, is_edge, number, placed
 from collector.reports.timeline.style import patterns, style_sheet
 from collector.reports.timeline.words import summary, tooltip
 from collector.reports.words import printable, show_span, show_time
@@ -159,6 +160,8 @@ class _Drawing:
         samples: list[tuple[str, str]] = [(f"s-{look.key}", state) for state, look in self.looks.items()]
         if UNKNOWN in self.picture.states:
             samples.append(("s-unknown", "unknown"))
+        if self._has_thin_gaps():
+            samples.append(("thin", "unknown for a short time"))
         if ABSENT in self.picture.states:
             samples.append(("absent", "absent"))
         all_ = [piece for lane in self.picture.lanes for piece in lane.pieces]
@@ -181,12 +184,21 @@ class _Drawing:
             x += width + 18
         self.y += 16
 
+    def _has_thin_gaps(self) -> bool:
+        """True if unknown time is so short somewhere that it is not hatched."""
+        return any(
+            piece.state == UNKNOWN and right - left < HATCHED
+            for lane in self.picture.lanes
+            for piece, left, right in placed(lane.pieces, self.picture.scale)
+        )
+
     def _sample(self, key: str, x: float, y: float) -> list[str]:
         """20 pixels wide and 12 high."""
         states = [f"s-{look.key}" for look in self.looks.values()] or ["s-unknown"]
         low, high = states[0], states[-1] if len(states) > 1 else "s-gap"
         parts = {
             "absent": [("absent", "m0 6h20")],
+            "thin": [(low, "h9v12h-9z"), ("s-gap", "m9 0h2v12h-2z"), (low, "m11 0h9v12h-9z")],
             "slope": [(low, "h5l10 12h-15z"), (high, "m5 0h15v12h-5z")],
             "mixed": [(low, "m0 4h20v8h-20z"), (high, "h20v4h-20z")],
         }
@@ -228,22 +240,21 @@ class _Drawing:
         return [*found, *([f'<path class="grid strong" d="{d}"/>'] if d else [])]
 
     def _lanes(self) -> None:
-        sources = self.picture.sources
         self.y += 4
-        source = None
+        heading = ""
         for lane in self.picture.lanes:
-            if len(sources) > 1 and lane.name.source != source:
-                source = lane.name.source
-                self._heading(source)
+            if (above := self.picture.heading(lane)) != heading:
+                heading = above
+                self._heading(heading)
             self.body += self._lane(lane)
             self.y += self.size.row
         self.y += 4
 
-    def _heading(self, source: str) -> None:
-        name = shortened(printable(source), LEFT - MARGIN - 8, 11, bold=True)
+    def _heading(self, text: str) -> None:
+        name = shortened(printable(text), LEFT - MARGIN - 8, 11, bold=True)
         self.body.append(
             f'<text class="source" x="{MARGIN}" y="{number(self.y + 17)}">'
-            f"{escape(name)}<title>{_text(source)}</title></text>"
+            f"{escape(name)}<title>{_text(text)}</title></text>"
         )
         self.body.append(f'<path class="rule" d="M{MARGIN} {number(self.y + 23)}H{WIDTH - MARGIN}"/>')
         self.y += 28
@@ -270,42 +281,30 @@ class _Drawing:
     def _titled(self, lane: Lane) -> list[str]:
         found: list[str] = []
         ticks: list[str] = []
-        said: str | None = None
+        labels = self._labels_of_lane()
         for piece, left, right in placed(lane.pieces, self.picture.scale):
             shapes = list(self.shapes.of(piece, left, right, self.y + (self.size.row - self.size.bar) / 2))
             if not shapes:
                 continue
             title = f"<title>{_text(tooltip(lane, piece))}</title>"
             drawn = "".join(f'<path class="{key}" d="{d}"/>' for key, d in shapes)
-            # The label is drawn once, and not repeated after each time in which nothing could be seen.
-            label = "" if piece.state in (said, UNKNOWN) else self._label(piece, left, right)
-            if piece.state != UNKNOWN:
-                said = piece.state if label or piece.state == said else None
             is_thin = right - left <= NARROW
+            label = labels.of(piece, left, right)
             (ticks if is_thin else found).append(f"<g>{title}{drawn}{label}</g>")
         return found + ticks
 
     def _plain(self, lane: Lane) -> list[str]:
         paths: defaultdict[str, list[str]] = defaultdict(list)
+        labels, drawn = self._labels_of_lane(), ""
         for piece, left, right in placed(lane.pieces, self.picture.scale):
             for key, d in self.shapes.of(piece, left, right, self.y + (self.size.row - self.size.bar) / 2):
                 paths[key].append(d)
-        return [f'<path class="{key}" d="{"".join(ds)}"/>' for key, ds in paths.items()]
+            drawn += labels.of(piece, left, right)
+        bars = [f'<path class="{key}" d="{"".join(ds)}"/>' for key, ds in paths.items()]
+        return [*bars, drawn] if drawn else bars
 
-    def _label(self, piece: Piece, left: float, right: float) -> str:
-        look = self.looks.get(piece.state or "")
-        text = printable(piece.state or "")
-        if (
-            not look
-            or text_width(text, self.size.state, bold=True) + 0.02 * self.size.state * len(text) + 12
-            > right - left
-        ):
-            return ""
-        y = self.y + self.size.row / 2 + self.size.state * 0.36
-        at = f'x="{number(LEFT + left + 6)}" y="{number(y)}"'
-        # Not with paint-order, which some printers and converters do not support.
-        halo = f'<text class="state halo h-{look.key}" {at}>{escape(text)}</text>' if look.mark else ""
-        return f'{halo}<text class="state t-{look.key}" {at}>{escape(text)}</text>'
+    def _labels_of_lane(self) -> Labels:
+        return Labels(self.looks, self.size.state, LEFT, self.y + self.size.row / 2)
 
     # Foot and style
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from textwrap import wrap
 
 from collector.inventory.spans import ABSENT, UNKNOWN
 from collector.reports.timeline.axis import Tick, axis
+from collector.reports.timeline.marks import MUTED, MUTED_BASIC, Mark, marks
 from collector.reports.timeline.measure import columns, shortened
-from collector.reports.timeline.palette import KNOWN, RESERVED, Look, looks
+from collector.reports.timeline.palette import KNOWN, RESERVED
 from collector.reports.timeline.picture import Lane, Picture
 from collector.reports.timeline.pieces import Piece, Scale
 from collector.reports.timeline.words import in_words
@@ -27,7 +29,8 @@ Segment = tuple[str, str]
 """A text and its colour; empty: the default colour."""
 Line = list[Segment]
 
-_MUTED = "#808890"
+LONG = 40
+"""Lines of a picture that has its axis below, too."""
 LEAST = 20
 """Least number of columns of the chart, however narrow the terminal is."""
 FINE = 16
@@ -46,24 +49,30 @@ class Signs:
     tick: str
     more: str
     is_ascii: bool
+    has_few_colours: bool = False
+    """True if the terminal knows only 16 colours."""
+
+    def of(self, mark: Mark) -> Segment:
+        """The character of a state, and its colour."""
+        return (
+            mark.letter if self.is_ascii else mark.block,
+            mark.basic if self.has_few_colours else mark.colour,
+        )
+
+    @property
+    def muted(self) -> str:
+        """The colour of what is no state."""
+        return MUTED_BASIC if self.has_few_colours else MUTED
 
     @property
     def all(self) -> str:
-        blocks = "" if self.is_ascii else "".join(look.block for look in _every_look())
+        every = (*KNOWN.values(), *RESERVED)
+        blocks = "" if self.is_ascii else "".join(look.block for look in every)
         return "".join((self.unknown, self.absent, self.change, self.several, self.tick, self.more, blocks))
 
 
 BLOCKS = Signs("╱", "·", "│", "┼", "╷", "…", is_ascii=False)
 ASCII = Signs("?", ".", "|", "*", "'", "~", is_ascii=True)
-
-
-def _colour(look: Look) -> str:
-    """A colour that is visible on any background, because the terminal may be light or dark."""
-    return {"new": "#4a9fd6", "deleted": "#858d98"}.get(look.key, look.dark_fill or look.fill)
-
-
-def _every_look() -> Iterable[Look]:
-    return [*KNOWN.values(), *RESERVED]
 
 
 def label_width(names: Sequence[str], width: int) -> int:
@@ -81,18 +90,22 @@ def draw(picture: Picture, width: int, signs: Signs = BLOCKS) -> list[Line]:
     chart = max(width - labels - 2, LEAST)
     scale = replace(picture.scale, width=chart)
     used = _Used()
-    found = looks(picture.states)
+    found = marks(picture.states)
     rows: list[Line] = []
-    source = None
+    heading = ""
     for lane, name in zip(picture.lanes, names, strict=True):
-        if len(picture.sources) > 1 and lane.name.source != source:
-            source = lane.name.source
-            rows.append([(_fit(printable(source), labels + 2 + chart, signs).rstrip(), "bold")])
+        if (above := picture.heading(lane)) != heading:
+            heading = above
+            rows.append([(_fit(printable(heading), labels + 2 + chart, signs).rstrip(), "bold")])
         rows.append([(_fit(name, labels, signs) + "  ", ""), *_bar(lane, scale, chart, found, signs, used)])
     head = _axis_lines(scale, labels, chart, signs)
     foot = _legend(found, used, signs, labels + 2 + chart)
     column = f"one column is {show_span((scale.until - scale.since) / chart)}"
-    return [*head, *rows, [], *foot, [(column, _MUTED)]]
+    hidden = "unknown time of less than half of a column is not shown"
+    said = [column, *(wrap(hidden, max(width, LEAST)) if used.hides_unknown else ())]
+    notes: list[Line] = [[(line, signs.muted)] for line in said]
+    axis_below = head[::-1] if len(rows) > LONG else []
+    return [*head, *rows, *axis_below, [], *foot, *notes]
 
 
 class _Used:
@@ -101,9 +114,10 @@ class _Used:
     def __init__(self) -> None:
         self.states: set[str] = set()
         self.signs: set[str] = set()
+        self.hides_unknown = False
 
 
-def _bar(lane: Lane, scale: Scale, chart: int, found: dict[str, Look], signs: Signs, used: _Used) -> Line:
+def _bar(lane: Lane, scale: Scale, chart: int, found: dict[str, Mark], signs: Signs, used: _Used) -> Line:
     cells = _cells(lane.pieces, scale, chart)
     line: Line = []
     for cell in cells:
@@ -141,13 +155,13 @@ def _cells(pieces: Iterable[Piece], scale: Scale, chart: int) -> list[_Cell]:
     return cells
 
 
-def _sign(cell: _Cell, found: dict[str, Look], signs: Signs, used: _Used) -> Segment:
+def _sign(cell: _Cell, found: dict[str, Mark], signs: Signs, used: _Used) -> Segment:
     if not cell.shares:
         return " ", ""
     known = [s for s in cell.shares if s != UNKNOWN]
     if not known or cell.shares[UNKNOWN] >= sum(cell.shares.values()) / 2:
         used.signs.add(signs.unknown)
-        return signs.unknown, _MUTED
+        return signs.unknown, signs.muted
     if len(known) > 1:
         sign = signs.change if len(known) == 2 and cell.changes < 2 else signs.several
         used.signs.add(sign)
@@ -155,10 +169,10 @@ def _sign(cell: _Cell, found: dict[str, Look], signs: Signs, used: _Used) -> Seg
     (state,) = known
     if state == ABSENT:
         used.signs.add(signs.absent)
-        return signs.absent, _MUTED
+        return signs.absent, signs.muted
     used.states.add(state)
-    look = found[state]
-    return (look.letter if signs.is_ascii else look.block), _colour(look)
+    used.hides_unknown |= cell.shares.get(UNKNOWN, 0) > 0
+    return signs.of(found[state])
 
 
 def _axis_lines(scale: Scale, labels: int, chart: int, signs: Signs) -> list[Line]:
@@ -166,7 +180,7 @@ def _axis_lines(scale: Scale, labels: int, chart: int, signs: Signs) -> list[Lin
     found = axis(scale, columns, gap=2, apart=6, overhang=chart)
     shown = [Tick(t.x, t.label) for t in found.ticks if int(t.x) + columns(t.label) <= chart]
     lines = [found.contexts, tuple(shown)] if found.contexts else [tuple(shown)]
-    return [[(" " * (labels + 2) + _placed(ticks, chart), _MUTED)] for ticks in lines]
+    return [[(" " * (labels + 2) + _placed(ticks, chart), signs.muted)] for ticks in lines]
 
 
 def _placed(ticks: Sequence[Tick], chart: int) -> str:
@@ -178,12 +192,10 @@ def _placed(ticks: Sequence[Tick], chart: int) -> str:
     return "".join(line).rstrip()
 
 
-def _legend(found: dict[str, Look], used: _Used, signs: Signs, width: int) -> list[Line]:
+def _legend(found: dict[str, Mark], used: _Used, signs: Signs, width: int) -> list[Line]:
     """Only signs that occur."""
     items: list[tuple[str, str, str]] = [
-        (look.letter if signs.is_ascii else look.block, _colour(look), printable(state))
-        for state, look in found.items()
-        if state in used.states
+        (*signs.of(mark), printable(state)) for state, mark in found.items() if state in used.states
     ]
     for sign, said in (
         (signs.unknown, f"{in_words(UNKNOWN)} for half of a column or more"),
@@ -192,7 +204,7 @@ def _legend(found: dict[str, Look], used: _Used, signs: Signs, width: int) -> li
         (signs.several, "changed more than once"),
     ):
         if sign in used.signs:
-            items.append((sign, "" if sign in (signs.change, signs.several) else _MUTED, said))
+            items.append((sign, "" if sign in (signs.change, signs.several) else signs.muted, said))
     lines: list[Line] = [[]]
     room = width
     for sign, colour, said in items:
