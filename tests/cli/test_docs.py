@@ -9,7 +9,7 @@ import click
 import pytest
 
 from collector.reports import views
-from collector.settings import VARIABLES
+from collector.settings import VARIABLES, load
 from collector.store.tables import metadata
 from tests.support.command import ALL_COMMANDS
 from tests.support.paths import ROOT
@@ -36,6 +36,15 @@ def test_every_help_has_an_example_and_every_option_a_text(name: str) -> None:
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_every_setting_is_documented(variable: str) -> None:
     assert f"`{variable}`" in DOCS
+
+
+def test_documented_defaults_are_the_defaults() -> None:
+    rows = re.findall(r"(?m)^\| `(COLLECTOR_\w+)` \| (none|`[^`]+`) \|", DOCS)
+    assert {variable for variable, _ in rows} == set(VARIABLES)
+    shown = [(variable, default.strip("`")) for variable, default in rows if default != "none"]
+    assert len(shown) > 30
+    for variable, default in shown:
+        assert load({variable: default}) == load({}), variable
 
 
 @pytest.mark.parametrize("name", [*metadata.tables, *views.NAMES, *views.FUNCTIONS])
