@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from functools import partial
 
 import click
@@ -16,7 +18,8 @@ from collector.errors import UsageError
 def mcp(context: click.Context) -> None:
     """Answer questions of language models over the Model Context Protocol, on standard input and output.
 
-    A client starts it; it only reads the database, and ends when its input ends. Needs the extra `mcp`.
+    A client starts it. It only reads the database, and ends when its input ends, or by SIGTERM or SIGINT. It needs the
+    extra `mcp`.
 
     \b
     Example:
@@ -32,5 +35,8 @@ def mcp(context: click.Context) -> None:
         raise UsageError(
             "this needs the package mcp, which is not installed: pip install 'gcore-collector[mcp]'"
         ) from None
+    # It only reads, so it ends at once: a thread that waits for input would hold it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
     url = settings_of(context).database_url.get_secret_value()
     serve(Questions(partial(open_engine, url, read_only=True), utc_now))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,25 @@ def test_standard_output_carries_the_protocol_alone(told_sqlite: Path) -> None:
         assert "Traceback" not in running.stderr.read()
     assert running.returncode == 0
     assert all(answer["jsonrpc"] == "2.0" for answer in answers)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+def test_a_signal_ends_it_while_it_waits_for_input(told_sqlite: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "collector", "mcp"]
+    settings = environment({"database_url": f"sqlite:///{told_sqlite}"})
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=settings, text=True) as running:
+        assert running.stdin
+        assert running.stdout
+        assert running.stderr
+        running.stdin.write(
+            json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": _INITIALIZE}) + "\n"
+        )
+        running.stdin.flush()
+        assert json.loads(running.stdout.readline())["id"] == 1
+        running.send_signal(number)
+        assert running.wait(30) == 0
+        assert running.stderr.read() == ""
 
 
 _INITIALIZE = {
