@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,25 @@ def test_months_are_folders_that_duckdb_prunes_by(history: History, tmp_path: Pa
         f"SELECT COUNT(*) FROM {read} WHERE date_trunc('month', first_at)::DATE <> month"
     ).fetchall()
     assert wrong == [(0,)]
+
+
+@pytest.mark.long
+def test_lakes_of_several_databases_are_read_together(
+    history: History, sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(sqlite_template, tmp_path / "other.db")
+    engine = open_engine(f"sqlite:///{tmp_path / 'other.db'}")
+    other = History(engine, name="other", interval="1d")
+    (tmp_path / "lakes").mkdir()
+    for each, name in ((history, "eu"), (other, "us")):
+        compact(grown(each, tmp_path / "lakes" / name))
+    engine.dispose()
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    (statement,) = re.findall(r"(?ms)^```sql\n(.*?)^```", page)
+    monkeypatch.chdir(tmp_path)
+    counts = dict(duckdb.sql(statement).fetchall())
+    assert counts.keys() == {"gcore", "other"}
+    assert len({*counts.values()}) == 1
 
 
 def test_merged_files_have_statistics(history: History, tmp_path: Path) -> None:
