@@ -59,10 +59,11 @@ class SimulatedClock:
 )
 @click.pass_context
 def demo(context: click.Context, path: Path, live: bool) -> None:
-    """Show how it works, without a key or a server: three simulated weeks within seconds, in a file of its own.
+    """Show how it works, without a key or a server.
 
-    A simulated Gcore API on loopback goes through three weeks of changes, an outage, a false empty answer, a key with
-    fewer rights and a clock that jumps. The collector polls it every 20 simulated minutes.
+    Three simulated weeks pass within seconds, and are written into a file of their own. A simulated Gcore API on
+    loopback goes through three weeks of changes, an outage, a false empty answer, a key with fewer rights and a clock
+    that jumps. The collector polls it every 20 simulated minutes.
 
     \b
     Example:

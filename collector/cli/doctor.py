@@ -51,9 +51,9 @@ class Finding:
 @click.option("--offline", is_flag=True, help="Do not ask the API.")
 @click.pass_context
 def doctor(context: click.Context, offline: bool) -> None:
-    """Check everything that polling needs, and say how to fix what is wrong. Writes nothing.
+    """Check everything that polling needs. Writes nothing.
 
-    Exits with 1 if something is bad.
+    It says how to fix what is wrong. Exits with 1 if something is bad.
 
     \b
     Example:

@@ -67,10 +67,10 @@ def availability(
     source: str | None,
     format_: str,
 ) -> None:
-    """The share of a time in which each region was in a state: at least, and at most.
+    """Shares of time in a state, at least and at most.
 
-    Time that could not be seen is unknown: it counts for the upper bound only. A region counts from its first
-    sighting on, even after it is gone, unless --without-absent is given.
+    There is a row for each region, and totals. Time that could not be seen is unknown: it counts for the upper bound
+    only. A region counts from its first sighting on, even after it is gone, unless --without-absent is given.
 
     \b
     Example:
@@ -168,10 +168,11 @@ def lead_time(
     source: str | None,
     format_: str,
 ) -> None:
-    """How long regions, or keystones, took from one state to another: at least, and at most.
+    """How long it took from one state to another.
 
-    It may have ended and restarted during a gap, so the lower bound stops at the first gap. --from and --to select by
-    when it began. Journeys that have not ended are listed, but don't count for the quantiles.
+    Bounds say how long at least, and how long at most. Each row is a journey of a region, or of a keystone. It may
+    have ended and restarted during a gap, so the lower bound stops at the first gap. --from and --to select by when
+    it began. Journeys that have not ended are listed, but don't count for the quantiles.
 
     \b
     Example:

@@ -89,11 +89,11 @@ def coverage(
     source: str | None,
     format_: str,
 ) -> None:
-    """Times in which nothing could be seen, because no successful poll covers them; newest first.
+    """Times that no successful poll covers, newest first.
 
-    With --unseen, also times in which a single region, keystone or metrics database was not shown. A table has one
-    row for everything that was not shown at the same time for the same reason; json and csv have a row for each.
-    Paths that `db redact` removed from every answer are listed on stderr.
+    Nothing could be seen in them. With --unseen, also times in which a single region, keystone or metrics database
+    was not shown. A table has one row for everything that was not shown at the same time for the same reason; json
+    and csv have a row for each. Paths that `db redact` removed from every answer are listed on stderr.
 
     \b
     Example:
@@ -186,7 +186,7 @@ def explain(context: click.Context, transition: str, source: str | None, format_
 @object_option("json: one object with the observation and the answer.")
 @click.pass_context
 def evidence(context: click.Context, seq: int, region: str | None, source: str | None, format_: str) -> None:
-    """What was seen: an observation, and its answer as it was stored.
+    """Show an observation, and its answer as it was stored.
 
     \b
     Example:

@@ -65,10 +65,10 @@ def export(
     without: tuple[str, ...],
     source: str | None,
 ) -> None:
-    """Write all tables and views as files into DIR, with a manifest. Readers see either the previous export or the
-    new one.
+    """Write tables and views as files into DIR.
 
-    Current data is exported as it is now, whatever --from and --to are.
+    Readers see either the previous export or the new one, with its manifest. Current data is exported as it is now,
+    whatever --from and --to are.
 
     \b
     Example:

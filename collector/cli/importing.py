@@ -127,10 +127,11 @@ def import_(
     migrate: bool,
     wait: float,
 ) -> None:
-    """Import answers that were saved earlier, before the source's first own poll.
+    """Import answers that were saved earlier.
 
-    DIR contains JSON files with a time in the name, or is a git repository that a scraper filled. No key is needed.
-    Exits with 0 if everything was imported, 3 if something was left out, 1 if nothing could be imported.
+    An import must come before the source's first own poll. DIR contains JSON files with a time in the name, or is a
+    git repository that a scraper filled. No key is needed. Exits with 0 if everything was imported, 3 if something
+    was left out, 1 if nothing could be imported.
 
     \b
     Example:

@@ -16,10 +16,10 @@ from collector.errors import UsageError
 @click.command()
 @click.pass_context
 def mcp(context: click.Context) -> None:
-    """Answer questions of language models over the Model Context Protocol, on standard input and output.
+    """Answer questions of language models.
 
-    A client starts it. It only reads the database, and ends when its input ends, or by SIGTERM or SIGINT. It needs the
-    extra `mcp`.
+    It speaks the Model Context Protocol and uses standard input and output. A client starts it. It only reads the
+    database, and ends when its input ends, or by SIGTERM or SIGINT. It needs the extra `mcp`.
 
     \b
     Example:

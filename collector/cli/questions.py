@@ -29,11 +29,12 @@ from collector.reports.words import show_span, show_time
 )
 @click.pass_context
 def status(context: click.Context, source: str | None, format_: str, max_bad: int | str) -> None:
-    """The state of each source: last poll, next poll, gaps, and what needs attention. Usable as a health check.
+    """The state of each source. Usable as a health check.
 
-    Exits with 0 if everything is good, 3 if something needs attention, 1 if nothing was seen for too long. Sources
-    that are no longer in the settings don't count, unless all are. For a probe, add --max-bad, so that one bad source
-    of many does not decide; then a single stale source exits with 3.
+    Columns: last poll, next poll, gaps, and what needs attention. Exits with 0 if everything is good, 3 if something
+    needs attention, 1 if nothing was seen for too long. Sources that are no longer in the settings don't count,
+    unless all are. For a probe, add --max-bad, so that one bad source of many does not decide; then a single stale
+    source exits with 3.
 
     \b
     Example:
@@ -82,7 +83,7 @@ def regions(
     source: str | None,
     format_: str,
 ) -> None:
-    """The regions that exist, or existed at a time, and when each was last confirmed.
+    """The regions that exist, or existed at a time. Each row says when it was last confirmed.
 
     \b
     Example:
@@ -123,7 +124,7 @@ def _say_what_was_not_watched(looks: Mapping[str, datetime], moment: datetime) -
 @format_option
 @click.pass_context
 def history(context: click.Context, region: str, source: str | None, format_: str) -> None:
-    """Everything that changed in a region: each version's fields as old → new.
+    """Everything that changed in a region. Each version's fields are shown as old → new.
 
     \b
     Example:
@@ -147,7 +148,7 @@ def history(context: click.Context, region: str, source: str | None, format_: st
 def diff(
     context: click.Context, earlier: datetime, later: datetime, source: str | None, format_: str
 ) -> None:
-    """What differs between two times; T2 is now by default. A change that was reversed in between is not shown.
+    """What differs between two times. T2 is now by default. A change that was reversed in between is not shown.
 
     \b
     Example:

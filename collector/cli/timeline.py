@@ -74,10 +74,10 @@ def timeline(
     source: str | None,
     format_: str,
 ) -> None:
-    """A picture of the states of all regions, or of these, over time, in the terminal or as SVG.
+    """A picture of states over time, in the terminal or as SVG.
 
-    Time in an unknown state is hatched, and each change is as wide as the window in which it happened. --format json
-    and csv give the spans of time behind the picture.
+    It shows all regions, or these. Time in an unknown state is hatched, and each change is as wide as the window in
+    which it happened. --format json and csv give the spans of time behind the picture.
 
     \b
     Example:

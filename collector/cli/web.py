@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @log_options
 @click.pass_context
 def web(context: click.Context, bind: str | None, log_level: Any, log_format: Any) -> None:
-    """Serve the pages without polling, until SIGTERM or SIGINT: for a reporting database or a copied file.
+    """Serve the pages without polling, until SIGTERM or SIGINT.
+
+    This is for a reporting database or a copied file.
 
     \b
     Example:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def webhooks() -> None:
-    """Receivers of events: the state of deliveries, and what to do if they fail.
+    """Receivers of events, and their deliveries.
 
     \b
     Example:

@@ -1,6 +1,6 @@
--- What PostgreSQL's catalog holds of our tables and of whatever hangs on them: one row an object, what it is, and how.
--- `tables` are ours, `relations` these and our views, `functions` ours. Names of schemas do not appear, since every database chooses its own;
--- nor does what only changes speed or looks: comments, owners, grants, storage, statistics, fill factors.
+-- PostgreSQL's catalog entries for our tables and everything attached to them: one row per object, its kind and definition.
+-- `tables` are ours, `relations` are these and our views, `functions` are ours. Names of schemas are left out, since every
+-- database chooses its own. So is what only changes speed or looks: comments, owners, grants, storage, statistics, fill factors.
 WITH ours AS (
     SELECT c.oid, c.relname, c.relkind, c.relname = ANY(:tables) AS is_table, c.relpersistence, c.relrowsecurity,
         c.relforcerowsecurity, c.relispartition, c.reloftype, c.relam, c.reloptions
@@ -42,7 +42,7 @@ SELECT 'constraint ' || o.relname || '.' || n.conname,
         CASE WHEN to_jsonb(n) ->> 'conenforced' = 'false' THEN 'not enforced' END,
         CASE WHEN n.coninhcount > 0 THEN 'inherited' END)
 FROM ours o JOIN pg_constraint n ON n.conrelid = o.oid LEFT JOIN pg_class f ON f.oid = n.confrelid
-WHERE n.contype NOT IN ('n', 't')  -- that columns are not null stands with them, triggers with theirs
+WHERE n.contype NOT IN ('n', 't')  -- NOT NULL is listed with the columns, triggers are listed separately
 UNION ALL
 SELECT 'index ' || o.relname || '.' || c.relname,
     concat_ws(' ', m.amname, CASE WHEN i.indisunique THEN 'unique' END, CASE WHEN i.indisprimary THEN 'primary' END,
@@ -60,7 +60,7 @@ SELECT 'trigger ' || o.relname || '.' || CASE WHEN g.tgisinternal THEN n.conname
     concat_ws(' ', g.tgenabled, g.tgtype, CASE WHEN NOT g.tgisinternal THEN p.proname END)
 FROM ours o JOIN pg_trigger g ON g.tgrelid = o.oid JOIN pg_proc p ON p.oid = g.tgfoid
 LEFT JOIN pg_constraint n ON n.oid = g.tgconstraint
-WHERE NOT g.tgisinternal OR n.conrelid IN (SELECT oid FROM ours)  -- others' tables may refer to ours
+WHERE NOT g.tgisinternal OR n.conrelid IN (SELECT oid FROM ours)  -- other tables may refer to ours
 UNION ALL
 SELECT 'rule ' || o.relname || '.' || r.rulename, concat_ws(' ', r.ev_type, r.ev_enabled)
 FROM ours o JOIN pg_rewrite r ON r.ev_class = o.oid
@@ -74,7 +74,7 @@ SELECT 'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.o
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
 WHERE p.proname = ANY(:functions) AND p.pronamespace::regnamespace::text IN (SELECT quote_ident(x) FROM unnest(current_schemas(TRUE)) x)
 UNION ALL
--- What is worked out with another's function, operator or type may say anything, and what reads another's table, too.
+-- An expression with a foreign function, operator or type may return anything, and so may one that reads a foreign table.
 SELECT concat_ws(' ', u.object, 'uses', pg_describe_object(d.refclassid, d.refobjid, 0)), 'another''s'
 FROM (
     SELECT 'view ' || o.relname AS object, 'pg_rewrite'::regclass AS classid, r.oid AS objid
@@ -139,8 +139,8 @@ UNION ALL
 SELECT 'table ' || o.relname || ' is hidden by another of its name', 'in ' || c.relnamespace::regnamespace::text
 FROM ours o JOIN pg_class c ON c.oid = to_regclass(quote_ident(o.relname)) WHERE c.oid <> o.oid
 UNION ALL
--- What every session of this database, or one of a role, begins with: settings that let a query see other rows, or read
--- the same words in another sense. Formats, planning, limits and logging change neither.
+-- Default settings of sessions of this database or of a role which make a query see other rows, or give its words another
+-- meaning. Settings of formats, planning, limits and logging do neither.
 SELECT concat_ws(' ', 'setting', s.name, CASE WHEN r.setrole = 0 THEN 'of the database' ELSE 'of role ' || pg_get_userbyid(r.setrole) END),
     v.value
 FROM pg_db_role_setting r
@@ -152,5 +152,5 @@ WHERE r.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_
         OR s.name IN ('row_security', 'session_replication_role', 'role'))
     AND s.name NOT IN ('array_nulls', 'backslash_quote', 'escape_string_warning', 'lo_compat_privileges',
         'quote_all_identifiers', 'synchronize_seqscans')
-    -- Roles of others, who may not read our tables, begin as they like.
+    -- Roles that may not read our tables may have any settings.
     AND (r.setrole = 0 OR EXISTS (SELECT FROM ours o WHERE o.is_table AND has_table_privilege(r.setrole, o.oid, 'SELECT')))

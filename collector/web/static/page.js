@@ -1,10 +1,10 @@
-// Comfort only: every page works without this. Local time on hover, strips by arrow keys, filters that apply at once.
+// Optional: every page works without this. Local times on hover, arrow keys in strips, filters that apply at once.
 "use strict";
 
 (() => {
   document.documentElement.classList.add("js");
 
-  // A time in UTC says on hover what it is here.
+  // Hovering over a UTC time shows the local time.
   for (const time of document.querySelectorAll("time[datetime*='T']")) {
     const moment = new Date(time.dateTime);
     if (!Number.isNaN(moment.getTime())) {
@@ -13,7 +13,7 @@
     }
   }
 
-  // A choice applies at once; what is typed applies with Enter.
+  // A choice applies at once; typed text applies with Enter.
   for (const form of document.querySelectorAll("form.filters")) {
     form.addEventListener("change", (event) => {
       if (event.target instanceof HTMLSelectElement) submit(form);
@@ -32,7 +32,7 @@
     location.assign(url);
   }
 
-  // "/" goes to the search.
+  // "/" moves to the search field.
   document.addEventListener("keydown", (event) => {
     const field = document.querySelector("#q, #region");
     const isTyping = event.target instanceof Element && event.target.closest("input, select, textarea");
@@ -42,7 +42,7 @@
     }
   });
 
-  // A strip is one stop of the tab key; arrows move from day to day, and each day has a name.
+  // A strip is one tab stop; the arrow keys move from day to day, and each day has a label.
   const tip = document.createElement("div");
   tip.className = "tip";
   tip.hidden = true;
