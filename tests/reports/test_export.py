@@ -571,7 +571,7 @@ def test_what_was_derived_again_is_exported_anew(
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (_a_file_less, "observations/part-000001.parquet is gone"),
+        (_a_file_less, "observations/part-000001.parquet is missing"),
         (_a_file_cut, "payloads/part-000001.parquet is missing or was changed"),
         (_no_manifest_to_read, "its manifest can't be read"),
     ],
