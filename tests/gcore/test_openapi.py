@@ -119,7 +119,7 @@ def changed_files() -> Iterator[tuple[str, Json]]:
                 yield f"{name} loses {value}", _with(name, "enum", [v for v in node["enum"] if v != value])
             yield f"{name} gains a value", _with(name, "enum", [*node["enum"], "SOMETHING_NEW"])
             continue
-        properties, required = node["properties"], node["required"]
+        properties, required = node["properties"], node.get("required", [])
         yield f"{name} gains a property", _with(name, "properties", properties | {"new": {"type": "string"}})
         for prop, given_node in properties.items():
             rest = {n: v for n, v in properties.items() if n != prop}
