@@ -28,7 +28,7 @@ TEXT = (ROOT / "docs" / "tools.md").read_text(encoding="utf-8")
 QUESTIONS = (
     "Which maintenance was the longest?",
     "How available was each zone this month?",
-    "When were we blind, and why?",
+    "When could nothing be seen, and why?",
 )
 ASK = """
 import json, sys
@@ -42,6 +42,12 @@ spark.stop()
 def statements() -> list[str]:
     by_question = {recipe.question: recipe.sql for recipe in recipes("SQLite")}
     return [by_question[question] for question in QUESTIONS]
+
+
+def test_the_questions_are_in_the_cookbook() -> None:
+    """Here, because the other test takes minutes and so runs seldom."""
+    assert len(statements()) == len(QUESTIONS) == 3
+    assert len(re.findall(r"pip install pyspark==\S+", TEXT)) == 1
 
 
 def answers_of_duckdb(lake: Path) -> list[Any]:
