@@ -101,6 +101,18 @@ def test_every_page_links_the_glossary() -> None:
     assert without == {"glossary.md"}
 
 
+def test_the_files_and_tests_that_recipes_name_exist() -> None:
+    named = re.findall(r"`([^`\n]+)`", (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8"))
+    paths = [re.fullmatch(r"((?:collector|tests|docs|deploy)/[\w/.-]+)(?:::(\w+))?", name) for name in named]
+    files = {match[1] for match in paths if match and "NAME" not in match[1]}
+    assert len(files) > 50
+    assert {name for name in files if not (ROOT / name).exists()} == set()
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    tests = {match[2] for match in paths if match and match[2]} | {n for n in named if n.startswith("test_")}
+    assert len(tests) > 8
+    assert {name for name in tests if f"def {name}(" not in sources} == set()
+
+
 def test_every_column_and_table_has_a_comment() -> None:
     for table in metadata.tables.values():
         assert table.comment
