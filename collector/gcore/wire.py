@@ -291,13 +291,7 @@ def _misfit(raw: Any, reader: Reader, where: str) -> Drift:
 @cache
 def documented_names() -> frozenset[str]:
     """All keys of the documented schema."""
-    models = (
-        RegionSerializerAiCollectionSerializer,
-        RegionSerializerAi,
-        KeystoneSerializerAi,
-        MetricsDatabaseSerializer,
-        ServiceEndpointSerializer,
-    )
+    models = [each for each in globals().values() if isinstance(each, type) and issubclass(each, BaseModel)]
     return frozenset(name for model in models for name in model.model_fields)
 
 

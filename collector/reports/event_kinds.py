@@ -17,7 +17,7 @@ from collector.database.joins import InOrder
 from collector.database.listed import list_of, listed
 from collector.database.types import UtcTime
 from collector.database.url import is_sqlite
-from collector.inventory.entities import Kind
+from collector.inventory.entities import WITH_STATE, Kind
 from collector.reports.asof import version_before
 from collector.reports.filters import Row
 from collector.reports.transitions import TOLD, with_names, with_reference
@@ -304,11 +304,8 @@ def _numbered(found: Sequence[Event]) -> Iterator[Event]:
 KINDS: tuple[EventKind, ...] = (
     _of_observations(),
     _of_gaps(),
-    _of_transitions("region"),
-    _of_transitions("keystone"),
-    _of_versions("region"),
-    _of_versions("keystone"),
-    _of_versions("metrics_database"),
+    *(_of_transitions(kind) for kind in WITH_STATE),
+    *(_of_versions(kind) for kind in VERSIONS),
     _of_the_gone(),
     *(_of_unseen(event, kind) for event in ("unseen", "shown") for kind in VERSIONS),
     _of_rejected(),

@@ -19,6 +19,7 @@ from collector.reports.types import word_of
 from collector.reports.views import declared, text
 from tests.support import view_digests
 from tests.support.history import History
+from tests.support.paths import ROOT
 from tests.support.views import columns
 
 IS: dict[str, Callable[[Any], bool]] = {
@@ -120,3 +121,9 @@ def test_a_file_without_an_example_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         LookupError, match="the file of poll_health must say what a row is, and give an example"
     ):
         text.head("poll_health")
+
+
+def test_every_file_of_a_view_or_function_is_installed() -> None:
+    folder = ROOT / "collector" / "reports" / "views"
+    assert {path.stem for path in folder.glob("*.sql")} == {*views.NAMES}
+    assert {path.stem for path in folder.glob("functions/*.sql")} == {*views.FUNCTIONS}
