@@ -1,11 +1,11 @@
 """Checks that a history is what was seen, from the evidence up, in one read transaction per source.
 
-     1. chain      every observation: number, link to the previous one, both digests; the observers (`audit.evidence`)
-     2. payloads   every answer: its content against its address, its form, what it is written over, and that an
-                   observation refers to it (`audit.evidence`)
-     3. derived    everything else is derived again, and compared row by row with what is stored
-     4. anchors    the digests that were sent outside: unchanged, and of this history (`audit.anchoring.stored`)
-     5. database   damage that the database itself reports, rows of no source (`verify_database`)
+    1. chain      every observation: number, link to the previous one, both digests; the observers (`audit.evidence`)
+    2. payloads   every answer: its content against its address, its form, what it is written over, and that an
+                  observation refers to it (`audit.evidence`)
+    3. derived    everything else is derived again, and compared row by row with what is stored
+    4. anchors    the digests that were sent outside: unchanged, and of this history (`audit.anchoring.stored`)
+    5. database   damage that the database itself reports, rows of no source (`verify_database`)
 
 A step is skipped if an earlier one found something, because nothing can be proven from altered evidence. Somebody who
 can write the database can also compute all digests again, or delete the newest observations: only a head that was

@@ -1,8 +1,8 @@
 """The outbox: events that wait for their receivers, and the state of their delivery.
 
-     poll's transaction ─▶ queue ─▶ row that waits ─▶ claim ─▶ (delivery, no transaction) ─▶ settle ─▶ delivered
-                                          ▲                                                 └─▶ given up ─┐
-                                          └────────────────────────── retry ──────────────────────────────┘
+    poll's transaction ─▶ queue ─▶ row that waits ─▶ claim ─▶ (delivery, no transaction) ─▶ settle ─▶ delivered
+                                         ▲                                                 └─▶ given up ─┐
+                                         └────────────────────────── retry ──────────────────────────────┘
 
 The events of one source for one receiver are a queue. A process that claims a queue has it alone until the claim
 expires by the database's clock. So replicas share the work without any session state. The name of the claimant begins

@@ -1,6 +1,6 @@
 """Stored answers: each distinct one once, under its address, compressed.
 
-     whole ◀─ delta ◀─ delta ◀─ …      at most MAX_LINKS deltas over a whole one
+    whole ◀─ delta ◀─ delta ◀─ …      at most MAX_LINKS deltas over a whole one
 
 Most records of an answer are those of the previous one. So most answers are stored as a delta over an earlier one,
 their *base* (`gcore.delta`). An address is made from the record hashes, so it does not depend on how an answer is

@@ -1,10 +1,10 @@
 """Prune a source's history: the beginning is deleted, the state that it led to stays and can be proven.
 
-     1. in a read transaction: replay some more observations into a scratch database, delete there what does not stay,
-        and write the rest as a snapshot
-     2. in a write transaction: lock the source; write an amendment with the snapshot, and delete the same in the real
-        database
-     3. repeat up to the cut
+    1. in a read transaction: replay some more observations into a scratch database, delete there what does not stay,
+       and write the rest as a snapshot
+    2. in a write transaction: lock the source; write an amendment with the snapshot, and delete the same in the real
+       database
+    3. repeat up to the cut
 
 Each round is complete: a crash leaves the history pruned up to a round. The source is locked for one round at a time,
 a fraction of a second, so its polls never wait longer than that.

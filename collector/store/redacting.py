@@ -1,9 +1,9 @@
 """Remove a value that should never have been recorded from everything that is recorded of a source.
 
-     1. in a read transaction: work out what remains of each answer, derive the whole history again from that in a
-        scratch database, and compare
-     2. in one write transaction: lock the source; if nothing was recorded meanwhile, write an amendment, the answers
-        and the derived rows that differ; otherwise go back to 1
+    1. in a read transaction: work out what remains of each answer, derive the whole history again from that in a
+       scratch database, and compare
+    2. in one write transaction: lock the source; if nothing was recorded meanwhile, write an amendment, the answers
+       and the derived rows that differ; otherwise go back to 1
 
 The amendment holds the path, who did it and when, and a hash over the addresses of all redacted answers and of what
 remains of them. The value itself leaves no trace, not even a hash. The path then becomes a rule: every later poll

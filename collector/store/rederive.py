@@ -1,9 +1,9 @@
 """Derive a source's history again from its evidence, and apply the differences.
 
-     1. in one read transaction: replay every observation, oldest first, into a scratch database, with the same
-        decisions as polling, and compare
-     2. in one write transaction: lock the source; if nothing was recorded meanwhile, and no other rules derived it
-        either, write the differences; otherwise go back to 1 for what is new
+    1. in one read transaction: replay every observation, oldest first, into a scratch database, with the same
+       decisions as polling, and compare
+    2. in one write transaction: lock the source; if nothing was recorded meanwhile, and no other rules derived it
+       either, write the differences; otherwise go back to 1 for what is new
 
 Readers are never blocked, and the poller only during step 2. Memory use does not grow with the history.
 """

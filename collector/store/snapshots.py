@@ -2,9 +2,9 @@
 
 It holds everything that later decisions depend on, and the facts that stay when a history's beginning is pruned:
 
-     observers, observations     those that the rest refers to, or that later decisions read
-     failures                    failed polls since the last applied answer, by cause
-     rows                        the rows of each derived table that stay: see `kept`
+    observers, observations     those that the rest refers to, or that later decisions read
+    failures                    failed polls since the last applied answer, by cause
+    rows                        the rows of each derived table that stay: see `kept`
 
 The same evidence gives the same text. `content_hash` is left out, since it follows from the values.
 """

@@ -1,12 +1,12 @@
 """Writes one poll: one transaction, fence first.
 
-     fence ─▶ newest row ─▶ same answer as in it? ───────────────────────yes──▶ extend it: one UPDATE
-                                    │no
-                                    ▼
-                gather ─▶ judge ─▶ same outcome and meaning? ────────────yes──▶ extend it
-                                    │no
-                                    ▼
-                open a row (payload, digests) ─▶ changes ─▶ apply ─▶ outbox, if there are receivers
+    fence ─▶ newest row ─▶ same answer as in it? ───────────────────────yes──▶ extend it: one UPDATE
+                                   │no
+                                   ▼
+               gather ─▶ judge ─▶ same outcome and meaning? ────────────yes──▶ extend it
+                                   │no
+                                   ▼
+               open a row (payload, digests) ─▶ changes ─▶ apply ─▶ outbox, if there are receivers
 
 A `held` row waits for a number of polls, so each of them is judged, even if the answer is the same. The newest row,
 its meaning and what is known are remembered between polls. The fence returns the source's newest seq, which shows

@@ -1,9 +1,9 @@
 """Makes anchors, one at a time for each source.
 
-     claim    a number, in a transaction: the row says `pending`, so that nobody else anchors this source meanwhile
-     sign     if there is a key
-     send     without a transaction: polls go on
-     settle   store the result
+    claim    a number, in a transaction: the row says `pending`, so that nobody else anchors this source meanwhile
+    sign     if there is a key
+    send     without a transaction: polls go on
+    settle   store the result
 
 A process that dies in between leaves a `pending` row; the next one to anchor records that it failed.
 """
