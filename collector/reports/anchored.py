@@ -168,8 +168,10 @@ def missing(connection: sa.Connection, required: Collection[str]) -> dict[str, l
     return found
 
 
-def proven(connection: sa.Connection, source: str | None = None) -> dict[str, Proven]:
-    """When each source was last anchored and verified, by name."""
+def proven(
+    connection: sa.Connection, source: str | None = None, known: Sequence[Place] | None = None
+) -> dict[str, Proven]:
+    """When each source was last anchored and verified, by name. `known`: what `places` said, if it was asked before."""
     newest = (
         sa.select(_v.source_id, sa.func.max(_v.started_at).label("started_at"))
         .group_by(_v.source_id)
@@ -185,7 +187,7 @@ def proven(connection: sa.Connection, source: str | None = None) -> dict[str, Pr
     )
     query = query.where(_s.name == source) if source else query
     of_source: dict[str, list[Place]] = {}
-    for place in places(connection, source):
+    for place in places(connection, source) if known is None else known:
         of_source.setdefault(place.source, []).append(place)
     return {
         row.name: Proven(

@@ -68,6 +68,7 @@ def figures(
     """Reads them with the same number of statements for one source or a thousand."""
     found = statuses(connection, now, of_settings=of_settings, required_anchors=required_anchors)
     of_regions = _states(connection, regions)
+    of_anchors = places(connection)
     return Figures(
         sources=found,
         regions=of_regions,
@@ -76,8 +77,8 @@ def figures(
         gap_seconds=_gap_seconds(connection, found, now),
         size_bytes=size_bytes(connection),
         receivers=backlogs(connection, receivers_of_settings),
-        proven=proven(connection),
-        places=places(connection),
+        proven=proven(connection, known=of_anchors),
+        places=of_anchors,
         disk=disk_of(connection),
         leases_taken=_leases_taken(connection),
     )

@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.disk`: bytes that a year of one source takes, whatever the cloud does.
 
 35 regions, polled each minute of simulated time for some hours by the real `poll()`, into a SQLite file; what the
-second half of the polls adds to it is taken for a year.
+second half of the polls adds to it is taken for a year. With `--pruned`: the size of a file that is pruned repeatedly.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from collector.database import migrate
 from collector.database.engine import open_engine
 from collector.database.vacuum import vacuum
+from collector.store import pruning
 from tests.support.builders import region
 from tests.support.history import History, failure
 
@@ -57,7 +58,32 @@ def grown(cloud: Callable[[int], Any], polls: int) -> float:
         return (sizes[1] - sizes[0]) / (polls // 2)
 
 
+def kept(cloud: Callable[[int], Any], polls: int, rounds: int = 4) -> list[int]:
+    """Bytes of a file that is pruned to its last polls each time as many came together."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "collector.db"
+        engine = open_engine(f"sqlite:///{path}")
+        migrate.upgrade(engine)
+        history = History(engine)
+        sizes = []
+        for number in range(polls * rounds):
+            history.poll(cloud(number))
+            if (number + 1) % polls == 0:
+                now = history.time(history.at)
+                how: Any = {"made_at": now, "made_by": "a benchmark"}
+                pruning.prune(engine, "gcore", now - polls * history.source.interval, **how)
+                vacuum(engine)
+                sizes.append(path.stat().st_size)
+        history.verify()
+        engine.dispose()
+        return sizes
+
+
 def main() -> None:
+    if "--pruned" in sys.argv:
+        for name, cloud in CLOUDS.items():
+            print(f"| {name} | {' | '.join(f'{size:,}' for size in kept(cloud, 300))} |", flush=True)
+        return
     polls = int(sys.argv[1]) if len(sys.argv) > 1 else 1400
     for name, cloud in CLOUDS.items():
         size = grown(cloud, polls)

@@ -192,7 +192,9 @@ def test_every_event_arrives_on_both_databases(database_url: str, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_every_event_arrives_after_minutes_under_fire(database_url: str, tmp_path: Path, seed: int) -> None:
-    found = tell_under_fire(database_url, tmp_path, seed, collectors=replicas(database_url), seconds=120)
+    found = tell_under_fire(
+        database_url, tmp_path, seed, collectors=replicas(database_url), deaths=50, seconds=120
+    )
     print(found)
     assert min(found["collector died"], found["receiver died"]) > 20
 
