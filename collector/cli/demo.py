@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.cli.common import is_lively
-from collector.cli.printing import say
+from collector.cli.printing import say, say_sentence
 from collector.errors import ClockError, UsageError
 
 if TYPE_CHECKING:
@@ -279,12 +279,12 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
     print_rows(regions, "table", REGIONS, "no regions", shown=shown)
     say("\nThe newest changes:")
     for row in changes[:6]:
-        say(f"  {transition_in_words(row)}")
+        say_sentence(transition_in_words(row), "  ")
     say("\nWhen nothing could be seen:")
     for gap in reversed(gaps):
         until = show_time(gap["until_at"]) or "now"
         why = gap["error"] or "no poll was made, or none could be written"
-        say(f"  {show_time(gap['from_at'])} to {until}, {show_span(gap['seconds'])}: {why}")
+        say_sentence(f"{show_time(gap['from_at'])} to {until}, {show_span(gap['seconds'])}: {why}", "  ")
     say(f"  ({refused} polls were not written, because the machine's clock differed from the API's)")
     say(
         "\nQuery it yourself:\n"

@@ -9,10 +9,13 @@ from typing import Any
 import click
 
 from collector.cli.common import LIMIT, Whole, Word, open_for_questions, source_option
-from collector.cli.printing import say
+from collector.cli.printing import say, say_sentence, terminal_width
 from collector.cli.rows import as_json, format_option, object_option, print_rows, show
 from collector.cli.times import Time, check_order, echo_times
 from collector.reports.words import show_span, show_time
+
+NEWEST = 50
+"""Transitions that a terminal shows without --limit."""
 
 
 @click.command()
@@ -24,7 +27,9 @@ from collector.reports.words import show_span, show_time
 @click.option("--to-state", type=Word(), metavar="STATE", help="Only transitions into this state.")
 @click.option("--from", "since", type=Time(), metavar="TIME", help="Observed at this time or later.")
 @click.option("--to", "until", type=Time(), metavar="TIME", help="Observed before this time.")
-@click.option("--limit", type=LIMIT, help="Maximum number; the newest are shown.")
+@click.option(
+    "--limit", type=LIMIT, help="Maximum number; the newest are shown. Default: 50 in a terminal, else all."
+)
 @source_option
 @format_option
 @click.pass_context
@@ -51,6 +56,7 @@ def transitions(
     from collector.reports.transitions import transitions as find
 
     check_order(since, until)
+    is_brief = limit is None and format_ == "table" and terminal_width() is not None
     wanted = TransitionFilter(
         source=source,
         region=region,
@@ -59,7 +65,7 @@ def transitions(
         to_state=to_state,
         since=since,
         until=until,
-        limit=limit,
+        limit=NEWEST + 1 if is_brief else limit,
     )
     with open_for_questions(context, source) as connection:
         rows = find(connection, wanted)
@@ -67,7 +73,10 @@ def transitions(
             if state and (never := check_state(connection, state, entity)):
                 say(never, err=True)
     echo_times(since, until)
-    print_rows(rows, format_, TRANSITIONS, "no transitions")
+    is_cut = is_brief and len(rows) > NEWEST
+    print_rows(rows[:NEWEST] if is_cut else rows, format_, TRANSITIONS, "no transitions")
+    if is_cut:
+        say(f"only the newest {NEWEST} (add --limit for more)", err=True)
 
 
 @click.command()
@@ -131,7 +140,8 @@ def coverage(
 @object_option("Output.")
 @click.pass_context
 def explain(context: click.Context, transition: str, source: str | None, format_: str) -> None:
-    """Why a transition is believed, and how certain it is. TRANSITION is a reference from `collector transitions`.
+    """Why a transition is believed, and how certain it is. TRANSITION is a reference from `collector transitions`,
+    or a region, for its newest transition.
 
     \b
     Example:
@@ -153,7 +163,8 @@ def explain(context: click.Context, transition: str, source: str | None, format_
         }
         say(json.dumps(answer, indent=2, default=as_json))
         return
-    say(f"{found.sentence}\n")
+    say_sentence(found.sentence)
+    say()
     if found.confirmed is None:
         say("before    no complete answer without it is known")
     else:

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import sys
+import textwrap
 from typing import Any, TextIO, cast
 
 import click
@@ -36,6 +37,13 @@ def say_data(text: str) -> None:
     # click.echo removes colours outside a terminal, and so would change data.
     sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
+
+
+def say_sentence(text: str, indent: str = "") -> None:
+    """Print a sentence on stdout. A terminal gets it in lines that end between words."""
+    width = terminal_width()
+    whole = harmless(indent + text)
+    say(whole if width is None else textwrap.fill(whole, width, subsequent_indent=indent))
 
 
 def say_heading(text: str) -> None:

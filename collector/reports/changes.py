@@ -208,8 +208,11 @@ class Explanation:
 
 
 def explain(connection: sa.Connection, reference: str, source: str | None = None) -> Explanation:
-    """Explain a transition by its reference `SEQ/ENTITY/ID`. Raises UsageError if there is none."""
-    match = re.fullmatch(r"([0-9]{1,40})/(region|keystone)/(-?[0-9]{1,40})", reference.strip())
+    """Explain a transition by its reference `SEQ/ENTITY/ID`, or the newest one of a region by the region's name.
+
+    Raises UsageError if there is none.
+    """
+    match = _REFERENCE.fullmatch(reference.strip()) or _newest_of_region(connection, reference, source)
     if match is None:
         raise UsageError(f"{reference!r} is not a transition; {_references(connection, reference, source)}")
     seq, entity, entity_id = int(match[1]), match[2], int(match[3])
@@ -255,6 +258,21 @@ def explain(connection: sa.Connection, reference: str, source: str | None = None
         showed=showed,
         differences=tuple(_differences(old, new)),
     )
+
+
+_REFERENCE = re.compile(r"([0-9]{1,40})/(region|keystone)/(-?[0-9]{1,40})")
+
+
+def _newest_of_region(connection: sa.Connection, name: str, source: str | None) -> re.Match[str] | None:
+    """The reference of the newest transition of a region; None for what is no name, but half a reference.
+
+    Raises UsageError if there is no such region.
+    """
+    if "/" in name or not name.strip() or name.strip().isdecimal():
+        return None
+    wanted = TransitionFilter(source=source, region=name, entity="region", limit=1)
+    newest = transitions(connection, wanted)
+    return _REFERENCE.fullmatch(str(newest[0]["transition"])) if newest else None
 
 
 def _references(connection: sa.Connection, reference: str, source: str | None) -> str:

@@ -144,6 +144,7 @@ def url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
         ("explain 2/region/4", "observation 2 showed 2/region/3"),
         ("explain 1", "observation 1 showed 1/region/1, 1/region/2, 1/region/3 and "),
         ("explain region/3", "`collector transitions` lists them"),
+        ("explain luxem", "did you mean Luxembourg 1, "),
         ("evidence 9", "the newest is 3"),
         ("evidence twelve", "'twelve' is not a valid whole number"),
         ("regions --as-of yesterda", "did you mean 'yesterday'"),
@@ -194,6 +195,16 @@ def test_a_state_that_was_once_seen_may_be_asked_for(url: str, typed: str) -> No
     answer = collector(*typed.split(), database_url=url)
     assert answer.code == 0
     assert "was ever" not in answer.err
+
+
+def test_a_region_stands_for_its_newest_transition(url: str) -> None:
+    by_name, by_reference = (
+        collector("explain", what, "--format", "json", database_url=url)
+        for what in ("luxembourg-3", "3/region/3")
+    )
+    assert by_name.code == 0
+    assert by_name.json == by_reference.json
+    assert by_name.json["transition"]["kind"] == "disappeared"
 
 
 def test_a_source_of_the_settings_that_was_not_polled_yet_is_named(url: str) -> None:

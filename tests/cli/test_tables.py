@@ -217,6 +217,32 @@ def test_questions_fit_a_terminal_of_80_columns(terminal: Terminal) -> None:
     assert not any(line.startswith("not shown: ") for line in wide), wide
 
 
+def test_a_terminal_shows_the_newest_transitions_and_says_so(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.cli.evidence.NEWEST", 3)
+    in_all = collector("transitions", database_url=terminal.url).out.splitlines()
+    assert len(in_all) == 13, "a pipe gets all"
+    monkeypatch.setenv("COLUMNS", "200")
+    said = collector("transitions", database_url=terminal.url)
+    assert len(said.out.splitlines()) == 4
+    said.explains("only the newest 3 (add --limit for more)")
+    limited = collector("transitions", "--limit", "5", database_url=terminal.url)
+    assert len(limited.out.splitlines()) == 6
+    assert "only the newest" not in limited.err
+
+
+def test_sentences_are_broken_between_words(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = collector("explain", "sines 2", database_url=terminal.url).out
+    monkeypatch.delenv("COLUMNS")
+    piped = collector("explain", "sines 2", database_url=terminal.url).out
+    sentence = piped.splitlines()[0]
+    assert len(sentence) > 60
+    assert " ".join(narrow.partition("\n\n")[0].split()) == sentence
+    assert all(len(line) <= 60 for line in narrow.partition("\n\n")[0].splitlines())
+
+
 def test_a_pipe_has_all_columns_and_full_times(terminal: Terminal) -> None:
     said = collector("regions", database_url=terminal.url)
     assert said.out.splitlines()[0].split()[:4] == ["source", "id", "region", "state"]
