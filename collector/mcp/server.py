@@ -25,7 +25,7 @@ from collector import __version__
 from collector.clock import Clock
 from collector.database import migrate
 from collector.database.limited import reading_at_most
-from collector.errors import CollectorError
+from collector.errors import CollectorError, UsageError
 from collector.mcp import evidence
 from collector.mcp.answers import error_text
 from collector.mcp.tools import TOOLS, Tool, by_name
@@ -62,7 +62,8 @@ class Questions:
                 self._engine = self._open()
             migrate.check_readable(self._engine)
             with reading_at_most(self._engine, SECONDS) as connection:
-                source_names(connection, asked.source)
+                if not source_names(connection, asked.source):
+                    raise UsageError("nothing was polled into this database yet; run `collector poll` first")
                 refuse_older_rules(derived_by_older_rules(connection, asked.source))
                 return tool.answer(connection, asked, self._clock())
 

@@ -137,7 +137,9 @@ def test_mistakes_are_messages_that_say_what_to_do(told: History) -> None:
     assert len(right.rows) <= 5, "digits in quotation marks are a number"
 
 
-def test_without_a_database_it_says_so_and_goes_on(tmp_path: Path) -> None:
+def test_without_a_database_it_says_so_and_goes_on(tmp_path: Path, sqlite_url: str) -> None:
+    (empty,) = session(sqlite_url, [("states_at", {})]).replies
+    empty.refused("nothing was polled", "collector poll")
     file = tmp_path / "none.db"
     done = session(f"sqlite:///{file}", [("states_at", {}), ("coverage", {})])
     for reply in done.replies:
