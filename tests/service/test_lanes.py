@@ -199,7 +199,7 @@ def test_attempts_that_hang_are_bounded_and_more_are_failures() -> None:
         third = client.fetch(Request(server.url, "key", deadline=timedelta(seconds=0.05)))
         assert isinstance(third, Failure)
         assert (third.cause, third.is_transient) == ("connect", True)
-        assert "2 attempts" in third.message
+        assert "2 earlier attempts" in third.message
         go_on.set()
         for each in first:
             each.join()

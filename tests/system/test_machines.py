@@ -112,7 +112,7 @@ def live(engine: sa.Engine) -> list[dict[str, Any]]:
         assert not shape_errors(connection, metadata)
         rows = list(regions_as_of(connection, history.time(90), RegionFilter()))
         more = connection.exec_driver_sql(
-            "SELECT * FROM region_state_intervals WHERE NOT open ORDER BY 1, 2, 6"
+            "SELECT * FROM region_state_intervals WHERE NOT is_open ORDER BY 1, 2, 6"
         )
         rows += [dict(row) for row in more.mappings()]
     return rows

@@ -96,13 +96,22 @@ def test_regions_are_those_of_the_report(told: History, api: httpx.Client) -> No
 def test_fields_are_called_as_the_columns_of_the_views(
     told: History, api: httpx.Client, path: str, view: str, beside: set[str] | None
 ) -> None:
-    """Beyond those, an answer for several kinds says of which it is; views count regions and measure windows."""
+    """An answer about several kinds also names the kind. Views also have places, count regions and measure windows."""
     with reading(told.engine) as connection:
         columns = set(connection.exec_driver_sql(f"SELECT * FROM {view} WHERE 1 = 0").keys())
     then = {"as_of": time_text(told.time(90))} if "databases" in path else {}
     said = api.get(f"api/v1/{path}", params=then or None).json()
     (rows,) = [value for value in said.values() if isinstance(value, list)]
-    own = {"regions", "window_seconds", "keystone_url", "metrics_database_host", "metrics_database_port"}
+    own = {
+        "source_id",
+        "zone",
+        "country",
+        "regions",
+        "window_seconds",
+        "keystone_url",
+        "metrics_database_host",
+        "metrics_database_port",
+    }
     own |= {"keystone_id"} if "transitions" in path else set()
     assert columns - set(rows[0]) <= own
     if beside is None:  # a region says everything that is known of it
