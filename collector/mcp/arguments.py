@@ -54,14 +54,14 @@ class Interval(Paged):
     """A question about a time from one moment to before another."""
 
     from_time: Time | None = Field(default=None, description="From this time on")
-    to_time: Time | None = Field(default=None, description="Up to before this time; else now")
+    to_time: Time | None = Field(default=None, description="Before this time; default: now")
 
 
 class States(Paged):
     """The regions and the time that are asked for."""
 
     time: Time | None = Field(
-        default=None, description="A past time: a date, ISO 8601, `yesterday`, `2 days ago`; else now"
+        default=None, description="A past time: a date, ISO 8601, `yesterday`, `2 days ago`; default: now"
     )
     region: Text | None = Field(default=None, description="Only this region: id, slug or display name")
     state: Text | None = Field(default=None, description="Only regions in this state, like ACTIVE")
@@ -92,7 +92,8 @@ class Availability(Interval):
 
     state: Text = Field(default="ACTIVE", description="The state; ABSENT is one")
     region: Text | None = Field(
-        default=None, description="Only this region; else each one, then totals by zone, country and source"
+        default=None,
+        description="Only this region; default: each one, then totals by zone, country and source",
     )
     by: Literal["day", "week", "month"] | None = Field(default=None, description="Rows for each of these")
 

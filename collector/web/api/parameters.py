@@ -125,7 +125,7 @@ _AS_OF = Field(
     description="What was in force at this time, which must not be in the future; default: now",
 )
 _FROM = Field(default=None, alias="from", description="From this time on")
-_TO = Field(default=None, alias="to", description="Up to before this time")
+_TO = Field(default=None, alias="to", description="Before this time")
 _WITHOUT_ABSENT = Field(
     default=False, description="Leave out entities that are absent now, from their last disappearance on"
 )
