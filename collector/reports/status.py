@@ -73,7 +73,7 @@ STATUS = Report(
         "regions": Heading("regions", 2),
         "unseen": Heading("unseen", 5),
         "held": Heading("held", 6),
-        "gaps_last_day": Heading("gaps (24 h)", 3),
+        "gaps_last_day": Heading("gaps (24h)", 3),
         "rejected": Heading("rejected", 7),
         "drift": Heading("drift", 8),
         "next_poll_at": Heading("next poll", 5),
