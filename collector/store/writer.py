@@ -276,11 +276,14 @@ class Writer:
     def _transaction(self, poll: Poll) -> Iterator[tuple[sa.Connection, _Memory]]:
         """A write transaction behind the fence, with the memory if it is still valid.
 
-        The memory is set only after a commit: after an error it is not known what the database holds.
+        The memory is set only after a commit: after an error it is not known what the database holds. If no
+        transaction began, nothing was written, and the memory stays.
         """
         memory, self._memory, self._after = self._memory, None, None
         with self._noticing_loss(poll):
+            self._memory = memory
             with writing(self.engine) as connection:
+                self._memory = None
                 seq, amended = fence(connection, self.lease)
                 if amended != (self._amendment.number if self._amendment else 0):
                     # After a prune or redaction, the memory may hold something that is no longer recorded.
