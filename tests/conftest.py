@@ -32,6 +32,9 @@ from tests.support.views import clock_of_views_stopped
 # A machine may forbid to keep compiled code. Every worker would compile all tests again, every command all modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Where these are set, output is laid out as in a terminal. Fixtures of modules run before `_own_environment`.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
 
 # No test is timed: a busy machine takes any time for an example.
 settings.register_profile("untimed", deadline=None)

@@ -93,7 +93,7 @@ def poll(
     client.close()
     engine.dispose()
     if new and not quiet:
-        say(f"the database {new} is new")
+        say(f"the database {new.absolute()} is new")
     sys.exit(worst)
 
 
@@ -102,7 +102,7 @@ def _new_file(settings: Settings) -> Path | None:
     from collector.database.url import parse_url, sqlite_path
 
     path = sqlite_path(parse_url(settings.database_url.get_secret_value()))
-    return path.absolute() if path is not None and not path.exists() else None
+    return path if path is not None and not path.exists() else None
 
 
 def _anchor(engine: sa.Engine, settings: Settings, source: str, *, quiet: bool) -> int:

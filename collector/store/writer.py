@@ -277,7 +277,8 @@ class Writer:
         """A write transaction behind the fence, with the memory if it is still valid.
 
         The memory is set only after a commit: after an error it is not known what the database holds. If no
-        transaction began, nothing was written, and the memory stays.
+        transaction began, nothing was written, and the memory stays: if SQLite's log was lost, the next poll restores
+        from it what the newest row counted.
         """
         memory, self._memory, self._after = self._memory, None, None
         with self._noticing_loss(poll):

@@ -43,7 +43,7 @@ def lived(history: History) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("what", "stride"), [("prune", 13), ("redact", 7)])
+@pytest.mark.parametrize(("what", "stride"), [("prune", 13), ("redact", 5)])
 def test_a_kill_leaves_it_before_or_after(engine: sa.Engine, what: str, stride: int) -> None:
     history = History(engine)
     lived(history)
