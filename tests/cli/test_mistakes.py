@@ -81,6 +81,7 @@ def test_before_the_first_poll_questions_say_so(command: str, sqlite_url: str, t
     assert said.err.endswith("nothing was polled into this database yet; run `collector poll`\n")
 
 
+@pytest.mark.long
 def test_the_first_poll_says_where_the_database_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under cron the current folder is another one."""
     monkeypatch.chdir(tmp_path)
@@ -233,6 +234,7 @@ def test_a_mistake_without_a_command_needs_no_next_step() -> None:
     assert next_step(click.UsageError("Got unexpected extra argument (x)")) == ""
 
 
+@pytest.mark.long
 def test_a_process_under_cron_names_the_folder_that_it_looked_in(tmp_path: Path) -> None:
     said = process("regions", cwd=tmp_path)
     said.refused(1, f"no database collector.db in {tmp_path}")

@@ -92,6 +92,7 @@ def test_each_tool_answers_as_its_report_does(told: History) -> None:
     assert len(whole.json["payload"]) == 64, "a digest is whole"
 
 
+@pytest.mark.long
 def test_mistakes_are_messages_that_say_what_to_do(told: History) -> None:
     calls: list[Call] = [
         ("states", {}),
@@ -137,6 +138,7 @@ def test_mistakes_are_messages_that_say_what_to_do(told: History) -> None:
     assert len(right.rows) <= 5, "digits in quotation marks are a number"
 
 
+@pytest.mark.long
 def test_without_a_database_it_says_so_and_goes_on(tmp_path: Path, sqlite_url: str) -> None:
     (empty,) = session(sqlite_url, [("states_at", {})]).replies
     empty.refused("nothing was polled", "collector poll")
@@ -147,6 +149,7 @@ def test_without_a_database_it_says_so_and_goes_on(tmp_path: Path, sqlite_url: s
     assert not file.exists()
 
 
+@pytest.mark.long
 def test_standard_output_carries_the_protocol_alone(told_sqlite: Path) -> None:
     asked = [
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": _INITIALIZE},

@@ -50,6 +50,7 @@ def started(history: History) -> Pruner:
     return companion
 
 
+@pytest.mark.long
 def test_what_is_due_of_our_sources_is_pruned_once(sqlite_engine: sa.Engine, said: list[EventDict]) -> None:
     ours, other = lived(sqlite_engine, "gcore"), lived(sqlite_engine, "other")
     companion = started(ours)

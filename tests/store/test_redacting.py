@@ -80,6 +80,7 @@ def test_it_goes_from_all_that_is_stored(history: History) -> None:
     assert history.rebuilt().different == 0
 
 
+@pytest.mark.long
 def test_later_polls_redact_it_at_once(history: History) -> None:
     lived(history)
     redact(history)
@@ -122,6 +123,7 @@ def test_events_lose_the_value_and_nothing_else(sqlite_engine: sa.Engine) -> Non
     assert after == before
 
 
+@pytest.mark.long
 def test_a_pruned_history_is_redacted_too(history: History) -> None:
     history.poll([region(1, keystone_id=101, keystone=keystone(101, username=SECRET))])
     lived(history)
