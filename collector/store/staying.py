@@ -47,6 +47,8 @@ def needed(connection: sa.Connection, source_id: int, cut: int) -> tuple[set[int
     for observer in _all_accesses(connection, source_id):
         known = known_before(connection, source_id, cut + 1, observer)
         seqs |= {each.seq for each in _observations_in(known)}
+        # The time without proof begins with the observation after the proof.
+        seqs |= {proof.last.seq + 1 for proof in known.proofs.values() if proof.last and proof.last.seq < cut}
         applied = known.applied.seq if known.applied else 0
     complete = stored.newest(connection, source_id, "ok")
     seqs |= {complete.seq} if complete else set()

@@ -25,7 +25,7 @@ from collector.reports.spans import SpanFilter, spans
 from collector.store import copying, pruning, snapshots
 from collector.store.amendments import text_of
 from collector.store.pruning import Pruned
-from tests.support.builders import region
+from tests.support.builders import answer, region
 from tests.support.databases import copy_of
 from tests.support.history import History, failure
 from tests.support.twins import Twins
@@ -335,6 +335,22 @@ def test_an_old_answer_over_one_that_came_again_is_emptied(engine: sa.Engine) ->
         (0, False),
         (0, True),
     ]
+    twins.check()
+
+
+def test_time_without_proof_that_began_before_the_cut_is_recorded_later(engine: sa.Engine) -> None:
+    """It begins with the observation after the last proof, so that observation stays."""
+    twins = Twins(engine)
+    twins.poll([region(1), region(2)])
+    for state in ("NEW", "FROZEN", "ACTIVE", "NEW"):
+        twins.poll(answer([region(1, state), region(2)], count=7))
+    done = twins.prune(0.7)
+    assert done is not None
+    assert done.begins is not None
+    assert done.begins.begins_seq == 4
+    twins.poll([region(1), region(2)])
+    (row,) = twins.rows("unproven_absences", source_id=2, entity="region")
+    assert (row["proven_seq"], row["missed_seq"], row["until_seq"]) == (1, 2, 6)
     twins.check()
 
 
