@@ -6,7 +6,6 @@ after the other in a thread, each in a transaction that only reads.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Callable, Sequence
 from threading import Lock
@@ -29,6 +28,7 @@ from collector.errors import CollectorError, UsageError
 from collector.mcp import evidence
 from collector.mcp.answers import error_text
 from collector.mcp.tools import TOOLS, Tool, by_name
+from collector.nearest import instead
 from collector.store.sources import derived_by_older_rules, refuse_older_rules, source_names
 
 SECONDS = 20.0
@@ -92,7 +92,7 @@ def make_server(questions: Questions) -> Server[Any]:
     ) -> types.CallToolResult:
         tool = tools.get(params.name)
         if tool is None:
-            return _refusal(f"there is no tool {params.name!r}{_hint(params.name, list(tools))}")
+            return _refusal(f"there is no tool {params.name!r}; {instead(params.name, tools)}")
         try:
             answer = await anyio.to_thread.run_sync(questions.ask, tool, params.arguments or {})
         except ValidationError as error:
@@ -149,7 +149,7 @@ def _mistakes(error: ValidationError, tool: Tool) -> Sequence[str]:
     for each in error.errors(include_url=False)[:5]:
         name = ".".join(map(str, each["loc"]))
         if each["type"] == "extra_forbidden":
-            said.append(f"{tool.name} takes no argument {name!r}{_hint(name, known)}")
+            said.append(f"{tool.name} takes no argument {name!r}; {instead(name, known)}")
         elif each["type"] == "missing":
             said.append(
                 f"{tool.name} needs the argument {name!r}: {tool.arguments.model_fields[name].description}"
@@ -157,8 +157,3 @@ def _mistakes(error: ValidationError, tool: Tool) -> Sequence[str]:
         else:
             said.append(f"{name}: {each['msg']}, not {each['input']!r:.80}")
     return said
-
-
-def _hint(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else f"; known are: {', '.join(known)}"
