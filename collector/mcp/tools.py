@@ -153,11 +153,12 @@ def _timeline(connection: sa.Connection, asked: Timeline, now: datetime) -> str:
     hidden = ("region_id", "slug", "entity", "entity_id", "display_name")
     names = sorted({short(str(row["display_name"] or row["slug"])) for row in rows})
     heading = {"region": ", ".join(names), "from": since, "to": until}
-    return rows_answer(
-        *_given(connection, asked, heading, [name for name in SPANS.fields if name not in hidden]),
-        _page(rows, asked),
-        offset=asked.offset,
-        total_count=len(rows),
+    return _page_of(
+        connection,
+        asked,
+        heading,
+        [name for name in SPANS.fields if name not in hidden],
+        rows,
         not_said=[
             BETWEEN_POLLS,
             "Spans are whole: the first may begin before from_time, the last may end after to_time.",
@@ -186,11 +187,12 @@ def _availability(connection: sa.Connection, asked: Availability, now: datetime)
     hidden |= set() if asked.by else {"from_at", "until_at"}
     first = since or min((row["from_at"] for row in rows), default=None)
     heading = {"state": asked.state, "from": first, "to": until}
-    return rows_answer(
-        *_given(connection, asked, heading, [name for name in AVAILABILITY.fields if name not in hidden]),
-        _page(rows, asked),
-        offset=asked.offset,
-        total_count=len(rows),
+    return _page_of(
+        connection,
+        asked,
+        heading,
+        [name for name in AVAILABILITY.fields if name not in hidden],
+        rows,
         not_said=[
             BETWEEN_POLLS,
             "The true share lies between the two bounds: unknown time counts for the upper bound only.",
@@ -204,16 +206,12 @@ def _coverage(connection: sa.Connection, asked: Coverage, now: datetime) -> str:
     since, until = interval(asked, now)
     rows = coverage(connection, asked.source, since=since, until=until, unseen_too=asked.unseen)
     hidden = () if asked.unseen else ("entity", "entity_id", "display_name")
-    return rows_answer(
-        *_given(
-            connection,
-            asked,
-            {"from": since, "to": until},
-            [name for name in COVERAGE.fields if name not in hidden],
-        ),
-        _page(rows, asked),
-        offset=asked.offset,
-        total_count=len(rows),
+    return _page_of(
+        connection,
+        asked,
+        {"from": since, "to": until},
+        [name for name in COVERAGE.fields if name not in hidden],
+        rows,
         not_said=[
             "What happened within a gap is unknown: a state before and after it that is the same proves nothing.",
             *([] if asked.unseen else ["Times in which only single regions were not shown; see `unseen`."]),
@@ -236,8 +234,23 @@ def _sentences(said: Sequence[str | None]) -> list[str]:
     return [f"{each[0].upper()}{each[1:]}." for each in said if each]
 
 
-def _page(rows: Sequence[Row], asked: Paged) -> Sequence[Row]:
-    return rows[asked.offset : asked.offset + asked.limit]
+def _page_of(
+    connection: sa.Connection,
+    asked: Paged,
+    heading: Row,
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    not_said: Sequence[str],
+) -> str:
+    """The page that is asked for of rows that were all read."""
+    return rows_answer(
+        *_given(connection, asked, heading, columns),
+        rows[asked.offset : asked.offset + asked.limit],
+        offset=asked.offset,
+        total_count=len(rows),
+        not_said=not_said,
+    )
 
 
 def by_name(tools: Sequence[Tool]) -> Mapping[str, Tool]:
