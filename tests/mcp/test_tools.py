@@ -7,8 +7,10 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import sqlalchemy as sa
@@ -149,6 +151,19 @@ def test_without_a_database_it_says_so_and_goes_on(tmp_path: Path, sqlite_url: s
     assert not file.exists()
 
 
+@contextmanager
+def _served(file: Path) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str], IO[str]]]:
+    """`collector mcp` as a process, with its three streams."""
+    command = [sys.executable, "-m", "collector", "mcp"]
+    settings = environment({"database_url": f"sqlite:///{file}"})
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=settings, text=True) as running:
+        assert running.stdin
+        assert running.stdout
+        assert running.stderr
+        yield running, running.stdin, running.stdout, running.stderr
+
+
 @pytest.mark.long
 def test_standard_output_carries_the_protocol_alone(told_sqlite: Path) -> None:
     asked = [
@@ -156,42 +171,30 @@ def test_standard_output_carries_the_protocol_alone(told_sqlite: Path) -> None:
         {"jsonrpc": "2.0", "method": "notifications/initialized"},
         {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "coverage", "arguments": {}}},
     ]
-    command = [sys.executable, "-m", "collector", "mcp"]
-    settings = environment({"database_url": f"sqlite:///{told_sqlite}"})
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=settings, text=True) as running:
-        assert running.stdin
-        assert running.stdout
-        assert running.stderr
-        running.stdin.write("not json\n" + "".join(f"{json.dumps(each)}\n" for each in asked))
-        running.stdin.flush()
+    with _served(told_sqlite) as (running, to, out, err):
+        to.write("not json\n" + "".join(f"{json.dumps(each)}\n" for each in asked))
+        to.flush()
         answers: list[Any] = []
         while answers[-1:] == [] or answers[-1].get("id") != 2:
-            answers.append(json.loads(running.stdout.readline()))
-        running.stdin.close()
-        assert running.stdout.read() == ""
-        assert "Traceback" not in running.stderr.read()
+            answers.append(json.loads(out.readline()))
+        to.close()
+        assert out.read() == ""
+        assert "Traceback" not in err.read()
     assert running.returncode == 0
     assert all(answer["jsonrpc"] == "2.0" for answer in answers)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_signal_ends_it_while_it_waits_for_input(told_sqlite: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "collector", "mcp"]
-    settings = environment({"database_url": f"sqlite:///{told_sqlite}"})
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=settings, text=True) as running:
-        assert running.stdin
-        assert running.stdout
-        assert running.stderr
-        running.stdin.write(
+    with _served(told_sqlite) as (running, to, out, err):
+        to.write(
             json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": _INITIALIZE}) + "\n"
         )
-        running.stdin.flush()
-        assert json.loads(running.stdout.readline())["id"] == 1
+        to.flush()
+        assert json.loads(out.readline())["id"] == 1
         running.send_signal(number)
         assert running.wait(30) == 0
-        assert running.stderr.read() == ""
+        assert err.read() == ""
 
 
 _INITIALIZE = {
