@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,41 +42,42 @@ CLOUDS: dict[str, Callable[[int], Any]] = {
 }
 
 
-def grown(cloud: Callable[[int], Any], polls: int) -> float:
-    """Bytes a poll."""
+@contextmanager
+def new_history() -> Iterator[tuple[Path, History]]:
+    """A history in a file that goes afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "collector.db"
         engine = open_engine(f"sqlite:///{path}")
         migrate.upgrade(engine)
-        history = History(engine)
+        yield path, History(engine)
+        engine.dispose()
+
+
+def grown(cloud: Callable[[int], Any], polls: int) -> float:
+    """Bytes a poll."""
+    with new_history() as (path, history):
         sizes = []
         for half in range(2):
             for number in range(polls // 2):
                 history.poll(cloud(half * (polls // 2) + number))
-            vacuum(engine)
+            vacuum(history.engine)
             sizes.append(path.stat().st_size)
-        engine.dispose()
         return (sizes[1] - sizes[0]) / (polls // 2)
 
 
 def kept(cloud: Callable[[int], Any], polls: int, rounds: int = 4) -> list[int]:
     """Bytes of a file that is pruned to its last polls each time as many came together."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "collector.db"
-        engine = open_engine(f"sqlite:///{path}")
-        migrate.upgrade(engine)
-        history = History(engine)
+    with new_history() as (path, history):
         sizes = []
         for number in range(polls * rounds):
             history.poll(cloud(number))
             if (number + 1) % polls == 0:
                 now = history.time(history.at)
                 how: Any = {"made_at": now, "made_by": "a benchmark"}
-                pruning.prune(engine, "gcore", now - polls * history.source.interval, **how)
-                vacuum(engine)
+                pruning.prune(history.engine, "gcore", now - polls * history.source.interval, **how)
+                vacuum(history.engine)
                 sizes.append(path.stat().st_size)
         history.verify()
-        engine.dispose()
         return sizes
 
 
