@@ -32,9 +32,9 @@ from tests.support.views import clock_of_views_stopped
 # A machine may forbid to keep compiled code. Every worker would compile all tests again, every command all modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-# Where these are set, output is laid out as in a terminal. Fixtures of modules run before `_own_environment`.
-for _name in ("COLUMNS", "LINES"):
-    os.environ.pop(_name, None)
+# No setting of the person who runs the tests reaches them, nor any fixture.
+for _name in filter(is_setting, list(os.environ)):
+    del os.environ[_name]
 
 # No test is timed: a busy machine takes any time for an example.
 settings.register_profile("untimed", deadline=None)
@@ -76,14 +76,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.skipped and item.config.getoption("accept_no_skip"):
         report.outcome, report.longrepr = "failed", f"skipped, which is not accepted here: {report.longrepr}"
     return report
-
-
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the person who runs the tests reaches them."""
-    for name in list(os.environ):
-        if is_setting(name):
-            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")
