@@ -42,10 +42,10 @@ class Labels:
         return label
 
     def _drawn(self, state: str, left: float, right: float, below: float) -> str:
-        look = self._looks.get(state)
-        if look is None and state not in (UNKNOWN, ABSENT):
+        look, room = self._looks.get(state), right - left - 2 * _PADDING
+        if room <= 0 or (look is None and state not in (UNKNOWN, ABSENT)):
             return ""
-        text = self._fitted(printable(in_words(state)), right - left - 2 * _PADDING)
+        text = self._fitted(printable(in_words(state)), room)
         if not text:
             return ""
         at = f'x="{number(self._origin + left + _PADDING)}" y="{number(self._middle + self._size * below)}"'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -27,7 +28,7 @@ class Lane:
     pieces: tuple[Piece, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Picture:
     """Lanes by source and name, and the observations on which they rest."""
 
@@ -52,16 +53,16 @@ class Picture:
     def sources(self) -> list[str]:
         return list(dict.fromkeys(lane.name.source for lane in self.lanes))
 
-    @property
+    @cached_property
     def states(self) -> set[str]:
         """Every state that occurs, including UNKNOWN and ABSENT, and states on only one side of a change."""
-        found: set[str] = set()
+        found: set[str | None] = set()
         for lane in self.lanes:
             for piece in lane.pieces:
-                found |= piece.shares.keys()
-                if piece.is_change and piece.span:
-                    found |= {s for s in (piece.span.earlier_state, piece.span.later_state) if s}
-        return found
+                found.update(piece.shares)
+                if piece.span and piece.span.is_change:
+                    found.update((piece.span.earlier_state, piece.span.later_state))
+        return {state for state in found if state}
 
 
 def picture(

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
 from collector.inventory.spans import ABSENT, Span
 
@@ -28,9 +29,13 @@ class Scale:
     since: datetime
     until: datetime
     width: float
+    _pixels_per_second: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_pixels_per_second", self.width / (self.until - self.since).total_seconds())
 
     def x(self, moment: datetime) -> float:
-        return (moment - self.since) / (self.until - self.since) * self.width
+        return (moment - self.since).total_seconds() * self._pixels_per_second
 
     def cut(self, span: Span) -> Span | None:
         """The part of a span that the picture shows; None if it shows none."""
@@ -43,8 +48,7 @@ class Scale:
         return span._replace(from_at=max(span.from_at, self.since), until_at=min(span.until_at, self.until))
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of a lane: one span, or several that are too narrow to be distinguished."""
 
     from_at: datetime
@@ -139,5 +143,5 @@ def _merged(group: list[tuple[Span, Span]]) -> Piece:
 
 
 def _seconds(span: Span) -> float:
-    seconds: float = (span.until_at - span.from_at) / timedelta(seconds=1)
+    seconds: float = (span.until_at - span.from_at).total_seconds()
     return seconds

@@ -64,14 +64,16 @@ class Shapes:
         if piece.state == ABSENT:
             yield "absent", f"M{l_} {number(middle)}H{r}"
             return
+        if piece.state:
+            yield self._bar(piece.state, right - left), f"M{l_} {number(top)}H{r}V{number(bottom)}H{l_}z"
+            return
         whole = sum(piece.shares.values())
         y = bottom
         for state in sorted(piece.shares, key=rank):
             height = self.height * (piece.shares[state] / whole if whole else 1 / len(piece.shares))
             y -= height
             if state != ABSENT:
-                key = "s-gap" if state == UNKNOWN and right - left < HATCHED else self._key(state)
-                yield key, f"M{l_} {number(y)}H{r}V{number(y + height)}H{l_}z"
+                yield self._bar(state, right - left), f"M{l_} {number(y)}H{r}V{number(y + height)}H{l_}z"
 
     def _slope(self, span: Span, left: float, right: float, top: float) -> Iterator[tuple[str, str]]:
         """From one state to the other over the window of a change: a diagonal, or a point if one of them is absence.
@@ -96,6 +98,9 @@ class Shapes:
         y1, y2 = (number(top + self.height * share) for share in done)
         yield self._key(span.earlier_state), f"M{outer1} {y1}H{x1}L{x2} {y2}V{bottom}H{outer1}z"
         yield self._key(span.later_state), f"M{x1} {number(top)}H{outer2}V{y2}H{x2}L{x1} {y1}z"
+
+    def _bar(self, state: str, width: float) -> str:
+        return "s-gap" if state == UNKNOWN and width < HATCHED else self._key(state)
 
     def _key(self, state: str | None) -> str:
         look = self.looks.get(state or "")
