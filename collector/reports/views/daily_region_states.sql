@@ -70,21 +70,23 @@ said AS (
         OR c.which = 2 AND m.later_state IS NOT NULL AND m.later_state <> m.earlier_state
 ),
 -- By windows and not by GROUP BY: into these SQLite carries what a query asks of one region.
-of_the_day AS (
-    SELECT a.*, SUM(a.unobserved) OVER (PARTITION BY a.source, a.region_id, a.day) AS unobserved_that_day
-    FROM said a
-),
 of_the_state AS (
     SELECT
         a.*,
         SUM(a.known) OVER w AS seconds,
         SUM(a.turning) OVER w AS turned,
+        SUM(a.unobserved) OVER w AS unobserved_in_it,
         ROW_NUMBER() OVER w AS nth
-    FROM of_the_day a
+    FROM said a
     WINDOW w AS (
         PARTITION BY a.source, a.region_id, a.day, a.state, a.is_unknown
         ORDER BY a.state ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     )
+),
+of_the_day AS (
+    SELECT b.*, SUM(b.unobserved_in_it) OVER (PARTITION BY b.source, b.region_id, b.day) AS unobserved_that_day
+    FROM of_the_state b
+    WHERE b.nth = 1
 )
 SELECT
     f.source,
@@ -100,5 +102,4 @@ SELECT
         AS DOUBLE PRECISION) AS seconds_at_most,
     CAST(f.unobserved_that_day AS DOUBLE PRECISION) AS seconds_unobserved,
     f.source_id
-FROM of_the_state f
-WHERE f.nth = 1
+FROM of_the_day f

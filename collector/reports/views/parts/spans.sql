@@ -35,31 +35,44 @@ WITH ends AS (
 -- Times for which nothing is known of an entity that is present (1), or absent (0). entity_id NULL: of all; until_at
 -- NULL: still open.
 blind AS (
-    SELECT e.source_id, e.id AS entity_id, g.present, g.from_at, g.until_at
+    SELECT e.source_id, e.id AS entity_id, 1 AS present, g.from_at, g.until_at
     FROM {{ entity }}s e
     JOIN (
-        SELECT g.source_id, 1 AS present, g.last_asked_at AS from_at, g.until_at
+        SELECT g.source_id, g.last_asked_at AS from_at, g.until_at
         FROM sources s
         CROSS JOIN gaps g
         WHERE g.source_id = s.id AND g.seq > 0
         UNION ALL
         -- What was before the beginning of a history that was pruned.
-        SELECT a.source_id, c.present, a.pruned_from_at AS from_at, a.begins_at AS until_at
+        SELECT a.source_id, a.pruned_from_at AS from_at, a.begins_at AS until_at
         FROM amendments a
-        CROSS JOIN (SELECT 1 AS present UNION ALL SELECT 0) c
         WHERE a.begins_at IS NOT NULL
         UNION ALL
-        SELECT m.source_id, 1 AS present, m.last_asked_at, NULL AS until_at
+        SELECT m.source_id, m.last_asked_at, NULL AS until_at
         FROM ends m
         WHERE m.last_asked_at < m.end_at
-        UNION ALL
-        SELECT x.source_id, 0 AS present, x.from_at, x.until_at
+    ) g ON g.source_id = e.source_id
+    UNION ALL
+    -- What is not known of absences matters only to entities that were absent once.
+    SELECT e.source_id, e.entity_id, 0 AS present, g.from_at, g.until_at
+    FROM (
+        SELECT DISTINCT t.source_id, t.entity_id
+        FROM sources s
+        CROSS JOIN state_transitions t
+        WHERE t.source_id = s.id AND t.entity = '{{ entity }}' AND t.to_state IS NULL
+    ) e
+    JOIN (
+        SELECT x.source_id, x.from_at, x.until_at
         FROM sources s
         CROSS JOIN unproven_absences x
         WHERE x.source_id = s.id AND x.entity = '{{ entity }}' AND x.scope = 'all'
         UNION ALL
+        SELECT a.source_id, a.pruned_from_at AS from_at, a.begins_at AS until_at
+        FROM amendments a
+        WHERE a.begins_at IS NOT NULL
+        UNION ALL
         -- The time since the last complete answer that withheld nothing.
-        SELECT o.source_id, 0 AS present, o.last_asked_at, NULL AS until_at
+        SELECT o.source_id, o.last_asked_at, NULL AS until_at
         FROM ends m
         JOIN observations o ON o.source_id = m.source_id AND o.seq = (
             SELECT a.seq FROM observations a
