@@ -139,11 +139,11 @@ def sql(
             f"warning: an older version derived the history of {listed(stale)}; run `collector db rebuild`",
             err=True,
         )
-    for name, moment in named.items():
+    for name, moment in (dict(times) | named).items():
         say(f":{name} is {show_time(moment)}", err=True)
-    for warning in wrong_comparisons(asked, dict(texts), now) if on_sqlite else ():
-        say(f"warning: {warning}", err=True)
     values = given | named
+    for warning in wrong_comparisons(asked, values, now) if on_sqlite else ():
+        say(f"warning: {warning}", err=True)
     if on_sqlite:
         values = {name: time_text(v) if isinstance(v, datetime) else v for name, v in values.items()}
     text = asked.sql if on_sqlite else with_placeholders(asked)

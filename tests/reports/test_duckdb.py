@@ -39,6 +39,9 @@ def test_duckdb_knows_every_type_and_reads_what_sqlite_reads(
     duck = duckdb_of(sqlite_history.engine)
     duck.execute("SET TimeZone = 'America/St_Johns'")  # that of an analyst: UTC stays UTC
     duck.execute(duckdb_views.FILE.read_text(encoding="utf-8"))
+    assert duck.execute(
+        "SELECT TIMESTAMP '2026-05-01' = TIMESTAMPTZ '2026-05-01 00:00:00+00'"
+    ).fetchone() == (True,)
     seen_types = set()
     for view in views.NAMES:
         types = dict(duck.execute(f"SELECT column_name, column_type FROM (DESCRIBE {view})").fetchall())

@@ -21,7 +21,10 @@ _HEAD = """-- The tables and views of the collector, with types, for DuckDB with
 --   ATTACH 'collector.db' AS c (TYPE sqlite, READ_ONLY);
 --   .read docs/duckdb.sql
 --
--- A TIMESTAMP is in UTC. docs/data-dictionary.md explains rows and columns.
+-- A TIMESTAMP is in UTC, and so is the session, so that comparisons with now() are right. docs/data-dictionary.md
+-- explains rows and columns.
+
+SET TimeZone = 'UTC';
 
 -- Tables: DuckDB knows their types, except booleans, and asks SQLite only for the rows and columns that it needs.
 """
