@@ -36,7 +36,8 @@ one another, and the [glossary](glossary.md) explains the words of this project.
 
 - A *time* is a TIMESTAMP WITH TIME ZONE on PostgreSQL. On SQLite it is text of fixed width,
   `2026-05-01T12:00:00.000000Z`, so that texts compare as times do. **SQLite compares times as text**:
-  compare only with text in the same format, or by `>=` and `<` with a date. Else the answer may be wrong without an error.
+  compare only with text in the same format, or by `>=` and `<` with a date. Else the answer may be wrong without an
+  error.
 - A *boolean* is 0 or 1 on SQLite.
 - A *JSON list* is text on both.
 - A **key** identifies one row.
