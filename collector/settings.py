@@ -11,7 +11,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from collector.anchors import Anchor, Mode, named, parse_anchors
 from collector.errors import SettingsError
+from collector.nearest import nearest
 from collector.receivers import Receiver
 from collector.spelling import (
     NAME,
@@ -30,6 +31,7 @@ from collector.spelling import (
     check_networks,
     check_root_path,
     check_url,
+    in_words,
     is_service_link,
     lower,
     parse_duration,
@@ -276,7 +278,9 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
     except ValidationError as error:
         raise SettingsError(_explain(error, config, general)) from None
     names = [source.name.casefold() for source in settings.sources]
-    if len(set(names)) != len(names) or not names:
+    if not names:
+        raise SettingsError(f"{config}: sources is empty: write a table that begins with [[sources]]")
+    if len(set(names)) != len(names):
         raise SettingsError(f"{config}: every source needs a name of its own; a different case is not enough")
     names = [receiver.name.casefold() for receiver in settings.webhooks]
     if len(set(names)) != len(names):
@@ -297,7 +301,10 @@ def _sources(
     tables = _tables(listed, "source", config)
     for name, variable in (("name", "SOURCE"), ("base_url", "BASE_URL")):
         if name in of_environment:
-            raise SettingsError(f"{PREFIX}{variable} describes the only source, but {config} has [[sources]]")
+            raise SettingsError(
+                f"{PREFIX}{variable} describes the only source, but {config} has [[sources]]: "
+                f"remove the variable, and write {name} into the tables"
+            )
     return [_override(single, _placed(each, config)) for each in tables]
 
 
@@ -398,21 +405,46 @@ def _explain(error: ValidationError, config: Path | None, raw: Any) -> str:
     where = f"{variable} ({name} in {config})" if config and variable else variable or f"{name} in {config}"
     if path[0] == "webhooks":
         where = _in_a_receiver(path, name, raw)
-    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        return f"{config}: there is no setting {name!r}"
+        return f"{config}: there is no setting {name!r}{_meant(path)}"
     given: Any = raw
     for part in first["loc"]:
         given = given[part] if isinstance(part, int) or part in given else None
+    said = _FORMS.get(name) if first["type"] == "string_pattern_mismatch" else None
+    said = said or in_words(first["type"], first.get("ctx", {}), given)
     shown = f" {given!r}:" if name in _SHOWN and isinstance(given, str | int | float) else ""
-    return f"{where}:{shown} {message}"
+    return f"{where}:{shown} {said or first['msg'].removeprefix('Value error, ')}"
+
+
+_FORMS = {
+    "name": "write letters, digits, dots, - and _, with single blanks between words",
+    "auth_scheme": "write one word of letters, digits and -, without the key",
+}
+"""What a text has to look like, where a pattern says it."""
+
+
+def _meant(path: list[str]) -> str:
+    """What to write instead of a name in a settings file that is no setting: the place of the table, or a name."""
+    *tables, name = path
+    general = [*_ENVIRONMENT.values(), "sources", "webhooks"]
+    known: Iterable[str] = general
+    for table, model in (("sources", Source), ("webhooks", Receiver), ("anchor", Anchor)):
+        if table in tables:
+            known = model.model_fields
+            if name in general:
+                return f" in [[{table}]]: write it above the tables"
+    close = nearest(name.lower().removeprefix(PREFIX.lower()), known, 1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(set(known)))}"
 
 
 def _in_a_receiver(path: list[str], name: str, raw: Any) -> str:
     """Where a mistake about a receiver is."""
     if len(path) < 2:
         return "webhooks"
-    which = raw["webhooks"][int(path[1])].get("name", "webhook")
+    which = raw["webhooks"][int(path[1])].get("name")
+    if which is None and f"webhook_{name}" in _OF_RECEIVER:
+        return f"{PREFIX}WEBHOOK_{name.upper()}, or {name} of the webhook without a name"
+    which = which or "webhook"
     shown = which if isinstance(which, str) and name != "name" else f"number {int(path[1]) + 1}"
     return f"webhook {shown}" + (f": {name}" if len(path) > 2 else "")
 

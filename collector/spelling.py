@@ -15,6 +15,8 @@ from collector.errors import SettingsError
 
 NAME = r"^[\w.\-]+( [\w.\-]+)*$"
 """Pattern for the names of sources and receivers: words with one blank between two of them."""
+LISTING = "/cloud/v1/ai/regions"
+"""What follows the base URL of a source."""
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _QUOTES = ('""', "''", "``", "“”", "‘’")
 _UNSEEN = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
@@ -88,7 +90,7 @@ def parse_duration(value: Any) -> Any:
     if re.fullmatch(r"\d+(\.\d+)?", text):
         text += "s"
     if not re.fullmatch(r"(\d+(\.\d+)?(ms|[smhd]))+", text):
-        raise ValueError("write a duration like 60s, 5m or 1h30m")
+        raise ValueError("write a duration like 60s, 5m, 1h30m or 400d")
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text)
     try:
         return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
@@ -99,7 +101,10 @@ def parse_duration(value: Any) -> Any:
 def parse_off(value: Any) -> Any:
     """A duration, or `off`."""
     is_off = value is None or (isinstance(value, str) and value.strip().lower() == "off")
-    return None if is_off else parse_duration(value)
+    try:
+        return None if is_off else parse_duration(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or off") from None
 
 
 def parse_share(value: Any) -> Any:
@@ -191,6 +196,8 @@ def check_base_url(value: Any) -> Any:
         _ = parts.port
     except ValueError:
         raise ValueError("the port is not a number from 0 to 65535") from None
+    if parts.path.rstrip("/").endswith(LISTING):
+        raise ValueError(f"leave out {LISTING}, which is added to a base URL")
     host = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
     return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
 
@@ -200,7 +207,7 @@ def check_url(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", value.strip()):
-        raise ValueError("write a URL like https://checks.example/ping")
+        raise ValueError("write a URL like https://host.example/path")
     return value.strip()
 
 
@@ -210,6 +217,32 @@ def check_root_path(value: Any) -> Any:
     if isinstance(text, str) and text and not re.fullmatch(r"(/[A-Za-z0-9._~\-]+)+", text):
         raise ValueError("write a path like /collector")
     return text
+
+
+def in_words(kind: str, facts: Mapping[str, Any], given: Any) -> str | None:
+    """What is wrong with a value, by pydantic's name for it; None if its own words are good enough.
+
+    `facts`: what pydantic adds to the name. `given`: the value.
+    """
+    if kind in ("greater_than_equal", "less_than_equal"):
+        said = f"must be at least {facts['ge']}" if "ge" in facts else f"must be at most {facts['le']}"
+        is_bare = isinstance(facts.get("ge", facts.get("le")), str) and not re.search("[a-z]", str(given))
+        return f"{said}; a number without a unit means seconds" if is_bare else said
+    if kind == "literal_error":
+        return f"must be {facts['expected']}"
+    if kind.startswith(("int_", "bool_", "float_", "string_", "list_", "tuple_", "frozen_set_")):
+        return _FORMS.get(kind) or _FORMS.get(kind.partition("_")[0])
+    return {"missing": "is missing"}.get(kind)
+
+
+_FORMS = {
+    "int": "write a whole number, like 1000",
+    "bool": "write yes or no; in a settings file, true or false without quotes",
+    "float": "write a number like 0.1",
+    "string_type": "write a text, in quotes",
+    "list": 'write a list, like ["a", "b"]',
+    "tuple": 'write a list, like ["a", "b"]',
+}
 
 
 def shown_path(path: Path) -> str:

@@ -9,6 +9,8 @@ import click
 
 def next_step(error: click.UsageError) -> str:
     """A line that follows the message about a wrong argument; empty if there is nothing to add."""
+    if isinstance(error, click.NoSuchOption) and error.option_name == "--config":
+        return "Write it before the command: collector --config FILE COMMAND\n"
     extra = re.match(r"Got unexpected extra arguments? \((.*)\)$", error.message, re.DOTALL)
     command = error.ctx.command if error.ctx else None
     if extra is None or command is None:

@@ -125,7 +125,7 @@ def _require_key(source: Source) -> None:
     if source.api_key is None and source.api_key_file is None:
         raise SettingsError(
             f"there is no API key for source {source.name!r}: set COLLECTOR_API_KEY, or COLLECTOR_API_KEY_FILE "
-            "to a file that holds it; `collector demo` needs none"
+            "(api_key_file in a settings file) to a file that holds it; `collector demo` needs none"
         )
 
 

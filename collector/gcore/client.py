@@ -36,8 +36,9 @@ from collector.gcore.cut import Cut
 from collector.gcore.exchange import Answer, Cause, Exchange, Failure, Request
 from collector.gcore.redaction import scrub_message
 from collector.gcore.transport import Ways
+from collector.spelling import LISTING
 
-PATH = "/cloud/v1/ai/regions"
+PATH = LISTING
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 20.0

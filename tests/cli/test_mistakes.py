@@ -228,6 +228,14 @@ def test_names_are_near_that_begin_alike_or_are_spelled_alike() -> None:
     assert nearest("Germany", ["DE", "GE"]) == ["GE"], "a name may be the beginning of what was typed"
 
 
+def test_the_option_of_the_settings_file_belongs_before_the_command() -> None:
+    said = collector("poll", "--config", "x.toml")
+    assert (said.code, said.err.splitlines()[-1]) == (
+        2,
+        "Write it before the command: collector --config FILE COMMAND",
+    )
+
+
 def test_a_mistake_without_a_command_needs_no_next_step() -> None:
     import click
 
