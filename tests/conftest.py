@@ -224,17 +224,29 @@ def told_postgresql(postgresql_template: sa.URL) -> sa.URL:
     return url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def told(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]:
-    """A history of its own in which everything has happened, on each of both databases."""
+def _told(request: pytest.FixtureRequest, folder: Path) -> Iterator[History]:
     if request.param == "sqlite":
-        path = tmp_path / "collector.db"
+        path = folder / "collector.db"
         shutil.copy(request.getfixturevalue("told_sqlite"), path)
         engine = open_engine(f"sqlite:///{path}")
     else:
         engine = open_engine(request.getfixturevalue("told_postgresql_database").renew())
     yield History(engine)
     engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def told(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]:
+    """A history of its own in which everything has happened, on each of both databases."""
+    yield from _told(request, tmp_path)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared_told(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[History]:
+    """The same for all tests of a file, which only read it."""
+    yield from _told(request, tmp_path_factory.mktemp("told"))
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from collector.store.tables import DERIVATION_REVISION, DERIVED, metadata, obser
 from tests.support.builders import region
 from tests.support.command import collector
 from tests.support.history import History, failure
+from tests.support.marks import long_on_postgresql
 
 EVIDENCE = ("observers", "payloads", "observations")
 TABLES = (*EVIDENCE, *(table.name for table in DERIVED))
@@ -162,6 +163,7 @@ def test_whatever_value_of_the_evidence_is_edited_is_found(
     assert check(told).verdict == "good"
 
 
+@long_on_postgresql("told")
 def test_whatever_derived_value_is_edited_is_found_where_it_stands(told: History, forger: sa.Engine) -> None:
     """Each column of each table, one in every table at a time. What follows from the evidence does not change,
     so it is derived once."""
@@ -188,6 +190,7 @@ def test_whatever_derived_value_is_edited_is_found_where_it_stands(told: History
     assert check(told).verdict == "good"
 
 
+@long_on_postgresql("told")
 def test_a_row_that_is_deleted_is_found(told: History, forger: sa.Engine) -> None:
     for table in TABLES:
         row = rows_of(forger, table)[-1]
@@ -197,6 +200,7 @@ def test_a_row_that_is_deleted_is_found(told: History, forger: sa.Engine) -> Non
     assert check(told).verdict == "good"
 
 
+@long_on_postgresql("told")
 def test_a_row_that_is_inserted_is_found(told: History, forger: sa.Engine) -> None:
     for table in TABLES:
         row = rows_of(forger, table)[-1]

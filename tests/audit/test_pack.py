@@ -521,6 +521,7 @@ def odd_records(chance: random.Random) -> list[Any]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [3, *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 200))])
 def test_packs_of_odd_histories_hold(tmp_path: Path, sqlite_template: Path, seed: int) -> None:
     """Packs of all and of some regions, from and to any time at which something was seen."""

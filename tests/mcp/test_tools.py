@@ -19,6 +19,7 @@ from collector.mcp.answers import MOST_BYTES, error_text, object_answer, rows_an
 from tests.support.builders import region
 from tests.support.command import collector, environment
 from tests.support.history import History
+from tests.support.marks import long_on_postgresql
 from tests.support.mcp_client import Call, session
 
 HOSTILE = ("é" * 10_000, "東" * 10_000, '"\\' * 5_000, "🜂" * 10_000, "\x1b[2J\n" * 2_000, "x " * 5_000)
@@ -35,6 +36,7 @@ def at_most_tokens(text: str) -> int:
     return len(text.encode())
 
 
+@long_on_postgresql("told")
 def test_each_tool_answers_as_its_report_does(told: History) -> None:
     url = url_of(told.engine)
 

@@ -59,10 +59,10 @@ def counted(history: History) -> Counter[Any]:
     return found
 
 
-def test_everything_that_stands_in_the_tables_is_told_once(told: History) -> None:
-    rows, _ = read(told.engine)
+def test_everything_that_stands_in_the_tables_is_told_once(shared_told: History) -> None:
+    rows, _ = read(shared_told.engine)
     said = Counter((row["source"], row["seq"], row["event"]) for row in rows if row["event"] != "gone")
-    assert said == counted(told)
+    assert said == counted(shared_told)
     assert {row["event"] for row in rows} >= {
         "observation",
         "gap",
@@ -74,8 +74,8 @@ def test_everything_that_stands_in_the_tables_is_told_once(told: History) -> Non
     assert {row["event"] for row in rows} >= {"rejected", "drift"}
 
 
-def test_events_are_in_the_order_of_their_numbers(told: History) -> None:
-    rows, _ = read(told.engine)
+def test_events_are_in_the_order_of_their_numbers(shared_told: History) -> None:
+    rows, _ = read(shared_told.engine)
     by_source = {name: [r for r in rows if r["source"] == name] for name in ("gcore", "preprod")}
     assert rows == by_source["gcore"] + by_source["preprod"]
     for mine in by_source.values():
@@ -89,15 +89,15 @@ def test_events_are_in_the_order_of_their_numbers(told: History) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
-def test_pages_of_any_length_say_the_same(told: History, limit: int) -> None:
-    assert read(told.engine, limit) == read(told.engine)
+def test_pages_of_any_length_say_the_same(shared_told: History, limit: int) -> None:
+    assert read(shared_told.engine, limit) == read(shared_told.engine)
 
 
-def test_of_one_source_only_its_own_events_are_told(told: History) -> None:
-    everything, _ = read(told.engine)
-    rows, cursor = read(told.engine, 3, source="preprod")
+def test_of_one_source_only_its_own_events_are_told(shared_told: History) -> None:
+    everything, _ = read(shared_told.engine)
+    rows, cursor = read(shared_told.engine, 3, source="preprod")
     assert rows == [row for row in everything if row["source"] == "preprod"]
-    rest, _ = read(told.engine, 3, after=cursor)
+    rest, _ = read(shared_told.engine, 3, after=cursor)
     assert rest == [row for row in everything if row["source"] == "gcore"]
 
 
@@ -130,9 +130,9 @@ def test_a_reader_that_resumes_misses_nothing_and_gets_nothing_twice(engine: sa.
     assert sorted(read_so_far + rest, key=key) == sorted(everything, key=key)
 
 
-def test_nothing_new_gives_an_empty_page_and_the_same_cursor(told: History) -> None:
-    _, cursor = read(told.engine)
-    assert read(told.engine, after=cursor) == ([], cursor)
+def test_nothing_new_gives_an_empty_page_and_the_same_cursor(shared_told: History) -> None:
+    _, cursor = read(shared_told.engine)
+    assert read(shared_told.engine, after=cursor) == ([], cursor)
 
 
 def test_what_changed_stands_beside_what_it_was(history: History) -> None:
@@ -162,11 +162,11 @@ def test_every_typed_field_can_change(history: History) -> None:
     assert change == {"field": "available_volume_types", "old": ("a",), "new": ("a", "b")}
 
 
-def test_a_cursor_of_another_history_is_refused(told: History) -> None:
-    _, cursor = read(told.engine)
+def test_a_cursor_of_another_history_is_refused(shared_told: History) -> None:
+    _, cursor = read(shared_told.engine)
     places, _, digest = cursor.rpartition("_")
     for other in (f"{places}_{digest[::-1]}", f"1.999_{digest}", f"1.3_{digest}"):
-        with reading(told.engine) as connection, pytest.raises(AnotherHistoryError):
+        with reading(shared_told.engine) as connection, pytest.raises(AnotherHistoryError):
             events(connection, Cursor.parse(other))
 
 
@@ -192,8 +192,8 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 1000])
-def test_pages_of_transitions_say_what_all_at_once_say(told: History, limit: int) -> None:
-    with reading(told.engine) as connection:
+def test_pages_of_transitions_say_what_all_at_once_say(shared_told: History, limit: int) -> None:
+    with reading(shared_told.engine) as connection:
         everything = transitions(connection, TransitionFilter())
         rows: list[Row] = []
         while page := transitions(

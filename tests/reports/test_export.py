@@ -87,10 +87,10 @@ def engine(engine: sa.Engine) -> sa.Engine:
     return with_views_installed(engine)
 
 
-@pytest.fixture
-def told(told: History) -> History:
-    with_views_installed(told.engine)
-    return told
+@pytest.fixture(scope="module")
+def told(shared_told: History) -> History:
+    with_views_installed(shared_told.engine)
+    return shared_told
 
 
 @pytest.fixture

@@ -24,33 +24,37 @@ def stream(history: History, **wanted: object) -> list[Row]:
         return happenings(connection, HappeningFilter(**{"limit": 10_000} | wanted))  # type: ignore[arg-type]
 
 
-def test_everything_of_every_kind_is_there_newest_first(told: History) -> None:
-    rows = stream(told)
+def test_everything_of_every_kind_is_there_newest_first(shared_told: History) -> None:
+    rows = stream(shared_told)
     assert {row["happening"] for row in rows} == set(KINDS)
     times = [row["at"] for row in rows]
     assert times == sorted(times, reverse=True)
     assert len({row["reference"] for row in rows}) == len(rows)
     transitions = [
-        t for t in told.rows("state_transitions") if t["basis"] != "baseline" and t["entity"] == "region"
+        t
+        for t in shared_told.rows("state_transitions")
+        if t["basis"] != "baseline" and t["entity"] == "region"
     ]
     assert sum(row["happening"] == "state" for row in rows) == len(transitions)
     changed = [
         name
-        for version in told.rows("region_versions")
+        for version in shared_told.rows("region_versions")
         for name in version["changed_fields"] or ()
         if name != "state"
     ]
     assert sorted(row["field"] for row in rows if row["happening"] == "field") == sorted(changed)
-    assert sum(row["happening"] == "drift" for row in rows) == len(told.rows("schema_drift"))
-    assert sum(row["count"] for row in rows if row["happening"] == "unseen") == len(told.rows("unseen"))
+    assert sum(row["happening"] == "drift" for row in rows) == len(shared_told.rows("schema_drift"))
+    assert sum(row["count"] for row in rows if row["happening"] == "unseen") == len(
+        shared_told.rows("unseen")
+    )
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("size", [1, 2, 7])
-def test_pages_of_any_size_make_the_whole(told: History, size: int) -> None:
-    whole = [row["reference"] for row in stream(told)]
+def test_pages_of_any_size_make_the_whole(shared_told: History, size: int) -> None:
+    whole = [row["reference"] for row in stream(shared_told)]
     paged: list[str] = []
-    while rows := stream(told, limit=size, after=paged[-1] if paged else None):
+    while rows := stream(shared_told, limit=size, after=paged[-1] if paged else None):
         paged += [row["reference"] for row in rows]
     assert paged == whole
 
@@ -65,20 +69,22 @@ def test_a_page_may_end_amid_what_happened_at_one_moment(history: History) -> No
     assert [r["reference"] for r in first + second + third] == [r["reference"] for r in whole]
 
 
-def test_what_is_asked_for_is_what_is_given(told: History) -> None:
-    whole = stream(told)
+def test_what_is_asked_for_is_what_is_given(shared_told: History) -> None:
+    whole = stream(shared_told)
     for kind in KINDS:
-        assert stream(told, kinds=(kind,)) == [row for row in whole if row["happening"] == kind]
+        assert stream(shared_told, kinds=(kind,)) == [row for row in whole if row["happening"] == kind]
     for name in ("gcore", "preprod"):
-        assert stream(told, source=name) == [row for row in whole if row["source"] == name]
+        assert stream(shared_told, source=name) == [row for row in whole if row["source"] == name]
     since, until = NOON + timedelta(seconds=100), NOON + timedelta(seconds=900)
-    assert stream(told, since=since, until=until) == [row for row in whole if since <= row["at"] < until]
-    into = stream(told, to_state="maintenance")
+    assert stream(shared_told, since=since, until=until) == [
+        row for row in whole if since <= row["at"] < until
+    ]
+    into = stream(shared_told, to_state="maintenance")
     assert {row["new"] for row in into} <= {"MAINTENANCE"}
 
 
-def test_of_one_region_its_first_sight_is_told_too(told: History) -> None:
-    rows = stream(told, region="1", source="gcore")
+def test_of_one_region_its_first_sight_is_told_too(shared_told: History) -> None:
+    rows = stream(shared_told, region="1", source="gcore")
     assert {row["region_id"] for row in rows if row["happening"] in ("state", "keystone")} == {1}
     assert rows[-1]["kind"] == "appeared"
 
@@ -86,12 +92,12 @@ def test_of_one_region_its_first_sight_is_told_too(told: History) -> None:
 @pytest.mark.parametrize(
     "after", ["", "x", "1~2~3", "20260501T120000.000000Z~planet~1~gcore~", "9~state~1~a~b"]
 )
-def test_a_place_that_is_none_is_refused(told: History, after: str) -> None:
+def test_a_place_that_is_none_is_refused(shared_told: History, after: str) -> None:
     if not after:
-        assert stream(told, after=after) == stream(told)
+        assert stream(shared_told, after=after) == stream(shared_told)
         return
     with pytest.raises(UsageError, match="is not a place in this list"):
-        stream(told, after=after)
+        stream(shared_told, after=after)
 
 
 # What it costs

@@ -248,7 +248,7 @@ def test_a_crash_at_any_statement_leaves_it_before_or_after(
     engine.dispose()
     crashed, number = 0, 0
     while crashed == number:
-        number += 3
+        number += 4
         with copy_of(engine, tmp_path / f"{number}.db") as other:
             writes = iter(range(number, -1, -1))
 
@@ -268,7 +268,7 @@ def test_a_crash_at_any_statement_leaves_it_before_or_after(
                     made_by="a test",
                 )
             except Crash:
-                crashed += 3
+                crashed += 4
             sa.event.remove(other, "before_cursor_execute", crash)
             copied.verify()
             assert copied.rebuilt().different == 0

@@ -50,6 +50,7 @@ from tests.support.loopback import (
     stall,
     unused_port,
 )
+from tests.support.marks import long_on_postgresql
 
 KEY = "73v1$qzWxvKpR8mTn"
 _numbers = count(1)
@@ -299,6 +300,7 @@ def few(names: Iterable[str], size: int = 10) -> list[Any]:
     ]
 
 
+@long_on_postgresql("shared_engine")
 @pytest.mark.parametrize("names", few(FAULTS))
 def test_a_fault_of_the_api_is_told_in_words_and_the_next_good_answer_applies(
     cloud: Cloud, names: list[str]

@@ -33,6 +33,7 @@ def test_promtool_accepts_rules_and_settings(promtool: str) -> None:
     run(promtool, "check", "config", "--syntax-only", FOLDER / "prometheus.yml")
 
 
+@pytest.mark.long
 def test_each_alert_fires_when_it_should_and_only_then(promtool: str) -> None:
     """Each alert is expected once at least, and once at least it is not."""
     run(promtool, "test", "rules", *TESTS)

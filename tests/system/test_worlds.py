@@ -294,12 +294,12 @@ def test_worlds_in_memory(memory: sa.Engine) -> None:
 
 @pytest.mark.long
 def test_worlds_in_a_database(engine: sa.Engine) -> None:
-    explore(partial(Worlds, engine), examples=8, steps=40)
+    explore(partial(Worlds, engine), examples=5, steps=40)
 
 
 @pytest.mark.long
 def test_worlds_whose_past_is_pruned(engine: sa.Engine) -> None:
-    explore(partial(PrunedWorlds, engine), examples=10, steps=40)
+    explore(partial(PrunedWorlds, engine), examples=6, steps=40)
 
 
 @pytest.mark.slow

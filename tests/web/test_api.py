@@ -34,6 +34,7 @@ from collector.store.tables import TYPED
 from collector.web.api.parameters import parse_moment
 from tests.support.builders import region
 from tests.support.history import NOON, History, failure
+from tests.support.pages import serving
 from tests.web.conftest import Serve
 
 Json = Any
@@ -50,10 +51,16 @@ def plain(value: Any) -> Json:
     return time_text(value) if isinstance(value, datetime) else value
 
 
-@pytest.fixture
-def api(told: History, serve: Serve) -> httpx.Client:
+@pytest.fixture(scope="module")
+def told(shared_told: History) -> History:
+    return shared_told
+
+
+@pytest.fixture(scope="module")
+def api(told: History) -> Iterator[httpx.Client]:
     """Asks a history in which everything has happened."""
-    return serve(told.engine.url, clock=lambda: LATER)
+    with serving(told.engine.url, clock=lambda: LATER) as client:
+        yield client
 
 
 def get(api: httpx.Client, path: str, status: int = 200, **parameters: Any) -> Json:
@@ -626,20 +633,12 @@ def ask_everything(api: httpx.Client, folder: Path, examples: int) -> str:
 
 @pytest.mark.long
 def test_no_question_breaks_the_api_and_no_answer_the_document(api: httpx.Client, tmp_path: Path) -> None:
-    said = ask_everything(api, tmp_path, 5)
+    said = ask_everything(api, tmp_path, 3)
     assert "Selected: 11/11" in said
     assert "No issues found" in said
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
-        pytest.param("sqlite", marks=pytest.mark.long),
-        # It would take CI as long again; the test before this one asks PostgreSQL, too.
-        pytest.param("postgresql", marks=pytest.mark.slow),
-    ],
-    indirect=True,
-)
+@pytest.mark.slow
 def test_no_question_of_many_breaks_the_api_and_no_answer_the_document(
     api: httpx.Client, tmp_path: Path
 ) -> None:

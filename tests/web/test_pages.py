@@ -29,6 +29,7 @@ from tests.support.builders import keystone, region
 from tests.support.effort import Effort, effort_of
 from tests.support.history import NOON, History, failure
 from tests.support.large import long_history
+from tests.support.marks import long_on_postgresql
 from tests.support.pages import Serve, crawled, document
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -353,6 +354,7 @@ def test_a_question_that_takes_too_long_is_given_up(told: History, serve: Serve)
 # Hostile names
 
 
+@long_on_postgresql("database_url")
 def test_hostile_names_stay_text_on_every_page(history: History, serve: Serve) -> None:
     listed = [
         region(
