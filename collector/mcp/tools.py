@@ -150,7 +150,7 @@ def _timeline(connection: sa.Connection, asked: Timeline, now: datetime) -> str:
     since, until = interval(asked, now)
     wanted = SpanFilter(asked.entity, (asked.region,), asked.source, since, until)
     rows = list(spans(connection, wanted))
-    hidden = ("region_id", "slug", "entity", "entity_id", "display_name")
+    hidden = ("region_id", "slug", "entity", "entity_id", "display_name", "zone", "country")
     names = sorted({short(str(row["display_name"] or row["slug"])) for row in rows})
     heading = {"region": ", ".join(names), "from": since, "to": until}
     return _page_of(

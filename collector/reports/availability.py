@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.reports.columns import OF_SOURCE, Column, Heading, Report
-from collector.reports.filters import Row, places
+from collector.reports.filters import Row
 from collector.reports.inventory import first_looks
 from collector.reports.periods import Periods, Unit, midnight, next_start, start_of
 from collector.reports.spans import SpanFilter, spans_by_entity
@@ -115,10 +115,11 @@ def availability(
     periods = Periods(
         *_cut(since or min(looks.values()), until, min(looks.values()), now, by, zone), by, zone
     )
-    known = places(connection, source)
+    known: dict[tuple[str, int], Row] = {}
     measured: dict[tuple[Any, ...], dict[int, Measured]] = defaultdict(lambda: defaultdict(Measured))
     wanted = SpanFilter("region", (region,) if region else (), source, since, until, without_absent)
     for head, found in spans_by_entity(connection, wanted):
+        known[head["source"], head["region_id"]] = head
         own: defaultdict[int, Measured] = defaultdict(lambda: Measured(regions={head["region_id"]}))  # noqa: B023 - read at once
         for span in found:
             is_known, may_be = span.cause is None, span.may_be(state)
@@ -131,7 +132,7 @@ def availability(
                     one.unknown += seconds
                 elif may_be:
                     one.at_least += seconds
-        for key in _counted_in(head, known[head["source"], head["region_id"]], totals=region is None):
+        for key in _counted_in(head, totals=region is None):
             for index, one in own.items():
                 measured[key][index].add(one)
     rows = []
@@ -178,7 +179,7 @@ def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
     return _ORDER.index(of), name, region_id or 0, word is None, word or ""
 
 
-def _counted_in(row: Row, place: Row, *, totals: bool) -> list[tuple[Any, ...]]:
+def _counted_in(row: Row, *, totals: bool) -> list[tuple[Any, ...]]:
     """The rows in which a region's time counts: (level, source, region id, zone or country)."""
     source = row["source"]
     own = ("region", source, row["region_id"], None)
@@ -186,7 +187,7 @@ def _counted_in(row: Row, place: Row, *, totals: bool) -> list[tuple[Any, ...]]:
         return [own]
     return [
         own,
-        ("zone", source, None, place["zone"]),
-        ("country", source, None, place["country"]),
+        ("zone", source, None, row["zone"]),
+        ("country", source, None, row["country"]),
         ("source", source, None, None),
     ]

@@ -70,3 +70,8 @@ PLACE = (
     Column("display_name", "text or null", "the region's name, as last seen"),
 )
 """The first columns of reports about both regions and keystones."""
+AREA = (
+    Column("zone", "text or null", "the region's zone, as last seen"),
+    Column("country", "text or null", "the region's country, as last seen"),
+)
+"""The last columns of these reports."""

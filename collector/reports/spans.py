@@ -19,7 +19,7 @@ from collector.database.listed import list_of, listed
 from collector.database.url import is_sqlite
 from collector.inventory.spans import Change, Span, spans_of
 from collector.reports.blindness import Watched, blind_times, watched
-from collector.reports.columns import PLACE, Column, Report
+from collector.reports.columns import AREA, PLACE, Column, Report
 from collector.reports.filters import Row, find_region
 from collector.store.tables import (
     keystones,
@@ -53,6 +53,7 @@ SPANS = Report(
             "for `UNKNOWN`: `change`, only the moment of a change is unknown; `unobserved`, it may have been any",
         ),
         Column("seq", "integer", "observation that first showed the state; for `UNKNOWN`, the state before"),
+        *AREA,
     ),
 )
 
@@ -90,7 +91,7 @@ def spans(connection: sa.Connection, wanted: SpanFilter) -> Iterator[Row]:
 
 
 def spans_by_entity(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Row, Sequence[Span]]]:
-    """The entities with wanted spans (SPANS up to `entity_id`), and these spans."""
+    """The entities with wanted spans (SPANS up to `entity_id`, and its end), and these spans."""
     of, names = "", dict[int, Row]()
     for source, entity_id, found in known_spans(connection, wanted):
         if source != of:
@@ -132,19 +133,18 @@ def _names(connection: sa.Connection, source: str, entity: str) -> dict[int, Row
     """The columns about each entity's region, by the entity's id."""
     r, k = regions.c, keystones.c
     if entity == "region":
-        query = sa.select(r.id, r.id, r.slug, r.display_name).join(sources, sources.c.id == r.source_id)
+        query = sa.select(r.id, r.id.label("region_id"), r.slug, r.display_name, r.zone, r.country)
+        query = query.join(sources, sources.c.id == r.source_id)
     else:
         query = (
-            sa.select(k.id, k.witness_region_id, r.slug, r.display_name)
+            sa.select(k.id, k.witness_region_id.label("region_id"), r.slug, r.display_name, r.zone, r.country)
             .select_from(keystones)
             .join(sources, sources.c.id == k.source_id)
             .outerjoin(regions, (r.source_id == k.source_id) & (r.id == k.witness_region_id))
         )
     query = query.where(sources.c.name == source)
-    return {
-        entity_id: {"region_id": region_id, "slug": slug, "display_name": name}
-        for entity_id, region_id, slug, name in connection.execute(query)
-    }
+    names = ("region_id", "slug", "display_name", "zone", "country")
+    return {row[0]: dict(zip(names, row[1:], strict=True)) for row in connection.execute(query)}
 
 
 def _changes(

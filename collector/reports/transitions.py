@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from collector.reports.columns import OF_ENTITY, OF_SOURCE, PLACE, Column, Heading, Report
+from collector.reports.columns import AREA, OF_ENTITY, OF_SOURCE, PLACE, Column, Heading, Report
 from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.store.tables import (
     keystones,
@@ -39,6 +39,7 @@ TRANSITIONS = Report(
         Column("first_missing_at", "time or null", "for a disappearance: when it was first not shown"),
         Column("seq", "integer", "observation that first showed the new state"),
         Column("transition", "text", "reference for `collector explain`"),
+        *AREA,
     ),
     table={
         "source": OF_SOURCE,
@@ -113,7 +114,7 @@ def transitions(connection: sa.Connection, wanted: TransitionFilter) -> list[Row
         dict(row)
         for row in connection.execute(query.limit(wanted.limit).offset(wanted.offset or None)).mappings()
     ]
-    return [with_reference(row) for row in rows]
+    return [{name: row[name] for name in TRANSITIONS.fields} for row in map(with_reference, rows)]
 
 
 def count_transitions(connection: sa.Connection, wanted: TransitionFilter) -> int:
@@ -152,9 +153,9 @@ def with_names(left: sa.FromClause) -> sa.FromClause:
 def selected(connection: sa.Connection, wanted: TransitionFilter) -> sa.Select[Any]:
     """The query for these transitions, in no order and without a limit."""
     t, s = state_transitions.c, sources.c
-    query: sa.Select[Any] = sa.select(s.name.label("source"), *TOLD, t.seq).select_from(
-        with_names(state_transitions.join(sources, s.id == t.source_id))
-    )
+    query: sa.Select[Any] = sa.select(
+        s.name.label("source"), *TOLD, t.seq, regions.c.zone, regions.c.country
+    ).select_from(with_names(state_transitions.join(sources, s.id == t.source_id)))
     if wanted.region:
         query = query.where(
             is_region(find_region(connection, wanted.region, wanted.source), t.source_id, _REGION_ID)

@@ -256,6 +256,22 @@ def test_fields_are_as_documented(told: Told, question: tuple[str, ...]) -> None
     assert heading.split(",") == list(promise)
 
 
+@pytest.mark.parametrize(
+    "question",
+    ["transitions", "timeline", "timeline --entity keystone", "lead-time"],
+)
+def test_a_row_about_a_region_has_its_zone_and_country(told: Told, question: str) -> None:
+    known = told.ask(
+        "sql", "--format", "json", "SELECT source, region_id, zone, country FROM all_regions"
+    ).json
+    by_region = {(row["source"], row["region_id"]): (row["zone"], row["country"]) for row in known}
+    rows = told.ask(*question.split(), "--format", "json").json
+    assert rows
+    for row in rows:
+        assert (row["zone"], row["country"]) == by_region[row["source"], row["region_id"]]
+    assert any(row["zone"] for row in rows)
+
+
 def test_fields_of_quantiles_are_as_documented(told: Told) -> None:
     rows = told.rows("lead-time", "--from-state", "ACTIVE", "--to-state", "MAINTENANCE", "--summary")
     assert [row["quantile"] for row in rows] == ["shortest", "median", "90 %", "longest"]

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from collector.database.types import UtcTime
 from collector.inventory.spans import Span
-from collector.reports.filters import places
 from collector.reports.spans import SpanFilter, keys_of, spans_by_entity
 from collector.store.tables import sources, state_transitions
 
@@ -28,8 +27,6 @@ class Name:
 
 def lanes(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Name, Sequence[Span]]]:
     """Each entity with its spans in order of time."""
-    known = places(connection, wanted.source)
-
     for head, found in spans_by_entity(connection, wanted):
         source, entity_id, region_id = head["source"], head["entity_id"], head["region_id"]
         text = (
@@ -37,9 +34,7 @@ def lanes(connection: sa.Connection, wanted: SpanFilter) -> Iterator[tuple[Name,
         )
         if wanted.entity == "keystone":
             text = f"{text} · {entity_id}" if text else f"keystone {entity_id}"
-        place = known.get((source, region_id), {})
-        name = Name(source, entity_id, text, place.get("country"), place.get("zone"))
-        yield name, found
+        yield Name(source, entity_id, text, head["country"], head["zone"]), found
 
 
 def first_sight(connection: sa.Connection, wanted: SpanFilter) -> datetime | None:

@@ -199,7 +199,7 @@ EVENTS: tuple[Model, ...] = (
     ),
     _event(
         "transition",
-        TRANSITIONS.fields,
+        [name for name in TRANSITIONS.fields if name not in ("zone", "country")],
         _fields(TRANSITIONS),
         doc="Another state or presence",
     ),
