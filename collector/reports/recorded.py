@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Literal, get_args
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from collector.errors import UsageError
 from collector.gcore.wire import KeystoneState, RegionState, Zone
 from collector.inventory.spans import ABSENT
 from collector.nearest import instead
+from collector.reports.filters import Row
 from collector.store.tables import keystones, region_versions, regions, state_transitions
 
 Place = Literal["zone", "country"]
@@ -39,6 +41,32 @@ def check_place(connection: sa.Connection, kind: Place, word: str) -> str | None
     queries = (sa.select(table.c[kind]).distinct() for table in (regions, region_versions))
     recorded = {name for query in queries for name in connection.scalars(query) if name}
     return _judged(word, recorded, documented, f"no region was ever in {kind} {word!r}")
+
+
+def unless_mistyped(
+    connection: sa.Connection,
+    rows: Iterable[Row],
+    *,
+    states: Iterable[str | None] = (),
+    entity: str | None = "region",
+    zone: str | None = None,
+    country: str | None = None,
+) -> Iterator[Row]:
+    """Rows that were asked for by these words. If there are none, raises UsageError for a word that is neither
+    documented nor on record.
+    """
+    is_empty = True
+    for row in rows:
+        is_empty = False
+        yield row
+    if is_empty:
+        for state in states:
+            if state:
+                check_state(connection, state, entity)
+        if zone:
+            check_place(connection, "zone", zone)
+        if country:
+            check_place(connection, "country", country)
 
 
 def _judged(word: str, recorded: set[str], documented: set[str], said: str) -> str | None:

@@ -340,7 +340,10 @@ def test_an_unchanged_answer_is_not_sent_again(history: History, serve: Serve) -
     again = api.get("api/v1/regions", headers={"if-none-match": tag})
     assert again.status_code == 304
     assert again.headers["collector-last-confirmed-at"] == time_text(history.time(60))
-    assert api.get("api/v1/regions", params={"state": "x"}, headers={"if-none-match": tag}).status_code == 200
+    assert (
+        api.get("api/v1/regions", params={"state": "inactive"}, headers={"if-none-match": tag}).status_code
+        == 200
+    )
     history.poll([region(1, "NEW")], at=120)
     news = api.get("api/v1/regions", headers={"if-none-match": tag})
     assert news.status_code == 200
@@ -399,12 +402,29 @@ def test_head_says_what_get_would_without_the_body(api: httpx.Client) -> None:
         ("/regions%0A", 404, "nothing at this address"),
         ("/regions/1/history%0A", 404, "nothing at this address"),
         ("/regions/no%0Ape", 404, "there is no region 'no\\npe'"),
-        ("/regions?sate=ACTIVE", 422, "sate"),
+        ("/regions?sate=ACTIVE", 422, "sate: there is no such parameter; did you mean state?"),
+        ("/transitions?form=2026-05-01", 422, "did you mean from?"),
+        ("/sources?as_of=2026-05-01", 422, "known are: source"),
+        ("/regions?state=ACTVE", 404, "no region was ever in state 'ACTVE'; did you mean ACTIVE"),
+        ("/regions?zone=EMAE", 404, "no region was ever in zone 'EMAE'; did you mean EMEA?"),
+        ("/regions?country=ZZ", 404, "no region was ever in country 'ZZ'"),
+        (
+            "/keystones?state=INITALIZED",
+            404,
+            "no keystone was ever in state 'INITALIZED'; did you mean INITIAL",
+        ),
+        ("/transitions?to_state=ACTVE", 404, "no region or keystone was ever in state 'ACTVE'"),
+        ("/transitions?from_state=ACTVE&entity=region", 404, "no region was ever in state 'ACTVE'"),
+        ("/availability?state=ACTVE", 404, "no region was ever in state 'ACTVE'"),
         ("/regions?state=", 422, "state"),
         ("/regions?state=A&state=B", 422, "more than once"),
         ("/regions?state=%00", 422, "state"),
         ("/regions?gpu=yes", 422, "write true or false"),
-        ("/regions?as_of=yesterday", 422, "write a time like"),
+        (
+            "/regions?as_of=yesterday",
+            422,
+            "as_of: 'yesterday' is not a time with its zone; write a time like",
+        ),
         ("/regions?as_of=2026-02-30", 422, "not a date"),
         ("/regions?as_of=3026-01-01", 404, "as_of: 3026-01-01T00:00:00.000000Z is in the future"),
         ("/regions?as_of=2026-05-01T12:00:00", 422, "write a time like"),
@@ -428,6 +448,17 @@ def test_a_mistake_is_a_problem_that_says_what_is_wrong(
     assert (problem["type"], problem["status"]) == ("about:blank", status)
     assert words in problem["detail"]
     assert ("errors" in problem) == (status == 422)
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["/regions?state=inactive", "/regions?zone=russia_and_cis", "/transitions?to_state=deleting&limit=1"],
+)
+def test_a_documented_word_that_was_never_seen_is_answered_with_nothing(
+    api: httpx.Client, question: str
+) -> None:
+    said = api.get(f"api/v1{question}")
+    assert (said.status_code, *(v for v in said.json().values() if isinstance(v, list))) == (200, [])
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])

@@ -29,6 +29,7 @@ from collector.reports.filters import Row
 from collector.reports.inventory import RegionFilter, each_region_as_of, regions_as_of
 from collector.reports.nested import NestedFilter, nested_as_of, referred_as_of
 from collector.reports.periods import time_zone
+from collector.reports.recorded import check_state, unless_mistyped
 from collector.reports.spans import ASSUMPTION, SpanFilter, spans
 from collector.reports.standing import Standing
 from collector.reports.status import statuses
@@ -106,7 +107,12 @@ def _inventory(api: FastAPI, answers: Answers) -> None:
         wanted = RegionFilter(asked.source, asked.region, asked.state, asked.country, asked.zone, asked.gpu)
 
         def question(connection: sa.Connection, moment: datetime, _: Standing) -> Content:
-            return {"regions": each_region_as_of(connection, moment, wanted)}
+            found = each_region_as_of(connection, moment, wanted)
+            return {
+                "regions": unless_mistyped(
+                    connection, found, states=[asked.state], zone=asked.zone, country=asked.country
+                )
+            }
 
         return await answers.give(request, question, source=asked.source, as_of=asked.as_of)
 
@@ -146,7 +152,8 @@ def _inventory(api: FastAPI, answers: Answers) -> None:
         wanted = NestedFilter(source=asked.source, region=asked.region, state=asked.state)
 
         def question(connection: sa.Connection, moment: datetime, _: Standing) -> Content:
-            return {"keystones": nested_as_of(connection, "keystone", moment, wanted)}
+            found = nested_as_of(connection, "keystone", moment, wanted)
+            return {"keystones": unless_mistyped(connection, found, states=[asked.state], entity="keystone")}
 
         return await answers.give(request, question, source=asked.source, as_of=asked.as_of)
 
@@ -217,7 +224,9 @@ def _history(api: FastAPI, answers: Answers) -> None:
         )
 
         def question(connection: sa.Connection, _: datetime, __: Standing) -> Content:
-            rows = transitions(connection, wanted)
+            found = transitions(connection, wanted)
+            words = [asked.from_state, asked.to_state]
+            rows = list(unless_mistyped(connection, found, states=words, entity=asked.entity))
             page = rows[: asked.limit]
             return {"transitions": page, "next": _place(page[-1]) if len(rows) > asked.limit else None}
 
@@ -262,6 +271,8 @@ def _history(api: FastAPI, answers: Answers) -> None:
                 zone=time_zone(asked.time_zone),
                 without_absent=asked.without_absent,
             )
+            if not any(row["seconds_at_least"] for row in rows):
+                check_state(connection, asked.state.strip('"'), "region", or_absent=True)
             return {"availability": [] if asked.is_empty else rows, "assumed": ASSUMPTION}
 
         return await answers.give(request, question, source=asked.source, moves=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from collector.printable import printable
 from collector.reports.cursors import CURSOR_PATTERN
 from collector.reports.transitions import Place
 
@@ -29,7 +30,9 @@ def parse_moment(value: Any) -> Any:
         return datetime.combine(_date(text), time(), UTC)
     found = _TIME.fullmatch(text)
     if found is None:
-        raise ValueError("write a time like 2026-05-01T12:30:00Z, or a date")
+        raise ValueError(
+            f"{printable(text)!r} is not a time with its zone; write a time like 2026-05-01T12:30:00Z, or a date"
+        )
     day, minutes, seconds, fraction, _, sign, hours_off, minutes_off = found.groups()
     try:
         moment = datetime.combine(_date(day), time.fromisoformat(minutes), UTC)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from collector.errors import CollectorError, DatabaseError, SchemaError, UsageError
 from collector.logs import logger
+from collector.nearest import instead
 from collector.reports.cursors import AnotherHistoryError
 from collector.web.data import BusyError
 from collector.web.problems import problem
@@ -62,14 +63,22 @@ def _of_http(_: Request, error: Exception) -> Response:
     return problem(error.status_code, details.get(error.status_code, str(error.detail)), headers)
 
 
-def _of_parameters(_: Request, error: Exception) -> Response:
+def _of_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for these only
     mistakes = []
     for each in error.errors():
         name = ".".join(str(part) for part in each["loc"][1:])
         message = str(each["msg"]).removeprefix("Value error, ")
+        if each["type"] == "extra_forbidden":
+            message = f"there is no such parameter; {instead(name, _parameters(request))}"
         mistakes.append({"parameter": name, "detail": message})
     return problem(422, "; ".join(f"{m['parameter']}: {m['detail']}" for m in mistakes), errors=mistakes)
+
+
+def _parameters(request: Request) -> list[str]:
+    """The names of the parameters that a question takes."""
+    models = [each.field_info.annotation for each in request.scope["route"].dependant.query_params]
+    return [each.alias or name for model in models for name, each in model.model_fields.items()]
 
 
 def _unexpected(_: Request, error: Exception) -> Response:
