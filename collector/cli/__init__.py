@@ -119,6 +119,9 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         say("\nAborted!", err=True)
         return 1
+    except PermissionError as error:
+        say(f"collector: {error.filename}: this user may not use it ({error.strerror})", err=True)
+        return 1
     except SystemExit as end:
         if not isinstance(end.code, int | None):
             raise

@@ -135,7 +135,9 @@ def prune(
     if keep is None:
         raise UsageError("say how much to keep: --keep 400d, or COLLECTOR_KEEP")
     if keep < retention.LEAST:
-        raise UsageError("at least a day has to be kept: --keep 1d")
+        raise UsageError(
+            f"at least a day has to be kept, not {keep.total_seconds():g} seconds: write --keep 400d for 400 days"
+        )
     engine = open_existing(context) if dry_run else open_for_writing(context)
     now = utc_now()
     with reading(engine) as connection:

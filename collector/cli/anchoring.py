@@ -14,6 +14,8 @@ from collector.errors import SettingsError
 from collector.reports.words import show_time
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import sqlalchemy as sa
 
     from collector.anchors import Anchor
@@ -60,10 +62,11 @@ def anchor_what_is_due(engine: sa.Engine, settings: Settings, sources: list[str]
     return made
 
 
-def tell(made: Made) -> None:
-    """Print the line for an anchor that was made or failed."""
+def tell(made: Made, path: Path | None = None) -> None:
+    """Print the line for an anchor that was made or failed. `path`: its file."""
     if made.outcome == "failed":
-        say(f"{made.source}: not anchored at {made.target}: {made.error}", err=True)
+        where = f"{made.target} ({path})" if path else made.target
+        say(f"{made.source}: not anchored at {where}: {made.error}", err=True)
         return
     attested = f", time-stamped {show_time(made.attested_at)}" if made.attested_at else ""
     say(
@@ -124,6 +127,8 @@ def anchor(context: click.Context, source: str | None) -> None:
     engine = open_for_writing(context)
     with reading(engine) as connection:
         names = source_names(connection, source)
+    if not names:
+        say("nothing was polled into this database yet, so there is nothing to anchor", err=True)
     code = 0
     for each in anchors:
         for name in names:
@@ -131,7 +136,7 @@ def anchor(context: click.Context, source: str | None) -> None:
             if made is None:
                 say(f"{name}: nothing to anchor at {each.name}, or another process is doing that", err=True)
                 continue
-            tell(made)
+            tell(made, each.path)
             if made.outcome == "failed":
                 code = 1 if each.mode == "required" or code == 1 else 3
     engine.dispose()

@@ -182,7 +182,8 @@ def open_for_writing(
         )
     if revision not in (None, newest):
         copy = migrate.copy_before_upgrade(engine, str(revision))
-        say(f"schema {revision} becomes {newest}; the database as it was: {copy}", err=True)
+        as_it_was = f"; the database as it was: {copy}" if copy else ""
+        say(f"schema {revision} becomes {newest}{as_it_was}", err=True)
     migrate.upgrade(engine)
     return engine
 

@@ -88,6 +88,9 @@ def check(context: click.Context) -> None:
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     revision, newest = migrate.current_revision(engine), migrate.newest_revision()
+    if revision and not migrate.is_known(revision):
+        say(migrate.other_schema(revision))
+        sys.exit(1)
     if revision != newest:
         say(f"schema: {revision or 'none'}, this version works with {newest}; run `collector db upgrade`")
         sys.exit(1)

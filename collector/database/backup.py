@@ -25,6 +25,8 @@ def backup(engine: sa.Engine, target: Path, finish: Callable[[sa.Engine], object
     path = sqlite_path(engine)
     if path is None:
         raise UsageError("this command backs up SQLite files only; for PostgreSQL use pg_dump")
+    if not target.parent.is_dir():
+        raise UsageError(f"the folder {target.parent} does not exist")
     if target.exists():
         raise UsageError(f"{target} exists already; choose another name")
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")  # a name that no other process uses

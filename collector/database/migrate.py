@@ -83,7 +83,8 @@ def check_readable(engine: sa.Engine) -> None:
     """Raise SchemaError, with what to do, if this version can't read the database."""
     revision = current_revision(engine)
     if revision is None:
-        raise SchemaError("the database is empty; `collector poll` fills it")
+        first = "" if sqlite_path(engine) else "`collector db upgrade` creates its tables, then "
+        raise SchemaError(f"the database is empty; {first}`collector poll` fills it")
     if revision != newest_revision():
         raise SchemaError(other_schema(revision))
 

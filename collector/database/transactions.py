@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.database import timeouts
-from collector.database.url import place, sqlite_path
+from collector.database.url import not_allowed, place, sqlite_path
 from collector.errors import DatabaseError
 
 
@@ -97,4 +97,21 @@ def friendly(engine: sa.Engine) -> Iterator[None]:
         raise
     except sa.exc.DBAPIError as error:
         said = " ".join(str(error.orig).split())
+        path = sqlite_path(engine)
+        if path is not None and getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _OF_FILE_MODES:
+            said += not_allowed(path)
+        if (facts := getattr(error.orig, "diag", None)) and facts.message_primary:
+            # Without the statement that failed, and the place in it.
+            said = "; ".join(filter(None, (facts.message_primary, facts.message_detail))) + _who_owns_it(
+                facts
+            )
         raise DatabaseError(f"the database {place(engine.url)} can't be used: {said}") from error
+
+
+_OF_FILE_MODES = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+
+
+def _who_owns_it(facts: Any) -> str:
+    """What to do if a role of PostgreSQL may not create tables; empty for other errors."""
+    may_not_create = facts.sqlstate == "42501" and " for schema " in facts.message_primary
+    return "; make the collector's role the owner: ALTER DATABASE … OWNER TO …" if may_not_create else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -73,6 +74,20 @@ def is_nowhere(path: Path) -> bool:
         return not path.is_absolute() and not Path.cwd()
     except OSError:
         return True
+
+
+def not_allowed(path: Path) -> str:
+    """Why this user can't use a SQLite file, as the end of a sentence; empty if file modes are not the reason."""
+    folder, is_there = path.parent, os.path.exists(path)  # noqa: PTH110 - never raises
+    if os.path.isdir(path):  # noqa: PTH112 - the same
+        return ": it is a folder"
+    if is_there and not os.access(path, os.R_OK):
+        return f": this user may not read {path}"
+    if is_there and not os.access(path, os.W_OK):
+        return f": this user may not write {path}, which also reading needs while no collector runs"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f": this user may not create files in {folder}"
+    return ""
 
 
 def place(url: sa.URL) -> str:

@@ -74,9 +74,10 @@ def test_a_result_is_kept_only_where_it_is_asked_for(url: str) -> None:
 
 
 def test_what_anchors_have_is_told_by_metrics_and_reports(url: str, tmp_path: Path) -> None:
+    why = "No such file or directory"
     where = f"file:{tmp_path}/heads file:{tmp_path}/missing/heads"
     said = collector("audit", "anchor", database_url=url, anchor=where)
-    assert (said.code, said.err) == (3, "gcore: not anchored at file-2: No such file or directory\n")
+    assert (said.code, said.err) == (3, f"gcore: not anchored at file-2 ({tmp_path}/missing/heads): {why}\n")
     assert said.out.startswith("gcore: anchor 1 at file, observation 2, value ")
     assert collector("audit", "anchor", database_url=url, anchor=where, anchor_mode="required").code == 1
     engine = open_engine(url)

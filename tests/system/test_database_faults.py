@@ -26,7 +26,7 @@ from structlog.testing import capture_logs
 
 from collector.database import migrate
 from collector.database.engine import open_engine
-from collector.database.url import sqlite_path
+from collector.database.url import not_allowed, sqlite_path
 from collector.simulator.scenario import KEY
 from collector.simulator.server import Simulator
 from tests.support.builders import region
@@ -673,6 +673,44 @@ def test_on_a_read_only_file_system_polling_ends_with_one_line_and_leaves_nothin
     folder.chmod(0o755)
     assert {each.name: each.read_bytes() for each in folder.iterdir()} == files
     assert simulator.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "why"),
+    [
+        ("collector.db", "this user may not read {path}"),
+        (".", "{path}: this user may not use it (Permission denied)"),
+    ],
+)
+def test_a_file_that_this_user_may_not_use_is_named(
+    sqlite_engine: sa.Engine, forbidden: str, why: str
+) -> None:
+    sqlite_engine.dispose()
+    path = file_of(sqlite_engine)
+    place = path.parent / forbidden
+    prefix = permissions_of(path.parent)
+    place.chmod(0)
+    for command in ("status", "poll", "run", "doctor"):
+        done = subprocess.run(
+            [*prefix, sys.executable, "-m", "collector", command],
+            env=environment({"database_url": f"sqlite:///{path}", "api_key": KEY}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10 * PATIENCE,
+        )
+        said = done.stdout + done.stderr
+        assert str(path) in said, command
+        assert "this user may not " in said, command
+        assert "Traceback" not in done.stderr, command
+        assert done.returncode == 1, command
+    path.parent.chmod(0o755)
+
+
+def test_only_modes_and_folders_are_reasons(tmp_path: Path) -> None:
+    (tmp_path / "collector.db").touch()
+    assert not_allowed(tmp_path / "collector.db") == ""
+    assert not_allowed(tmp_path) == ": it is a folder"
 
 
 # The write-ahead log of SQLite

@@ -175,6 +175,34 @@ def test_a_database_that_cannot_hold_every_name_is_refused_by_all_that_write_and
     assert encoding in said.out
 
 
+def test_a_role_that_does_not_own_its_database_is_told_who_must(postgresql_server: sa.URL) -> None:
+    url = made(postgresql_server)
+    database, role = quoted(str(url.database)), quoted(str(url.username))
+    owner = postgresql_server.set(database=url.database)
+    execute(
+        owner,
+        f"ALTER DATABASE {database} OWNER TO CURRENT_USER",
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+    )
+    said = collector("db", "upgrade", database_url=text(url))
+    said.refused(1, "permission denied for schema public; ", "ALTER DATABASE … OWNER TO …")
+    assert "LINE" not in said.err
+    execute(owner, f"ALTER DATABASE {database} OWNER TO {role}")
+    assert collector("db", "upgrade", database_url=text(url)).code == 0
+
+
+def test_an_upgrade_of_postgresql_names_no_copy(postgresql_server: sa.URL) -> None:
+    url = text(made(postgresql_server))
+    said = collector("status", database_url=url)
+    said.refused(2, "is empty; `collector db upgrade` creates its tables, then `collector poll` fills it")
+    assert collector("db", "upgrade", database_url=url).code == 0
+    engine = open_engine(url)
+    migrate.downgrade(engine, "0010")
+    engine.dispose()
+    said = collector("db", "upgrade", database_url=url)
+    assert (said.code, said.err) == (0, f"schema 0010 becomes {migrate.newest_revision()}\n")
+
+
 @pytest.mark.parametrize(
     "schema",
     [
