@@ -12,8 +12,11 @@ import sqlalchemy as sa
 from collector.audit.runs import Row, Run, observed, runs
 from collector.reports.beginnings import refuse_before
 from collector.reports.words import brief, show_span, show_time
-from collector.store.tables import anchors
+from collector.store.tables import anchors, payloads
 
+_p = payloads.c
+
+OBSERVER_CHANGE = "observer_change"
 MAX_TOLD = 20
 """Maximum number of blind times that are listed individually."""
 
@@ -53,7 +56,8 @@ def claim(connection: sa.Connection, source_id: int, source: str, region_id: int
     after = next((each for each in found if each.from_at > at), None)
     wanted = _around(rows, at)
     if run is not None:
-        sentence, unknown = in_words(run), limits(run)
+        (redacted,) = redacted_in(connection, source_id, rows, [run])
+        sentence, unknown = in_words(run), limits(run, redacted=redacted)
         rests_on = max(wanted, default=run.last_seq)
     else:
         sentence, unknown = _not_known(nearest, after, at, region_id), ()
@@ -72,6 +76,16 @@ def claim(connection: sa.Connection, source_id: int, source: str, region_id: int
         evidence=tuple(dict(row) for row in rows if row["seq"] in wanted),
         anchors=_anchors(connection, source_id, rests_on),
     )
+
+
+def redacted_in(
+    connection: sa.Connection, source_id: int, rows: Sequence[Row], found: Sequence[Run]
+) -> list[int]:
+    """For each run, the number of its observations whose answers were redacted."""
+    query = sa.select(_p.address).where(_p.source_id == source_id, _p.redaction.is_not(None))
+    addresses = set(connection.scalars(query))
+    seqs = [row["seq"] for row in rows if row["payload"] in addresses]
+    return [sum(run.first_seq <= seq <= run.last_seq for seq in seqs) for run in found]
 
 
 def in_words(run: Run) -> str:
@@ -101,26 +115,40 @@ def keys_in_words(keys: Sequence[str]) -> str:
     return " and ".join(said)
 
 
-def limits(run: Run) -> tuple[str, ...]:
-    """What a run does not prove, in sentences."""
+def limits(run: Run, *, is_begun: bool = False, goes_on: bool = False, redacted: int = 0) -> tuple[str, ...]:
+    """What a run does not prove, in sentences.
+
+    `is_begun`, `goes_on`: earlier or later answers than those of the run are not in the pack. `redacted`: the number
+    of its observations whose answers were redacted.
+    """
     said = []
     state = brief(run.state) if run.state is not None else "absence"
-    if run.not_before is None:
+    if is_begun:
+        said.append(f"{_capital(state)} may have begun earlier: this pack contains no earlier answer.")
+    elif run.not_before is None:
         said.append(f"It is not known when {state} began: there was no earlier poll.")
     else:
         said.append(
             f"{_capital(state)} began after {show_time(run.not_before)}, and at the latest at {show_time(run.from_at)}."
         )
-    if run.next_at is None:
-        said.append(
-            f"Nothing later is known: the last poll that showed it asked at {show_time(run.until_at)}."
-        )
-    else:
+    if run.basis == OBSERVER_CHANGE and not is_begun:
+        said.append("Another key or URL was used before, so its beginning may be a change of view only.")
+    if run.next_at is not None:
         then = brief(run.next_state) if run.next_state is not None else "not listed"
         said.append(
             f"It ended after {show_time(run.until_at)}, and at the latest at {show_time(run.next_at)}: "
             f"then it was {then}."
         )
+    elif goes_on:
+        said.append(
+            f"It may have lasted longer: the last answer of this pack was asked for at {show_time(run.until_at)}."
+        )
+    else:
+        said.append(
+            f"Nothing later is known: the last poll that showed it asked at {show_time(run.until_at)}."
+        )
+    if run.next_basis == OBSERVER_CHANGE:
+        said.append("Another key or URL was used after that, so its end may be a change of view only.")
     if run.polls > 1:
         longest = show_span(run.longest_interval_ms / 1000)
         said.append(
@@ -130,6 +158,11 @@ def limits(run: Run) -> tuple[str, ...]:
         said.append(f"Between {show_time(each.from_at)} and {show_time(each.until_at)} it could not be seen.")
     if len(run.blind) > MAX_TOLD:
         said.append(f"{len(run.blind) - MAX_TOLD} more times it could not be seen.")
+    if redacted:
+        said.append(
+            f"In the answers of {redacted} of its observations, values were redacted later: for their other values, "
+            "one has to trust the person who did that."
+        )
     said.append("It is not proven that the API was right, or that it answered others in the same way.")
     return tuple(said)
 

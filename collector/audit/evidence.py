@@ -100,7 +100,8 @@ def _check_observation(
         found.add("observers", {"id": row["observer_id"]}, "this row is missing")
         return
     opening = chain.opening_digest(source, row, row)
-    check("opening_digest", opening, f"one of these was edited: {', '.join(chain.OPENING)}, or the observer")
+    covered = ", ".join((*chain.OPENING, "the observer", "the name of the source"))
+    check("opening_digest", opening, f"one of these was edited: {covered}")
     check("amended", start.due.get(row["seq"]), "not what was pruned or redacted just before")
     if row["missing"] is not None:
         check("missing_text", list_text(row["missing"]), "the list has another spelling")

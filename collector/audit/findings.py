@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collector.audit.anchoring.stored import Anchored
 
 Verdict = Literal["good", "stale", "altered"]
+UNKNOWN = object()
 MAX_BREAKS = 10
 """Maximum number of findings that are reported: the first ones."""
 
@@ -31,6 +32,8 @@ class Break:
     stored: Any
     expected: Any
     why: str
+    has_expected: bool = True
+    """False: it is only known that the stored value is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,12 @@ class Findings:
         why: str,
         field: str | None = None,
         stored: Any = None,
-        expected: Any = None,
+        expected: Any = UNKNOWN,
     ) -> None:
         if len(self.breaks) < MAX_BREAKS:
-            self.breaks.append(Break(table, key, field, stored, expected, why))
+            has_expected = expected is not UNKNOWN
+            given = expected if has_expected else None
+            self.breaks.append(Break(table, key, field, stored, given, why, has_expected))
 
     def rests_on(self, address: str, count: int) -> None:
         """Record that `count` answers can't be read because they are written over this one."""

@@ -57,16 +57,19 @@ def redact(
     *,
     made_at: datetime,
     made_by: str,
+    future: bool = False,
     outside: Outside = NOTHING,
     progress: Progress | None = None,
 ) -> Redacted:
-    """Verify the history of a source, and redact a path in it.
+    """Verify the history of a source, and redact a path in it; with `future`, even if nothing has a value there.
 
     `outside`: what its anchors are compared with. Raises IntegrityError if the history is not good, otherwise as
     `redacting.redact`.
     """
     _require_good(engine, source, outside, "redacted")
-    return redacting.redact(engine, source, path, made_at=made_at, made_by=made_by, progress=progress)
+    return redacting.redact(
+        engine, source, path, made_at=made_at, made_by=made_by, future=future, progress=progress
+    )
 
 
 def _require_good(engine: sa.Engine, source: str, outside: Outside, done: str) -> None:
@@ -74,7 +77,7 @@ def _require_good(engine: sa.Engine, source: str, outside: Outside, done: str) -
     if verdict != "good":
         raise IntegrityError(
             f"the history of source {source!r} is {verdict}, so nothing was {done}: `collector audit verify` says "
-            "what is wrong"
+            "what is wrong. `collector db rebuild` repairs derived tables, and only a backup repairs evidence"
         )
 
 

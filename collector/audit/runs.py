@@ -68,6 +68,8 @@ class Run:
     """None: complete answers did not list it."""
     not_before: datetime | None
     """It may have begun at any time after this; None: unbounded."""
+    basis: str
+    """The basis of the transition into it."""
     from_at: datetime
     """Answer of the first poll that showed it."""
     until_at: datetime
@@ -85,6 +87,7 @@ class Run:
     next_seq: int | None
     """The observation that showed the next state; None: none did."""
     next_at: datetime | None
+    next_basis: str | None
 
     def knows(self, moment: datetime) -> bool:
         """True if it shows the region's state at a moment."""
@@ -137,6 +140,7 @@ def _run(
         name=_name(connection, source_id, region_id, showing[-1]["seq"]),
         state=now["to_state"],
         not_before=now["not_before"],
+        basis=now["basis"],
         from_at=showing[0]["first_at"],
         until_at=showing[-1]["last_asked_at"],
         polls=sum(row["polls"] for row in showing),
@@ -148,6 +152,7 @@ def _run(
         next_state=following["to_state"] if following is not None else None,
         next_seq=following["seq"] if following is not None else None,
         next_at=following["observed_at"] if following is not None else None,
+        next_basis=following["basis"] if following is not None else None,
     )
 
 
@@ -191,7 +196,7 @@ def observed(
 def _changes(connection: sa.Connection, source_id: int, region_id: int, first: int, last: int) -> list[Row]:
     """Changes of a region's state or presence up to `last`, starting with the last one before `first`."""
     query = (
-        sa.select(_t.seq, _t.to_state, _t.not_before, _t.observed_at)
+        sa.select(_t.seq, _t.to_state, _t.not_before, _t.observed_at, _t.basis)
         .where(_t.source_id == source_id, _t.entity == "region", _t.entity_id == region_id, _t.seq <= last)
         .order_by(_t.seq)
     )

@@ -15,8 +15,10 @@ def break_in_words(broken: Break) -> str:
     where = f"{broken.table} ({key})" if key else broken.table
     if broken.field is None:
         return f"{where}: {broken.why}"
-    values = f"stored {_short(broken.stored)}, expected {_short(broken.expected)}"
-    return f"{where}, {broken.field}: {values}; {broken.why}"
+    values = f"stored {_short(broken.stored)}"
+    if broken.has_expected:
+        return f"{where}, {broken.field}: {values}, expected {_short(broken.expected)}; {broken.why}"
+    return f"{where}, {broken.field}: {broken.why if broken.stored is None else f'{values}; {broken.why}'}"
 
 
 def _short(value: Any) -> str:

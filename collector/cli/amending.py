@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,9 @@ from collector.cli.common import Word, open_existing, open_for_writing, progress
 from collector.cli.printing import say
 from collector.errors import UsageError
 from collector.reports.words import show_time
+
+if TYPE_CHECKING:
+    from collector.store.redacting import Redacted
 
 
 class Lasting(click.ParamType[timedelta]):
@@ -46,15 +49,19 @@ def who() -> str:
 @click.option(
     "--dry-run", is_flag=True, help="Only count the answers that have a value there; changes nothing."
 )
+@click.option(
+    "--future", is_flag=True, help="Redact later answers, even if no stored answer has a value there."
+)
 @click.option("--source", metavar="NAME", type=Word(), help="Only this source of the database.")
 @click.pass_context
-def redact(context: click.Context, path: str, dry_run: bool, source: str | None) -> None:
+def redact(context: click.Context, path: str, dry_run: bool, future: bool, source: str | None) -> None:
     """Remove a secret from all stored answers, and from all later ones.
 
     PATH is the place of the secret, spelled as in schema_drift. The values there are replaced in every answer, and in
     everything that was derived from it. Each later poll replaces them before anything else. A record of who did that
-    and when remains, and `audit verify` reports it. Change the secret as well: backups, packs, exports and receivers
-    still have it.
+    and when remains, and `audit verify` reports it. It can't be undone, so a path at which nothing was recorded is
+    refused; --future redacts it all the same. Change the secret as well: backups, packs, exports and receivers still
+    have it.
 
     \b
     Example:
@@ -76,26 +83,43 @@ def redact(context: click.Context, path: str, dry_run: bool, source: str | None)
     engine = open_existing(context) if dry_run else open_for_writing(context)
     with reading(engine) as connection:
         names = source_names(connection, source)
-    for name in names:
+    if dry_run:
+        for name in names:
+            with progress_bar(name) as progress, reading(engine) as connection:
+                foreseen = redacting.foreseen(connection, name, place, progress)
+            say(f"{name}: {place.text} is in {foreseen.answers} answers")
+        return
+
+    def redacted(name: str, future: bool) -> Redacted:
         with progress_bar(name) as progress:
-            if dry_run:
-                with reading(engine) as connection:
-                    done = redacting.foreseen(connection, name, place, progress)
-            else:
-                done = retention.redact(
-                    engine,
-                    name,
-                    place,
-                    made_at=utc_now(),
-                    made_by=who(),
-                    outside=outside_of_settings(settings),
-                    progress=progress,
-                )
-        say(f"{name}: {place.text} {'is' if dry_run else 'was redacted'} in {done.answers} answers")
-        if not dry_run:
-            say(f"  {done.derived} derived rows changed; later polls redact it from the start")
-            say(f"  proof: {done.digest}; `audit verify --head` accepts it like a head")
-    if not dry_run and give_back(engine) is None:
+            return retention.redact(
+                engine,
+                name,
+                place,
+                made_at=utc_now(),
+                made_by=who(),
+                future=future,
+                outside=outside_of_settings(settings),
+                progress=progress,
+            )
+
+    done = [redacted(name, future) for name in names]
+    if any(each.digest for each in done):  # a secret of one source may come to the others
+        done = [each if each.digest else redacted(each.source, True) for each in done]
+    for each in done:
+        if each.digest is None:
+            known = "is redacted already" if each.is_rule else "is in no stored answer"
+            say(f"{each.source}: {place.text} {known}; nothing changed")
+            continue
+        say(f"{each.source}: {place.text} was redacted in {each.answers} answers")
+        say(f"  {each.derived} derived rows changed; later polls redact it from the start")
+        say(f"  proof: {each.digest}; `audit verify --head` accepts it like a head")
+    if not all(each.digest or each.is_rule for each in done):
+        raise UsageError(
+            "check the spelling of the path: `collector coverage` and schema_drift have it. --future redacts it in "
+            "later answers all the same"
+        )
+    if any(each.digest for each in done) and give_back(engine) is None:
         say(
             "old versions of rows stay in PostgreSQL's files until VACUUM FULL payloads, and in its log and backups"
         )

@@ -78,14 +78,15 @@ def verify(
 
     Anchors of the settings are checked too, and show up to where the history is proven. Exits with 0 if everything is
     good, 1 if something was altered or a head is missing, 3 if the history or the views are of an older version
-    (`collector db rebuild` or `collector db upgrade` fixes that) or a required anchor proves nothing. Without an
-    anchor and without --head, a completely rewritten or truncated history cannot be detected.
+    (`collector db rebuild` or `collector db upgrade` fixes that), or a required anchor or a given file proves nothing.
+    Without an anchor and without --head, a completely rewritten or truncated history cannot be detected.
 
     \b
     Example:
       collector audit verify --head 5d0f…
     """
     from collector.audit.anchoring.outside import outside_of
+    from collector.audit.anchoring.stored import useless
     from collector.audit.results import record
     from collector.audit.verify import UNPROVEN, verify, verify_database
     from collector.audit.words import break_in_words
@@ -113,6 +114,8 @@ def verify(
     for name in names:
         with progress_bar(name) as progress:
             found.append(verify(engine, name, heads=wanted, outside=outside, progress=progress))
+    with reading(engine) as connection:
+        idle = useless(connection, outside, files, ca_file, public_key)
     engine.dispose()
     lost = [h for h in wanted if not any(h in each.heads for each in found)]
     if keep:
@@ -128,30 +131,34 @@ def verify(
         for anchor in settings.anchors
         if anchor.mode == "required" and each.head is not None and not _is_proven_at(each, anchor.name)
     ]
-    code = 1 if "altered" in verdicts else 3 if "stale" in verdicts or missing else 0
+    code = 1 if "altered" in verdicts else 3 if "stale" in verdicts or missing or idle else 0
     if tell and code == 1:
         _tell_receivers(context, found, damage, lost)
     if format_ == "json":
         say(
             json.dumps(
                 _as_json(found, damage, lost, wanted)
-                | {"views_current": has_views, "required_anchors_missing": missing},
+                | {"views_current": has_views, "required_anchors_missing": missing, "proves_nothing": idle},
                 indent=2,
                 default=as_json,
             )
         )
         sys.exit(code)
     if not has_views:
-        say("views: not those of this version; `collector db upgrade` puts them in place")
+        say(
+            "views: edited, or of another version; `collector db upgrade` puts those of this version in place"
+        )
     for broken in damage:
         say(break_in_words(broken))
     for each in found:
         _tell(each, wanted)
     begun = [each.begins for each in found if each.begins]
     for digest in lost:
-        why = "this head was taken from another history"
+        why = "the history was rewritten or cut off after it was taken, or it is of another history"
         why += ", or from before this history begins" if begun else ""
         say(f"head {digest}: no observation has it; {why}")
+    for text in idle:
+        say(f"{text}, so it proves nothing")
     for name, why in outside.unread.items():
         say(f"anchor {name}: {why}, so nothing was compared with it")
     for name, anchor_name in missing:
@@ -230,6 +237,11 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
         )
     for each in found.amendments:
         say(f"  {_amended(each)}")
+    if found.amendments and not _is_covered(found):
+        say(
+            "  BUT no checked anchor or head was made after the last of these: for what it left, one has to trust the "
+            "person who did it"
+        )
     for digest, seq in found.heads.items():
         said = ""
         if found.derived_rows is not None:
@@ -239,12 +251,20 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
                 said = ", from before the history begins"
         say(f"  head {digest}: observation {seq}{said}")
     if asked and not found.heads and found.verdict != "altered":
-        say("  BUT none of the given heads is of this source: it may have been rewritten")
+        say("  BUT none of the given heads is of this source: it may have been rewritten or cut off")
     for place in found.anchored:
         say(f"  {in_words(place, begins.begins_seq if begins else 1)}")
     if found.proven_seq is not None and found.proven_seq < found.newest_seq:
-        say(f"  observations after {found.proven_seq} are not covered by any checked anchor or head")
+        is_anchored = any(place.proven_seq == found.proven_seq for place in found.anchored)
+        nor = "" if is_anchored else ", nor how long that one went on"
+        say(f"  observations after {found.proven_seq} are not covered by any checked anchor or head{nor}")
     say(f"  head now: {found.head or 'none yet'}")
+
+
+def _is_covered(found: Verification) -> bool:
+    """True if a head or a proven anchor covers the newest amendment; the observation after one holds its digest."""
+    newest = found.amendments[-1]
+    return newest.digest in found.heads or (found.proven_seq or 0) > newest.at_seq
 
 
 def _amended(each: Amendment) -> str:

@@ -19,6 +19,10 @@ def open_sqlite(url: sa.URL, *, read_only: bool, may_create: bool) -> sa.Engine:
     if path is not None:
         if not may_create and not path.exists() and not is_nowhere(path):
             raise DatabaseError(_missing(path))
+        if path.is_dir():
+            raise DatabaseError(
+                f"the database {path} can't be used: it is a folder, and COLLECTOR_DATABASE_URL has to name a file"
+            )
         if is_nowhere(path):
             raise DatabaseError(
                 f"the current folder is gone, and {path} is relative to it: write an absolute path"
@@ -58,9 +62,5 @@ def open_sqlite(url: sa.URL, *, read_only: bool, may_create: bool) -> sa.Engine:
 
 
 def _missing(path: Path) -> str:
-    if path.is_absolute():
-        return f"there is no database {path}; `collector poll` creates it"
-    return (
-        f"there is no database {path} in {Path.cwd()}; `collector poll` creates it there; COLLECTOR_DATABASE_URL "
-        "names another place"
-    )
+    where = "" if path.is_absolute() else f" in {Path.cwd()}"
+    return f"there is no database {path}{where}: COLLECTOR_DATABASE_URL names it, and `collector poll` creates it"

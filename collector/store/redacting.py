@@ -57,6 +57,8 @@ class Redacted:
     """Number of derived rows that change because of it; 0 for a preview."""
     digest: str | None
     """Digest of the amendment; None: nothing was written."""
+    is_rule: bool = False
+    """True if the path was redacted before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +100,23 @@ def redact(
     *,
     made_at: datetime,
     made_by: str,
+    future: bool = False,
     progress: Progress | None = None,
 ) -> Redacted:
     """Redact a path in everything recorded of a source, and in all later polls.
 
-    Raises UsageError if there is no such source, SchemaError if other rules derived its history, IntegrityError if an
-    answer can't be read.
+    If nothing recorded has a value there, nothing is written, unless `future`: a rule can't be taken back, and the
+    path may be misspelled. Raises UsageError if there is no such source, SchemaError if other rules derived its
+    history, IntegrityError if an answer can't be read.
     """
     for round_ in range(1, MAX_ROUNDS + 1):
         with scratch_database() as scratch:
             with reading(engine) as live:
                 source_id = source_id_of(live, source)
                 plan = _plan(live, scratch, source_id, path, progress)
+                is_rule = path in rules(live, source_id)
+            if plan.is_empty and (is_rule or not future):
+                return Redacted(source, 0, 0, None, is_rule)
             with writing(engine) as live:
                 forget_deleted(live)
                 newest = lock_derived(live, source_id, source)
@@ -118,7 +125,7 @@ def redact(
                         continue
                     plan = _plan(live, scratch, source_id, path, None)
                 made = _write(live, scratch, source_id, source, path, plan, made_at, made_by)
-                return Redacted(source, plan.count, plan.derived, made.digest)
+                return Redacted(source, plan.count, plan.derived, made.digest, is_rule)
     raise AssertionError("the last round returns")
 
 
@@ -130,6 +137,8 @@ class _Plan:
     snapshot: str | None
     removed: frozenset[str]
     """The redacted texts, used to find them elsewhere. Never written anywhere."""
+    is_empty: bool
+    """True if nothing recorded has a value at the path."""
 
 
 def _plan(
@@ -139,9 +148,10 @@ def _plan(
     newest = newest_seq_of(live, source_id)
     removed: set[str] = set()
     count = 0
-    snapshot = None
+    snapshot = before = None
     if beginning(live, source_id) is not None:
-        snapshot = redact_snapshot(snapshots.stored_text(live, source_id), path)
+        before = snapshots.stored_text(live, source_id)
+        snapshot = redact_snapshot(before, path)
     replay(live, scratch, source_id, 0, None, clean=lambda d: cleaned(d, [path]), snapshot=snapshot)
     scratch.execute(sa.delete(payloads))
     for each in _worked_out(live, source_id, path, progress, removed):
@@ -158,7 +168,8 @@ def _plan(
         }
         scratch.execute(sa.insert(payloads), row)
     result = compare(live, scratch, source_id, newest)
-    return _Plan(newest, count, result.different, snapshot, frozenset(removed))
+    is_empty = not count and not result.different and snapshot == before
+    return _Plan(newest, count, result.different, snapshot, frozenset(removed), is_empty)
 
 
 def _worked_out(

@@ -22,8 +22,9 @@ from collector.audit.anchoring import timestamps
 from collector.audit.anchoring.outside import Outside, outside_of
 from collector.audit.anchoring.record import INTERRUPTED, Last, is_due, last_anchored, make
 from collector.audit.anchoring.signing import Signer, signer_of
-from collector.audit.findings import Verification
+from collector.audit.findings import Findings, Verification
 from collector.audit.verify import verify
+from collector.audit.words import break_in_words
 from collector.database.transactions import writing
 from collector.errors import SettingsError
 from collector.inventory import chain, statement
@@ -32,6 +33,7 @@ from collector.store.tables import anchors, observations
 from tests.support import loopback
 from tests.support.authority import Authority
 from tests.support.builders import region
+from tests.support.command import collector
 from tests.support.history import History
 
 ONE = [region(1)]
@@ -111,6 +113,59 @@ def test_both_databases_anchor_and_check_alike(engine: sa.Engine, disk: Anchor, 
     assert (of_disk.anchored, of_disk.proof, of_tsa.anchored, of_tsa.proof) == (2, "outside", 1, "token")
     edit(history, anchors, {"number": 2}, seq=2)
     assert "anchors {'number': 2} value" in found(history, Outside())
+
+
+def test_what_is_given_and_proves_nothing_is_said(history: History, disk: Anchor, tmp_path: Path) -> None:
+    """Otherwise a history whose anchors were deleted would seem to have passed the check."""
+    public, other = tmp_path / "key.pem", tmp_path / "other.pem"
+    for path in (public, other):
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", path], check=True)
+    anchored(history, disk, 200, signer_of(public))
+    authority = Authority(tmp_path / "tsa")
+    nothing = tmp_path / "nothing"
+    nothing.write_text("no anchor\n")
+    url = history.engine.url.render_as_string(hide_password=False)
+
+    def said(*options: str | Path) -> tuple[int, str]:
+        done = collector("audit", "verify", *map(str, options), database_url=url)
+        return done.code, done.out
+
+    assert said("--anchors", disk.place, "--public-key", public)[0] == 0
+    for options, text in (
+        (
+            ("--anchors", nothing),
+            f"{nothing}: no line of it is an anchor of this database, so it proves nothing",
+        ),
+        (("--public-key", other), f"{other}: no anchor is signed with this key, so it proves nothing"),
+        (
+            ("--ca-file", authority.ca_file),
+            f"{authority.ca_file}: no anchor has a token that it could check, so it proves nothing",
+        ),
+    ):
+        code, out = said(*options)
+        assert (code, text in out.splitlines()) == (3, True), out
+
+
+def test_an_anchor_that_contradicts_the_history_proves_nothing_of_it(history: History, disk: Anchor) -> None:
+    anchored(history, disk, 200)
+    with closing(sqlite3.connect(history.engine.url.database or "")) as connection:
+        connection.execute("UPDATE observations SET opening_digest = ? WHERE seq = 2", ("0" * 64,))
+        connection.commit()
+    checked = verified(history, outside_of([disk]))
+    assert "observation 2 was a different one when anchor 1 was made" in found(history, outside_of([disk]))
+    assert checked.proven_seq is None
+
+
+def test_only_values_that_are_known_are_called_expected() -> None:
+    values = Findings(())
+    values.add("anchors", {"number": 2}, "its signature is not valid", "signature")
+    values.add("observations", {"seq": 3}, "can't be so many", "polls", 9)
+    values.add("regions", {"region_id": 1}, "not what the evidence says", "zone", "EMEA", None)
+    assert [break_in_words(each) for each in values.breaks] == [
+        "anchors (number 2), signature: its signature is not valid",
+        "observations (seq 3), polls: stored 9; can't be so many",
+        "regions (region_id 1), zone: stored EMEA, expected NULL; not what the evidence says",
+    ]
 
 
 def test_an_anchor_goes_on_to_hold_while_its_observation_grows_and_closes(

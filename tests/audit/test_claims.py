@@ -12,7 +12,9 @@ from collector.audit.anchoring.record import make
 from collector.audit.claims import Claim, claim
 from collector.audit.runs import observed, runs
 from collector.database.transactions import reading
+from collector.gcore.paths import Path
 from collector.reports.spans import SpanFilter, spans
+from collector.store import redacting
 from tests.support.builders import region
 from tests.support.command import collector
 from tests.support.history import History, failure
@@ -94,6 +96,36 @@ def test_absence_is_claimed_by_complete_answers(history: History) -> None:
         "Region 1 was not listed from 2026-05-01 12:11:00Z to at least 2026-05-01 12:11:59.500Z, shown by "
         "2 complete answers to key "
     )
+
+
+def test_a_change_of_key_makes_a_beginning_or_an_end_doubtful(history: History) -> None:
+    assert "change of view" not in "\n".join(claimed(history, 1, 700).unknown)
+    history.poll([region(1), region(2)])  # 780
+    history.restart(api_key="key-two")
+    history.poll([region(2)])
+    history.poll([region(2)])
+    seen, unseen = claimed(history, 1, 779), claimed(history, 1, 890)
+    assert (seen.is_known, unseen.is_known, unseen.state) == (False, True, None)
+    assert (
+        "Another key or URL was used before, so its beginning may be a change of view only." in unseen.unknown
+    )
+    assert not any(" its end " in text for text in unseen.unknown)
+    history.restart(api_key="key-three")
+    history.poll([region(1), region(2)])
+    unseen = claimed(history, 1, 890)
+    assert (
+        "Another key or URL was used after that, so its end may be a change of view only." in unseen.unknown
+    )
+
+
+def test_a_claim_that_rests_on_redacted_answers_says_so(history: History) -> None:
+    assert "redacted" not in "\n".join(claimed(history, 1, 560).unknown)
+    how = {"made_at": history.time(history.at), "made_by": "a test"}
+    redacting.redact(history.engine, "gcore", Path.parse("results[].display_name"), **how)
+    assert (
+        "In the answers of 1 of its observations, values were redacted later: for their other values, one has to trust "
+        "the person who did that."
+    ) in claimed(history, 1, 560).unknown
 
 
 def test_one_poll_alone_shows_a_moment(sqlite_engine: sa.Engine) -> None:

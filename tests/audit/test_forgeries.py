@@ -122,7 +122,7 @@ def test_no_odd_value_in_pack_json_holds(packs: dict[str, Files], tmp_path: Path
             forged = dict(true)
             in_pack(**{field: odd})(forged)
             said = verdict_on(forged, tmp_path)
-            if (name, field) == ("everything", "from") and "from 2026-05-01T12:01:00.000000Z to " in said:
+            if (name, field) == ("everything", "from") and "from 2026-05-01 12:01:00Z to " in said:
                 continue  # the claim begins with the first observation
             assert said.startswith("BROKEN"), (name, field, odd, said)
 

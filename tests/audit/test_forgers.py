@@ -22,6 +22,7 @@ from tests.support.packs import (
     Files,
     Json,
     build,
+    checker,
     cut,
     edit,
     first,
@@ -29,6 +30,7 @@ from tests.support.packs import (
     in_pack,
     made_anew,
     only,
+    repacked,
     rows,
     said_of,
 )
@@ -377,17 +379,16 @@ def test_what_follows_the_last_head_that_was_given_is_said_to_be_uncovered(
                 claim |= {"until_at": at(838), "polls": claim["polls"] + 97}
 
     edit("claims", as_long)(files)
-    said = said_of(files, tmp_path, head)
-    assert said[0].startswith("HOLDS: ")
-    (but,) = [line for line in said if line.startswith("BUT ")]
-    assert "came after observation 11, nor how long that one went on" in but
-    assert "BUT" not in "\n".join(said_of(made(end=1200), tmp_path, heads(made())[12]))
+    _, why = checker.examine(repacked(files, tmp_path / "pack.zip"), [head], checker.Proof())
+    assert "came after observation 11, nor how long that one went on" in why
+    whole = repacked(made(end=1200), tmp_path / "pack.zip")
+    assert checker.examine(whole, [heads(made())[12]], checker.Proof())[1] is None
 
 
 def test_it_is_said_up_to_when_an_answer_was_seen(made: Callable[..., Files], tmp_path: Path) -> None:
     """A poll that failed saw nothing. How long the newest answer was given is covered once another row follows it."""
-    assert said_of(made(end=830), tmp_path)[0].endswith(f"as seen up to {at(780)}")
-    assert said_of(made(end=780), tmp_path)[0].endswith("all of it seen")
+    assert ", as seen up to 2026-05-01 12:13:00Z" in said_of(made(end=830), tmp_path)[0]
+    assert "as seen up to" not in said_of(made(end=780), tmp_path)[0]
 
 
 def test_a_region_of_which_a_pack_has_no_record_is_named(made: Callable[..., Files], tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ import pytest
 import sqlalchemy as sa
 
 from collector.audit import pack
+from collector.clock import time_text
 from collector.database.engine import open_engine
 from collector.database.transactions import reading, writing
+from collector.errors import UsageError
 from collector.store.tables import state_transitions
 from tests.support import builders
 from tests.support.builders import region
@@ -70,8 +72,8 @@ def test_a_pack_of_everything_holds(told: History, tmp_path: Path) -> None:
     code, said = checked(files, tmp_path, head)
     assert code == 0, said
     assert said.splitlines()[0] == (
-        "HOLDS: source gcore, all regions and keystones, from 2026-05-01T12:01:00.000000Z "
-        "to 2026-05-01T13:00:00.000000Z, as seen up to 2026-05-01T12:28:00.000000Z"
+        "HOLDS: source gcore, all regions and keystones, from 2026-05-01 12:01:00Z to 2026-05-01 13:00:00Z, "
+        "as seen up to 2026-05-01 12:28:00Z, apart from 3 times when nothing was seen"
     )
     assert "observation 16 is open" in said
     assert f"head {head}: observation 16" in said
@@ -313,11 +315,47 @@ def test_a_pack_made_anew_as_a_whole_needs_a_head_from_outside(true_pack: Files,
 def test_what_no_head_covers_is_said(true_pack: Files, tmp_path: Path) -> None:
     heads = {row["seq"]: row["opening_digest"] for row in rows(true_pack, "observations")}
     code, said = checked(true_pack, tmp_path, heads[5], heads[6].upper())
-    assert code == 0
-    assert "BUT no given head covers what came after observation 6" in said
-    uncovered = [line for line in said.splitlines() if "not covered by any given head" in line]
+    assert code == 3
+    first, why, *rest = said.splitlines()
+    assert first.startswith("NOT PROVEN: ")
+    assert why.startswith("no given head covers what came after observation 6")
+    uncovered = [line for line in rest if line.endswith(", not covered by any given head")]
     assert len(uncovered) == sum(t["seq"] > 6 for t in rows(true_pack, "transitions")) > 0
+    claims = rows(true_pack, "claims")
+    assert said.count("it may have been made up") == sum(c["first_seq"] > 6 for c in claims) > 0
+    partly = sum(c["first_seq"] <= 6 <= c["last_seq"] for c in claims)
+    assert said.count("covered by a given head up to ") == partly > 0
     assert "given head" not in checked(true_pack, tmp_path, heads[16])[1]
+
+
+def test_a_head_does_not_cover_how_long_its_own_observation_went_on(told: History, tmp_path: Path) -> None:
+    """The last answer of a pack may have been given for longer than the time in question. The claim says so."""
+    found = 0
+    for end in (400, 700, 1000):
+        files = build(told, 0, end)
+        up_to = json.loads(files["pack.json"])["answers_up_to"]
+        heads = {row["seq"]: row for row in rows(files, "observations")}
+        if up_to == max(heads) or heads[up_to]["first_at"] < time_text(told.time(end)):
+            continue
+        code, said = checked(files, tmp_path, heads[up_to]["opening_digest"])
+        assert code == 0, said
+        last = sum(claim["last_seq"] == up_to for claim in rows(files, "claims"))
+        assert said.count(f"it does not cover how long observation {up_to} went on") == last
+        found += last
+        code, said = checked(files, tmp_path, heads[up_to + 1]["opening_digest"])
+        assert (code, "went on" in said) == (0, False)
+    assert found
+
+
+def test_a_reader_that_stops_reading_is_no_accident(true_pack: Files, tmp_path: Path) -> None:
+    path = repacked(true_pack, tmp_path / "pack.zip")
+    command = [sys.executable, str(CHECKER), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 3
 
 
 def put(name: str, content: bytes) -> Callable[[Files], None]:
@@ -436,7 +474,7 @@ def test_what_is_no_pack_is_said_to_be_none(tmp_path: Path, content: bytes) -> N
     path.write_bytes(content)
     code, said = check(path)
     assert code == 1
-    assert said.startswith("BROKEN: it can't be read")
+    assert said.startswith(f"BROKEN: {path} is no zip file, or not all of one: ")
 
 
 # The command
@@ -546,6 +584,13 @@ def test_packs_of_odd_histories_hold(tmp_path: Path, sqlite_template: Path, seed
         marks = [marks[0] - day, *marks, marks[-1] + day]
         for start, end in [(marks[0], marks[-1]), *(sorted(chance.sample(marks, 2)) for _ in range(3))]:
             for regions in (None, {1}, {2, 3}, {77}):
+                if end <= observations[0]["first_at"]:
+                    with (
+                        reading(engine) as connection,
+                        pytest.raises(UsageError, match=r"the history of .* begins at"),
+                    ):
+                        pack.build(connection, history.source.name, start, end, made_at=end, regions=regions)
+                    continue
                 with reading(engine) as connection:
                     packed, found = pack.build(
                         connection, history.source.name, start, end, made_at=end, regions=regions

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from collector.anchors import Anchor
 from collector.audit.anchoring.record import make
 from collector.audit.anchoring.signing import signer_of
+from collector.errors import UsageError
 from tests.support.authority import Authority
 from tests.support.builders import region
 from tests.support.history import History, failure
@@ -118,6 +119,61 @@ def test_how_the_checker_ends(history: History, tmp_path: Path) -> None:
     assert wrong.returncode == 2
 
 
+def test_the_page_does_not_say_that_there_is_no_more_than_the_pack(history: History, tmp_path: Path) -> None:
+    """A pack of a time in the middle: there were earlier and later polls."""
+    page = build(history, 230, 239)["index.html"].decode()
+    assert "MAINTENANCE may have begun earlier: this pack contains no earlier answer." in page
+    assert "It may have lasted longer: the last answer of this pack was asked for at " in page
+    assert "no earlier poll" not in page
+    assert "Nothing later is known" not in page
+    whole = build(history, 0, 1000)["index.html"].decode()
+    assert "It is not known when ACTIVE began: there was no earlier poll." in whole
+    assert "Nothing later is known" in whole
+    assert "this pack" not in whole.split("How to check it")[0]
+
+
+def test_mistakes_of_the_person_who_checks_are_no_forgeries(history: History, tmp_path: Path) -> None:
+    path = packed(build(history, 100, 1000), tmp_path)
+    text = tmp_path / "text"
+    text.write_text("no key, no certificate and no anchor\n")
+    assert check(tmp_path)[1][0].endswith("Is a directory; give the file itself")
+    assert check(path, "--ca-file", text) == (3, [f"NOT CHECKED: {text} holds no certificates in PEM"])
+    assert check(path, "--public-key", text) == (3, [f"NOT CHECKED: {text} holds no public key in PEM"])
+    code, said = check(path, "--anchors", text)
+    assert (code, said[1]) == (
+        3,
+        "everything agrees with itself, but the pack may have been made up as a whole: "
+        f"no line of {text} is an anchor in this pack",
+    )
+    command = [sys.executable, str(CHECKER), str(path), "--head", "5d0f"]
+    wrong = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (wrong.returncode, "a head is 64 hex digits" in wrong.stderr) == (2, True)
+
+
+def test_files_that_are_missing_or_strange_are_named(history: History, tmp_path: Path) -> None:
+    files = build(history, 100, 1000)
+    del files["gaps.jsonl"]
+    files["more.html"] = b""
+    said = "BROKEN: the files are not those of a pack: gaps.jsonl missing; more.html not part of a pack"
+    assert check(packed(files, tmp_path)) == (1, [said])
+
+
+def test_times_when_nothing_was_seen_are_listed(history: History, tmp_path: Path) -> None:
+    files = build(history, 100, 1000)
+    gaps = rows(files, "gaps")
+    _, said = check(packed(files, tmp_path))
+    assert len([line for line in said if line.startswith("nothing was seen between ")]) == len(gaps) > 0
+    assert said[0].endswith("when nothing was seen")
+
+
+def test_a_time_before_the_first_poll_is_refused(history: History) -> None:
+    with pytest.raises(
+        UsageError, match="begins at 2026-05-01 12:01:00Z: nothing is known about the time before"
+    ):
+        build(history, 0, 60)
+    build(history, 0, 61)
+
+
 def test_lines_outside_prove_a_pack_and_find_one_that_was_made_again(
     history: History, disk: Anchor, tmp_path: Path
 ) -> None:
@@ -127,7 +183,7 @@ def test_lines_outside_prove_a_pack_and_find_one_that_was_made_again(
     assert "1 anchors were not compared with anything outside" in "\n".join(check(path)[1])
     code, said = check(path, "--anchors", disk.place)
     assert (code, said[0].startswith("HOLDS: ")) == (0, True)
-    assert "as seen up to 2026-05-01T12:08:00.000000Z" in said[0], "its counters are covered too"
+    assert "as seen up to 2026-05-01 12:08:00Z" in said[0], "its counters are covered too"
     assert "no digest covers yet" not in "\n".join(said)
     assert any(line.startswith("anchor 1 at disk, handed out: observation 5") for line in said)
     made_anew(files)
@@ -166,7 +222,14 @@ def test_tokens_and_signatures_are_checked_by_openssl(history: History, tmp_path
     assert (code, "1 tokens of time-stamping authorities were not checked" in "\n".join(said)) == (3, True)
     code, said = check(path, "--ca-file", authority.ca_file)
     assert (code, any("time-stamped" in line for line in said)) == (0, True)
-    assert check(path, "--ca-file", other.ca_file)[1] == ["BROKEN: anchor 1: its token is not valid"]
+    stranger = tmp_path / "stranger.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", tmp_path / "key2.pem"], check=True)
+    subprocess.run(["openssl", "pkey", "-in", tmp_path / "key2.pem", "-pubout", "-out", stranger], check=True)
+    code, said = check(path, "--public-key", stranger)
+    assert (code, said[1].endswith(f"no anchor in this pack is signed with {stranger}")) == (3, True)
+    assert check(path, "--ca-file", other.ca_file)[1] == [
+        f"BROKEN: anchor 1: its token is not valid, or not of an authority of {other.ca_file}"
+    ]
     code, said = check(path, "--public-key", public)
     assert (code, any("signed with" in line for line in said)) == (0, True)
 

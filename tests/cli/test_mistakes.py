@@ -74,6 +74,11 @@ def test_without_a_database_the_next_step_is_named_and_nothing_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    said = collector("audit", "verify", database_url=f"sqlite:///{tmp_path}")
+    said.refused(1, f"the database {tmp_path} can't be used: it is a folder", "COLLECTOR_DATABASE_URL")
+
+
 @pytest.mark.parametrize("command", QUESTIONS)
 def test_before_the_first_poll_questions_say_so(command: str, sqlite_url: str, tmp_path: Path) -> None:
     said = collector(*words(command, tmp_path), database_url=sqlite_url)

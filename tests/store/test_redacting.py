@@ -48,9 +48,9 @@ def lived(history: History) -> History:
     return history
 
 
-def redact(history: History, path: Path = NOTES) -> Redacted:
-    name = history.source.name
-    return redacting.redact(history.engine, name, path, made_at=history.time(history.at), made_by="a test")
+def redact(history: History, path: Path = NOTES, future: bool = False) -> Redacted:
+    name, how = history.source.name, {"made_at": history.time(history.at), "made_by": "a test"}
+    return redacting.redact(history.engine, name, path, **how, future=future)  # type: ignore[arg-type]
 
 
 def everything(history: History) -> str:
@@ -206,7 +206,7 @@ def test_its_digest_covers_all_that_was_on_record_then(sqlite_engine: sa.Engine,
         history, forged = History(sqlite_engine), History(engine)
         for state in ("ACTIVE", "NEW", "ACTIVE"):
             history.poll([region(1, state)])
-        made = redact(history)
+        made = redact(history, future=True)
         row = history.row("amendments")
         for state in ("ACTIVE", "FROZEN", "ACTIVE"):
             forged.poll([region(1, state)])
@@ -257,10 +257,27 @@ def test_the_commands(sqlite_url: str) -> None:
     assert "is in 6 answers" in collector("db", "redact", NOTES.text, "--dry-run", **run).out
     said = collector("db", "redact", NOTES.text, **run)
     assert (said.code, "was redacted in 6 answers" in said.out) == (0, True), said
-    assert f"redacted {NOTES.text} in 6 answers" in collector("audit", "verify", **run).out
+    checked = collector("audit", "verify", **run).out
+    assert f"redacted {NOTES.text} in 6 answers" in checked
+    assert "BUT no checked anchor or head was made after the last of these" in checked
+    digest = said.out.split("proof: ")[1].split(";")[0]
+    assert "BUT " not in collector("audit", "verify", "--head", digest, **run).out
     assert f"{NOTES.text} is redacted in every answer" in collector("doctor", "--offline", **run).out
     assert f"{NOTES.text} is redacted in every answer" in collector("coverage", **run).err
     assert collector("db", "redact", "results[].id", **run).code == 2
+    again = collector("db", "redact", NOTES.text, **run)
+    assert (again.code, "is redacted already; nothing changed" in again.out) == (0, True), again
+    misspelled = "results[].keystone.extra.comments"
+    said = collector("db", "redact", misspelled, **run)
+    assert (said.code, "is in no stored answer; nothing changed" in said.out, "--future" in said.err) == (
+        2,
+        True,
+        True,
+    )
+    assert misspelled not in collector("audit", "verify", **run).out
+    said = collector("db", "redact", misspelled, "--future", **run)
+    assert (said.code, "was redacted in 0 answers" in said.out) == (0, True), said
+    assert f"redacted {misspelled} in 0 answers" in collector("audit", "verify", **run).out
     said = collector("db", "prune", "--keep", "1d", "--dry-run", **run)
     assert (said.code, "would begin" in said.out) == (0, True), said
     said = collector("db", "prune", "--keep", "1d", "--vacuum", **run)

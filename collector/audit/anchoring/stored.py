@@ -7,9 +7,10 @@ the signature of a time-stamping authority, or a line in a file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from collector.audit.anchoring.outside import Line, Outside
 from collector.audit.anchoring.signing import is_signed, name_of
 from collector.audit.findings import Findings
 from collector.inventory import chain, statement
-from collector.store.tables import anchors, observations
+from collector.store.tables import anchors, observations, sources
 
 BATCH = 500
 Proof = Literal["token", "outside", "signature", "unchecked token", "on record"]
@@ -79,9 +80,12 @@ def check_anchors(
             found.add("anchors", {"number": number}, "this row is missing")
             previous = ""
         _check_row(row, previous, found)
+        is_ours = True
         if row["opening_digest_now"] is not None or row["seq"] >= begins:
-            _check_against_history(row, found)
+            is_ours = _check_against_history(row, found)
         proof = _proof(row, outside, found)
+        if proof in PROVING and not is_ours:
+            proof = "on record"
         place = places.get(row["target"], Anchored(row["target"], row["kind"]))
         places[row["target"]] = _with(place, row, proof)
         expected, previous = row["number"] + 1, row["digest"] or ""
@@ -90,6 +94,26 @@ def check_anchors(
             why = f"this row is missing: {lines[0].where} holds it"
             found.add("anchors", {"number": number}, why)
     return tuple(places[name] for name in sorted(places))
+
+
+def useless(
+    live: sa.Connection,
+    outside: Outside,
+    files: Collection[Path],
+    ca_file: Path | None,
+    public_key: Path | None,
+) -> list[str]:
+    """What was given as proof but concerns no stored anchor and no source, in words."""
+    names = set(live.scalars(sa.select(sources.c.name)))
+    used = {line.file for (name, _), lines in outside.lines.items() for line in lines if name in names}
+    said = [f"{path}: no line of it is an anchor of this database" for path in files if path not in used]
+    if ca_file is not None and not live.scalar(sa.select(_a.number).where(_a.token.is_not(None)).limit(1)):
+        said.append(f"{ca_file}: no anchor has a token that it could check")
+    if public_key is not None and outside.public_key is not None:
+        is_its = _a.signed_by == name_of(outside.public_key)
+        if not live.scalar(sa.select(_a.number).where(is_its).limit(1)):
+            said.append(f"{public_key}: no anchor is signed with this key")
+    return said
 
 
 def _begins(live: sa.Connection, source_id: int) -> int:
@@ -114,24 +138,27 @@ def _check_row(row: Mapping[str, Any], previous: str, found: Findings) -> None:
         found.add("anchors", key, why, "digest", row["digest"], digest)
 
 
-def _check_against_history(row: Mapping[str, Any], found: Findings) -> None:
-    """Check that the observation is the one that was anchored, and has only grown since."""
+def _check_against_history(row: Mapping[str, Any], found: Findings) -> bool:
+    """True if the observation is the one that was anchored, and has only grown since."""
     key = {"number": row["number"]}
     if row["opening_digest_now"] is None:
         found.add("anchors", key, f"observation {row['seq']}, which it anchors, is missing")
-    elif row["head"] != row["opening_digest_now"]:
-        why = f"observation {row['seq']} was a different one when it was anchored"
+        return False
+    if row["head"] != row["opening_digest_now"]:
+        why = f"observation {row['seq']} was a different one when anchor {row['number']} was made"
         found.add(
             "observations", {"seq": row["seq"]}, why, "opening_digest", row["opening_digest_now"], row["head"]
         )
-    else:
-        has_grown = row["polls_now"] > row["polls"]
-        for name in chain.CLOSING:
-            then, now = row[name], row[f"{name}_now"]
-            if now == then or (has_grown and (now > then or name == "last_asked_at")):
-                continue
-            why = f"anchor {row['number']} holds its earlier value: it was edited"
-            found.add("observations", {"seq": row["seq"]}, why, name, now, then)
+        return False
+    has_grown, is_ours = row["polls_now"] > row["polls"], True
+    for name in chain.CLOSING:
+        then, now = row[name], row[f"{name}_now"]
+        if now == then or (has_grown and (now > then or name == "last_asked_at")):
+            continue
+        why = f"anchor {row['number']} holds its earlier value: it was edited"
+        found.add("observations", {"seq": row["seq"]}, why, name, now, then)
+        is_ours = False
+    return is_ours
 
 
 def _proof(row: Mapping[str, Any], outside: Outside, found: Findings) -> Proof | None:

@@ -7,6 +7,7 @@ Many authorities, including all that use OpenSSL, send their certificates in ano
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -128,6 +129,8 @@ def check(answer: bytes, value: str, trusted: list[Certificate]) -> None:
     try:
         builder.build().verify(_decode(answer), bytes.fromhex(value))
     except VerificationError as error:
-        raise TokenError(str(error)) from None
+        reason = re.search(r'Verify error: ([^"]+)"', str(error))
+        said = f": {reason[1]}" if reason else ""
+        raise TokenError(f"it is not signed by an authority of the CA file{said}") from None
     except Exception as error:  # noqa: BLE001 - the same
         raise TokenError(f"the token can't be checked: {type(error).__name__}") from None

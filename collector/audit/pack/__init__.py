@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from collector import __version__
 from collector.audit.findings import Verification
-from collector.audit.pack.content import anchor_rows, claim_row, claims_of
+from collector.audit.pack.content import anchor_rows, claim_row, claims_of, limits_of
 from collector.audit.pack.content import page as first_page
 from collector.audit.verify import verify_source
 from collector.clock import time_text
@@ -32,11 +32,14 @@ from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
 from collector.inventory.chain import plain
 from collector.inventory.observation import gap_limit
+from collector.reports.words import show_time
 from collector.store.amendments import beginning
 from collector.store.payloads import Reader
 from collector.store.rederive import Progress
 from collector.store.sources import source_id_of
+from collector.store.tables import observations
 
+_o = observations.c
 FORMAT = 2
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """A fixed time, so that the same content gives the same bytes."""
@@ -67,13 +70,23 @@ def build(
         )
     if verified.begins is not None and start < verified.begins.begins_at:
         raise UsageError(
-            f"the history of {source} begins at {time_text(verified.begins.begins_at)}; everything before was pruned. "
+            f"the history of {source} begins at {show_time(verified.begins.begins_at)}; everything before was pruned. "
             "Choose a time from then on"
         )
     source_id = source_id_of(connection, source)
+    first_at = connection.scalar(
+        sa.select(sa.func.min(_o.first_at, type_=UtcTime())).where(_o.source_id == source_id)
+    )
+    if verified.begins is None and first_at is not None and end <= first_at:
+        raise UsageError(
+            f"the history of {source} begins at {show_time(first_at)}: nothing is known about the time before. "
+            "Choose a time that ends later"
+        )
     content = _Content(connection, source_id, start, end, regions)
     files = content.files()
-    claims = claims_of(connection, source_id, regions, (content.first_seq, content.up_to), start, end)
+    extent = content.first_seq, content.up_to
+    claims = claims_of(connection, source_id, regions, extent, start, end)
+    limited = limits_of(connection, source_id, claims, extent, verified.newest_seq)
     anchored = anchor_rows(connection, source_id, content.first_seq)
     facts: Json = {
         "format": FORMAT,
@@ -97,7 +110,7 @@ def build(
         which=which,
         head=verified.head,
         head_seq=verified.newest_seq,
-        first_seq=content.first_seq,
+        rests_on=content.rests_on,
         made_at=facts["made_at"],
         version=__version__,
         verdict=verified.verdict,
@@ -108,7 +121,7 @@ def build(
     files |= {
         "claims.jsonl": _lines(claim_row(run) for run in claims),
         "anchors.jsonl": _lines(anchored),
-        "index.html": first_page(facts, claims, anchored, content.gaps).encode(),
+        "index.html": first_page(facts, limited, anchored, content.gaps).encode(),
         "README.txt": page.encode(),
         "queries.sql": _resource("queries.sql").encode(),
         "check.py": _resource("check.py").encode(),
@@ -150,19 +163,22 @@ class _Content:
         self.first_seq: int = extent["first_seq"]
         self.up_to: int = extent["up_to"]
         self._bound |= extent
+        self.rests_on = self.up_to
+        """The observation up to which a head has to cover the pack. Set by `files`, like the gaps."""
         self.gaps: list[Json] = []
-        """Set by `files`."""
 
     def files(self) -> dict[str, bytes]:
-        observations = self._ask("observations")
-        for row in observations:
+        rows = self._ask("observations")
+        for row in rows:
             row["missing"] = None if row["missing"] is None else json.loads(row["missing"])
-        self.gaps = self._gaps(observations)
+        self.gaps = self._gaps(rows)
+        if rows[self.up_to - rows[0]["seq"]]["first_at"] < time_text(self._bound["to_at"]):
+            self.rests_on = rows[-1]["seq"]
         return {
             "transitions.jsonl": _lines(self._transitions),
             "unseen.jsonl": _lines(row for row in self._ask("unseen") if self._is_about(row)),
             "gaps.jsonl": _lines(self.gaps),
-            "observations.jsonl": _lines(observations),
+            "observations.jsonl": _lines(rows),
             "answers.jsonl": _lines(self._answer(row["address"]) for row in self._ask("answers")),
             "amendments.jsonl": _lines(self._ask("amendments")),
             "redacted.jsonl": _lines(self._ask("redacted")),

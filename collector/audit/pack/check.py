@@ -18,9 +18,10 @@ from the pack: a forged pack comes with a forged checker.
                     With --ca-file, --public-key and --anchors, tokens, signatures and lines from outside are
                     compared; the first two need the command openssl
 
-Exits with 0 if all of that holds, and a head or a checked anchor shows that the pack was not made up as a whole; with
-1 if something was forged or damaged; with 3 if that could not be checked, because the file is missing or neither a
-head nor an anchor was given; with 2 on wrong usage. The first line gives the source and the time; the claims follow.
+Exits with 0 if all of that holds, and a head or a checked anchor covers all of it, so that nothing was made up later;
+with 1 if something was forged or damaged; with 3 if that could not be checked, because a file is missing, or no head
+and no anchor was given that covers all of it; with 2 on wrong usage. The first line gives the source and the time; the
+claims follow.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -184,8 +186,11 @@ def read_files(path: Path) -> dict[str, bytes]:
         names = archive.namelist()
         need(len(names) == len(set(names)), "a file occurs twice in the archive")
         need("pack.json" in names, "pack.json is missing")
-        is_known = any(set(names) == each | {"pack.json"} for each in FILES_OF.values())
-        need(is_known, f"the files are not pack.json and {sorted(FILES)}")
+        if not any(set(names) == each | {"pack.json"} for each in FILES_OF.values()):
+            lacking, strange = FILES - {*names}, {*names} - FILES - {"pack.json"}
+            said = [f"{', '.join(sorted(lacking))} missing"] * bool(lacking)
+            said += [f"{', '.join(sorted(strange))} not part of a pack"] * bool(strange)
+            raise BrokenError(f"the files are not those of a pack: {'; '.join(said)}")
         size = sum(entry.file_size for entry in archive.infolist())
         need(
             size <= MAX_BYTES,
@@ -881,8 +886,10 @@ def check_gaps(listed: list[Json], rows: list[Json], start: str, end: str) -> No
     need(len(given) == len(listed), "a gap is listed twice")
     if time(end) - time(newest["last_at"]) > gap_limit(newest, rows[-1]):
         found[open_gap] = failures(rows, newest["seq"], rows[-1]["seq"] + 1)
-    strange = sorted(found.keys() ^ given.keys(), key=str)
-    need(not strange, f"gaps are not those of the observations: {strange[:10]}")
+    lacking = [f"{begin} to {until} is missing" for begin, until in found.keys() - given.keys()]
+    strange = [f"{begin} to {until} is none" for begin, until in given.keys() - found.keys()]
+    wrong = "; ".join(sorted([*lacking, *strange])[:10])
+    need(not wrong, f"gaps are not those of the observations: {wrong}")
     for (begin, until), what in found.items():
         gap = given[begin, until]
         need_same(gap, what, f"gap from {begin}", "the pack")
@@ -1036,7 +1043,8 @@ class Proof:
     def __init__(
         self, lines: list[Path] | None = None, ca_file: Path | None = None, public_key: Path | None = None
     ) -> None:
-        self.values = {value for path in lines or () for value in handed_out(path)}
+        self.lines = lines or []
+        self.values = {value for path in self.lines for value in handed_out(path)}
         """Source, number and value of each line that an anchor received."""
         self.ca_file, self.public_key = ca_file, public_key
         needs_openssl = ca_file is not None or public_key is not None
@@ -1044,6 +1052,10 @@ class Proof:
             not needs_openssl or shutil.which("openssl") is not None,
             "the command openssl is missing; install it",
         )
+        is_pem = ca_file is None or b"-----BEGIN CERTIFICATE-----" in ca_file.read_bytes()
+        need(is_pem, f"{ca_file} holds no certificates in PEM")
+        self.signer = None if public_key is None else name_of_key(public_key)
+        """SHA-256 of the public key."""
 
     def holds(self, source: str, row: Json, statement: bytes) -> str | None:
         """How an accepted anchor is proven; None: it is not. Raises BrokenError if it is forged."""
@@ -1055,21 +1067,40 @@ class Proof:
         if self.ca_file is not None and row["token"] is not None:
             given = {"token": base64.b64decode(row["token"]), "ca": self.ca_file.read_bytes()}
             command = ("ts", "-verify", "-in", "token", "-digest", row["value"], "-CAfile", "ca")
-            need(openssl(given, *command), f"anchor {number}: its token is not valid")
-            return f"time-stamped {row['attested_at']} by an authority of {self.ca_file}"
-        if self.public_key is not None and row["signature"] is not None:
+            need(
+                openssl(given, *command) is not None,
+                f"anchor {number}: its token is not valid, or not of an authority of {self.ca_file}",
+            )
+            return f"time-stamped {moment(row['attested_at'])} by an authority of {self.ca_file}"
+        if self.public_key is not None and row["signature"] is not None and row["signed_by"] == self.signer:
             key = self.public_key.read_bytes()
             given = {"key": key, "statement": statement, "signature": base64.b64decode(row["signature"])}
             options = ("-pubin", "-inkey", "key", "-rawin", "-in", "statement", "-sigfile", "signature")
             need(
-                openssl(given, "pkeyutl", "-verify", *options),
+                openssl(given, "pkeyutl", "-verify", *options) is not None,
                 f"anchor {number}: its signature is not valid",
             )
             return f"signed with {self.public_key}"
         return "handed out" if row["value"] in outside else None
 
+    def lacking(self) -> str:
+        """Why nothing of what was given proves anything."""
+        said = [f"no line of {path} is an anchor in this pack" for path in self.lines]
+        said += [f"no anchor in this pack has a token for {self.ca_file}"] * (self.ca_file is not None)
+        said += [f"no anchor in this pack is signed with {self.public_key}"] * (self.public_key is not None)
+        return "; ".join(said) or "neither a head nor an anchor from outside was given"
 
-def openssl(files: dict[str, bytes], *command: str) -> bool:
+
+def name_of_key(path: Path) -> str:
+    """SHA-256 of a public key in DER, by which signatures name it."""
+    der = openssl({"key": path.read_bytes()}, "pkey", "-pubin", "-in", "key", "-outform", "DER")
+    if der is None:
+        raise BrokenError(f"{path} holds no public key in PEM")
+    return hashlib.sha256(der).hexdigest()
+
+
+def openssl(files: dict[str, bytes], *command: str) -> bytes | None:
+    """What it prints; None: it refused."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
@@ -1081,7 +1112,7 @@ def openssl(files: dict[str, bytes], *command: str) -> bool:
             check=False,
             timeout=60,
         )
-    return done.returncode == 0
+    return done.stdout if done.returncode == 0 else None
 
 
 def handed_out(path: Path) -> Iterator[tuple[str, int, str]]:
@@ -1158,8 +1189,8 @@ def check(path: Path, heads: list[str], proof: Proof | None = None) -> list[str]
     return examine(path, heads, proof or Proof())[0]
 
 
-def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool]:
-    """The lines to print, and True if a head or an anchor proves that the whole was not made up."""
+def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], str | None]:
+    """The lines to print, and why a head or an anchor does not prove all of it; None: one does."""
     files = read_files(path)
     pack = check_files(files)
     start, end = pack["from"], pack["to"]
@@ -1181,8 +1212,8 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool
     for wanted in heads:
         need(
             wanted in openings,
-            f"no observation has the head {wanted}: it was taken from another history, or before observation "
-            f"{rows[0]['seq']}, with which the pack begins",
+            f"no observation has the head {wanted}: the history was rewritten or cut off after it was taken, or it is "
+            f"of another history, or from before observation {rows[0]['seq']}, with which the pack begins",
         )
     only = None if pack["regions"] is None else set(pack["regions"])
     applied = [row for row in rows if row["outcome"] != "failed"]
@@ -1214,7 +1245,8 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool
         )
     check_transitions(listed, histories, start, end)
     check_unseen(unseen, histories, start, end)
-    check_gaps(list(lines(files, "gaps.jsonl", GAP)), rows, start, end)
+    gaps = list(lines(files, "gaps.jsonl", GAP))
+    check_gaps(gaps, rows, start, end)
     is_of_now = pack["format"] > 1
     region_steps = [(row, shown[row["payload"]]["region"]) for row in applied]
     given = list(lines(files, "claims.jsonl", CLAIM)) if is_of_now else None
@@ -1224,33 +1256,85 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], bool
     proven = [(row, how) for row, how in taken if how is not None]
     regions = [each["region"] for each in shown.values()]
     seen = {i for each in regions for i in (*each.states, *each.named)}
+    covered = max([*(openings[wanted] for wanted in heads), *(row["seq"] for row, _ in proven)], default=None)
+    rests_on = up_to if later[0]["first_at"] >= end else rows[-1]["seq"]
+    newest_row = rows[-1]
+    closed = {row["seq"] for row, _ in proven if row["polls"] == rows[row["seq"] - rows[0]["seq"]]["polls"]}
+    if newest_row["first_at"] < end:
+        closed.add(newest_row["seq"])  # `limits` speaks of it
     said = [
-        verdict(pack, rows, [row for row, _ in proven]),
-        *(f"  {in_words(claim)}" for claim in claims),
+        verdict(pack, rows, gaps, [row for row, _ in proven]),
+        *(text for claim in claims for text in told(claim, rows, gaps, covered, closed)),
+        *(in_words_of_gap(gap) for gap in gaps),
         *limits(rows, later, only, seen, transitions, is_whole, end, [row for row, _ in proven]),
         *amended,
         *said_of_redacted(applied, left),
-        f"{len(rows)} observations, {count} answers, {len(transitions)} transitions: all hold",
+        f"{len(rows)} observations, {count} answers, {len(transitions)} transitions, {len(gaps)} gaps: all hold",
         *(f"head {wanted}: observation {openings[wanted]}" for wanted in heads),
         *about_anchors(taken, proven),
     ]
-    by_anchors = [row["seq"] for row, _ in proven]
-    covered = max([*(openings[wanted] for wanted in heads), *by_anchors], default=None)
+    why: str | None = None
     if covered is None:
         said.append(
             f"head {head} (observation {rows[-1]['seq']}): compare it with one that was kept elsewhere"
         )
-    elif covered < (rests_on := up_to if later[0]["first_at"] >= end else rows[-1]["seq"]):
-        said.append(
-            f"BUT no given head covers what came after observation {covered}, nor how long that one went on, and this "
+        why = (
+            f"everything agrees with itself, but the pack may have been made up as a whole: {proof.lacking()}"
+        )
+    elif covered < rests_on:
+        why = (
+            f"no given head covers what came after observation {covered}, nor how long that one went on, and this "
             f"pack uses observations up to {rests_on}: only a later head can show that those were not made up"
         )
+    elif rows[0]["first_at"] >= end:
+        why = f"the first poll of all was answered at {moment(rows[0]['first_at'])}, after this time"
     for t in transitions:
         states = " → ".join(t[name] or "not listed" for name in ("from_state", "to_state"))
-        window = f"between {t['not_before'] or 'any time'} and {t['observed_at']}"
+        since = moment(t["not_before"]) if t["not_before"] else "any time"
         uncovered = ", not covered by any given head" if covered is not None and t["seq"] > covered else ""
-        said.append(f"  {t['entity']} {t['entity_id']}: {states}, {window} ({t['basis']}){uncovered}")
-    return said, covered is not None
+        window = f"between {since} and {moment(t['observed_at'])} ({t['basis']})"
+        view = ", maybe a change of view only: another key or URL was used" * (
+            t["basis"] == "observer_change"
+        )
+        said.append(f"  {t['entity']} {t['entity_id']}: {states}, {window}{view}{uncovered}")
+    said.append("index.html, README.txt and queries.sql were not checked: read the claims here, not there")
+    return said, why
+
+
+def told(
+    claim: Json, rows: list[Json], gaps: list[Json], covered: int | None, closed: set[int]
+) -> Iterator[str]:
+    """A claim, the times when the region was not shown although others were, and what no given head covers.
+
+    `closed`: observations of which a proven anchor covers how long they went on, too.
+    """
+    yield f"  {in_words(claim)}"
+    asked = {row["last_at"]: row["last_asked_at"] for row in rows}
+    general = [[asked.get(gap["from_at"]), gap["until_at"]] for gap in gaps]
+    for each in claim["blind"]:
+        if each not in general:
+            yield f"    not seen between {moment(each[0])} and {moment(each[1])}"
+    if covered is None or claim["last_seq"] < covered:
+        return
+    row = rows[covered - rows[0]["seq"]]
+    if claim["first_seq"] > covered:
+        yield "    not covered by any given head: it may have been made up"
+    elif claim["last_seq"] > covered:
+        yield f"    covered by a given head up to {moment(row['first_at'])} only (observation {covered})"
+    elif covered not in closed:
+        yield (
+            f"    covered by a given head up to {moment(row['first_at'])} only: it does not cover how long observation "
+            f"{covered} went on"
+        )
+
+
+def in_words_of_gap(gap: Json) -> str:
+    until = f"{moment(gap['until_at'])}" if gap["until_at"] else "the end"
+    failed = gap["failed_polls"]
+    polls = (
+        f"{failed} poll{'s' * (failed != 1)} failed" if failed else "no poll was made, or none was written"
+    )
+    return f"nothing was seen between {moment(gap['from_at'])} and {until}: {polls}"
 
 
 def about_anchors(taken: list[tuple[Json, str | None]], proven: list[tuple[Json, str]]) -> list[str]:
@@ -1260,7 +1344,7 @@ def about_anchors(taken: list[tuple[Json, str | None]], proven: list[tuple[Json,
         row, how = max(proven, key=lambda each: (each[0]["seq"], each[0]["last_at"]))
         said.append(
             f"anchor {row['number']} at {row['target']}, {how}: observation {row['seq']}, {row['polls']} polls up to "
-            f"{row['last_at']}"
+            f"{moment(row['last_at'])}"
         )
     tokens = sum(how is None and row["token"] is not None for row, how in taken)
     others = sum(how is None and row["token"] is None for row, how in taken)
@@ -1273,7 +1357,7 @@ def about_anchors(taken: list[tuple[Json, str | None]], proven: list[tuple[Json,
     return said
 
 
-def verdict(pack: Json, rows: list[Json], proven: list[Json]) -> str:
+def verdict(pack: Json, rows: list[Json], gaps: list[Json], proven: list[Json]) -> str:
     """The source, the regions and the time of the verdict.
 
     Before the first observation nothing was seen. After the newest one no digest proves anything, but an anchor may.
@@ -1286,8 +1370,11 @@ def verdict(pack: Json, rows: list[Json], proven: list[Json]) -> str:
     newest = [row for row in rows if row["outcome"] != "failed"][-1]
     up_to = newest["first_at" if newest is rows[-1] else "last_at"]
     up_to = max([up_to, *(row["last_at"] for row in proven if row["seq"] == newest["seq"])])
-    seen = "all of it seen" if up_to >= pack["to"] else f"as seen up to {up_to}"
-    return f"HOLDS: source {pack['source']}, {which}, from {begin} to {pack['to']}, {seen}"
+    seen = "" if up_to >= pack["to"] else f", as seen up to {moment(up_to)}"
+    if gaps:
+        times = "one time" if len(gaps) == 1 else f"{len(gaps)} times"
+        seen += f", apart from {times} when nothing was seen"
+    return f"HOLDS: source {pack['source']}, {which}, from {moment(begin)} to {moment(pack['to'])}{seen}"
 
 
 def limits(
@@ -1309,7 +1396,7 @@ def limits(
     if not is_anchored and (newest["first_at"] < end or newest["outcome"] == "failed"):
         said.append(
             f"observation {newest['seq']} is open: no digest covers yet that {newest['polls']} polls gave the same "
-            f"answer until {newest['last_at']}"
+            f"answer until {moment(newest['last_at'])}"
         )
     if only is not None:
         said.append(
@@ -1385,7 +1472,9 @@ def printable(text: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check an audit pack of gcore-collector.")
-    parser.add_argument("pack", type=Path)
+    parser.add_argument(
+        "pack", type=Path, help="the zip file itself, not a folder into which it was unpacked"
+    )
     parser.add_argument(
         "--head",
         action="append",
@@ -1402,6 +1491,10 @@ def main() -> int:
     parser.add_argument("--ca-file", type=Path, help="trusted certificates for tokens (PEM); needs openssl")
     parser.add_argument("--public-key", type=Path, help="the public key for signatures (PEM); needs openssl")
     arguments = parser.parse_args()
+    heads = [head.strip().lower() for head in arguments.head]
+    for head in heads:
+        if re.fullmatch("[0-9a-f]{64}", head) is None:
+            parser.error(f"{printable(head[:80])!r} is not a head: a head is 64 hex digits")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     for path in (arguments.pack, *arguments.anchors, arguments.ca_file, arguments.public_key):
@@ -1409,7 +1502,8 @@ def main() -> int:
             if path is not None:
                 path.open("rb").close()
         except OSError as error:
-            print(printable(f"NOT CHECKED: {path} can't be read: {error.strerror}")[:MAX_PRINTED])
+            hint = "; give the file itself" if path.is_dir() else ""
+            print(printable(f"NOT CHECKED: {path} can't be read: {error.strerror}{hint}")[:MAX_PRINTED])
             return 3
     try:
         proof = Proof(arguments.anchors, arguments.ca_file, arguments.public_key)
@@ -1417,20 +1511,26 @@ def main() -> int:
         print(f"NOT CHECKED: {error}")
         return 3
     try:
-        said, is_proven = examine(arguments.pack, [head.strip().lower() for head in arguments.head], proof)
+        said, why = examine(arguments.pack, heads, proof)
         code = 0
-        if not is_proven:
+        if why is not None:
             said[0] = said[0].replace("HOLDS", "NOT PROVEN", 1)
-            said[1:1] = [
-                "everything agrees with itself, but neither a head nor an anchor from outside was given: the pack may "
-                "have been made up as a whole"
-            ]
+            said.insert(1, why)
             code = 3
     except BrokenError as error:
         said, code = [f"BROKEN: {error}"], 1
+    except zipfile.BadZipFile as error:
+        said = [
+            f"BROKEN: {arguments.pack} is no zip file, or not all of one: {error}. Ask for it once more, and compare "
+            "its SHA-256"
+        ]
+        code = 1
     except Exception as error:  # noqa: BLE001 - a hostile file can raise anything
         said, code = [f"BROKEN: it can't be read: {type(error).__name__}: {error}"], 1
-    print("\n".join(printable(line)[:MAX_PRINTED] for line in said))
+    try:
+        print("\n".join(printable(line)[:MAX_PRINTED] for line in said), flush=True)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.audit.claims import in_words, keys_in_words, limits
+from collector.audit.claims import in_words, keys_in_words, limits, redacted_in
 from collector.audit.runs import Run, observed, runs
 from collector.clock import time_text
 from collector.inventory.chain import plain
 from collector.printable import printable
 from collector.reports.words import show_time
+from collector.store.amendments import beginning
 from collector.store.tables import anchors, state_transitions
 
 _a, _t = anchors.c, state_transitions.c
@@ -48,6 +49,32 @@ def claims_of(
             if is_of_the_pack and run.from_at < end and max(run.from_at, run.until_at) >= start:
                 found.append(run)
     return found
+
+
+def limits_of(
+    connection: sa.Connection,
+    source_id: int,
+    claims: Sequence[Run],
+    extent: tuple[int, int],
+    newest_seq: int,
+) -> list[tuple[Run, tuple[str, ...]]]:
+    """The claims of a pack, each with what could not be known from its answers."""
+    first_seq, last_seq = extent
+    begins = beginning(connection, source_id)
+    is_whole = first_seq <= (begins.begins_seq if begins else 1)
+    redacted = redacted_in(connection, source_id, observed(connection, source_id, *extent), claims)
+    return [
+        (
+            run,
+            limits(
+                run,
+                is_begun=not is_whole and run.first_seq == first_seq,
+                goes_on=last_seq < newest_seq,
+                redacted=count,
+            ),
+        )
+        for run, count in zip(claims, redacted, strict=True)
+    ]
 
 
 def claim_row(run: Run) -> Json:
@@ -84,9 +111,12 @@ def _as_json(value: Any) -> Any:
 
 
 def page(
-    facts: Mapping[str, Any], claims: Sequence[Run], anchored: Sequence[Json], gaps: Sequence[Json]
+    facts: Mapping[str, Any],
+    claims: Sequence[tuple[Run, tuple[str, ...]]],
+    anchored: Sequence[Json],
+    gaps: Sequence[Json],
 ) -> str:
-    """index.html, with the claims first. Everything from the API is escaped."""
+    """index.html, with the claims and their limits first. Everything from the API is escaped."""
     from jinja2 import Environment, StrictUndefined
 
     text = resources.files(__package__).joinpath("index.html").read_text(encoding="utf-8")
@@ -95,13 +125,15 @@ def page(
     )
     environment.filters["when"] = lambda text: show_time(datetime.fromisoformat(text))
     told = [
-        {"region_id": run.region_id, "sentence": in_words(run), "limits": limits(run)[:-1], "run": run}
-        for run in claims
+        {"region_id": run.region_id, "sentence": in_words(run), "limits": unknown[:-1], "run": run}
+        for run, unknown in claims
     ]
-    keys = sorted({key for run in claims for key in run.keys})
+    keys = sorted({key for run, _ in claims for key in run.keys})
+    names = {run.region_id: f"{run.name} (region {run.region_id})" for run, _ in claims}
     return environment.from_string(text).render(
         facts=facts,
         claims=told,
+        names=names,
         keys=[(keys_in_words([key]), key) for key in keys if key not in ("", "import")],
         anchors=[row for row in anchored if row["outcome"] == "anchored"],
         gaps=gaps,
