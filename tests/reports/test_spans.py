@@ -21,6 +21,7 @@ from collector.reports.inventory import REGIONS, RegionFilter, regions_as_of
 from collector.store.tables import TYPED
 from tests.support import large
 from tests.support.builders import MISSING, answer, keystone, region
+from tests.support.claims import agreed
 from tests.support.databases import new_database
 from tests.support.history import History, Row, failure
 from tests.support.views import ask, plan_of
@@ -29,7 +30,11 @@ DAY = 86_400.0
 
 
 def spans(history: History, where: str = "1 = 1", view: str = "region_state_spans") -> list[tuple[Any, ...]]:
-    """State, begin and end in seconds after noon, and what is said of UNKNOWN; not what lies after the newest poll."""
+    """State, begin and end in seconds after noon, and what is said of UNKNOWN; not what lies after the newest poll.
+
+    The view's; our own reports must say the same.
+    """
+    agreed(history, view.partition("_")[0], is_open=True)
 
     def seconds(moment: datetime) -> float:
         return (moment - history.time(0)).total_seconds()
@@ -95,6 +100,18 @@ def test_a_state_that_one_poll_showed_is_known_at_no_time_but_named(history: His
     ]
 
 
+def test_a_moment_in_which_it_was_seen_does_not_divide_unknown_time(history: History) -> None:
+    """Seen at 120, between a poll that did not show it and a gap; and at 500, between two gaps."""
+    history.poll([region(1, "NEW"), region(2)], at=0, took=0)
+    history.poll([{"id": 1}, region(2)], at=60, took=0)
+    for at in (120, 500, 900, 960):
+        history.poll([region(1, "NEW"), region(2)], at=at, took=0)
+    assert spans(history, "region_id = 1") == [
+        ("UNKNOWN", 0, 900, "NEW", "NEW", "unobserved"),
+        ("NEW", 900, 960),
+    ]
+
+
 def test_where_windows_overlap_it_may_have_been_in_any_state(history: History) -> None:
     """Truly NEW to 19, MAINTENANCE to 22, then ACTIVE."""
     history.poll([region(1, "NEW")], at=0, took=0)
@@ -106,6 +123,77 @@ def test_where_windows_overlap_it_may_have_been_in_any_state(history: History) -
         ("UNKNOWN", 20, 60, "NEW", "MAINTENANCE", "unobserved"),
         ("UNKNOWN", 60, 120, "MAINTENANCE", "ACTIVE", "change"),
         ("ACTIVE", 120, 180),
+    ]
+
+
+def test_while_an_answer_that_ends_an_absence_was_on_its_way_it_may_have_been_in_any_state(
+    history: History,
+) -> None:
+    """The answer at 120 shows what was so at some time since 80, and the next answer does not show it."""
+    history.poll([region(1), region(2)], at=0, took=0)
+    history.poll([region(2)], at=60, took=0)
+    history.poll([region(1, "NEW"), region(2)], at=120, took=40)
+    history.poll([{"id": 1}, region(2)], at=180, took=0)
+    history.poll([region(1, "NEW"), region(2)], at=240, took=0)
+    history.poll([region(1, "NEW"), region(2)], at=300, took=0)
+    assert spans(history, "region_id = 1") == [
+        ("UNKNOWN", 0, 60, "ACTIVE", "ABSENT", "change"),
+        ("UNKNOWN", 60, 80, "ABSENT", "NEW", "change"),
+        ("UNKNOWN", 80, 120, "ABSENT", "NEW", "unobserved"),
+        ("UNKNOWN", 120, 240, "NEW", "NEW", "unobserved"),
+        ("NEW", 240, 300),
+    ]
+
+
+def test_while_an_answer_that_misses_it_was_on_its_way_it_may_have_been_in_any_state(
+    history: History,
+) -> None:
+    """The next answer names it, so that nothing proves the absence from 80 on."""
+    history.poll([region(1), region(2)], at=0, took=0)
+    history.poll([region(2)], at=120, took=40)
+    history.poll([{"id": 1}, region(2)], at=180, took=0)
+    history.poll([region(2)], at=240, took=0)
+    history.poll([region(2)], at=300, took=0)
+    assert spans(history, "region_id = 1") == [
+        ("UNKNOWN", 0, 80, "ACTIVE", "ABSENT", "change"),
+        ("UNKNOWN", 80, 120, "ACTIVE", "ABSENT", "unobserved"),
+        ("UNKNOWN", 120, 240, "ABSENT", "ABSENT", "unobserved"),
+        ("ABSENT", 240, 300),
+    ]
+
+
+def test_where_a_later_question_was_asked_earlier_the_windows_of_both_changes_begin_with_it(
+    history: History,
+) -> None:
+    """As with saved answers, whose times are known to a minute or so."""
+    history.poll([region(1, "NEW")], at=0, took=0)
+    history.poll([region(1, "NEW")], at=60, took=0)
+    history.poll([region(1, "MAINTENANCE")], at=100, took=80)
+    history.poll([region(1, "ACTIVE")], at=150, took=0)
+    history.poll([region(1, "ACTIVE")], at=210, took=0)
+    assert spans(history) == [
+        ("NEW", 0, 20),
+        ("UNKNOWN", 20, 100, "NEW", "MAINTENANCE", "unobserved"),
+        ("UNKNOWN", 100, 150, "MAINTENANCE", "ACTIVE", "change"),
+        ("ACTIVE", 150, 210),
+    ]
+
+
+def test_what_another_key_did_not_see_is_in_doubt_only_until_it_is_seen_again(history: History) -> None:
+    history.poll([region(1), region(2)], at=0, took=0)
+    history.change(api_key="key-two")
+    history.poll([region(2)], at=60, took=0)
+    history.change(api_key="key-one")
+    for at in (120, 180):
+        history.poll([region(1), region(2)], at=at, took=0)
+    for at in (240, 300):
+        history.poll([region(2)], at=at, took=0)
+    assert spans(history, "region_id = 1") == [
+        ("UNKNOWN", 0, 60, "ACTIVE", "ABSENT", "unobserved"),
+        ("UNKNOWN", 60, 120, "ABSENT", "ACTIVE", "unobserved"),
+        ("ACTIVE", 120, 180),
+        ("UNKNOWN", 180, 240, "ACTIVE", "ABSENT", "change"),
+        ("ABSENT", 240, 300),
     ]
 
 
@@ -189,6 +277,14 @@ def test_an_absence_that_only_another_key_saw_is_unknown(history: History) -> No
         ("UNKNOWN", 120, 300, "ABSENT", "ACTIVE", "unobserved"),
         ("ACTIVE", 300, 359.5),
     ]
+
+
+def test_when_another_key_stopped_seeing_it_is_not_when_it_disappeared(history: History) -> None:
+    history.poll([region(1), region(2)], at=0, took=0)
+    history.change(api_key="narrower")
+    for at in (60, 120):
+        history.poll([region(2)], at=at, took=0)
+    assert spans(history, "region_id = 1") == [("UNKNOWN", 0, 60, "ACTIVE", "ABSENT", "unobserved")]
 
 
 def test_a_state_of_the_cloud_that_is_called_as_our_words_stands_in_quotation_marks(history: History) -> None:

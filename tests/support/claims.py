@@ -56,7 +56,7 @@ def check_spans(history: History, ledger: Ledger, kinds: Iterable[str]) -> None:
     is_open = datetime.now(UTC) - newest.at > max(newest.interval, looks[-1].interval) * 2.5
     is_steady = all(before.at <= after.asked_at for before, after in itertools.pairwise(looks))
     for kind in kinds:
-        told = _told(history, kind, is_open)
+        told = agreed(history, kind, is_open)
         for entity_id in (i for k, i in ledger.values if k == kind):
             spans = told.get(entity_id, [])
             expected = claims(ledger, kind, entity_id, None if is_open else newest.asked_at)
@@ -86,8 +86,11 @@ def _pieces(spans: list[Claim], others: list[Claim]) -> list[tuple[datetime | No
     return [*pieces, spans[-1].until_at]
 
 
-def _told(history: History, kind: str, is_open: bool) -> dict[int, list[Claim]]:
-    """What the view says of each entity that has any length of time."""
+def agreed(history: History, kind: str, is_open: bool) -> dict[int, list[Claim]]:
+    """What the view says of each entity that has any length of time; our own reports must say the same.
+
+    `is_open`: leave out the end of unknown time that goes on, because it moves from one question to the next.
+    """
     times = [sa.column(name, UtcTime()) for name in ("from_at", "until_at")]
     names = ("state", "earlier_state", "later_state", "cause")
     entity_id = sa.column(f"{kind}_id")
