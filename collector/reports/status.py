@@ -126,7 +126,8 @@ def statuses(
     """All sources of the database, by name, or `only` this one.
 
     `of_settings`: names of the sources that are to be polled. If any of them is in the database, all other sources
-    have left. `required_anchors`: names of the anchors without which a source is degraded.
+    have left, and one that is not in the database is stale. `required_anchors`: names of the anchors without which a
+    source is degraded.
     """
     s = sources.c
     query = sa.select(
@@ -139,9 +140,11 @@ def statuses(
     are_ours = any(row.name in of_settings for row in rows)
     facts = _facts(connection, now, only, required_anchors)
     found = [_status(facts, row, now) for row in rows if only in (None, row.name)]
-    if only or not are_ours:
+    if not are_ours:
         return found
-    return [each if each.source in of_settings else _left(each) for each in found]
+    never = sorted({*of_settings} - {row.name for row in rows})
+    found += [_never_polled(name) for name in never if only in (None, name)]
+    return [each if only or each.source in of_settings else _left(each) for each in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,29 @@ def _facts(connection: sa.Connection, now: datetime, only: str | None, required:
         drift=count(schema_drift),
         gaps=_gaps(connection, only, now - timedelta(days=1)),
         not_anchored=missing(connection, required),
+    )
+
+
+def _never_polled(name: str) -> SourceStatus:
+    return SourceStatus(
+        source=name,
+        verdict="stale",
+        why="in the settings, but never polled",
+        last_outcome=None,
+        cause=None,
+        message=None,
+        last_poll_at=None,
+        last_seen_at=None,
+        next_poll_at=None,
+        interval_seconds=None,
+        lease_owner=None,
+        regions=0,
+        unseen=0,
+        held=0,
+        gaps_last_day=0,
+        rejected=0,
+        drift=0,
+        newest_seq=0,
     )
 
 

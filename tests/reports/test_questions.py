@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -502,6 +503,19 @@ def test_a_source_that_left_the_settings_is_shown_and_does_not_count(
     monkeypatch.setenv("COLLECTOR_SOURCE", "another")
     verdicts = [(row["source"], row["verdict"]) for row in rows_of(ask("status", "--format", "json"), 1)]
     assert verdicts == [("former", "stale"), ("gcore", "good")], "the settings are of another database"
+
+
+def test_a_source_of_the_settings_that_was_never_polled_is_stale(
+    history: History, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.poll(THREE, at=ago(5))
+    config = tmp_path / "collector.toml"
+    config.write_text('[[sources]]\nname = "gcore"\n[[sources]]\nname = "another"\n')
+    monkeypatch.setenv("COLLECTOR_CONFIG", str(config))
+    rows = rows_of(ask("status", "--format", "json"), 1)
+    assert [(row["source"], row["verdict"]) for row in rows] == [("gcore", "good"), ("another", "stale")]
+    assert rows[1]["why"] == "in the settings, but never polled"
+    assert "never polled" in ask("status").out
 
 
 def test_what_was_seen_while_the_command_ran_is_no_negative_time_ago(history: History, ask: Ask) -> None:

@@ -135,6 +135,24 @@ def test_a_source_that_left_the_settings_does_not_count(engine: sa.Engine, serve
     assert ask(client, "readyz") == (200, {"status": "ready", "sources": 1, "bad": 0, "reasons": []})
 
 
+def test_a_source_of_the_settings_that_was_never_polled_is_bad_and_has_a_place_everywhere(
+    engine: sa.Engine, serve: Serve
+) -> None:
+    History(engine, name="polled").poll([region(1)], at=0)
+    client = serve(engine.url, clock=lambda: NOON, **named("polled", "never"))
+    status, said = ask(client, "readyz")
+    assert (status, said["reasons"]) == (200, ["never: in the settings, but never polled"])
+    for path in ("/", "/coverage", "/coverage?source=never", "/api/v1/sources", "/metrics"):
+        got = client.get(path)
+        assert got.status_code == 200, path
+        assert "never" in got.text, path
+    rows = client.get("/api/v1/sources").json()["sources"]
+    assert [(row["source"], row["verdict"], row["head"] is None) for row in rows] == [
+        ("polled", "good", False),
+        ("never", "stale", True),
+    ]
+
+
 def test_what_this_process_cannot_write_counts(history: History, serve: Serve) -> None:
     history.poll([region(1)], at=0)
     for condition, status in (

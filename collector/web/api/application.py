@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collector import __version__
 from collector.clock import Clock, time_text
 from collector.errors import UsageError
-from collector.reports.anchored import proven
+from collector.reports.anchored import Proven, proven
 from collector.reports.availability import availability
 from collector.reports.changes import region_history
 from collector.reports.coverage import coverage
@@ -313,12 +313,13 @@ def _watching(
             heads = {row["source"]: row["head"] for row in stand.heads}
             found = statuses(connection, now, asked.source, of_settings(), required_anchors)
             proofs = proven(connection, asked.source)
+            unproven = Proven("")
             names = ("anchored_at", "anchored_seq", "anchored_until", "verified_at", "verified")
             return {
                 "sources": [
                     asdict(each)
                     | {"head": heads.get(each.source)}
-                    | {name: getattr(proofs[each.source], name) for name in names}
+                    | {name: getattr(proofs.get(each.source, unproven), name) for name in names}
                     for each in found
                 ]
             }
