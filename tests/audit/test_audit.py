@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import gc
 import json
 import tracemalloc
@@ -251,13 +252,16 @@ def test_observers_that_swap_their_numbers_are_found(told: History, forger: sa.E
     assert {b.table for b in check(told).breaks} == {"observers"}
 
 
-def made_anew(told: History, forger: sa.Engine, up_to: int | None = None) -> None:
-    """All digests computed again, as who knows this code can."""
+def made_anew(told: History, forger: sa.Engine, only: int | None = None) -> None:
+    """All digests computed again, as who knows this code can. `only`: those of one observation."""
     o = observations
     with forger.begin() as connection:
         previous = chain.GENESIS
         rows = connection.execute(sa.select(o).where(o.c.source_id == 1).order_by(o.c.seq)).mappings().all()
         for row in rows:
+            if only not in (None, row["seq"]):
+                previous = row["digest"]
+                continue
             who = metadata.tables["observers"]
             observer = (
                 connection.execute(sa.select(who).where(who.c.source_id == 1, who.c.id == row["observer_id"]))
@@ -277,6 +281,36 @@ def made_anew(told: History, forger: sa.Engine, up_to: int | None = None) -> Non
                     digest=None if is_last else new["digest"],
                 )
             )
+
+
+def test_an_observation_whose_own_digests_were_computed_again_is_found_by_the_next(
+    told: History, forger: sa.Engine
+) -> None:
+    (row,) = [r for r in rows_of(forger, "observations") if r["seq"] == 3]
+    write(forger, "observations", row, {"message": "all was well"})
+    made_anew(told, forger, only=3)
+    (found,) = check(told).breaks
+    assert (found.key, found.field, found.why) == (
+        {"seq": 4},
+        "previous_digest",
+        "the link to the row before is broken",
+    )
+
+
+def test_no_observation_begins_before_the_end_of_the_one_before(told: History, forger: sa.Engine) -> None:
+    """Even where all digests fit."""
+    rows = [r for r in rows_of(forger, "observations") if r["source_id"] == 1]
+    before, row = next((a, b) for a, b in itertools.pairwise(rows) if b["polls"] == 1 and a["seq"] > 1)
+    times = {name: before[name] for name in ("last_at", "last_asked_at")}
+    times |= {"first_at": before["last_at"], "first_asked_at": before["last_asked_at"]}
+    write(forger, "observations", row, times)
+    made_anew(told, forger)
+    (found,) = check(told).breaks
+    assert (found.key, found.field, found.why) == (
+        {"seq": row["seq"]},
+        "first_at",
+        "an observation begins after the one before",
+    )
 
 
 def test_a_history_made_anew_is_found_by_a_head_that_was_kept(told: History, forger: sa.Engine) -> None:
