@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import gc
+import itertools
 import json
 import tracemalloc
 from collections.abc import Iterator, Mapping
