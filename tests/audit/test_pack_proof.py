@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,9 @@ from collector.anchors import Anchor
 from collector.audit.anchoring.record import make
 from collector.audit.anchoring.signing import signer_of
 from collector.errors import UsageError
+from collector.gcore import paths
+from collector.gcore.document import Record
+from collector.store import redacting
 from tests.support.authority import Authority
 from tests.support.builders import region
 from tests.support.history import History, failure
@@ -130,6 +134,45 @@ def test_the_page_does_not_say_that_there_is_no_more_than_the_pack(history: Hist
     assert "It is not known when ACTIVE began: there was no earlier poll." in whole
     assert "Nothing later is known" in whole
     assert "this pack" not in whole.split("How to check it")[0]
+
+
+def test_what_was_left_by_a_redaction_is_not_proven_by_older_heads(
+    history: History, disk: Anchor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody denies the maintenance of region 1 by means of a redaction. Nothing older than that shows it."""
+    make(history.engine, "gcore", disk, clock=lambda: history.time(600))
+
+    def forged(record: Record, steps: Any) -> Record:
+        left = really(record, steps)
+        if left is record or left.id != 1:
+            return left
+        return Record(left.text.replace('"MAINTENANCE"', '"ACTIVE"'), 1)
+
+    really = paths._cleaned
+    monkeypatch.setattr(paths, "_cleaned", forged)
+    made = redacting.redact(
+        history.engine,
+        "gcore",
+        paths.Path.parse("results[].display_name"),
+        made_at=history.time(history.at),
+        made_by="a forger",
+    )
+    monkeypatch.undo()
+    history.verify()
+    path = packed(build(history, 100, 1000), tmp_path)
+    code, said = check(path, "--anchors", disk.place)
+    assert (code, said[0].startswith("NOT PROVEN")) == (3, True)
+    assert said[0].endswith(", if one trusts the person who redacted answers")
+    assert said[1].startswith(
+        "answers were redacted after observation 5, and no given head covers what was left"
+    )
+    assert str(made.digest) in said[1]
+    code, said = check(path, "--head", str(made.digest))
+    assert (code, said[0].endswith(", if one trusts the person who redacted answers")) == (0, True)
+    history.poll([region(1), region(2)])
+    (*_, newest) = history.rows("observations")
+    path = packed(build(history, 100, 1000), tmp_path)
+    assert check(path, "--head", newest["opening_digest"])[0] == 0
 
 
 def test_mistakes_of_the_person_who_checks_are_no_forgeries(history: History, tmp_path: Path) -> None:

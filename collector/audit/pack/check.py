@@ -419,11 +419,13 @@ def check_amendments(
         )
         answers = facts["answers"]
         what = (
-            f"history begins at {facts['begins_at']}"
+            f"history begins at {moment(facts['begins_at'])}"
             if row["kind"] == "prune"
             else f"redacted {facts['path']}"
         )
-        said.append(f"{what}: by {row['made_by']}, {row['made_at']}, after observation {row['at_seq']}")
+        said.append(
+            f"{what}: by {row['made_by']}, {moment(row['made_at'])}, after observation {row['at_seq']}"
+        )
     for row in rows:
         expected = due.get(row["seq"])
         need(
@@ -1258,17 +1260,19 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], str 
     seen = {i for each in regions for i in (*each.states, *each.named)}
     covered = max([*(openings[wanted] for wanted in heads), *(row["seq"] for row, _ in proven)], default=None)
     rests_on = up_to if later[0]["first_at"] >= end else rows[-1]["seq"]
+    of_redacted = said_of_redacted(applied, left)
+    trusting = ", if one trusts the person who redacted answers" if of_redacted else ""
     newest_row = rows[-1]
     closed = {row["seq"] for row, _ in proven if row["polls"] == rows[row["seq"] - rows[0]["seq"]]["polls"]}
     if newest_row["first_at"] < end:
         closed.add(newest_row["seq"])  # `limits` speaks of it
     said = [
-        verdict(pack, rows, gaps, [row for row, _ in proven]),
+        verdict(pack, rows, gaps, [row for row, _ in proven]) + trusting,
         *(text for claim in claims for text in told(claim, rows, gaps, covered, closed)),
         *(in_words_of_gap(gap) for gap in gaps),
         *limits(rows, later, only, seen, transitions, is_whole, end, [row for row, _ in proven]),
         *amended,
-        *said_of_redacted(applied, left),
+        *of_redacted,
         f"{len(rows)} observations, {count} answers, {len(transitions)} transitions, {len(gaps)} gaps: all hold",
         *(f"head {wanted}: observation {openings[wanted]}" for wanted in heads),
         *about_anchors(taken, proven),
@@ -1285,6 +1289,12 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], str 
         why = (
             f"no given head covers what came after observation {covered}, nor how long that one went on, and this "
             f"pack uses observations up to {rests_on}: only a later head can show that those were not made up"
+        )
+    elif of_redacted and not (covered > amendments[-1]["at_seq"] or amendments[-1]["digest"] in heads):
+        why = (
+            f"answers were redacted after observation {amendments[-1]['at_seq']}, and no given head covers what was "
+            f"left of them: give a later head, or the digest of that change, {amendments[-1]['digest']}, if it was "
+            "kept outside"
         )
     elif rows[0]["first_at"] >= end:
         why = f"the first poll of all was answered at {moment(rows[0]['first_at'])}, after this time"
