@@ -27,10 +27,11 @@ from collector.cli.export import export
 from collector.cli.importing import import_
 from collector.cli.mcp import mcp
 from collector.cli.mistakes import next_step
-from collector.cli.printing import say
+from collector.cli.printing import note, say
 from collector.cli.simulate import simulate
 from collector.cli.sql import sql
 from collector.cli.timeline import timeline
+from collector.cli.times import Time
 from collector.cli.web import web
 from collector.cli.webhooks import webhooks
 from collector.cli.work import poll, run
@@ -87,6 +88,17 @@ db.add_command(prune)
 db.add_command(redact)
 
 
+def _explain_times(command: click.Command) -> None:
+    """Say at the end of the help of each command that takes times how they are written."""
+    if any(isinstance(each.type, Time) or "TIME" in (each.metavar or "") for each in command.params):
+        command.epilog = "A TIME is a date, ISO 8601 (without a zone: UTC), or words like '2 days ago'."
+    for each in command.commands.values() if isinstance(command, click.Group) else ():
+        _explain_times(each)
+
+
+_explain_times(cli)
+
+
 def main() -> NoReturn:
     """Run the command. A person's mistake ends with a message and an exit code, without a traceback."""
     streams.prepare()
@@ -107,14 +119,14 @@ def _run() -> int:
     try:
         ended = cli(standalone_mode=False)
     except CollectorError as error:
-        say(f"collector: {error}", err=True)
+        note(f"collector: {error}")
         return error.exit_code
     except click.ClickException as error:
         said = io.StringIO()
         error.show(file=said)
         if isinstance(error, click.UsageError):
             said.write(next_step(error))
-        say(said.getvalue(), err=True, nl=False)
+        note(said.getvalue().removesuffix("\n"))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         say("\nAborted!", err=True)

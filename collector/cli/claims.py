@@ -9,7 +9,7 @@ from datetime import datetime
 import click
 
 from collector.cli.common import open_for_questions, source_option
-from collector.cli.printing import say
+from collector.cli.printing import say, say_sentence
 from collector.cli.rows import as_json, object_option
 from collector.cli.times import Time
 from collector.errors import UsageError
@@ -47,24 +47,28 @@ def state(context: click.Context, region: str, at: datetime, source: str | None,
         say(json.dumps(claimed.as_dict(), indent=2, default=as_json))
         sys.exit(0 if claimed.is_known else 3)
     say(f"at {show_time(at)}", err=True)
-    say(claimed.sentence)
+    say_sentence(claimed.sentence)
     if claimed.unknown:
         say("\nWhat could not be known:")
     for text in claimed.unknown:
-        say(f"  {text}")
+        say_sentence(text, "  ", further="    ")
     say(f"\nEvidence, of source {name}, region {region_id}:")
     for row in claimed.evidence:
         polls = f"{row['polls']} poll{'s' * (row['polls'] != 1)}"
-        say(
-            f"  observation {row['seq']}: {row['outcome']}, {polls}, first asked {show_time(row['first_asked_at'])}, "
-            f"last answered {show_time(row['last_at'])}"
+        say_sentence(
+            f"observation {row['seq']}: {row['outcome']}, {polls}, first asked {show_time(row['first_asked_at'])}, "
+            f"last answered {show_time(row['last_at'])}",
+            "  ",
+            further="    ",
         )
         say(f"    answer {row['payload']}\n    head {row['opening_digest']}")
     for row in claimed.anchors:
         stamped = f", time-stamped {show_time(row['attested_at'])}" if row["attested_at"] else ""
-        say(
-            f"  anchor {row['number']} at {row['target']}, {show_time(row['made_at'])}{stamped}: {row['value']}"
+        say_sentence(
+            f"anchor {row['number']} at {row['target']}, {show_time(row['made_at'])}{stamped}: {row['value']}",
+            "  ",
+            further="    ",
         )
     if not claimed.anchors:
-        say("  no anchor covers it: somebody who can write the database could have made it up")
+        say_sentence("no anchor covers it: somebody who can write the database could have made it up", "  ")
     sys.exit(0 if claimed.is_known else 3)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 from collector.cli import streams
-from collector.cli.printing import is_dumb, say
+from collector.cli.printing import is_dumb, note
 from collector.errors import SchemaError, SettingsError, UsageError
 from collector.reports.words import printable
 
@@ -183,7 +183,7 @@ def open_for_writing(
     if revision not in (None, newest):
         copy = migrate.copy_before_upgrade(engine, str(revision))
         as_it_was = f"; the database as it was: {copy}" if copy else ""
-        say(f"schema {revision} becomes {newest}{as_it_was}", err=True)
+        note(f"schema {revision} becomes {newest}{as_it_was}")
     migrate.upgrade(engine)
     return engine
 

@@ -36,7 +36,7 @@ def upgrade(context: click.Context) -> None:
 
     \b
     Example:
-      COLLECTOR_DATABASE_URL=postgresql://collector@db/collector collector db upgrade
+      COLLECTOR_DATABASE_URL=postgresql://me@db/collector collector db upgrade
     """
     from collector.database import migrate
     from collector.database.transactions import reading

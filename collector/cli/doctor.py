@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import click
 
 from collector.cli.common import settings_of
-from collector.cli.printing import say
+from collector.cli.printing import say, say_sentence
 from collector.errors import CollectorError
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def doctor(context: click.Context, offline: bool) -> None:
     bad = False
     for finding in _findings(settings, offline=offline):
         bad = bad or finding.verdict == "bad"
-        say(f"  {finding.verdict:<5} {finding.what}")
+        say_sentence(f"{finding.verdict:<5} {finding.what}", "  ", further=" " * 8)
         if finding.todo:
-            say(f"        {finding.todo}")
+            say_sentence(finding.todo, " " * 8)
     sys.exit(1 if bad else 0)
 
 

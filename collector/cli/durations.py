@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from collector.cli.common import Word, entity_option, open_for_questions, source_option
-from collector.cli.printing import say
+from collector.cli.printing import note, say
 from collector.cli.rows import format_option, print_rows
 from collector.cli.times import Time, check_order, echo_times
 from collector.clock import utc_now
@@ -80,6 +80,7 @@ def availability(
     from collector.reports.availability import AVAILABILITY
     from collector.reports.availability import availability as measure
     from collector.reports.columns import Heading
+    from collector.reports.inventory import first_looks
     from collector.reports.periods import time_zone
     from collector.reports.recorded import check_state
     from collector.reports.spans import ASSUMPTION
@@ -91,7 +92,6 @@ def availability(
         )
     place = time_zone(zone)
     check_order(since, until)
-    echo_times(since, until)
     never = None
     with open_for_questions(context, source) as connection:
         rows = measure(
@@ -108,9 +108,11 @@ def availability(
         )
         if not any(row["seconds_at_least"] for row in rows):
             never = check_state(connection, state.strip('"'), "region", or_absent=True)
+        looks = first_looks(connection, source)
+    echo_times(since, until, looks)
     if never:
-        say(never, err=True)
-    say(f"assumed: {ASSUMPTION}", err=True)
+        note(never)
+    note(f"assumed: {ASSUMPTION}")
     if format_ == "table":
         rows = [row | _availability_in_words(row, place) for row in rows]
     shown = {**AVAILABILITY.table, "period": Heading(by or "from", 2)}
@@ -179,13 +181,13 @@ def lead_time(
       collector lead-time
       collector lead-time --entity keystone --to-state INITIALIZED --summary
     """
+    from collector.reports.inventory import first_looks
     from collector.reports.lead_time import LEAD_TIME_SUMMARY, LEAD_TIMES, lead_times
     from collector.reports.lead_time import summary as quantiles
     from collector.reports.recorded import check_state
     from collector.reports.spans import ASSUMPTION
 
     check_order(since, until)
-    echo_times(since, until)
     with open_for_questions(context, source) as connection:
         journeys = lead_times(
             connection,
@@ -199,8 +201,10 @@ def lead_time(
         )
         for state in () if any(not row["is_open"] for row in journeys) else (from_state, to_state):
             if never := check_state(connection, state, entity, or_absent=True):
-                say(never, err=True)
-    say(f"assumed: {ASSUMPTION}", err=True)
+                note(never)
+        looks = first_looks(connection, source)
+    echo_times(since, until, looks)
+    note(f"assumed: {ASSUMPTION}")
     in_all = quantiles(journeys)
     if format_ == "table":
         journeys = [row | _duration_in_words(row) for row in journeys]

@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from collector.cli.common import LIMIT, Whole, Word, open_for_questions, source_option
-from collector.cli.printing import say, say_sentence, terminal_width
+from collector.cli.printing import note, say, say_sentence, terminal_width
 from collector.cli.rows import as_json, format_option, object_option, print_rows, show
 from collector.cli.times import Time, check_order, echo_times
 from collector.reports.words import show_span, show_time
 
 NEWEST = 50
 """Transitions that a terminal shows without --limit."""
+_BESIDE = " " * len("before    ")
 
 
 @click.command()
@@ -51,6 +52,7 @@ def transitions(
     Example:
       collector transitions --to-state ACTIVE --from 2026-05-01
     """
+    from collector.reports.inventory import first_looks
     from collector.reports.recorded import check_state
     from collector.reports.transitions import TRANSITIONS, TransitionFilter
     from collector.reports.transitions import transitions as find
@@ -71,8 +73,9 @@ def transitions(
         rows = find(connection, wanted)
         for state in () if rows else (from_state, to_state):
             if state and (never := check_state(connection, state, entity)):
-                say(never, err=True)
-    echo_times(since, until)
+                note(never)
+        looks = first_looks(connection, source)
+    echo_times(since, until, looks)
     is_cut = is_brief and len(rows) > NEWEST
     print_rows(rows[:NEWEST] if is_cut else rows, format_, TRANSITIONS, "no transitions")
     if is_cut:
@@ -112,6 +115,7 @@ def coverage(
     from collector.reports.beginnings import redactions
     from collector.reports.coverage import COVERAGE, newest_groups
     from collector.reports.coverage import coverage as find
+    from collector.reports.inventory import first_looks
 
     check_order(since, until)
     with open_for_questions(context, source) as connection:
@@ -120,12 +124,10 @@ def coverage(
         else:
             rows = find(connection, source, since=since, until=until, unseen_too=unseen, limit=limit)
         redacted = redactions(connection, source)
-    echo_times(since, until)
+        looks = first_looks(connection, source)
+    echo_times(since, until, looks)
     for each in redacted:
-        say(
-            f"{each.source}: {each.path} is redacted in every answer, since {show_time(each.made_at)}",
-            err=True,
-        )
+        note(f"{each.source}: {each.path} is redacted in every answer, since {show_time(each.made_at)}")
     shown = {name: heading for name, heading in COVERAGE.table.items() if unseen or name != "what"}
     if format_ == "table":
         rows = [
@@ -169,20 +171,16 @@ def explain(context: click.Context, transition: str, source: str | None, format_
         say("before    no complete answer without it is known")
     else:
         o = found.confirmed
-        say(
-            f"before    observation {o['seq']}: asked {show_time(o['last_asked_at'])}, "
-            f"answered {show_time(o['last_at'])}"
-            + (f", the last of {o['polls']} equal polls" if o["polls"] > 1 else "")
-        )
+        said = f"asked {show_time(o['last_asked_at'])}, answered {show_time(o['last_at'])}"
+        said += f", the last of {o['polls']} equal polls" if o["polls"] > 1 else ""
+        say_sentence(f"before    observation {o['seq']}: {said}", further=_BESIDE)
     for o in found.between:
         what = f"{o['outcome']}, {o['polls']} polls" + (f": {o['message']}" if o["message"] else "")
-        say(
-            f"between   observation {o['seq']}: {show_time(o['first_at'])} to {show_time(o['last_at'])}, {what}"
-        )
+        said = f"{show_time(o['first_at'])} to {show_time(o['last_at'])}, {what}"
+        say_sentence(f"between   observation {o['seq']}: {said}", further=_BESIDE)
     o = found.showed
-    say(
-        f"after     observation {o['seq']}: asked {show_time(o['first_asked_at'])}, answered {show_time(o['first_at'])}"
-    )
+    said = f"asked {show_time(o['first_asked_at'])}, answered {show_time(o['first_at'])}"
+    say_sentence(f"after     observation {o['seq']}: {said}", further=_BESIDE)
     say("\nThe two records differ in:" if found.differences else "\nThe two records are equal.")
     for path, old, new in found.differences:
         say(f"  {path}: {readable(old)} → {readable(new)}")

@@ -76,7 +76,7 @@ def export(
       duckdb -c "SELECT * FROM 'lake/region_transitions/**/*.parquet'"
       collector export lake --incremental --partition-by day
       collector export lake --compact
-      collector export may --format csv --from 2026-05-01 --to 2026-06-01 --without payloads
+      collector export may --format csv --from 2026-05-01 --to 2026-06-01
     """
     from collector.reports.export import export as export_into
     from collector.reports.export.manifest import Asked

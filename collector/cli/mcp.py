@@ -23,7 +23,7 @@ def mcp(context: click.Context) -> None:
 
     \b
     Example:
-      COLLECTOR_DATABASE_URL=sqlite:////var/lib/collector/collector.db collector mcp
+      COLLECTOR_DATABASE_URL=sqlite:////srv/collector.db collector mcp
     """
     from collector.database.engine import open_engine
 

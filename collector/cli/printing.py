@@ -17,6 +17,8 @@ from typing import Any, TextIO, cast
 import click
 
 _COLOUR = re.compile(r"(\x1b\[[0-9;]{0,40}m)")
+_BLANK_IN_TIME = re.compile(r"(?<=\d{4}-\d\d-\d\d) (?=\d\d:)")
+_JOINED = "\0"  # no harmless text has it
 _KEPT = str.maketrans("", "", "\n\t")
 
 
@@ -39,11 +41,29 @@ def say_data(text: str) -> None:
     sys.stdout.flush()
 
 
-def say_sentence(text: str, indent: str = "") -> None:
-    """Print a sentence on stdout. A terminal gets it in lines that end between words."""
-    width = terminal_width()
-    whole = harmless(indent + text)
-    say(whole if width is None else textwrap.fill(whole, width, subsequent_indent=indent))
+def say_sentence(text: str, indent: str = "", *, further: str | None = None) -> None:
+    """Print a sentence on stdout. A terminal gets it in lines that end between words. `further`: what its second line
+    begins with, and all after it; None: `indent`.
+    """
+    say(_filled(indent + text, terminal_width(), indent if further is None else further))
+
+
+def note(text: str) -> None:
+    """Print a sentence on stderr. A terminal gets it in lines that end between words."""
+    say(_filled(text, terminal_width(sys.stderr), "  "), err=True)
+
+
+def _filled(text: str, width: int | None, further: str) -> str:
+    whole = harmless(text)
+    if width is None:
+        return whole
+    joined = _BLANK_IN_TIME.sub(_JOINED, whole)
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent=further, break_long_words=False, break_on_hyphens=False)
+        if len(line) > width
+        else line
+        for line in joined.split("\n")
+    ).replace(_JOINED, " ")
 
 
 def say_heading(text: str) -> None:
@@ -52,15 +72,16 @@ def say_heading(text: str) -> None:
     click.echo(plain if is_dumb() else click.style(plain, bold=True))  # click removes it outside a terminal
 
 
-def terminal_width() -> int | None:
-    """Columns of stdout: COLUMNS, or those of its terminal; None: a pipe or a file."""
+def terminal_width(stream: TextIO | None = None) -> int | None:
+    """Columns of stdout, or of this stream: COLUMNS, or those of its terminal; None: a pipe or a file."""
     named = os.environ.get("COLUMNS", "")
     if re.fullmatch(r"[1-9][0-9]{0,4}", named):
         return int(named)
-    if not sys.stdout.isatty():
+    stream = stream or sys.stdout
+    if not stream.isatty():
         return None
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or USUAL_WIDTH
+        return os.get_terminal_size(stream.fileno()).columns or USUAL_WIDTH
     except OSError:
         return USUAL_WIDTH
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from datetime import datetime
 
 import click
 
 from collector.cli.common import Share, Word, open_for_questions, settings_of, source_option
-from collector.cli.printing import say
+from collector.cli.printing import note, say
 from collector.cli.rows import format_option, print_rows
-from collector.cli.times import Time
+from collector.cli.times import Time, note_beginnings
 from collector.clock import utc_now
 from collector.errors import UsageError
 from collector.reports.words import show_span, show_time
@@ -104,18 +103,11 @@ def regions(
                 country and check_place(connection, "country", country),
             ):
                 if never:
-                    say(never, err=True)
+                    note(never)
     if as_of:
         say(f"as of {show_time(as_of)}", err=True)
-        _say_what_was_not_watched(looks, as_of)
+        note_beginnings(looks, as_of)
     print_rows(rows, format_, REGIONS, "no regions")
-
-
-def _say_what_was_not_watched(looks: Mapping[str, datetime], moment: datetime) -> None:
-    """Say on stderr which sources were not watched yet, so that no answer is not mistaken for an empty cloud."""
-    for name, first in looks.items():
-        if moment < first:
-            say(f"{name}: nothing was watched before {show_time(first)}", err=True)
 
 
 @click.command()
@@ -163,5 +155,5 @@ def diff(
         rows = inventory_diff(connection, earlier, later, source)
         looks = first_looks(connection, source)
     say(f"from {show_time(earlier)} to {show_time(later)}", err=True)
-    _say_what_was_not_watched(looks, earlier)
+    note_beginnings(looks, earlier)
     print_rows(rows, format_, DIFF, "nothing differs")

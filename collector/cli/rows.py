@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from collector.cli import tables
-from collector.cli.printing import say, say_data, say_heading, terminal_width
+from collector.cli.printing import note, say, say_data, say_heading, terminal_width
 from collector.clock import time_text, utc_now
 from collector.reports.words import printable, show_time
 
@@ -119,7 +119,7 @@ def print_texts(
     say("\n".join(table.lines))
     if table.left_out:
         names = ", ".join(headings[n].text for n in table.left_out)
-        say(f"not shown: {names} (widen the terminal, or add --format csv)", err=True)
+        note(f"not shown: {names} (widen the terminal, or add --format csv)")
 
 
 def csv_lines(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

@@ -64,7 +64,9 @@ def simulate(
     \b
     Example:
       collector simulate --hold 10 &
-      COLLECTOR_BASE_URL=http://127.0.0.1:8090 COLLECTOR_API_KEY='1234$r7e5e1le7k3y' collector poll
+      export COLLECTOR_BASE_URL=http://127.0.0.1:8090
+      export COLLECTOR_API_KEY='1234$r7e5e1le7k3y'
+      collector poll
     """
     from collector.clock import utc_now
     from collector.errors import UsageError

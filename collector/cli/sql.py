@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from collector.cli.common import LIMIT, open_existing
-from collector.cli.printing import say, say_data
+from collector.cli.printing import note, say, say_data
 from collector.cli.rows import csv_lines, in_csv, print_texts, show
 from collector.cli.times import Time
 from collector.clock import time_text, utc_now
@@ -115,8 +115,8 @@ def sql(
     \b
     Example:
       collector sql "SELECT slug, state FROM current_regions WHERE has_ai_gpu"
-      collector sql "SELECT * FROM region_transitions WHERE observed_at > :2_days_ago"
-      collector sql --param s=NEW "SELECT slug FROM current_regions WHERE state = :s"
+      collector sql "SELECT * FROM coverage_gaps WHERE from_at > :2_days_ago"
+      collector sql --param s=NEW "SELECT slug FROM all_regions WHERE state = :s"
     """
     from collector.database.asking import RefusedError, ask
     from collector.database.transactions import reading
@@ -135,15 +135,12 @@ def sql(
     with reading(engine) as connection:
         stale = derived_by_older_rules(connection)
     if stale:
-        say(
-            f"warning: an older version derived the history of {listed(stale)}; run `collector db rebuild`",
-            err=True,
-        )
+        note(f"warning: an older version derived the history of {listed(stale)}; run `collector db rebuild`")
     for name, moment in (dict(times) | named).items():
         say(f":{name} is {show_time(moment)}", err=True)
     values = given | named
     for warning in wrong_comparisons(asked, values, now) if on_sqlite else ():
-        say(f"warning: {warning}", err=True)
+        note(f"warning: {warning}")
     if on_sqlite:
         values = {name: time_text(v) if isinstance(v, datetime) else v for name, v in values.items()}
     text = asked.sql if on_sqlite else with_placeholders(asked)

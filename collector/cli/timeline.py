@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.cli.common import Word, entity_option, open_for_questions, source_option
-from collector.cli.printing import has_few_colours, say, say_rich, terminal_width
+from collector.cli.printing import has_few_colours, note, say, say_rich, say_sentence, terminal_width
 from collector.cli.rows import format_option, print_rows
 from collector.cli.times import Time, check_order
 from collector.clock import utc_now
@@ -131,9 +131,9 @@ def _print(connection: sa.Connection, wanted: SpanFilter, now: datetime, order: 
     found = picture(connection, wanted, now, width * FINE, order)
     say(f"from {show_time(found.scale.since)} to {show_time(found.scale.until)}", err=True)
     if not found.lanes:
-        say("nothing is known about this time: a state is only known from one poll to the next")
+        say_sentence("nothing is known about this time: a state is only known from one poll to the next")
         return
-    say(f"assumed: {ASSUMPTION}", err=True)
+    note(f"assumed: {ASSUMPTION}")
     _print_lines(draw(found, width, signs), signs)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import click
 
-from collector.cli.printing import say
+from collector.cli.printing import note
 from collector.clock import utc_now
 from collector.errors import UsageError
 from collector.reports.times import parse_time
@@ -34,8 +35,21 @@ def check_order(since: datetime | None, until: datetime | None) -> None:
         raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
 
 
-def echo_times(since: datetime | None, until: datetime | None) -> None:
-    """Print on stderr how the times were understood."""
+def echo_times(
+    since: datetime | None, until: datetime | None, looks: Mapping[str, datetime] | None = None
+) -> None:
+    """Print on stderr how the times were understood, and what was not watched then. `looks`: when each source was first
+    watched; None: that does not matter.
+    """
     for name, moment in (("from", since), ("to", until)):
         if moment:
-            say(f"{name} {show_time(moment)}", err=True)
+            note(f"{name} {show_time(moment)}")
+    if looks and (first := since or until):
+        note_beginnings(looks, first)
+
+
+def note_beginnings(looks: Mapping[str, datetime], moment: datetime) -> None:
+    """Print on stderr which sources were not watched yet, so that no answer is not taken for an empty cloud."""
+    for name, first in looks.items():
+        if moment < first:
+            note(f"{name}: nothing was watched before {show_time(first)}")

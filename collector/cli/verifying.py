@@ -11,7 +11,7 @@ import click
 
 from collector.cli.anchoring import in_words
 from collector.cli.common import open_existing, open_for_writing, progress_bar, settings_of, source_option
-from collector.cli.printing import say
+from collector.cli.printing import say, say_sentence
 from collector.cli.rows import as_json, object_option
 from collector.errors import UsageError
 from collector.reports.words import show_time
@@ -145,32 +145,32 @@ def verify(
         )
         sys.exit(code)
     if not has_views:
-        say(
+        _say(
             "views: edited, or of another version; `collector db upgrade` puts those of this version in place"
         )
     for broken in damage:
-        say(break_in_words(broken))
+        _say(break_in_words(broken))
     for each in found:
         _tell(each, wanted)
     begun = [each.begins for each in found if each.begins]
     for digest in lost:
         why = "the history was rewritten or cut off after it was taken, or it is of another history"
         why += ", or from before this history begins" if begun else ""
-        say(f"head {digest}: no observation has it; {why}")
+        _say(f"head {digest}: no observation has it; {why}")
     for text in idle:
-        say(f"{text}, so it proves nothing")
+        _say(f"{text}, so it proves nothing")
     for name, why in outside.unread.items():
-        say(f"anchor {name}: {why}, so nothing was compared with it")
+        _say(f"anchor {name}: {why}, so nothing was compared with it")
     for name, anchor_name in missing:
-        say(f"{name}: the required anchor {anchor_name} proves nothing about it")
+        _say(f"{name}: the required anchor {anchor_name} proves nothing about it")
     if not wanted and not all(each.proven_seq for each in found):
-        say(
+        _say(
             "no --head was given, and no anchor proves it: a completely rewritten or truncated history cannot be "
             "detected"
         )
-    say("not covered by any proof:")
+    _say("not covered by any proof:")
     for table, columns in UNPROVEN.items():
-        say(f"  {table}: {', '.join(columns)}")
+        _say(f"  {table}: {', '.join(columns)}")
     sys.exit(code)
 
 
@@ -218,27 +218,27 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
     checked = f"{found.observations} observations of {found.polls} polls, {found.payloads} answers"
     if found.derived_rows is not None:
         checked += f", {found.derived_rows} derived rows"
-    say(f"{found.source}: {found.verdict}; checked {checked}")
+    _say(f"{found.source}: {found.verdict}; checked {checked}")
     if found.verdict == "stale":
-        say("  it was derived by older rules: run `collector db rebuild`, then verify again")
-        say(f"  {found.different} derived rows would change; the evidence is good")
+        _say("  it was derived by older rules: run `collector db rebuild`, then verify again")
+        _say(f"  {found.different} derived rows would change; the evidence is good")
     for broken in found.breaks if found.verdict == "altered" else ():
-        say(f"  {break_in_words(broken)}")
+        _say(f"  {break_in_words(broken)}")
     more = found.different - len({(b.table, str(b.key)) for b in found.breaks})
     if more > 0 and found.verdict == "altered":
-        say(f"  and {more} more derived rows")
+        _say(f"  and {more} more derived rows")
     if found.derived_rows is None:
-        say("  the evidence is damaged, so what was derived from it was not compared")
+        _say("  the evidence is damaged, so what was derived from it was not compared")
     begins = found.begins
     if begins is not None:
-        say(
+        _say(
             f"  the history begins with observation {begins.begins_seq}, at {show_time(begins.begins_at)}; everything "
             f"before, from {show_time(begins.pruned_from_at)} on, was pruned"
         )
     for each in found.amendments:
-        say(f"  {_amended(each)}")
+        _say(f"  {_amended(each)}")
     if found.amendments and not _is_covered(found):
-        say(
+        _say(
             "  BUT no checked anchor or head was made after the last of these: for what it left, one has to trust the "
             "person who did it"
         )
@@ -249,16 +249,20 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
             said = f", and nothing before it{since} was edited"
             if begins and seq <= begins.begins_seq:
                 said = ", from before the history begins"
-        say(f"  head {digest}: observation {seq}{said}")
+        _say(f"  head {digest}: observation {seq}{said}")
     if asked and not found.heads and found.verdict != "altered":
-        say("  BUT none of the given heads is of this source: it may have been rewritten or cut off")
+        _say("  BUT none of the given heads is of this source: it may have been rewritten or cut off")
     for place in found.anchored:
-        say(f"  {in_words(place, begins.begins_seq if begins else 1)}")
+        _say(f"  {in_words(place, begins.begins_seq if begins else 1)}")
     if found.proven_seq is not None and found.proven_seq < found.newest_seq:
         is_anchored = any(place.proven_seq == found.proven_seq for place in found.anchored)
         nor = "" if is_anchored else ", nor how long that one went on"
-        say(f"  observations after {found.proven_seq} are not covered by any checked anchor or head{nor}")
-    say(f"  head now: {found.head or 'none yet'}")
+        _say(f"  observations after {found.proven_seq} are not covered by any checked anchor or head{nor}")
+    _say(f"  head now: {found.head or 'none yet'}")
+
+
+def _say(text: str) -> None:
+    say_sentence(text, further="  " + " " * (len(text) - len(text.lstrip())))
 
 
 def _is_covered(found: Verification) -> bool:

@@ -80,8 +80,6 @@ def _states(connection: sa.Connection, asked: States, now: datetime) -> str:
             | {"unknown_since": None if is_confirmed else row["last_seen_at"]}
         )
     states = Counter(short(row["state"]) for row in found)
-    first = first_looks(connection, asked.source)
-    unwatched = [f"{name} before {show_time(begin)}" for name, begin in first.items() if at < begin]
     heading = {
         "as_of": at,
         "confirmed_until": last_confirmed_at(connection, at, asked.source),
@@ -95,7 +93,7 @@ def _states(connection: sa.Connection, asked: States, now: datetime) -> str:
         not_said=[
             _VISIBILITY,
             BETWEEN_POLLS,
-            *(f"Nothing was watched of {short(each)}." for each in unwatched[:3]),
+            *_unwatched(connection, asked, at),
             *_sentences(never),
         ],
     )
@@ -135,6 +133,7 @@ def _changes(connection: sa.Connection, asked: Changes, now: datetime) -> str:
             BETWEEN_POLLS,
             "Only states and presence are compared here, no other fields.",
             "Basis observer_change: another key was used than before, so it may be a change of view only.",
+            *_unwatched(connection, asked, since or until),
             *_sentences(never),
         ],
     )
@@ -215,6 +214,7 @@ def _coverage(connection: sa.Connection, asked: Coverage, now: datetime) -> str:
         not_said=[
             "What happened within a gap is unknown: a state before and after it that is the same proves nothing.",
             *([] if asked.unseen else ["Times in which only single regions were not shown; see `unseen`."]),
+            *_unwatched(connection, asked, since or until),
         ],
     )
 
@@ -227,6 +227,13 @@ def _given(
     if len(names) != 1:
         return heading, columns
     return {"source": names[0], **heading}, [name for name in columns if name != "source"]
+
+
+def _unwatched(connection: sa.Connection, asked: Paged, at: datetime) -> list[str]:
+    """Which sources were not watched yet at a time, so that no rows are not taken for no changes."""
+    first = first_looks(connection, asked.source)
+    found = [f"{name} before {show_time(begin)}" for name, begin in first.items() if at < begin]
+    return [f"Nothing was watched of {short(each)}." for each in found[:3]]
 
 
 def _sentences(said: Sequence[str | None]) -> list[str]:

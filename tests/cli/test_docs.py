@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from collector.cli import cli
 from collector.reports import views
 from collector.settings import VARIABLES, load
 from collector.store.tables import metadata
@@ -31,6 +33,20 @@ def test_every_help_has_an_example_and_every_option_a_text(name: str) -> None:
     assert name.split()[-1] in (command.help or "").partition("Example")[2]
     for option in command.params:
         assert not isinstance(option, click.Option) or option.help, option.name
+
+
+@pytest.mark.parametrize("name", ALL_COMMANDS)
+def test_every_help_fits_a_terminal_of_80_columns(name: str) -> None:
+    said = CliRunner().invoke(cli, [*name.split()[1:], "--help"], terminal_width=80)
+    assert said.output.startswith("Usage:")
+    assert [line for line in said.output.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize("name", ALL_COMMANDS)
+def test_the_help_of_a_command_that_takes_times_says_how_they_are_written(name: str) -> None:
+    said = CliRunner().invoke(cli, [*name.split()[1:], "--help"], terminal_width=80).output
+    takes = re.search(r"\bTIME\b", said.partition("A TIME is")[0]) or "T1" in said
+    assert ("without a zone: UTC" in said) == bool(takes)
 
 
 @pytest.mark.parametrize("variable", VARIABLES)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -241,6 +242,45 @@ def test_sentences_are_broken_between_words(terminal: Terminal, monkeypatch: pyt
     assert len(sentence) > 60
     assert " ".join(narrow.partition("\n\n")[0].split()) == sentence
     assert all(len(line) <= 60 for line in narrow.partition("\n\n")[0].splitlines())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("status", "regions", "history 'sines 2'", "transitions --utc", "explain 'sines 2'", "evidence 2"),
+        *("coverage --unseen", "diff 2026-01-01", "availability --by day", "lead-time", "timeline", "doctor"),
+        *("audit verify", "audit anchors", "audit state 'sines 2' --at '3 days ago'", "audit anchor"),
+        *(
+            "sql 'SELECT * FROM regions'",
+            "sql \"SELECT * FROM gaps WHERE from_at > 'May'\"",
+            "sql 'SELECT x FROM gaps'",
+        ),
+        *(
+            "regions --country ZZ",
+            "regions --as-of 'last tusday'",
+            "timeline --from 2020-01-01 --to 2020-02-01",
+        ),
+    ],
+)
+def test_prose_and_tables_fit_80_columns(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    said = collector(*shlex.split(command), database_url=terminal.url)
+    shown = (said.out + said.err).replace(terminal.url, "").splitlines()
+    assert shown
+    assert [line for line in shown if columns(line) > 80 and not re.search("[0-9a-f]{64}", line)] == []
+    if said.code == 2:
+        monkeypatch.delenv("COLUMNS")
+        piped = collector(*shlex.split(command), database_url=terminal.url)
+        assert piped.err.split() == said.err.split(), "it is broken between words only"
+
+
+def test_a_time_stays_on_one_line(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for width in range(40, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        said = collector("explain", "sines 2", database_url=terminal.url).out
+        assert not re.search(r"\d{4}-\d\d-\d\d\n", said)
 
 
 def test_a_pipe_has_all_columns_and_full_times(terminal: Terminal) -> None:

@@ -96,6 +96,21 @@ def test_each_tool_answers_as_its_report_does(told: History) -> None:
     assert len(whole.json["payload"]) == 64, "a digest is whole"
 
 
+def test_no_rows_from_before_the_first_poll_are_not_taken_for_no_changes(told: History) -> None:
+    early = {"from_time": "2020-01-01", "to_time": "2020-02-01"}
+    calls: list[Call] = [
+        ("states_at", {"time": "2020-01-01"}),
+        ("changes_between", early),
+        ("coverage", early),
+        ("changes_between", {}),
+    ]
+    *before, now = session(url_of(told.engine), calls).replies
+    for reply in before:
+        assert reply.rows == []
+        assert any(said.startswith("Nothing was watched of gcore before") for said in reply.json["not_said"])
+    assert not any("Nothing was watched" in said for said in now.json["not_said"])
+
+
 @pytest.mark.long
 def test_mistakes_are_messages_that_say_what_to_do(told: History) -> None:
     calls: list[Call] = [

@@ -198,8 +198,8 @@ def test_times_are_echoed_as_they_were_understood(told: Told) -> None:
     assert said.err == "as of 2026-05-01 22:30:00Z\n"
     said = told.ask("diff", "2026-05-01", "2026-05-02")
     assert said.err.startswith("from 2026-05-01 00:00:00Z to 2026-05-02 00:00:00Z\n")
-    said = told.ask("transitions", "--from", "2026-05-01", "--to", "2026-05-02 12:00")
-    assert said.err == "from 2026-05-01 00:00:00Z\nto 2026-05-02 12:00:00Z\n"
+    said = told.ask("transitions", "--from", "2026-05-01 13:00", "--to", "2026-05-02 12:00")
+    assert said.err == "from 2026-05-01 13:00:00Z\nto 2026-05-02 12:00:00Z\n"
 
 
 # The documented fields
@@ -255,6 +255,22 @@ def test_fields_are_as_documented(told: Told, question: tuple[str, ...]) -> None
         keeps(promise, row)
     heading = told.ask(*question, "--format", "csv").out.splitlines()[0]
     assert heading.split(",") == list(promise)
+
+
+@pytest.mark.parametrize(
+    "question", ["transitions", "coverage", "availability", "lead-time", "regions", "diff"]
+)
+def test_a_question_about_the_time_before_all_polls_says_that_nothing_was_watched(
+    told: Told, question: str
+) -> None:
+    early = {"regions": ["--as-of", "2020-01-01"], "diff": ["2020-01-01"]}.get(question)
+    told.ask(question, *(early or ["--from", "2020-01-01", "--to", "2020-02-01"])).explains(
+        "gcore: nothing was watched before "
+    )
+    assert (
+        "nothing was watched"
+        not in told.ask(question, *([] if question != "diff" else ["now", "3000-01-01"])).err
+    )
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,13 @@ def draw(picture: Picture, width: int, signs: Signs = BLOCKS) -> list[Line]:
         rows.append([(_fit(name, labels, signs) + "  ", ""), *_bar(lane, scale, chart, found, signs, used)])
     head = _axis_lines(scale, labels, chart, signs)
     foot = _legend(found, used, signs, labels + 2 + chart)
-    column = f"one column is {show_span((scale.until - scale.since) / chart)}"
+    column = f"one column is {show_span((scale.until - scale.since) / chart)}; times are UTC"
     hidden = "unknown time of less than half of a column is not shown"
-    said = [column, *(wrap(hidden, max(width, LEAST)) if used.hides_unknown else ())]
+    said = [
+        each
+        for text in (column, hidden if used.hides_unknown else "")
+        for each in wrap(text, max(width, LEAST))
+    ]
     notes: list[Line] = [[(line, signs.muted)] for line in said]
     axis_below = head[::-1] if len(rows) > LONG else []
     return [*head, *rows, *axis_below, [], *foot, *notes]
