@@ -92,6 +92,8 @@ def _harmless(name: str, value: Any) -> Any:
 
 
 def _wants_colours() -> bool:
+    if not sys.stderr.isatty():
+        return False
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "unknown", "")
 
 

@@ -261,8 +261,7 @@ def _schedule(start: datetime, end: datetime) -> Iterator[datetime]:
 def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
     from collector.cli.rows import print_rows
     from collector.clock import utc_now
-    from collector.database.transactions import reading
-    from collector.database.url import sqlite_path
+    from collector.database.transactions import checkpoint, reading
     from collector.reports.coverage import coverage
     from collector.reports.inventory import REGIONS, RegionFilter, regions_as_of
     from collector.reports.transitions import TransitionFilter, transitions
@@ -272,9 +271,8 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
         regions = regions_as_of(connection, utc_now(), RegionFilter())
         changes = transitions(connection, TransitionFilter())
         gaps = coverage(connection)
-    file = sqlite_path(engine) or path
-    size = sum(f.stat().st_size for s in FILES if (f := file.with_name(file.name + s)).exists())
-    say(f"{polls} polls, {len(changes)} transitions, {size / 1e6:.1f} MB in {path}\n")
+    checkpoint(engine)
+    say(f"{polls} polls, {len(changes)} transitions, {path.stat().st_size / 1e6:.1f} MB in {path}\n")
     shown = {name: heading for name, heading in REGIONS.table.items() if name != "source"}
     print_rows(regions, "table", REGIONS, "no regions", shown=shown)
     say("\nThe newest changes:")

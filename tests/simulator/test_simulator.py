@@ -596,6 +596,7 @@ def test_the_demo_tells_its_story(demo: Demo) -> None:
     assert "no poll was made" in demo.said.out
     assert "polls were not written, because the machine's clock differed" in demo.said.out
     assert "COLLECTOR_DATABASE_URL=sqlite:///collector-demo.db" in demo.said.out
+    assert f" {demo.file.stat().st_size / 1e6:.1f} MB in collector-demo.db" in demo.said.out
 
 
 def test_the_demo_writes_one_file_and_not_where_the_settings_point(demo: Demo) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from time import monotonic
 
 import sqlalchemy as sa
@@ -115,8 +115,4 @@ class Deliverer:
         if told.is_given_up:
             log.error("dead_letter", ordinal=told.refused.ordinal, **facts)
         elif told.taken or not claimed.failures:
-            log.warning("receiver_fails", next_try_at=_text(told.next_try_at), **facts)
-
-
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="seconds")
+            log.warning("receiver_fails", next_try_at=told.next_try_at, **facts)
