@@ -313,6 +313,18 @@ def test_no_observation_begins_before_the_end_of_the_one_before(told: History, f
     )
 
 
+def test_an_answer_that_no_observation_has_is_found(told: History, forger: sa.Engine) -> None:
+    """Its content fits its address: it is an answer of another source."""
+    answers = as_stored(payloads)
+    with forger.connect() as connection:
+        others = connection.execute(sa.select(answers).where(answers.c.source_id == 2)).mappings().all()
+    own = {row["address"] for row in rows_of(forger, "payloads")}
+    row = next(dict(row) for row in others if row["base"] is None and row["address"] not in own)
+    insert(forger, "payloads", row | {"source_id": 1})
+    (found,) = check(told).breaks
+    assert (found.key, found.why) == ({"address": row["address"]}, "no observation has this answer")
+
+
 def test_a_history_made_anew_is_found_by_a_head_that_was_kept(told: History, forger: sa.Engine) -> None:
     """And by nothing else: that is why heads are kept."""
     head = check(told).head
