@@ -18,6 +18,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, Strict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from collector.gcore.enums import (
+    EndpointService,
+    KeystoneState,
+    RegionAccessType,
+    RegionEndpointType,
+    RegionState,
+    Zone,
+)
 from collector.gcore.jsontext import Number, type_name
 from collector.inventory.entities import Drift
 
@@ -75,24 +83,6 @@ Integer = Annotated[int, BeforeValidator(as_integer)]
 Text = Annotated[str, Strict(), BeforeValidator(as_text)]
 Flag = Annotated[bool, Strict()]
 Time = Annotated[datetime, BeforeValidator(as_time)]
-
-RegionState = Literal["ACTIVE", "DELETED", "DELETING", "DELETION_FAILED", "INACTIVE", "MAINTENANCE", "NEW"]
-RegionAccessType = Literal["core", "edge"]
-RegionEndpointType = Literal["admin", "internal", "public"]
-Zone = Literal["AMERICAS", "APAC", "EMEA", "RUSSIA_AND_CIS"]
-KeystoneState = Literal["DELETED", "INITIALIZATION_FAILED", "INITIALIZED", "NEW"]
-EndpointService = Literal[
-    "ai_service",
-    "caas",
-    "caas_for_inference",
-    "dbaas",
-    "faas",
-    "inference_at_the_edge",
-    "inference_box",
-    "laas",
-    "mkaas",
-    "registry",
-]
 
 
 class KeystoneSerializerAi(BaseModel):

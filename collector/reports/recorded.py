@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import sqlalchemy as sa
 
 from collector.errors import UsageError
-from collector.gcore.wire import KeystoneState, RegionState, Zone
+from collector.gcore.enums import KeystoneState, RegionState, Zone
 from collector.inventory.spans import ABSENT
 from collector.nearest import instead
 from collector.reports.filters import Row

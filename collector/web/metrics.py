@@ -29,8 +29,8 @@ from starlette.routing import BaseRoute, Route
 
 from collector import __version__
 from collector.errors import CollectorError
+from collector.gcore.enums import RegionState
 from collector.gcore.exchange import Cause
-from collector.gcore.wire import RegionState
 from collector.inventory.observation import Outcome
 from collector.logs import logger
 from collector.reports.anchored import VERDICTS

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from collector.audit import pack, retention
 from collector.audit.pack import check
-from collector.audit.verify import verify, verify_database
+from collector.audit.verify import verify, verify_database, verify_source
 from collector.database.transactions import reading, writing
 from collector.errors import IntegrityError, UsageError
 from collector.inventory import chain
@@ -25,6 +25,7 @@ from collector.reports.spans import SpanFilter, spans
 from collector.store import copying, pruning, snapshots
 from collector.store.amendments import text_of
 from collector.store.pruning import Pruned
+from collector.store.tables import payloads
 from tests.support.builders import answer, region
 from tests.support.databases import copy_of
 from tests.support.history import History, failure
@@ -229,9 +230,28 @@ def test_what_stays_of_pruned_answers_is_proven(engine: sa.Engine, forged: str) 
     assert found == "altered"
 
 
-def verify_after(connection: sa.Connection) -> str:
-    from collector.audit.verify import verify_source
+def test_a_pruned_answer_that_is_there_again_is_found(engine: sa.Engine) -> None:
+    """Although its content fits its address."""
+    history = History(engine)
+    for number in range(8):
+        history.poll([region(1, display_name=f"Region {number}")])
+    before = {row["address"]: row for row in history.rows("payloads")}
+    prune(history, 300)
+    (emptied,) = history.rows("payloads", compressed_size=0)
+    again = before[emptied["address"]]
+    with writing(engine) as connection:
+        changed = connection.execute(
+            sa.update(payloads).where(payloads.c.address == again["address"]).values(**again)
+        )
+        assert changed.rowcount == 1
+        found = verify_source(connection, "gcore").breaks
+        connection.rollback()
+    assert [(each.key, each.why) for each in found] == [
+        ({"address": again["address"]}, "this answer was pruned, but is here again")
+    ]
 
+
+def verify_after(connection: sa.Connection) -> str:
     return verify_source(connection, "gcore").verdict
 
 
