@@ -119,6 +119,9 @@ def test_a_value_that_no_parameter_takes_is_a_mistake() -> None:
         ("day >= 'yesterday'", "write '2026-11-22'"),
         ("month = '2026-11'", "which is not a day"),
         ("month <= '2026-11'", "which is not a day"),
+        ("s.until_at > d.day", "write day || 'T00:00:00.000000Z'"),
+        ("d.day >= s.from_at", "write day || 'T00:00:00.000000Z'"),
+        ("from_at <= month", "write month || 'T00:00:00.000000Z'"),
     ],
 )
 def test_comparisons_that_go_wrong_get_a_warning(where: str, said: str) -> None:
@@ -141,6 +144,9 @@ def test_comparisons_that_go_wrong_get_a_warning(where: str, said: str) -> None:
         "day > :midnight AND day <= :midnight",
         "day >= :noon AND day < :noon",
         "month >= '2026'",
+        "from_at >= day AND day <= from_at AND from_at < day AND day > until_at",
+        "until_at > d.day || 'T00:00:00.000000Z'",
+        "day || 'T00:00:00.000000Z' <= from_at",
         "observed_at = '2026-11-01T12:00:00.000000Z'",
         "observed_at > :yesterday",
         "observed_at > not_before",

@@ -27,6 +27,8 @@ _MIDNIGHT = "T00:00:00.000000Z"
 _ORDERS = ("<", "<=", ">", ">=")
 _EXACT_WITH_A_START = ("<", ">=")
 """How a column may be compared with the beginning of its text: SQLite puts the beginning before the whole."""
+_EXACT_WITH_A_TIME = ("<=", ">")
+"""How a day may be compared with a whole time."""
 _COMPARES = (*_ORDERS, "between", "=", "==", "<>", "!=")
 _TURNED = str.maketrans("<>", "><")
 _MAKES_OTHER_TEXT = ("datetime", "current_timestamp", "time")
@@ -72,7 +74,13 @@ def _comparisons(tokens: Sequence[Token]) -> Iterator[tuple[Token, Token, str]]:
         operator = token.text.lower()
         if operator not in _COMPARES or not 0 < n < len(tokens) - 1:
             continue
-        before, after = tokens[n - 1], _last_of_name(tokens, n + 1)
+        last = _last_of_name(tokens, n + 1)
+        before, after = tokens[n - 1], tokens[last]
+        if "|" in (
+            tokens[n - 2].text if n > 1 else "",
+            tokens[last + 1].text if last + 1 < len(tokens) else "",
+        ):
+            continue  # a piece of a text
         if operator == "between" and before.text.lower() == "not":
             before = tokens[n - 2]
         if is_time(before) or is_day(before):
@@ -83,11 +91,11 @@ def _comparisons(tokens: Sequence[Token]) -> Iterator[tuple[Token, Token, str]]:
             yield after, before, operator.translate(_TURNED)
 
 
-def _last_of_name(tokens: Sequence[Token], n: int) -> Token:
-    """The last part of a name like `t.observed_at` that begins here."""
+def _last_of_name(tokens: Sequence[Token], n: int) -> int:
+    """Where the last part of a name like `t.observed_at` is that begins here."""
     while n + 2 < len(tokens) and tokens[n + 1].text == ".":
         n += 2
-    return tokens[n]
+    return n
 
 
 def is_time(token: Token) -> bool:
@@ -120,6 +128,8 @@ def _warning(
     column: str, other: Token, operator: str, given: Mapping[str, str | datetime], now: datetime
 ) -> str:
     """What is wrong with a comparison of a time; empty if nothing is."""
+    if is_day(other):
+        return "" if operator in _EXACT_WITH_A_START else _of_both(column, operator, other.name, other.name)
     if other.text.lower() in _MAKES_OTHER_TEXT:
         return f"{column} is compared with {other.text}, whose text is not a stored time; write :now or :2_days_ago"
     text = _text(other, given)
@@ -146,15 +156,24 @@ def _warning(
     )
 
 
+def _of_both(column: str, operator: str, other: str, day: str) -> str:
+    return (
+        f"{column} {operator} {other} is wrong at midnight, because SQLite compares texts, and puts a day before its "
+        f"own midnight; write {day} || '{_MIDNIGHT}'"
+    )
+
+
 def _day_warning(
     column: str, other: Token, operator: str, given: Mapping[str, str | datetime], now: datetime
 ) -> str:
     """What is wrong with a comparison of a day; empty if nothing is."""
+    if is_time(other):
+        return "" if operator in _EXACT_WITH_A_TIME else _of_both(column, operator, other.name, column)
     text = _text(other, given)
     if text is None or _DAY.fullmatch(text):
         return ""
     if _STORED.fullmatch(text):
-        is_exact = operator in (("<=", ">") if text.endswith(_MIDNIGHT) else _ORDERS)
+        is_exact = operator in (_EXACT_WITH_A_TIME if text.endswith(_MIDNIGHT) else _ORDERS)
     else:
         is_exact = operator in _EXACT_WITH_A_START and bool(_PREFIX.fullmatch(text))
     if is_exact:
