@@ -174,6 +174,17 @@ def test_install(empty_machine: Machine) -> None:
 
 
 @pytest.mark.long
+def test_ask_with_the_settings_of_the_service(machine: Machine) -> None:
+    (block,) = blocks("Ask with the settings of the service")
+    file = machine.root / "etc/gcore-collector/environment"
+    cloud = f"COLLECTOR_BASE_URL='{machine.cloud.base_url}'"
+    file.write_text(file.read_text().replace("#COLLECTOR_BASE_URL=https://api.gcore.com", cloud))
+    assert cloud in file.read_text()
+    assert "the API answers with" in machine.run(block)
+    assert "there is no API key" in machine.run("collector doctor || [ $? = 1 ]")
+
+
+@pytest.mark.long
 def test_back_up_and_restore(with_postgresql: Machine) -> None:
     machine = with_postgresql
     machine.run(*blocks("Back up"))
