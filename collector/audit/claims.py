@@ -12,11 +12,13 @@ import sqlalchemy as sa
 from collector.audit.runs import Row, Run, observed, runs
 from collector.reports.beginnings import refuse_before
 from collector.reports.words import brief, show_span, show_time
+from collector.store.amendments import beginning
 from collector.store.tables import anchors, payloads
 
 _p = payloads.c
 
 OBSERVER_CHANGE = "observer_change"
+PRUNED = "earlier answers were pruned"
 MAX_TOLD = 20
 """Maximum number of blind times that are listed individually."""
 
@@ -57,7 +59,9 @@ def claim(connection: sa.Connection, source_id: int, source: str, region_id: int
     wanted = _around(rows, at)
     if run is not None:
         (redacted,) = redacted_in(connection, source_id, rows, [run])
-        sentence, unknown = in_words(run), limits(run, redacted=redacted)
+        is_cut = beginning(connection, source_id) is not None and run.first_seq == rows[0]["seq"]
+        earlier = PRUNED if is_cut else None
+        sentence, unknown = in_words(run), limits(run, earlier=earlier, redacted=redacted)
         rests_on = max(wanted, default=run.last_seq)
     else:
         sentence, unknown = _not_known(nearest, after, at, region_id), ()
@@ -115,23 +119,25 @@ def keys_in_words(keys: Sequence[str]) -> str:
     return " and ".join(said)
 
 
-def limits(run: Run, *, is_begun: bool = False, goes_on: bool = False, redacted: int = 0) -> tuple[str, ...]:
+def limits(
+    run: Run, *, earlier: str | None = None, goes_on: bool = False, redacted: int = 0
+) -> tuple[str, ...]:
     """What a run does not prove, in sentences.
 
-    `is_begun`, `goes_on`: earlier or later answers than those of the run are not in the pack. `redacted`: the number
-    of its observations whose answers were redacted.
+    `earlier`: why earlier answers than those of the run are not there. `goes_on`: later ones are not in the pack.
+    `redacted`: the number of its observations whose answers were redacted.
     """
     said = []
     state = brief(run.state) if run.state is not None else "absence"
-    if is_begun:
-        said.append(f"{_capital(state)} may have begun earlier: this pack contains no earlier answer.")
+    if earlier is not None:
+        said.append(f"{_capital(state)} may have begun earlier: {earlier}.")
     elif run.not_before is None:
         said.append(f"It is not known when {state} began: there was no earlier poll.")
     else:
         said.append(
             f"{_capital(state)} began after {show_time(run.not_before)}, and at the latest at {show_time(run.from_at)}."
         )
-    if run.basis == OBSERVER_CHANGE and not is_begun:
+    if run.basis == OBSERVER_CHANGE and earlier is None:
         said.append("Another key or URL was used before, so its beginning may be a change of view only.")
     if run.next_at is not None:
         then = brief(run.next_state) if run.next_state is not None else "not listed"

@@ -14,7 +14,7 @@ from collector.audit.runs import observed, runs
 from collector.database.transactions import reading
 from collector.gcore.paths import Path
 from collector.reports.spans import SpanFilter, spans
-from collector.store import redacting
+from collector.store import pruning, redacting
 from tests.support.builders import region
 from tests.support.command import collector
 from tests.support.history import History, failure
@@ -116,6 +116,17 @@ def test_a_change_of_key_makes_a_beginning_or_an_end_doubtful(history: History) 
     assert (
         "Another key or URL was used after that, so its end may be a change of view only." in unseen.unknown
     )
+
+
+def test_a_pruned_history_does_not_say_that_it_has_no_beginning(history: History) -> None:
+    how: dict[str, Any] = {"made_at": history.time(history.at), "made_by": "a test"}
+    pruning.prune(history.engine, "gcore", history.time(570), **how)
+    found = claimed(history, 1, 560)
+    assert found.unknown[0] == "MAINTENANCE may have begun earlier: earlier answers were pruned."
+    assert (
+        claimed(history, 2, 560).unknown[0] == "ACTIVE may have begun earlier: earlier answers were pruned."
+    )
+    assert claimed(history, 1, 700).unknown[0].startswith("Absence began after 2026-05-01 12:09:59.500Z")
 
 
 def test_a_claim_that_rests_on_redacted_answers_says_so(history: History) -> None:

@@ -1082,7 +1082,7 @@ class Proof:
                 openssl(given, "pkeyutl", "-verify", *options) is not None,
                 f"anchor {number}: its signature is not valid",
             )
-            return f"signed with {self.public_key}"
+            return f"signed with {self.public_key}, whose owner could sign another history"
         return "handed out" if row["value"] in outside else None
 
     def lacking(self) -> str:
@@ -1481,7 +1481,10 @@ def printable(text: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Check an audit pack of gcore-collector.")
+    parser = argparse.ArgumentParser(
+        description="Check an audit pack of gcore-collector.",
+        epilog="The exit code is 0 for HOLDS, 1 for BROKEN, 2 for wrong usage, 3 for NOT PROVEN and NOT CHECKED.",
+    )
     parser.add_argument(
         "pack", type=Path, help="the zip file itself, not a folder into which it was unpacked"
     )

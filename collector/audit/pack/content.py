@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.audit.claims import in_words, keys_in_words, limits, redacted_in
+from collector.audit.claims import PRUNED, in_words, keys_in_words, limits, redacted_in
 from collector.audit.runs import Run, observed, runs
 from collector.clock import time_text
 from collector.inventory.chain import plain
@@ -62,13 +62,16 @@ def limits_of(
     first_seq, last_seq = extent
     begins = beginning(connection, source_id)
     is_whole = first_seq <= (begins.begins_seq if begins else 1)
+    earlier = None if is_whole else "this pack contains no earlier answer"
+    if is_whole and begins:
+        earlier = PRUNED
     redacted = redacted_in(connection, source_id, observed(connection, source_id, *extent), claims)
     return [
         (
             run,
             limits(
                 run,
-                is_begun=not is_whole and run.first_seq == first_seq,
+                earlier=earlier if run.first_seq == first_seq else None,
                 goes_on=last_seq < newest_seq,
                 redacted=count,
             ),
