@@ -29,6 +29,7 @@ from tests.support.builders import region
 from tests.support.command import collector
 from tests.support.history import History, failure
 from tests.support.marks import long_on_postgresql
+from tests.support.proofs import reseal
 
 EVIDENCE = ("observers", "payloads", "observations")
 TABLES = (*EVIDENCE, *(table.name for table in DERIVED))
@@ -211,7 +212,10 @@ def test_a_row_that_is_inserted_is_found(told: History, forger: sa.Engine) -> No
         if table == "observers":
             new["key_fingerprint"] = "f" * 32
         insert(forger, table, new)
-        assert check(told).verdict == "altered", table
+        found = check(told)
+        assert found.verdict == "altered", table
+        if metadata.tables[table] in DERIVED:
+            assert {each.why for each in found.breaks} == {"this row does not follow from the evidence"}
         delete(forger, table, new)
     assert check(told).verdict == "good"
 
@@ -252,43 +256,13 @@ def test_observers_that_swap_their_numbers_are_found(told: History, forger: sa.E
     assert {b.table for b in check(told).breaks} == {"observers"}
 
 
-def made_anew(told: History, forger: sa.Engine, only: int | None = None) -> None:
-    """All digests computed again, as who knows this code can. `only`: those of one observation."""
-    o = observations
-    with forger.begin() as connection:
-        previous = chain.GENESIS
-        rows = connection.execute(sa.select(o).where(o.c.source_id == 1).order_by(o.c.seq)).mappings().all()
-        for row in rows:
-            if only not in (None, row["seq"]):
-                previous = row["digest"]
-                continue
-            who = metadata.tables["observers"]
-            observer = (
-                connection.execute(sa.select(who).where(who.c.source_id == 1, who.c.id == row["observer_id"]))
-                .mappings()
-                .one()
-            )
-            new: Values = dict(row) | {"previous_digest": previous}
-            new["opening_digest"] = chain.opening_digest("gcore", new, dict(observer))
-            new["digest"] = previous = chain.closing_digest(new)
-            is_last = row is rows[-1]
-            connection.execute(
-                sa.update(o)
-                .where(o.c.source_id == 1, o.c.seq == row["seq"])
-                .values(
-                    previous_digest=new["previous_digest"],
-                    opening_digest=new["opening_digest"],
-                    digest=None if is_last else new["digest"],
-                )
-            )
-
-
 def test_an_observation_whose_own_digests_were_computed_again_is_found_by_the_next(
     told: History, forger: sa.Engine
 ) -> None:
     (row,) = [r for r in rows_of(forger, "observations") if r["seq"] == 3]
     write(forger, "observations", row, {"message": "all was well"})
-    made_anew(told, forger, only=3)
+    with forger.begin() as connection:
+        reseal(connection, since=3, until=3)
     (found,) = check(told).breaks
     assert (found.key, found.field, found.why) == (
         {"seq": 4},
@@ -304,13 +278,26 @@ def test_no_observation_begins_before_the_end_of_the_one_before(told: History, f
     times = {name: before[name] for name in ("last_at", "last_asked_at")}
     times |= {"first_at": before["last_at"], "first_asked_at": before["last_asked_at"]}
     write(forger, "observations", row, times)
-    made_anew(told, forger)
+    with forger.begin() as connection:
+        reseal(connection)
     (found,) = check(told).breaks
     assert (found.key, found.field, found.why) == (
         {"seq": row["seq"]},
         "first_at",
         "an observation begins after the one before",
     )
+
+
+def test_an_observation_less_than_was_counted_is_found(told: History, forger: sa.Engine) -> None:
+    """Even if the one before was closed, as if the newest had never been there."""
+    newest, before = told.rows("observations", source_id=1)[-1], told.rows("observations", source_id=1)[-2]
+    with forger.begin() as connection:
+        connection.execute(
+            sa.delete(observations).where(observations.c.source_id == 1, observations.c.seq == newest["seq"])
+        )
+    assert before["digest"] is not None
+    (found, *_) = [each for each in check(told).breaks if each.table == "sources"]
+    assert (found.field, found.stored, found.expected) == ("newest_seq", newest["seq"], before["seq"])
 
 
 def test_an_answer_that_no_observation_has_is_found(told: History, forger: sa.Engine) -> None:
@@ -331,7 +318,8 @@ def test_a_history_made_anew_is_found_by_a_head_that_was_kept(told: History, for
     assert head is not None
     (row,) = [r for r in rows_of(forger, "observations") if r["seq"] == 3]
     write(forger, "observations", row, {"message": "all was well"})
-    made_anew(told, forger)
+    with forger.begin() as connection:
+        reseal(connection)
     rebuild(told.engine, "gcore")
     assert check(told).verdict == "good"
     assert check(told, head).heads == {}

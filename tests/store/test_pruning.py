@@ -29,6 +29,7 @@ from collector.store.tables import payloads
 from tests.support.builders import answer, region
 from tests.support.databases import copy_of
 from tests.support.history import History, failure
+from tests.support.proofs import reseal
 from tests.support.twins import Twins
 
 STATES = ("ACTIVE", "MAINTENANCE", "ACTIVE", "FROZEN", "ACTIVE", "NEW")
@@ -199,6 +200,22 @@ def test_a_forged_beginning_is_found(sqlite_engine: sa.Engine, forgery: str) -> 
         finally:
             connection.rollback()
     assert found == "altered"
+
+
+def test_an_amendment_that_no_observation_knows_is_found(sqlite_engine: sa.Engine) -> None:
+    """Even if all digests fit."""
+    history = lived(History(sqlite_engine))
+    prune(history, 1380)
+    history.poll([region(1, "NEW"), region(2), region(3)])
+    ((seq, kept),) = [
+        (row["seq"], row["amended"]) for row in history.rows("observations") if row["amended"] is not None
+    ]
+    with writing(sqlite_engine) as connection:
+        connection.execute(sa.text("UPDATE observations SET amended = NULL WHERE amended IS NOT NULL"))
+        reseal(connection, since=seq)
+        (found,) = verify_source(connection, "gcore").breaks
+        connection.rollback()
+    assert (found.key, found.field, found.stored, found.expected) == ({"seq": seq}, "amended", None, kept)
 
 
 ROWS_OF_PRUNED_ANSWERS = {
