@@ -938,6 +938,8 @@ def test_the_statements_of_the_page_are_answered(
         "lake-jsonl": {"format": "jsonl"},
     }.items():
         export(told.engine, Path(folder), only=only, **asked)
-    assert len(statements) >= 6
+    questions = [statement for statement in statements if not statement.strip().startswith("SET ")]
+    assert len(questions) >= 6
     for statement in statements:
-        assert ask(statement).fetchall(), statement
+        rows = ask(statement).fetchall()
+        assert rows or statement not in questions, statement
