@@ -271,6 +271,8 @@ def test_a_schema_of_a_newer_version_is_left_alone(database_url: str) -> None:
     collector("regions", database_url=database_url).refused(2, "9999", "newer version")
     collector("poll", database_url=database_url, api_key="x").refused(2, "9999", "newer version")
     collector("db", "upgrade", database_url=database_url).refused(2, "9999", "newer version")
+    said = collector("db", "check", database_url=database_url)
+    assert (said.code, "newer version" in said.out, "db upgrade" in said.out) == (1, True, False)
 
 
 def test_a_view_that_is_gone_is_found_by_check_and_put_back_by_upgrade(database_url: str) -> None:

@@ -86,6 +86,25 @@ def test_before_the_first_poll_questions_say_so(command: str, sqlite_url: str, t
     assert said.err.endswith("nothing was polled into this database yet; run `collector poll`\n")
 
 
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [
+        ("db prune --keep 400", 2, "not 400 seconds: write --keep 400d for 400 days"),
+        ("db backup {new}/backup.db", 2, "the folder {new} does not exist"),
+        ("audit pack --from yesterday -o {new}/pack.zip", 2, "the folder {new} does not exist"),
+        ("audit anchor", 0, "nothing was polled into this database yet, so there is nothing to anchor"),
+    ],
+)
+def test_a_mistake_is_named_with_what_was_typed(
+    typed: str, code: int, said: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    words = typed.format(new=new).split()
+    found = collector(*words, database_url=sqlite_url, anchor=f"file:{tmp_path}/heads")
+    assert (found.code, found.out) == (code, "")
+    assert said.format(new=new) in found.err
+
+
 @pytest.mark.long
 def test_the_first_poll_says_where_the_database_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under cron the current folder is another one."""
