@@ -131,8 +131,12 @@ def _run() -> int:
     except (click.Abort, KeyboardInterrupt):
         say("\nAborted!", err=True)
         return 1
-    except PermissionError as error:
-        say(f"collector: {error.filename}: this user may not use it ({error.strerror})", err=True)
+    except OSError as error:
+        if error.filename is None:
+            say(traceback.format_exc(), err=True, nl=False)
+            return 1
+        who = "this user may not use it" if isinstance(error, PermissionError) else "it can't be used"
+        say(f"collector: {error.filename}: {who} ({error.strerror})", err=True)
         return 1
     except SystemExit as end:
         if not isinstance(end.code, int | None):

@@ -79,8 +79,6 @@ def is_nowhere(path: Path) -> bool:
 def not_allowed(path: Path) -> str:
     """Why this user can't use a SQLite file, as the end of a sentence; empty if file modes are not the reason."""
     folder, is_there = path.parent, os.path.exists(path)  # noqa: PTH110 - never raises
-    if os.path.isdir(path):  # noqa: PTH112 - the same
-        return ": it is a folder"
     if is_there and not os.access(path, os.R_OK):
         return f": this user may not read {path}"
     if is_there and not os.access(path, os.W_OK):

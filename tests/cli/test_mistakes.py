@@ -92,6 +92,9 @@ def test_before_the_first_poll_questions_say_so(command: str, sqlite_url: str, t
         ("db prune --keep 400", 2, "not 400 seconds: write --keep 400d for 400 days"),
         ("db backup {new}/backup.db", 2, "the folder {new} does not exist"),
         ("audit pack --from yesterday -o {new}/pack.zip", 2, "the folder {new} does not exist"),
+        ("db backup {long}", 1, "it can't be used (File name too long)"),
+        ("audit pack --from yesterday -o {long}", 1, "it can't be used (File name too long)"),
+        ("demo --file {long}", 1, "it can't be used (File name too long)"),
         ("audit anchor", 0, "nothing was polled into this database yet, so there is nothing to anchor"),
     ],
 )
@@ -99,7 +102,7 @@ def test_a_mistake_is_named_with_what_was_typed(
     typed: str, code: int, said: str, sqlite_url: str, tmp_path: Path
 ) -> None:
     new = tmp_path / "new"
-    words = typed.format(new=new).split()
+    words = typed.format(new=new, long=tmp_path / ("x" * 300)).split()
     found = collector(*words, database_url=sqlite_url, anchor=f"file:{tmp_path}/heads")
     assert (found.code, found.out) == (code, "")
     assert said.format(new=new) in found.err
