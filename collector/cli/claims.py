@@ -13,6 +13,7 @@ from collector.cli.printing import say, say_sentence
 from collector.cli.rows import as_json, object_option
 from collector.cli.times import Time
 from collector.errors import UsageError
+from collector.nearest import listed
 from collector.reports.words import show_time
 
 
@@ -39,7 +40,11 @@ def state(context: click.Context, region: str, at: datetime, source: str | None,
     with open_for_questions(context, source) as connection:
         found = sorted(set(find_region(connection, region, source)))
         if len(found) > 1:
-            raise UsageError(f"{region!r} names {len(found)} regions: give an id, or add --source")
+            names = names_by_id(connection)
+            each = listed([f"region {region_id} of {names[source_id]}" for source_id, region_id in found])
+            raise UsageError(
+                f"{region!r} names {len(found)} regions: {each}; give the id of one, and --source"
+            )
         ((source_id, region_id),) = found
         name = names_by_id(connection)[source_id]
         claimed = claim(connection, source_id, name, region_id, at)

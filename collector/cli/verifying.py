@@ -154,7 +154,7 @@ def verify(
         _tell(each, wanted)
     begun = [each.begins for each in found if each.begins]
     for digest in lost:
-        why = "the history was rewritten or cut off after it was taken, or it is of another history"
+        why = "the history was rewritten or cut off after it was taken, or it is of another history or source"
         why += ", or from before this history begins" if begun else ""
         _say(f"head {digest}: no observation has it; {why}")
     for text in idle:

@@ -129,6 +129,21 @@ def test_a_pruned_history_does_not_say_that_it_has_no_beginning(history: History
     assert claimed(history, 1, 700).unknown[0].startswith("Absence began after 2026-05-01 12:09:59.500Z")
 
 
+def test_a_name_of_several_regions_is_refused_with_all_of_them(history: History) -> None:
+    History(history.engine, name="other").poll([region(1)])
+    url = history.engine.url.render_as_string(hide_password=False)
+    said = collector("audit", "state", "1", "--at", "2026-05-01T12:05", database_url=url)
+    said.refused(
+        2, "'1' names 2 regions: region 1 of gcore, region 1 of other; give the id of one, and --source"
+    )
+    assert (
+        collector(
+            "audit", "state", "1", "--source", "gcore", "--at", "2026-05-01T12:01:30", database_url=url
+        ).code
+        == 0
+    )
+
+
 def test_a_claim_that_rests_on_redacted_answers_says_so(history: History) -> None:
     assert "redacted" not in "\n".join(claimed(history, 1, 560).unknown)
     how = {"made_at": history.time(history.at), "made_by": "a test"}

@@ -113,6 +113,7 @@ def test_how_the_checker_ends(history: History, tmp_path: Path) -> None:
     )
     code, said = check(path, "--head", "0" * 64)
     assert (code, said[0].startswith("BROKEN: no observation has the head")) == (1, True)
+    assert said[0].endswith("or it is of another history or source")
     code, said = check(tmp_path / "missing.zip", "--head", head)
     assert (code, said) == (
         3,

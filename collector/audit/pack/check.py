@@ -1211,11 +1211,12 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], str 
     )
     openings = {row["opening_digest"]: row["seq"] for row in rows}
     openings |= {row["digest"]: row["at_seq"] for row in amendments if row["at_seq"] in openings.values()}
+    before = f", or from before observation {rows[0]['seq']}, with which the pack begins"
     for wanted in heads:
         need(
             wanted in openings,
             f"no observation has the head {wanted}: the history was rewritten or cut off after it was taken, or it is "
-            f"of another history, or from before observation {rows[0]['seq']}, with which the pack begins",
+            f"of another history or source{before if rows[0]['seq'] > 1 else ''}",
         )
     only = None if pack["regions"] is None else set(pack["regions"])
     applied = [row for row in rows if row["outcome"] != "failed"]
