@@ -60,6 +60,11 @@ def list_(
             print_rows(told, format_, DELIVERIES, "no dead letters" if dead else "nothing waits")
         else:
             print_rows(rows, format_, RECEIVERS, "no events are sent: the settings name no receiver")
+    if rows and not names:
+        say(
+            "the settings of this command name no receiver; a service with other settings may have some",
+            err=True,
+        )
     sys.exit(3 if any(row["dead_letters"] or row["failures"] for row in rows) else 0)
 
 

@@ -95,6 +95,8 @@ def test_dead_letters_are_listed_with_their_events_and_sent_again(sqlite_url: st
     assert (letter["seq"], letter["ordinal"], letter["attempts"]) == (2, 2, 30)
     assert json.loads(letter["event"])["data"]["to_state"] == "MAINTENANCE"
     assert "status 500" in collector("webhooks", "list", "--dead", **settings).out
+    elsewhere = collector("webhooks", "list", database_url=settings["database_url"])
+    assert (elsewhere.code, "the settings of this command name no receiver" in elsewhere.err) == (3, True)
     assert collector("webhooks", "retry", "--observation", "3", **settings).out.startswith("0 dead letters")
     assert collector("webhooks", "retry", "--source", "gcore", **settings).out.startswith("1 dead letters")
     assert collector("webhooks", "deliver", "webhook", **settings).out == "webhook: 1 delivered\n"
