@@ -345,6 +345,13 @@ def _refuse_unknown(environment: Mapping[str, str]) -> None:
         raise SettingsError(f"unknown setting {name}; {hint}known are {', '.join(VARIABLES)}")
 
 
+def overlooked(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables that are not read because their prefix has a typing error, and what was meant."""
+    names = sorted(os.environ if environment is None else environment)
+    close = {name: difflib.get_close_matches(name.upper(), VARIABLES, n=1, cutoff=0.93) for name in names}
+    return {name: meant[0] for name, meant in close.items() if meant and not name.startswith(PREFIX)}
+
+
 def _refuse_two_keys(given: Mapping[str, Any], key: str, file: str) -> None:
     if given.get("api_key") and given.get("api_key_file"):
         raise SettingsError(f"{key} and {file} are both set, and only one can count: remove one of them")

@@ -11,7 +11,7 @@ import pytest
 
 from collector.database.url import parse_url
 from collector.errors import SettingsError
-from collector.settings import PREFIX, VARIABLES, Settings, Source, load
+from collector.settings import PREFIX, VARIABLES, Settings, Source, load, overlooked
 from tests.support.paths import ROOT
 
 SECRET = "canary$0123456789abcdef"
@@ -303,6 +303,21 @@ def test_an_unknown_variable_is_named_and_so_are_those_that_are_known() -> None:
 
 def test_variables_of_other_programs_are_none_of_our_business() -> None:
     load({"PATH": "/bin", "OTEL_COLLECTOR_HOST": "x", "collector_interval": "soon"})
+
+
+def test_a_typing_error_in_the_prefix_is_found() -> None:
+    names = (
+        "COLECTOR_INTERVAL",
+        "collector_keep",
+        "COLLECTORS_SOURCE",
+        "COLLECTOR_INTERVAL",
+        "OTEL_COLLECTOR_HOST",
+    )
+    assert overlooked(dict.fromkeys(names, "x")) == {
+        "COLECTOR_INTERVAL": "COLLECTOR_INTERVAL",
+        "COLLECTORS_SOURCE": "COLLECTOR_SOURCE",
+        "collector_keep": "COLLECTOR_KEEP",
+    }
 
 
 @pytest.mark.parametrize(

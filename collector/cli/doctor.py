@@ -209,6 +209,10 @@ def _room(path: Path) -> Finding:
 
 
 def _surroundings() -> Iterator[Finding]:
+    from collector.settings import overlooked
+
+    for name, meant in overlooked().items():
+        yield Finding("note", f"{name} is set, and nothing reads it", f"did you mean {meant}?")
     for name in _PROXY_VARIABLES:
         value = os.environ.get(name) or os.environ.get(name.lower())
         if not value:

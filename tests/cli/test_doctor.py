@@ -516,6 +516,18 @@ def test_a_proxy_is_told_without_its_password(
     assert (verdict, "proxy.example:3128" in what) == ("note", True)
 
 
+def test_a_variable_with_a_typing_error_in_its_prefix_is_noted(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLECTOR_KEEP", SECRET)
+    found = visit("--offline", database_url=sqlite_url, api_key=SECRET)
+    assert found.finding("COLECTOR_KEEP") == (
+        "note",
+        "COLECTOR_KEEP is set, and nothing reads it",
+        "did you mean COLLECTOR_KEEP?",
+    )
+
+
 def test_certificates_that_do_not_exist_are_bad(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/none/ca.pem")
     found = visit("--offline", database_url=sqlite_url, api_key=SECRET)
