@@ -6,11 +6,17 @@ import re
 
 import click
 
+_OTHER_WORDS = {"--since": "--from", "--after": "--from", "--until": "--to", "--before": "--to"}
+"""Options of other programs, and what they are called here."""
+
 
 def next_step(error: click.UsageError) -> str:
     """A line that follows the message about a wrong argument; empty if there is nothing to add."""
     if isinstance(error, click.NoSuchOption) and error.option_name == "--config":
         return "Write it before the command: collector --config FILE COMMAND\n"
+    if isinstance(error, click.NoSuchOption) and error.ctx:
+        meant = _OTHER_WORDS.get(error.option_name)
+        return f"Write {meant}.\n" if any(meant in each.opts for each in error.ctx.command.params) else ""
     extra = re.match(r"Got unexpected extra arguments? \((.*)\)$", error.message, re.DOTALL)
     command = error.ctx.command if error.ctx else None
     if extra is None or command is None:

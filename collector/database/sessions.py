@@ -66,7 +66,7 @@ def lossy_encoding(raw: psycopg.Connection[Any]) -> str | None:
         return None
     return (
         f"the database {raw.info.dbname} is encoded in {encoding}, which can't represent every name: create one with "
-        "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 (`collector db copy` copies what this one holds)"
+        "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0; `collector db copy` copies a history into it"
     )
 
 

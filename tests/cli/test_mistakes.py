@@ -263,6 +263,12 @@ def test_the_option_of_the_settings_file_belongs_before_the_command() -> None:
     )
 
 
+def test_an_option_of_other_programs_is_translated() -> None:
+    for command, typed, meant in (("coverage", "--since", "--from"), ("transitions", "--until", "--to")):
+        assert collector(command, typed, "yesterday").err.endswith(f"\nWrite {meant}.\n")
+    assert "Write" not in collector("status", "--since", "yesterday").err
+
+
 def test_a_mistake_without_a_command_needs_no_next_step() -> None:
     import click
 
