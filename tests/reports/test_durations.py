@@ -332,9 +332,10 @@ def test_what_has_not_ended_takes_as_long_as_was_confirmed(history: History) -> 
 
 
 def test_who_disappears_gives_up_but_not_where_only_another_key_looked(history: History) -> None:
+    others = [region(i) for i in range(9, 40)]  # so many that no absence waits for confirmation
+
     def see(at: float, *states: str | None) -> None:
-        shown = [region(i, s) for i, s in enumerate(states, 1) if s]
-        history.poll([region(9), region(10), *shown], at=at)
+        history.poll([*others, *(region(i, s) for i, s in enumerate(states, 1) if s)], at=at)
 
     see(0, None, None)
     see(60, "NEW", "NEW")
@@ -345,6 +346,10 @@ def test_who_disappears_gives_up_but_not_where_only_another_key_looked(history: 
     history.change(api_key="key-one")
     see(300, "NEW", "ACTIVE")
     see(360, "ACTIVE", "ACTIVE")
+    assert {t["kind"] for t in history.transitions() if t["basis"] == "observer_change"} == {
+        "disappeared",
+        "reappeared",
+    }
     one, two = sorted(journeys(history), key=lambda row: row["region_id"])
     assert (one["from_latest"], one["to_latest"]) == (history.time(180), history.time(360))
     # While the other key looked, from the question at 180 on, it may have been ACTIVE and NEW again.
@@ -354,6 +359,32 @@ def test_who_disappears_gives_up_but_not_where_only_another_key_looked(history: 
         map(history.time, (60, 179.5, 300))
     )
     assert (two["seconds_at_least"], two["seconds_at_most"]) == (119.5, 300.5)
+
+
+def test_what_a_key_never_saw_before_may_have_ended_while_only_that_key_looked(history: History) -> None:
+    """The narrower key proves its own absence at 180, but the state since 0 is not known."""
+    history.poll([region(1), region(2)], at=-60)
+    history.poll([region(1), region(2), region(3, "NEW")], at=0)
+    history.change(api_key="narrower")
+    for at in (60, 120, 180):
+        history.poll([region(1), region(2)], at=at)
+    history.poll([region(1), region(2), region(3, "ACTIVE")], at=240)
+    (row,) = journeys(history)
+    assert (row["to_earliest"], row["to_latest"]) == (history.time(-0.5), history.time(240))
+    assert (row["seconds_at_least"], row["seconds_at_most"]) == (0, 300.5)
+
+
+@pytest.mark.parametrize(("listed", "at_most"), [(2, 120.5), (3, None)])
+def test_a_journey_may_have_begun_before_the_first_sight_unless_its_absence_is_proven(
+    history: History, listed: int, at_most: float | None
+) -> None:
+    """An answer that says that it lists more than it does proves no absence: 3 may have been NEW then."""
+    history.poll([region(1), region(2)], at=0)
+    history.poll(answer([region(1), region(2)], count=listed), at=60)
+    for at, state in ((120, "MAINTENANCE"), (180, "NEW"), (240, "ACTIVE")):
+        history.poll([region(1), region(2), region(3, state)], at=at)
+    (row,) = journeys(history)
+    assert (row["region_id"], row["seconds_at_most"]) == (3, at_most)
 
 
 def test_what_another_key_shows_may_have_begun_long_before(history: History) -> None:
