@@ -58,10 +58,9 @@ def redact(context: click.Context, path: str, dry_run: bool, future: bool, sourc
     """Remove a secret from all stored answers, and from all later ones.
 
     PATH is the place of the secret, spelled as in schema_drift. The values there are replaced in every answer, and in
-    everything that was derived from it. Each later poll replaces them before anything else. A record of who did that
-    and when remains, and `audit verify` reports it. It can't be undone, so a path at which nothing was recorded is
-    refused; --future redacts it all the same. Change the secret as well: backups, packs, exports and receivers still
-    have it.
+    everything that was derived from it. Each later poll replaces them before anything else. A record remains of who
+    did that and when, and `audit verify` reports it. This can't be undone, so a path at which nothing was recorded is
+    refused, except with --future. Change the secret as well: backups, packs, exports and receivers still have it.
 
     \b
     Example:
@@ -130,7 +129,7 @@ def redact(context: click.Context, path: str, dry_run: bool, future: bool, sourc
     "--keep", type=Lasting(), metavar="DURATION", help="How much to keep: 400d. Default: COLLECTOR_KEEP."
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
-@click.option("--vacuum", is_flag=True, help="SQLite: then shrink the file; this locks it.")
+@click.option("--vacuum", is_flag=True, help="SQLite: afterwards shrink the file, which locks it meanwhile.")
 @click.option("--source", metavar="NAME", type=Word(), help="Only this source of the database.")
 @click.pass_context
 def prune(
@@ -138,10 +137,10 @@ def prune(
 ) -> None:
     """Delete the beginning of the history, and keep the state that it led to.
 
-    Older observations, answers and facts are deleted. Facts that are still true stay; so do, for each region and
-    keystone, its first appearance and its last state. A snapshot of the state is kept, and the chain of digests holds
-    its hash: verify, rebuild and reports continue from there, and older heads still match. The history is verified
-    first.
+    Older observations, answers and facts are deleted. Facts that are still true stay, and so do the first
+    appearance and the last state of each region and keystone. A snapshot of the state stays, and its hash is in the
+    chain of digests. So verify, rebuild and reports continue from there, and older heads still match. The history is
+    verified first.
 
     \b
     Example:

@@ -108,7 +108,7 @@ def anchor(context: click.Context, source: str | None) -> None:
     """Send the newest digest of each source to every anchor of the settings, now.
 
     `collector run` does that by itself, and `collector poll` when it is due. Exits with 1 if a required anchor did
-    not accept it, 3 if another one did not.
+    not accept the digest, 3 if another anchor did not.
 
     \b
     Example:
@@ -148,9 +148,9 @@ def anchor(context: click.Context, source: str | None) -> None:
 @format_option
 @click.pass_context
 def anchors(context: click.Context, source: str | None, format_: str) -> None:
-    """List the digests that were sent, newest first, and the stretch of the history that each one added.
+    """List the digests that were sent, newest first, and the part of the history that each one added.
 
-    `collector audit verify` checks that they are what was sent, and that the history still matches them.
+    `collector audit verify` checks that they were not altered, and that the history still matches them.
 
     \b
     Example:

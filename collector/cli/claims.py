@@ -21,13 +21,13 @@ from collector.reports.words import show_time
 @click.argument("region", metavar="REGION")
 @click.option("--at", type=Time(), required=True, metavar="TIME", help="The time in question.")
 @source_option
-@object_option("json: the claim, its run, and the evidence.")
+@object_option("json: one object with the sentence and the evidence.")
 @click.pass_context
 def state(context: click.Context, region: str, at: datetime, source: str | None, format_: str) -> None:
     """The state of a region at a time: one sentence, what could not be known, and the evidence.
 
-    Exits with 0 if the state is known, or it is known that the region was not listed, 3 if not. `collector audit
-    verify` checks the evidence; `collector audit pack` makes a file of it that others can check.
+    Exits with 0 if the state is known, or if it is certain that the region was not listed; otherwise with 3.
+    `collector audit verify` checks the evidence; `collector audit pack` makes a file of it that others can check.
 
     \b
     Example:

@@ -38,9 +38,15 @@ class Word(click.ParamType[str]):
 
 
 class Whole(click.IntRange):
-    """A whole number in a range."""
+    """A whole number that a column of 64 bits can hold."""
 
     name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = int(super().convert(value, param, ctx))
+        if number >= 2**63:
+            self.fail(f"{number} is too large", param, ctx)
+        return number
 
 
 class Number(click.FloatRange):
@@ -67,7 +73,7 @@ class Share(click.ParamType):  # type: ignore[type-arg] # generic only for its s
             self.fail(f"{value!r} is neither a number like 5 nor a share like 10%", param, ctx)
 
 
-LIMIT = Whole(1, 2**63 - 1)
+LIMIT = Whole(1)
 source_option = click.option("--source", metavar="NAME", type=Word(), help="Only this source.")
 entity_option = click.option(
     "--entity",
@@ -81,7 +87,9 @@ migrate_option = click.option("--migrate", is_flag=True, help="Bring a PostgreSQ
 
 def wait_option(text: str) -> Callable[[F], F]:
     """`--wait SECONDS`; `text`: what is waited for."""
-    return click.option("--wait", default=5.0, show_default=True, type=Number(0, 3600), help=text)
+    return click.option(
+        "--wait", default=5.0, show_default=True, type=Number(0, 3600), metavar="SECONDS", help=text
+    )
 
 
 def log_options(function: F) -> F:

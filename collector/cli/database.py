@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """The database: schema, checks, deriving the history again.
+    """Check, upgrade, back up, prune and rebuild the database.
 
     \b
     Example:

@@ -30,13 +30,15 @@ TO = click.option("--to", "until", type=Time(), metavar="TIME", help="Up to this
     metavar="STATE",
     default="ACTIVE",
     show_default=True,
-    help="Share of time in this state.",
+    help="The state whose share of time is shown.",
 )
 @click.option("--region", type=Word(), metavar="REGION", help="Only this one: id, slug or display name.")
 @FROM
 @TO
 @click.option(
-    "--by", type=click.Choice(["day", "week", "month"]), help="One row for each; weeks begin on Monday."
+    "--by",
+    type=click.Choice(["day", "week", "month"]),
+    help="One row for each of these; weeks begin on Monday.",
 )
 @click.option(
     "--tz",
@@ -50,7 +52,7 @@ TO = click.option("--to", "until", type=Time(), metavar="TIME", help="Up to this
 @click.option(
     "--without-absent",
     is_flag=True,
-    help="Leave out regions that are absent now, from their last disappearance on.",
+    help="Don't count the time since a region disappeared, if it is still absent.",
 )
 @source_option
 @format_option
@@ -69,8 +71,8 @@ def availability(
 ) -> None:
     """Shares of time in a state, at least and at most.
 
-    There is a row for each region, and totals. Time that could not be seen is unknown: it counts for the upper bound
-    only. A region counts from its first sighting on, even after it is gone, unless --without-absent is given.
+    There is a row for each region, and totals. Time in which nobody saw the state counts for the upper bound only. A
+    region counts from its first sighting on, even after it disappeared; see --without-absent.
 
     \b
     Example:
@@ -145,10 +147,20 @@ def _percent(share: float, rounded: Any) -> str:
 
 @click.command("lead-time")
 @click.option(
-    "--from-state", type=Word(), metavar="STATE", default="NEW", show_default=True, help="Where it begins."
+    "--from-state",
+    type=Word(),
+    metavar="STATE",
+    default="NEW",
+    show_default=True,
+    help="State in which it begins.",
 )
 @click.option(
-    "--to-state", type=Word(), metavar="STATE", default="ACTIVE", show_default=True, help="Where it ends."
+    "--to-state",
+    type=Word(),
+    metavar="STATE",
+    default="ACTIVE",
+    show_default=True,
+    help="State in which it ends.",
 )
 @entity_option
 @click.option("--region", type=Word(), metavar="REGION", help="Only this one: id, slug or display name.")
@@ -172,9 +184,9 @@ def lead_time(
 ) -> None:
     """How long it took from one state to another.
 
-    Bounds say how long at least, and how long at most. Each row is a journey of a region, or of a keystone. It may
-    have ended and restarted during a gap, so the lower bound stops at the first gap. --from and --to select by when
-    it began. Journeys that have not ended are listed, but don't count for the quantiles.
+    Each row is one time that a region or keystone went this way, with the shortest and the longest possible duration.
+    It may have arrived and begun again during a gap, so the shortest duration ends at the first gap. --from and --to
+    select rows by their beginning. Rows that have not ended are listed, but don't count for the quantiles.
 
     \b
     Example:

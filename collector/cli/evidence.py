@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from collector.cli.common import LIMIT, Whole, Word, open_for_questions, source_option
+from collector.cli.common import LIMIT, Word, open_for_questions, source_option
 from collector.cli.printing import note, say, say_sentence, terminal_width
 from collector.cli.rows import as_json, format_option, object_option, print_rows, show
 from collector.cli.times import Time, check_order, echo_times
@@ -83,10 +83,10 @@ def transitions(
 
 
 @click.command()
-@click.option("--from", "since", type=Time(), metavar="TIME", help="Gaps that go on at this time or later.")
-@click.option("--to", "until", type=Time(), metavar="TIME", help="Gaps that began before this time.")
+@click.option("--from", "since", type=Time(), metavar="TIME", help="Only what had not ended by this time.")
+@click.option("--to", "until", type=Time(), metavar="TIME", help="Only what began before this time.")
 @click.option(
-    "--unseen", is_flag=True, help="Also times in which single regions and others were present but not shown."
+    "--unseen", is_flag=True, help="Also times in which a region or another entity was present but not shown."
 )
 @click.option("--limit", type=LIMIT, help="Maximum number; the newest are shown.")
 @source_option
@@ -103,9 +103,9 @@ def coverage(
 ) -> None:
     """Times that no successful poll covers, newest first.
 
-    Nothing could be seen in them. With --unseen, also times in which a single region, keystone or metrics database
-    was not shown. A table has one row for everything that was not shown at the same time for the same reason; json
-    and csv have a row for each. Paths that `db redact` removed from every answer are listed on stderr.
+    --unseen adds the times in which a single region, keystone or metrics database was not shown. A table has one row
+    for everything that was not shown at the same time for the same reason; json and csv have a row for each. Paths
+    that `db redact` removed from every answer are listed on stderr.
 
     \b
     Example:
@@ -139,7 +139,7 @@ def coverage(
 @click.command()
 @click.argument("transition")
 @source_option
-@object_option("Output.")
+@object_option("json: one object.")
 @click.pass_context
 def explain(context: click.Context, transition: str, source: str | None, format_: str) -> None:
     """Why a transition is believed, and how certain it is. TRANSITION is a reference from `collector transitions`,
@@ -187,7 +187,7 @@ def explain(context: click.Context, transition: str, source: str | None, format_
 
 
 @click.command()
-@click.argument("seq", type=Whole(1, 2**63 - 1))
+@click.argument("seq", type=LIMIT)
 @click.option(
     "--region", type=Word(), metavar="REGION", help="Only this region's record: id, slug or display name."
 )
@@ -195,7 +195,7 @@ def explain(context: click.Context, transition: str, source: str | None, format_
 @object_option("json: one object with the observation and the answer.")
 @click.pass_context
 def evidence(context: click.Context, seq: int, region: str | None, source: str | None, format_: str) -> None:
-    """Show an observation, and its answer as it was stored.
+    """Show an observation, and its answer as it was stored. SEQ is the observation's number.
 
     \b
     Example:

@@ -67,8 +67,8 @@ def export(
 ) -> None:
     """Write tables and views as files into DIR.
 
-    Readers see either the previous export or the new one, with its manifest. Current data is exported as it is now,
-    whatever --from and --to are.
+    Readers see either the previous export or the new one, never a mix. Tables of the current state are exported as
+    they are now; --from and --to don't limit them.
 
     \b
     Example:

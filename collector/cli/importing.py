@@ -70,7 +70,7 @@ class Duration(click.ParamType[timedelta]):
     "--git-file",
     metavar="PATH",
     type=Word(),
-    help="DIR is a git repository: import the versions of this one file in it.",
+    help="Import the versions of this file; DIR is a git repository.",
 )
 @click.option(
     "--source",
@@ -100,17 +100,17 @@ class Duration(click.ParamType[timedelta]):
     type=Duration(timedelta(), timedelta(hours=1)),
     default="1m",
     show_default=True,
-    help="How wrong a time may be, in both directions.",
+    help="How far off a time may be, before and after.",
 )
 @click.option(
     "--interval",
     type=Duration(timedelta(seconds=1), timedelta(days=366)),
     help="Assumed time between polls. Default: the median distance; for git, the source's interval.",
 )
-@click.option("--whole-lists", is_flag=True, help="A bare list without `count` is the complete list.")
+@click.option("--whole-lists", is_flag=True, help="A bare list without `count` is known to be complete.")
 @click.option("--all", "show_all", is_flag=True, help="Name every answer that is not imported, not only 20.")
 @migrate_option
-@wait_option("Seconds to wait for another process's lease.")
+@wait_option("How long to wait for another process's lease.")
 @click.pass_context
 def import_(
     context: click.Context,

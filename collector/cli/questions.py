@@ -32,8 +32,8 @@ def status(context: click.Context, source: str | None, format_: str, max_bad: in
 
     Columns: last poll, next poll, gaps, and what needs attention. Exits with 0 if everything is good, 3 if something
     needs attention, 1 if nothing was seen for too long. Sources that are no longer in the settings don't count,
-    unless all are. For a probe, add --max-bad, so that one bad source of many does not decide; then a single stale
-    source exits with 3.
+    except if no other source is left. For a probe of many sources, add --max-bad: it exits with 3, not 1, while no
+    more sources than that are stale.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def regions(
 @format_option
 @click.pass_context
 def history(context: click.Context, region: str, source: str | None, format_: str) -> None:
-    """Everything that changed in a region. Each version's fields are shown as old → new.
+    """Everything that changed in a region. Each changed field is shown as old → new.
 
     \b
     Example:

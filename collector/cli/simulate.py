@@ -17,33 +17,53 @@ from collector.cli.printing import say
     default=8090,
     show_default=True,
     type=click.IntRange(0, 65535),
+    metavar="PORT",
     help="Port on 127.0.0.1; 0 takes a free one.",
 )
 @click.option(
-    "--regions", default=14, show_default=True, type=click.IntRange(1, 10_000), help="Number of regions."
+    "--regions",
+    default=14,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    metavar="NUMBER",
+    help="Number of regions.",
 )
 @click.option(
     "--hold",
     default=60.0,
     show_default=True,
     type=Number(0.01, 1e9),
-    help="Seconds that a state lasts on average.",
+    metavar="SECONDS",
+    help="How long a state lasts on average.",
 )
 @click.option(
     "--hours",
     default=24.0,
     show_default=True,
     type=Number(0, 1e5),
-    help="How long states go on changing.",
+    metavar="HOURS",
+    help="After this many hours, states stop changing.",
 )
-@click.option("--seed", default=1, show_default=True, help="The same seed makes the same world.")
+@click.option(
+    "--seed",
+    default=1,
+    show_default=True,
+    metavar="NUMBER",
+    help="The same seed makes the same regions and changes.",
+)
 @click.option(
     "--fault", metavar="KIND", help="Misbehave: status, delay, truncated, html, wrong_count, empty, reset."
 )
-@click.option("--status", default=503, show_default=True, help="With --fault status: the status.")
-@click.option("--retry-after", type=int, help="With --fault status: the Retry-After header, in seconds.")
-@click.option("--seconds", default=1.0, show_default=True, help="With --fault delay: how long.")
-@click.option("--times", type=int, help="Misbehave this many times only.")
+@click.option(
+    "--status", default=503, show_default=True, metavar="NUMBER", help="With --fault status: the HTTP status."
+)
+@click.option(
+    "--retry-after", type=int, metavar="SECONDS", help="With --fault status: the Retry-After header."
+)
+@click.option(
+    "--seconds", default=1.0, show_default=True, metavar="SECONDS", help="With --fault delay: how long."
+)
+@click.option("--times", type=int, metavar="NUMBER", help="Stop misbehaving after this many requests.")
 def simulate(
     port: int,
     regions: int,
@@ -58,8 +78,8 @@ def simulate(
 ) -> None:
     """Run a simulated Gcore API on loopback, whose regions change. Other hosts can't reach it.
 
-    Any path before /cloud/v1/ai/regions is a source with its own world. PUT /control/fault makes it misbehave, DELETE
-    /control/fault ends that, and GET …/control/truth returns what truly happened and when.
+    Each path before /cloud/v1/ai/regions is a source with its own regions. PUT /control/fault makes it misbehave,
+    DELETE /control/fault ends that, and GET …/control/truth returns what truly happened and when.
 
     \b
     Example:

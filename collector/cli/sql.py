@@ -107,7 +107,7 @@ def sql(
     timeout: float,
     format_: str,
 ) -> None:
-    """Ask one statement in SQL, which can only read. Without STATEMENT it is read from stdin.
+    """Run one SQL statement that can only read. Without STATEMENT it is read from stdin.
 
     :now, :today, :yesterday, :2_days_ago, :last_week and the like are times. SQLite compares times as text, so a
     comparison with a text that is not a stored time gets a warning. Tables and views: docs/data-dictionary.md.

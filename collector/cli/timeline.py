@@ -57,7 +57,7 @@ PIPE_WIDTH = 100
 @click.option(
     "--without-absent",
     is_flag=True,
-    help="Leave out entities that are absent now, from their last disappearance on.",
+    help="Don't show the time since an entity disappeared, if it is still absent.",
 )
 @source_option
 @format_option
@@ -76,8 +76,8 @@ def timeline(
 ) -> None:
     """A picture of states over time, in the terminal or as SVG.
 
-    It shows all regions, or these. Time in an unknown state is hatched, and each change is as wide as the window in
-    which it happened. --format json and csv give the spans of time behind the picture.
+    It shows the given regions, or all of them. Time in an unknown state is hatched, and each change is as wide as the
+    window in which it happened. --format json and csv give the spans of time behind the picture.
 
     \b
     Example:

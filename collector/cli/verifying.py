@@ -77,9 +77,9 @@ def verify(
     """Check digests and answers, derive the whole history again, and compare. Writes only for --record and --tell.
 
     Anchors of the settings are checked too, and show up to where the history is proven. Exits with 0 if everything is
-    good, 1 if something was altered or a head is missing, 3 if the history or the views are of an older version
-    (`collector db rebuild` or `collector db upgrade` fixes that), or a required anchor or a given file proves nothing.
-    Without an anchor and without --head, a completely rewritten or truncated history cannot be detected.
+    good, and with 1 if something was altered or a head is missing. Exits with 3 if a required anchor or a given file
+    proves nothing, or if the history or the views are of an older version: run `collector db rebuild` or `collector
+    db upgrade`. Without an anchor and without --head, it cannot detect a completely rewritten or truncated history.
 
     \b
     Example:

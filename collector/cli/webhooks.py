@@ -74,7 +74,7 @@ def list_(
 @click.option("--observation", metavar="SEQ", type=LIMIT, help="Only events of this observation.")
 @click.pass_context
 def retry(context: click.Context, receiver: str | None, source: str | None, observation: int | None) -> None:
-    """Let dead letters wait again, and try everything that waits at once; for one receiver, or for all.
+    """Queue dead letters again, and make everything that waits due now, for one receiver or for all.
 
     `collector run` or `collector webhooks deliver` delivers them.
 
@@ -105,9 +105,9 @@ def retry(context: click.Context, receiver: str | None, source: str | None, obse
 @click.argument("receiver", type=Word(), required=False)
 @click.pass_context
 def test(context: click.Context, receiver: str | None) -> None:
-    """Send each receiver, or this one, a signed test event, now. Nothing is recorded.
+    """Send a signed test event to one receiver or to all. Nothing is recorded.
 
-    Exits with 1 if one does not take it.
+    Exits with 1 if a receiver does not accept it.
 
     \b
     Example:
@@ -148,9 +148,9 @@ def _chosen(settings: Settings, receiver: str | None) -> list[Receiver]:
 @click.argument("receiver", type=Word(), required=False)
 @click.pass_context
 def deliver(context: click.Context, receiver: str | None) -> None:
-    """Deliver what is due now, once, for cron beside `collector poll`. `collector run` does that by itself.
+    """Deliver once what is due now, for cron beside `collector poll`. `collector run` does that by itself.
 
-    Exits with 1 if a receiver did not take an event.
+    Exits with 1 if a receiver did not accept an event.
 
     \b
     Example, every minute from cron:

@@ -42,7 +42,7 @@ _EXIT = {"ok": 0, "partial": 3, "held": 3, "failed": 1}
     is_flag=True,
     help="The source moved to a new base URL: continue its history there.",
 )
-@wait_option("Total seconds to wait for other processes' leases.")
+@wait_option("How long to wait in total for other processes' leases.")
 @click.option("--quiet", is_flag=True, help="Print only what needs attention, for cron.")
 @click.pass_context
 def poll(
@@ -174,14 +174,15 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
     default=8.0,
     show_default=True,
     type=Number(0, 3600),
-    help="Seconds that running polls get when the service stops.",
+    metavar="SECONDS",
+    help="How long running polls get to end when the service stops.",
 )
 @log_options
 @click.pass_context
 def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log_format: Any) -> None:
     """Poll every source at its interval, until SIGTERM or SIGINT. SIGHUP reads the settings again.
 
-    On PostgreSQL any number of these may run: each source is polled by one of them. Pages are served on
+    On PostgreSQL any number of these may run; one of them polls each source. Pages are served on
     COLLECTOR_HTTP_BIND, 127.0.0.1:8080 by default.
 
     \b

@@ -175,6 +175,8 @@ def url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
         ("explain luxem", "did you mean Luxembourg 1, "),
         ("evidence 9", "the newest is 3"),
         ("evidence twelve", "'twelve' is not a valid whole number"),
+        ("evidence 0", "0 is not in the range x>=1"),
+        ("evidence 9223372036854775808", "9223372036854775808 is too large"),
         ("regions --as-of yesterda", "did you mean 'yesterday'"),
         ("regions --as-of 2daysago", "did you mean '2 days ago'?"),
         ("regions --as-of '3 dyas'", "did you mean '3 days ago'"),
