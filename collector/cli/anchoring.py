@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.cli.common import open_for_questions, open_for_writing, settings_of, source_option
-from collector.cli.printing import say
+from collector.cli.printing import note, say
 from collector.cli.rows import format_option, print_rows
 from collector.errors import SettingsError
 from collector.reports.words import show_time
@@ -66,7 +66,7 @@ def tell(made: Made, path: Path | None = None) -> None:
     """Print the line for an anchor that was made or failed. `path`: its file."""
     if made.outcome == "failed":
         where = f"{made.target} ({path})" if path else made.target
-        say(f"{made.source}: not anchored at {where}: {made.error}", err=True)
+        note(f"{made.source}: not anchored at {where}: {made.error}")
         return
     attested = f", time-stamped {show_time(made.attested_at)}" if made.attested_at else ""
     say(
@@ -128,13 +128,13 @@ def anchor(context: click.Context, source: str | None) -> None:
     with reading(engine) as connection:
         names = source_names(connection, source)
     if not names:
-        say("nothing was polled into this database yet, so there is nothing to anchor", err=True)
+        note("nothing was polled into this database yet, so there is nothing to anchor")
     code = 0
     for each in anchors:
         for name in names:
             made = make(engine, name, each, signer)
             if made is None:
-                say(f"{name}: nothing to anchor at {each.name}, or another process is doing that", err=True)
+                note(f"{name}: nothing to anchor at {each.name}, or another process is doing that")
                 continue
             tell(made, each.path)
             if made.outcome == "failed":

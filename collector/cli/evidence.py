@@ -79,7 +79,7 @@ def transitions(
     is_cut = is_brief and len(rows) > NEWEST
     print_rows(rows[:NEWEST] if is_cut else rows, format_, TRANSITIONS, "no transitions")
     if is_cut:
-        say(f"only the newest {NEWEST} (add --limit for more)", err=True)
+        note(f"only the newest {NEWEST} (add --limit for more)")
 
 
 @click.command()

@@ -10,7 +10,7 @@ import click
 
 from collector.cli import streams
 from collector.cli.common import Word, open_for_questions, progress_bar, source_option
-from collector.cli.printing import say
+from collector.cli.printing import note, say
 from collector.cli.times import Time, check_order, echo_times
 from collector.clock import utc_now
 from collector.errors import UsageError
@@ -105,7 +105,7 @@ def export(
         )
     echo_times(since, until)
     if done.anew_because:
-        say(f"exported again from the beginning: {done.anew_because}", err=True)
+        note(f"exported again from the beginning: {done.anew_because}")
     _tell(done, folder)
 
 

@@ -11,7 +11,7 @@ import click
 
 from collector.cli.anchoring import in_words
 from collector.cli.common import open_existing, open_for_writing, progress_bar, settings_of, source_option
-from collector.cli.printing import say, say_sentence
+from collector.cli.printing import note, say, say_sentence
 from collector.cli.rows import as_json, object_option
 from collector.errors import UsageError
 from collector.reports.words import show_time
@@ -184,7 +184,7 @@ def _tell_receivers(
 
     settings = settings_of(context)
     if not settings.webhooks:
-        say("--tell: the settings name no receiver, so no event is sent", err=True)
+        note("--tell: the settings name no receiver, so no event is sent")
         return
     general = [break_in_words(each) for each in damage] + [
         f"no observation has the head {each}" for each in lost

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.cli.common import LIMIT, Word, open_for_questions, open_for_writing, settings_of
-from collector.cli.printing import say
+from collector.cli.printing import note, say
 from collector.cli.rows import format_option, print_rows
 from collector.errors import CollectorError, UsageError
 from collector.nearest import instead
@@ -123,13 +123,13 @@ def test(context: click.Context, receiver: str | None) -> None:
             (tell,) = tellers_of([each])
             outcome = tell(trial_event(each, utc_now()))
         except CollectorError as error:
-            say(f"{each.name}: {error}", err=True)
+            note(f"{each.name}: {error}")
             worst = 1
             continue
         if outcome.why is None:
             say(f"{each.name}: taken")
         else:
-            say(f"{each.name}: not taken: {outcome.why}", err=True)
+            note(f"{each.name}: not taken: {outcome.why}")
             worst = 1
     sys.exit(worst)
 

@@ -19,7 +19,7 @@ from collector.cli.common import (
     settings_of,
     wait_option,
 )
-from collector.cli.printing import say
+from collector.cli.printing import note, say
 from collector.cli.web import server_of
 from collector.cli.webhooks import announcer_of
 from collector.errors import CollectorError, SettingsError, UsageError
@@ -83,7 +83,7 @@ def poll(
             with for_once(writer):
                 result = poll_once(each, client.fetch, writer)
         except CollectorError as error:
-            say(f"{each.name}: {error}", err=True)
+            note(f"{each.name}: {error}")
             worst = _worse(worst, error.exit_code)
         else:
             if not quiet or result.outcome != "ok":
@@ -112,7 +112,7 @@ def _anchor(engine: sa.Engine, settings: Settings, source: str, *, quiet: bool) 
     try:
         made = anchor_what_is_due(engine, settings, [source])
     except CollectorError as error:
-        say(f"{source}: not anchored: {error}", err=True)
+        note(f"{source}: not anchored: {error}")
         return error.exit_code
     for each in made:
         if not quiet or each.outcome == "failed":
@@ -145,22 +145,21 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
         failure = result.failure
         status = f" {failure.http_status}" if failure.http_status else ""
         times = "" if recorded.polls == 1 else f", {recorded.polls} times in a row"
-        say(f"{result.source}: failed ({failure.cause}{status}{times}): {failure.message}{head}", err=True)
+        note(f"{result.source}: failed ({failure.cause}{status}{times}): {failure.message}{head}")
         if failure.http_status == 401:
-            say("  if the key contains a $, put it in single quotes or in a file: shells replace $", err=True)
+            note("  if the key contains a $, put it in single quotes or in a file: shells replace $")
         return
     seen = "unchanged" if recorded.polls > 1 else f"{recorded.changes.versions} new or changed entities"
     say(f"{result.source}: {recorded.outcome}, {seen}, observation {recorded.seq}{head}")
     if recorded.outcome == "held":
-        say(
-            f"  {len(recorded.missing)} known regions are missing, which looks doubtful and waits to be confirmed",
-            err=True,
+        note(
+            f"  {len(recorded.missing)} known regions are missing, which looks doubtful and waits to be confirmed"
         )
     if recorded.outcome == "partial":
         why = "count does not match its results"
         if recorded.paging:
             why = f"form looks paginated ({recorded.paging})"
-        say(f"  the answer's {why}; no absence is derived from it", err=True)
+        note(f"  the answer's {why}; no absence is derived from it")
     if any(t.basis != "baseline" for t in recorded.transitions):
         with reading(engine) as connection:
             for row in transitions(connection, TransitionFilter(source=result.source, seq=recorded.seq)):
