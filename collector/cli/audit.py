@@ -15,7 +15,7 @@ from collector.cli.verifying import verify
 
 @click.group()
 def audit() -> None:
-    """Proof that a history was not edited after it was recorded.
+    """Prove that a history was not edited after it was recorded.
 
     \b
     Example:

@@ -24,7 +24,7 @@ from collector.reports.words import show_time
 @object_option("json: one object with the sentence and the evidence.")
 @click.pass_context
 def state(context: click.Context, region: str, at: datetime, source: str | None, format_: str) -> None:
-    """The state of a region at a time: one sentence, what could not be known, and the evidence.
+    """Say in one sentence which state a region had at a time, with the evidence.
 
     Exits with 0 if the state is known, or if it is certain that the region was not listed; otherwise with 3.
     `collector audit verify` checks the evidence; `collector audit pack` makes a file of it that others can check.

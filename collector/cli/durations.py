@@ -69,7 +69,7 @@ def availability(
     source: str | None,
     format_: str,
 ) -> None:
-    """Shares of time in a state, at least and at most.
+    """Show for which share of time regions were in a state, at least and at most.
 
     There is a row for each region, and totals. Time in which nobody saw the state counts for the upper bound only. A
     region counts from its first sighting on, even after it disappeared; see --without-absent.
@@ -182,7 +182,7 @@ def lead_time(
     source: str | None,
     format_: str,
 ) -> None:
-    """How long it took from one state to another.
+    """Show how long it took from one state to another.
 
     Each row is one time that a region or keystone went this way, with the shortest and the longest possible duration.
     It may have arrived and begun again during a gap, so the shortest duration ends at the first gap. --from and --to

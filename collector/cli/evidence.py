@@ -46,7 +46,7 @@ def transitions(
     source: str | None,
     format_: str,
 ) -> None:
-    """Changes of state and presence, newest first. Each happened between two known times.
+    """Show changes of state and presence, newest first. Each happened between two known times.
 
     \b
     Example:
@@ -101,7 +101,7 @@ def coverage(
     source: str | None,
     format_: str,
 ) -> None:
-    """Times that no successful poll covers, newest first.
+    """Show the times that no successful poll covers, newest first.
 
     --unseen adds the times in which a single region, keystone or metrics database was not shown. A table has one row
     for everything that was not shown at the same time for the same reason; json and csv have a row for each. Paths
@@ -142,8 +142,9 @@ def coverage(
 @object_option("json: one object.")
 @click.pass_context
 def explain(context: click.Context, transition: str, source: str | None, format_: str) -> None:
-    """Why a transition is believed, and how certain it is. TRANSITION is a reference from `collector transitions`,
-    or a region, for its newest transition.
+    """Explain why a transition is believed, and how certain it is.
+
+    TRANSITION is a reference from `collector transitions`, or a region, for its newest transition.
 
     \b
     Example:

@@ -28,7 +28,7 @@ from collector.reports.words import show_span, show_time
 )
 @click.pass_context
 def status(context: click.Context, source: str | None, format_: str, max_bad: int | str) -> None:
-    """The state of each source. Usable as a health check.
+    """Show the condition of each source. Usable as a health check.
 
     Columns: last poll, next poll, gaps, and what needs attention. Exits with 0 if everything is good, 3 if something
     needs attention, 1 if nothing was seen for too long. Sources that are no longer in the settings don't count,
@@ -82,7 +82,7 @@ def regions(
     source: str | None,
     format_: str,
 ) -> None:
-    """The regions that exist, or existed at a time. Each row says when it was last confirmed.
+    """Show the regions that exist, or existed at a time. Each row says when it was last confirmed.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def regions(
 @format_option
 @click.pass_context
 def history(context: click.Context, region: str, source: str | None, format_: str) -> None:
-    """Everything that changed in a region. Each changed field is shown as old → new.
+    """Show everything that changed in a region. Each changed field is shown as old → new.
 
     \b
     Example:
@@ -140,7 +140,7 @@ def history(context: click.Context, region: str, source: str | None, format_: st
 def diff(
     context: click.Context, earlier: datetime, later: datetime, source: str | None, format_: str
 ) -> None:
-    """What differs between two times. T2 is now by default. A change that was reversed in between is not shown.
+    """Show what differs between two times. T2 is now by default. A change that was reversed in between is not shown.
 
     \b
     Example:

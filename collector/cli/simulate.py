@@ -76,7 +76,7 @@ def simulate(
     seconds: float,
     times: int | None,
 ) -> None:
-    """Run a simulated Gcore API on loopback, whose regions change. Other hosts can't reach it.
+    """Run a simulated Gcore API whose regions change, on loopback. Other hosts can't reach it.
 
     Each path before /cloud/v1/ai/regions is a source with its own regions. PUT /control/fault makes it misbehave,
     DELETE /control/fault ends that, and GET …/control/truth returns what truly happened and when.

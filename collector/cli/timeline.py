@@ -74,7 +74,7 @@ def timeline(
     source: str | None,
     format_: str,
 ) -> None:
-    """A picture of states over time, in the terminal or as SVG.
+    """Draw states over time, in the terminal or as SVG.
 
     It shows the given regions, or all of them. Time in an unknown state is hatched, and each change is as wide as the
     window in which it happened. --format json and csv give the spans of time behind the picture.

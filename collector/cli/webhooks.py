@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def webhooks() -> None:
-    """Receivers of events, and their deliveries.
+    """Show, test and retry the delivery of events to receivers.
 
     \b
     Example:
@@ -39,7 +39,7 @@ def webhooks() -> None:
 def list_(
     context: click.Context, receiver: str | None, dead: bool, events: bool, limit: int, format_: str
 ) -> None:
-    """The state of each receiver: what waits, since when, and what was given up.
+    """Show each receiver: what waits, since when, and what was given up.
 
     Exits with 3 if anything was given up, or an attempt failed that will be repeated.
 

@@ -181,7 +181,7 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
 def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log_format: Any) -> None:
     """Poll every source at its interval, until SIGTERM or SIGINT. SIGHUP reads the settings again.
 
-    On PostgreSQL any number of these may run; one of them polls each source. Pages are served on
+    On PostgreSQL any number of these may run, and only one at a time polls a source. Pages are served on
     COLLECTOR_HTTP_BIND, 127.0.0.1:8080 by default.
 
     \b
