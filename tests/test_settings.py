@@ -350,7 +350,7 @@ def test_a_typing_error_in_the_prefix_is_found() -> None:
         ('name = "a"\nname = "b"', "not TOML"),
     ],
 )
-def test_a_mistake_in_a_file_is_told_with_its_place(config: Path, text: str, named: str) -> None:
+def test_a_mistake_in_a_file_is_reported_with_its_place(config: Path, text: str, named: str) -> None:
     config.write_text(text)
     message = refused(config=config)
     assert named in message
@@ -407,7 +407,7 @@ def _key_error(source: Source) -> str:
     return str(raised.value)
 
 
-def test_a_missing_key_is_told_with_both_ways_to_give_one() -> None:
+def test_a_missing_key_is_reported_with_both_ways_to_give_one() -> None:
     message = _key_error(Source())
     assert "COLLECTOR_API_KEY" in message
     assert "COLLECTOR_API_KEY_FILE" in message
@@ -664,7 +664,7 @@ def test_the_level_and_the_form_of_the_log_are_words_in_any_case(said: str) -> N
 
 
 @pytest.mark.parametrize(("said", "share"), [("10%", 0.1), (" 2.5 % ", 0.025), ("0%", 0.0), ("0.3", 0.3)])
-def test_a_share_may_be_so_many_in_a_hundred(said: str, share: float) -> None:
+def test_a_share_may_be_a_percentage(said: str, share: float) -> None:
     assert given(MAX_MISSING_SHARE=said).sources[0].max_missing_share == share
 
 

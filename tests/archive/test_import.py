@@ -240,7 +240,7 @@ def test_a_dry_run_makes_nothing(empty_database_url: str, tmp_path: Path) -> Non
         engine.dispose()
 
 
-def test_a_dry_run_without_room_is_told_in_one_line(
+def test_a_dry_run_without_room_is_reported_in_one_line(
     empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_hourly(tmp_path / "saved", [region(1, "NEW")], [region(1)])

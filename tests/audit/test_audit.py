@@ -312,7 +312,9 @@ def test_an_answer_that_no_observation_has_is_found(told: History, forger: sa.En
     assert (found.key, found.why) == ({"address": row["address"]}, "no observation has this answer")
 
 
-def test_a_history_made_anew_is_found_by_a_head_that_was_kept(told: History, forger: sa.Engine) -> None:
+def test_a_history_that_was_written_again_is_found_by_a_head_that_was_kept(
+    told: History, forger: sa.Engine
+) -> None:
     """And by nothing else: that is why heads are kept."""
     head = check(told).head
     assert head is not None
@@ -401,7 +403,7 @@ def test_rows_of_no_source_are_found(told: History, forger: sa.Engine) -> None:
     assert any(b.table == "regions" and b.key == {"source_id": 99} for b in verify_database(told.engine))
 
 
-def test_values_that_no_column_should_hold_are_found_and_mended(told: History, forger: sa.Engine) -> None:
+def test_values_that_no_column_should_hold_are_found_and_repaired(told: History, forger: sa.Engine) -> None:
     """SQLite keeps the values that it is given: reading must not correct them."""
     if forger.dialect.name != "sqlite":
         with forger.begin() as connection, pytest.raises(sa.exc.DBAPIError):
@@ -733,7 +735,9 @@ def test_memory_does_not_grow_with_the_history(history: History, monkeypatch: py
         ("UPDATE alembic_version SET version_num = 'zzz'", 2, "of a newer version"),
     ],
 )
-def test_a_version_that_is_none_is_told_in_one_line(told: History, change: str, code: int, why: str) -> None:
+def test_a_version_that_is_none_is_reported_in_one_line(
+    told: History, change: str, code: int, why: str
+) -> None:
     with writing(told.engine) as connection:
         if told.engine.dialect.name == "postgresql":
             connection.exec_driver_sql("ALTER TABLE alembic_version DROP CONSTRAINT alembic_version_pkc")
@@ -742,7 +746,7 @@ def test_a_version_that_is_none_is_told_in_one_line(told: History, change: str, 
     assert (said.code, why in said.err, said.err.count("\n")) == (code, True, 1), said
 
 
-def test_a_folder_for_scratch_files_that_can_not_be_used_is_told_in_one_line(
+def test_a_folder_for_scratch_files_that_cant_be_used_is_reported_in_one_line(
     told: History, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     url = told.engine.url.render_as_string(hide_password=False)
@@ -832,7 +836,7 @@ def test_impossible_values_of_derived_rows_are_found(told: History, forger: sa.E
 
 
 @pytest.mark.long
-def test_impossible_values_of_a_source_are_told_in_one_line(told: History, forger: sa.Engine) -> None:
+def test_impossible_values_of_a_source_are_reported_in_one_line(told: History, forger: sa.Engine) -> None:
     """Whatever its row holds, the command ends with a verdict."""
     url = told.engine.url.render_as_string(hide_password=False)
     before = told.row("sources", id=1)

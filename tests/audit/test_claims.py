@@ -58,7 +58,7 @@ def test_a_claim_is_one_sentence(history: History) -> None:
     assert [row["seq"] for row in found.evidence] == [4, 5]
 
 
-def test_blind_times_are_told_and_nothing_is_claimed_of_them(history: History) -> None:
+def test_blind_times_are_reported_and_nothing_is_claimed_about_them(history: History) -> None:
     found = claimed(history, 1, 100)
     assert found.sentence.startswith(
         "Region 1 was in ACTIVE from 2026-05-01 12:01:00Z to at least 2026-05-01 12:07:59.500Z, apart from one "

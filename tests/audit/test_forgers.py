@@ -28,11 +28,11 @@ from tests.support.packs import (
     first,
     hide,
     in_pack,
-    made_anew,
     only,
     repacked,
     rows,
     said_of,
+    written_again,
 )
 
 Forger = Callable[[Files], object]
@@ -370,7 +370,7 @@ def test_what_follows_the_last_head_that_was_given_is_said_to_be_uncovered(
         all_[10] |= {"last_at": at(839), "last_asked_at": at(838), "polls": 99, "longest_interval_ms": 60_000}
 
     edit("observations", longer)(files)
-    made_anew(files)
+    written_again(files)
     edit("gaps", lambda all_: all_[-1].update(from_at=at(839)))(files)
 
     def as_long(all_: list[Json]) -> None:

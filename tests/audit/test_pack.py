@@ -35,11 +35,11 @@ from tests.support.packs import (
     first,
     hide,
     in_pack,
-    made_anew,
     of_an_older_version,
     only,
     repacked,
     rows,
+    written_again,
 )
 
 
@@ -161,7 +161,7 @@ def tell_otherwise(files: Files) -> None:
 
     edit("answers", forge)(files)
     edit("observations", lambda rows: [row.update(payload=moved.get(row["payload"])) for row in rows])(files)
-    made_anew(files)
+    written_again(files)
 
 
 def say_nothing(**changes: Any) -> Callable[[Files], None]:
@@ -299,7 +299,9 @@ def test_hashes_that_are_not_made_right_are_found_too(true_pack: Files, tmp_path
     assert (code, said) == (1, "BROKEN: queries.sql does not have the hash that pack.json gives\n")
 
 
-def test_a_pack_made_anew_as_a_whole_needs_a_head_from_outside(true_pack: Files, tmp_path: Path) -> None:
+def test_a_pack_that_was_made_up_as_a_whole_needs_a_head_from_outside(
+    true_pack: Files, tmp_path: Path
+) -> None:
     """And is found by it."""
     files = dict(true_pack)
     head = json.loads(files["pack.json"])["head"]["digest"]

@@ -27,10 +27,10 @@ from tests.support.packs import (
     build,
     edit,
     in_pack,
-    made_anew,
     of_an_older_version,
     repacked,
     rows,
+    written_again,
 )
 
 
@@ -230,7 +230,7 @@ def test_lines_outside_prove_a_pack_and_find_one_that_was_made_again(
     assert "as seen up to 2026-05-01 12:08:00Z" in said[0], "its counters are covered too"
     assert "no digest covers yet" not in "\n".join(said)
     assert any(line.startswith("anchor 1 at disk, handed out: observation 5") for line in said)
-    made_anew(files)
+    written_again(files)
     in_pack(head=json.loads(files["pack.json"])["head"])(files)
     edit("anchors", list.clear)(files)
     assert check(packed(files, tmp_path), "--anchors", disk.place)[0] == 3

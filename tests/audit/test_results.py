@@ -73,7 +73,7 @@ def test_a_result_is_kept_only_where_it_is_asked_for(url: str) -> None:
     assert sheet[f"{prefix}_timestamp_seconds", "gcore"] == bad["finished_at"].timestamp()
 
 
-def test_what_anchors_have_is_told_by_metrics_and_reports(url: str, tmp_path: Path) -> None:
+def test_metrics_and_reports_show_what_anchors_have(url: str, tmp_path: Path) -> None:
     why = "No such file or directory"
     where = f"file:{tmp_path}/heads file:{tmp_path}/missing/heads"
     said = collector("audit", "anchor", database_url=url, anchor=where)

@@ -390,7 +390,7 @@ def test_a_source_that_another_process_polls_is_left_to_it(database_url: str) ->
     engine.dispose()
 
 
-def test_all_sources_together_are_waited_for_no_longer_than_told(
+def test_all_sources_together_are_waited_for_no_longer_than_set(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "c.toml"
@@ -481,7 +481,7 @@ FUTURE = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
         (["--config", "none.toml", "regions"], ["none.toml"]),
     ],
 )
-def test_wrong_arguments_are_told_without_a_traceback(
+def test_wrong_arguments_are_reported_without_a_traceback(
     one_region: str, arguments: list[str], named: list[str]
 ) -> None:
     said = collector(*arguments, database_url=one_region)
@@ -502,7 +502,7 @@ def test_wrong_arguments_are_told_without_a_traceback(
         ("sqlite:////proc", 1, ["/proc"]),
     ],
 )
-def test_a_database_that_cant_be_used_is_told_in_one_line(url: str, code: int, named: list[str]) -> None:
+def test_a_database_that_cant_be_used_is_reported_in_one_line(url: str, code: int, named: list[str]) -> None:
     collector("regions", database_url=url).refused(code, *named)
 
 
@@ -526,7 +526,9 @@ def test_a_sqlite_url_with_options_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["regions", "db check", "db upgrade", "poll"])
-def test_a_file_that_is_no_database_is_told_in_one_line_and_left_alone(tmp_path: Path, command: str) -> None:
+def test_a_file_that_is_no_database_is_reported_in_one_line_and_left_alone(
+    tmp_path: Path, command: str
+) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database, but something that somebody wrote\n" * 100)
     before = path.read_bytes()
@@ -534,7 +536,7 @@ def test_a_file_that_is_no_database_is_told_in_one_line_and_left_alone(tmp_path:
     assert path.read_bytes() == before
 
 
-def test_a_postgresql_role_without_rights_is_told_in_one_line(database_url: str) -> None:
+def test_a_postgresql_role_without_rights_is_reported_in_one_line(database_url: str) -> None:
     if database_url.startswith("sqlite"):
         path = Path(database_url.removeprefix("sqlite:///"))
         path.write_bytes(b"")

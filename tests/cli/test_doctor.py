@@ -174,7 +174,7 @@ def test_it_writes_nothing(sqlite_url: str, tmp_path: Path) -> None:
         (error(401, message=f"the key {SECRET} is unknown"), "(status 401): the key ", "single quotes"),
     ],
 )
-def test_an_answer_that_is_no_use_is_told_with_what_to_do(
+def test_an_answer_that_is_no_use_is_reported_with_what_to_do(
     sqlite_url: str, step: Step, what: str, todo: str
 ) -> None:
     found = api(step, sqlite_url)
@@ -230,7 +230,7 @@ def test_nobody_listens(sqlite_url: str) -> None:
         (timedelta(seconds=-2), "good"),
     ],
 )
-def test_a_clock_that_is_off_is_told(sqlite_url: str, offset: timedelta, verdict: str) -> None:
+def test_a_clock_that_is_off_is_reported(sqlite_url: str, offset: timedelta, verdict: str) -> None:
     found = api(dated(offset), sqlite_url)
     said, what, todo = found.finding("clock")
     assert said == verdict
@@ -368,7 +368,7 @@ def test_a_source_that_is_stale_is_bad_and_one_that_is_degraded_is_noted(
 # Settings
 
 
-def test_every_setting_is_told_with_its_origin(sqlite_url: str, tmp_path: Path) -> None:
+def test_every_setting_is_shown_with_its_origin(sqlite_url: str, tmp_path: Path) -> None:
     config = tmp_path / "collector.toml"
     config.write_text(f'interval = "5m"\napi_key = "{SECRET}"\nname = "mine"\nauth_scheme = "Bearer"\n')
     found = visit("--config", str(config), "--offline", database_url=sqlite_url, auth_scheme="apikey")
@@ -437,7 +437,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counted
 
 
-def test_many_sources_are_asked_once_each_by_a_few_threads_and_told_in_order(
+def test_many_sources_are_asked_once_each_by_a_few_threads_and_shown_in_order(
     sqlite_url: str, tmp_path: Path, made: Counter[str]
 ) -> None:
     start = utc_now()
@@ -494,7 +494,7 @@ def test_the_password_of_the_database_is_not_shown(url: str) -> None:
     assert SECRET not in said.out + said.err
 
 
-def test_settings_that_no_source_has_are_not_told(sqlite_url: str, tmp_path: Path) -> None:
+def test_settings_that_no_source_has_are_not_shown(sqlite_url: str, tmp_path: Path) -> None:
     config = tmp_path / "collector.toml"
     config.write_text(
         f'[[sources]]\nname = "one"\nbase_url = "http://127.0.0.1:1"\napi_key = "{SECRET}"\ninterval = "5m"\n'
@@ -507,7 +507,7 @@ def test_settings_that_no_source_has_are_not_told(sqlite_url: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY", "https_proxy"])
-def test_a_proxy_is_told_without_its_password(
+def test_a_proxy_is_shown_without_its_password(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, f"http://somebody:{SECRET}@proxy.example:3128")

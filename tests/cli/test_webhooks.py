@@ -126,7 +126,7 @@ def test_a_receiver_that_is_not_in_the_settings_is_refused_with_those_that_are(
     )
 
 
-def test_a_verification_that_fails_is_told_where_that_is_asked_for(sqlite_url: str, hook: Receiver) -> None:
+def test_a_verification_that_fails_is_sent_if_that_is_asked_for(sqlite_url: str, hook: Receiver) -> None:
     settings = settings_of(sqlite_url, hook)
     polled(settings, "ACTIVE")
     assert collector("audit", "verify", "--tell", **settings).code == 0
@@ -234,7 +234,7 @@ URL = "url = 'https://one.example'\n"
         (URL + "colour = 'red'", "there is no setting 'colour'"),
     ],
 )
-def test_a_receiver_that_cant_be_told_is_refused_without_its_secrets(
+def test_a_receiver_that_cant_be_notified_is_refused_without_its_secrets(
     tmp_path: Path, table: str, why: str
 ) -> None:
     config = tmp_path / "collector.toml"

@@ -303,7 +303,7 @@ def test_a_certificate_that_the_settings_trust_is_trusted(
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 6])
-def test_it_gives_up_after_so_many_attempts_with_the_last_failure(
+def test_it_gives_up_after_all_attempts_with_the_last_failure(
     new_client: Callable[..., Client], attempts: int
 ) -> None:
     script = [error(500, message=f"failure {n}") for n in range(1, 9)]

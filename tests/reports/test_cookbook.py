@@ -153,7 +153,7 @@ def test_no_statement_leaves_an_order_to_the_database(demo_database: DemoDatabas
 
 
 def in_doubt(statement: str, width: int, word: str) -> str:
-    """A statement of so many columns that orders by each of them, too, once it has said how it orders itself."""
+    """A statement that orders by each of its columns, after the order that it has itself."""
     by = ", ".join(f"{number} {word}" for number in range(1, width + 1))
     ordered, own, limit = re.fullmatch(
         r"(.*?)((?<=\n)ORDER BY [^\n]+\n)?((?<=\n)LIMIT [^\n]+\n)?", statement, re.DOTALL

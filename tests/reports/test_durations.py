@@ -286,7 +286,7 @@ def test_a_calendar_ends_with_the_year_9999() -> None:
         ("../etc", ""),
     ],
 )
-def test_a_wrong_time_zone_is_told_with_the_closest_names(name: str, hint: str) -> None:
+def test_a_wrong_time_zone_is_reported_with_the_closest_names(name: str, hint: str) -> None:
     with pytest.raises(UsageError, match=f"there is no time zone .*{hint}"):
         time_zone(name)
 
@@ -433,7 +433,7 @@ def test_a_journey_is_the_one_under_way_when_first_seen_not_one_that_ended_in_th
     assert (row["seconds_at_least"], row["seconds_at_most"]) == (119.5, 780.5)
 
 
-def test_who_comes_back_to_the_first_state_on_the_way_has_not_begun_anew(history: History) -> None:
+def test_coming_back_to_the_first_state_on_the_way_is_no_new_beginning(history: History) -> None:
     states = ("MAINTENANCE", "NEW", "MAINTENANCE", "NEW", "ACTIVE", "NEW", "ACTIVE")
     for n, state in enumerate(states):
         history.poll([region(1, state)], at=n * 60)

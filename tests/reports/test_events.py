@@ -59,7 +59,7 @@ def counted(history: History) -> Counter[Any]:
     return found
 
 
-def test_everything_that_stands_in_the_tables_is_told_once(shared_told: History) -> None:
+def test_everything_in_the_tables_is_an_event_once(shared_told: History) -> None:
     rows, _ = read(shared_told.engine)
     said = Counter((row["source"], row["seq"], row["event"]) for row in rows if row["event"] != "gone")
     assert said == counted(shared_told)
@@ -93,7 +93,7 @@ def test_pages_of_any_length_say_the_same(shared_told: History, limit: int) -> N
     assert read(shared_told.engine, limit) == read(shared_told.engine)
 
 
-def test_of_one_source_only_its_own_events_are_told(shared_told: History) -> None:
+def test_a_source_returns_only_its_own_events(shared_told: History) -> None:
     everything, _ = read(shared_told.engine)
     rows, cursor = read(shared_told.engine, 3, source="preprod")
     assert rows == [row for row in everything if row["source"] == "preprod"]

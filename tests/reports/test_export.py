@@ -561,11 +561,11 @@ def _no_manifest_to_read(_: History, lake: Path) -> None:
         (_a_row_less, "the rows of state_transitions were derived again"),
     ],
 )
-def test_what_was_derived_again_is_exported_anew(
+def test_what_was_derived_again_is_exported_again(
     history: History, tmp_path: Path, change: Callable[[History, Path], None], why: str
 ) -> None:
     polled(history, until=4)
-    exported_anew(history, tmp_path, change, why)
+    exported_again(history, tmp_path, change, why)
 
 
 @pytest.mark.parametrize(
@@ -576,13 +576,13 @@ def test_what_was_derived_again_is_exported_anew(
         (_no_manifest_to_read, "its manifest can't be read"),
     ],
 )
-def test_an_export_that_was_damaged_is_made_anew(
+def test_an_export_that_was_damaged_is_written_again(
     few_polls: History, tmp_path: Path, change: Callable[[History, Path], None], why: str
 ) -> None:
-    exported_anew(few_polls, tmp_path, change, why)
+    exported_again(few_polls, tmp_path, change, why)
 
 
-def exported_anew(
+def exported_again(
     history: History, tmp_path: Path, change: Callable[[History, Path], None], why: str
 ) -> None:
     export(history.engine, tmp_path / "lake", only=FEW, incremental=True)

@@ -83,7 +83,7 @@ def test_what_is_asked_for_is_what_is_given(shared_told: History) -> None:
     assert {row["new"] for row in into} <= {"MAINTENANCE"}
 
 
-def test_of_one_region_its_first_sight_is_told_too(shared_told: History) -> None:
+def test_the_first_sighting_of_one_region_is_shown_too(shared_told: History) -> None:
     rows = stream(shared_told, region="1", source="gcore")
     assert {row["region_id"] for row in rows if row["happening"] in ("state", "keystone")} == {1}
     assert rows[-1]["kind"] == "appeared"

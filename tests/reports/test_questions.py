@@ -713,7 +713,7 @@ def test_regions_are_filtered(told: Told, options: list[str], expected: list[Any
         assert told.ask("regions", *options).out == "no regions\n"
 
 
-def test_the_keystone_of_a_region_is_told_as_of_the_same_time(told: Told) -> None:
+def test_the_keystone_of_a_region_is_shown_as_of_the_same_time(told: Told) -> None:
     def of(seconds: float) -> list[str]:
         rows = told.rows("regions", "--source", "gcore", "--as-of", at(seconds), "--region", "1")
         return [row["keystone_state"] for row in rows]
@@ -778,7 +778,7 @@ def test_a_region_that_comes_back_has_a_hole_in_its_history(told: Told) -> None:
     assert table.count("(listed)") == 2
 
 
-def test_a_region_that_came_back_otherwise_begins_anew(history: History, ask: Ask) -> None:
+def test_a_region_that_came_back_in_another_state_begins_again(history: History, ask: Ask) -> None:
     history.poll(THREE)
     history.poll(THREE[:2])
     history.poll([*THREE[:2], region(3, "NEW", country="DE", display_name="Renamed")])
@@ -841,7 +841,7 @@ def test_a_region_that_is_gone_still_has_its_history(told: Told) -> None:
     assert (row["valid_from"], row["valid_to"]) == (at(60), at(360))
 
 
-def test_regions_with_the_same_id_are_told_source_by_source(told: Told) -> None:
+def test_regions_with_the_same_id_are_shown_source_by_source(told: Told) -> None:
     rows = told.rows("history", "3")
     assert [row["source"] for row in rows] == ["gcore"] * 5 + ["preprod"] * 2
     assert {row["source"] for row in told.rows("history", "3", "--source", "preprod")} == {"preprod"}
@@ -993,7 +993,7 @@ def test_a_transition_is_explained_by_the_polls_around_it(
     assert "The two records" in in_words.out
 
 
-def test_failures_in_between_are_told_with_what_they_said(told: Told) -> None:
+def test_failures_in_between_are_shown_with_what_they_said(told: Told) -> None:
     out = told.ask("explain", "4/region/3").out
     assert (
         "between   observation 3: 2026-05-01 12:03:00Z to 2026-05-01 12:04:00Z, failed, 2 polls: down for a while"
@@ -1114,7 +1114,7 @@ def test_evidence_names_who_looked(told: Told) -> None:
 
 def test_evidence_that_is_ambiguous_or_missing_is_refused(told: Told) -> None:
     told.ask("evidence", "1").refused(2, "several sources", "gcore, preprod")
-    assert told.ask("evidence", "14").code == 0, "only one source has so many"
+    assert told.ask("evidence", "14").code == 0, "only one source has 14 observations"
     told.ask("evidence", "14", "--source", "preprod").refused(2, "no observation 14", "'preprod'")
     told.ask("evidence", "99").refused(2, "no observation 99", "14")
     told.ask("evidence", "14", "--region", "only-here").refused(2, "only-here")
@@ -1151,7 +1151,7 @@ def test_text_that_no_terminal_can_show_is_shown_escaped(history: History, ask: 
 # coverage
 
 
-def test_times_without_a_successful_poll_are_told_newest_first(told: Told) -> None:
+def test_times_without_a_successful_poll_are_shown_newest_first(told: Told) -> None:
     open_, closed, failed = told.rows("coverage", "--source", "gcore")
     assert (failed["from_at"], failed["until_at"], failed["seconds"]) == (at(120), at(300), 180)
     assert (failed["cause"], failed["error"], failed["failed_polls"]) == (
@@ -1205,7 +1205,7 @@ def test_gaps_of_a_time_are_those_that_touch_it(told: Told, options: list[str], 
     assert [r["from_at"] for r in rows] == [at(s) for s in expected]
 
 
-def test_what_single_entities_did_not_show_is_told_on_request(told: Told) -> None:
+def test_what_single_entities_did_not_show_is_listed_on_request(told: Told) -> None:
     rows = told.rows("coverage", "--source", "gcore", "--unseen")
     gaps = [row for row in rows if row["entity"] is None]
     assert [r | {"seconds": 0} for r in gaps] == [
@@ -1274,7 +1274,7 @@ def test_without_gaps_that_is_said(history: History, ask: Ask) -> None:
     assert rows_of(ask("coverage", "--format", "json")) == []
 
 
-def test_the_cause_of_most_failed_polls_is_told(history: History, ask: Ask) -> None:
+def test_the_cause_of_most_failed_polls_is_shown(history: History, ask: Ask) -> None:
     history.poll(THREE, at=0)
     history.poll(failure("connect", message="once"), at=60)
     for seconds in (120, 180):

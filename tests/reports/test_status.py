@@ -75,7 +75,7 @@ def of(verdict: Any) -> SourceStatus:
         ("", "50%", 1),
     ],
 )
-def test_so_many_sources_may_be_bad(verdicts: str, most_bad: int | str, code: int) -> None:
+def test_the_given_number_of_sources_may_be_bad(verdicts: str, most_bad: int | str, code: int) -> None:
     assert exit_code([of(verdict) for verdict in verdicts.split()], most_bad) == code
 
 

@@ -527,7 +527,7 @@ def of_regions() -> list[tuple[str, Look]]:
 
 @pytest.mark.parametrize("sight", _BLIND)
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
-def test_states_can_be_told_apart_by_everybody(sight: str, is_dark: bool) -> None:
+def test_everybody_can_distinguish_the_states(sight: str, is_dark: bool) -> None:
     for (name, one), (other_name, other) in itertools.combinations(of_regions(), 2):
         colours = [(look.dark_fill or look.fill) if is_dark else look.fill for look in (one, other)]
         difference = apart(*colours, sight)

@@ -874,7 +874,7 @@ def test_on_postgresql_a_view_with_a_new_column_is_replaced_in_place(
     assert columns(postgresql_engine, "current_regions")[-1] == "one_more"
 
 
-def test_on_postgresql_grants_survive_where_a_view_must_be_made_anew(
+def test_on_postgresql_grants_survive_if_a_view_must_be_created_again(
     postgresql_engine: sa.Engine, analyst: str, changed: Callable[[Change], None]
 ) -> None:
     execute(
@@ -905,7 +905,7 @@ def test_on_postgresql_grants_on_single_columns_survive_too(
         assert [row[0] for row in rows] == ["slug", "state"]
 
 
-def test_on_postgresql_who_may_call_a_function_stays_so_where_it_must_be_made_anew(
+def test_on_postgresql_the_grants_of_a_function_survive_if_it_must_be_created_again(
     postgresql_engine: sa.Engine, analyst: str, changed: Callable[[Change], None]
 ) -> None:
     execute(

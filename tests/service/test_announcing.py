@@ -63,7 +63,7 @@ def counted_statements(engine: sa.Engine) -> Iterator[list[str]]:
     sa.event.remove(engine, "after_cursor_execute", on_statement)
 
 
-def test_what_is_told_are_the_events_of_the_api_by_the_same_numbers(engine: sa.Engine) -> None:
+def test_receivers_get_the_events_of_the_api_by_the_same_numbers(engine: sa.Engine) -> None:
     told = announcer(receiver(baseline=True))
     histories = [History(engine, announce=told), History(engine, "preprod", announce=told)]
     api: dict[Any, Row] = {}
@@ -138,7 +138,7 @@ def test_each_event_says_all_that_a_receiver_needs(sqlite_engine: sa.Engine) -> 
     assert drift["data"]["link"] == "https://collector.example/inventory/evidence/gcore/3"
 
 
-def test_what_happened_while_we_were_down_is_told_as_across_a_gap(sqlite_engine: sa.Engine) -> None:
+def test_what_happened_while_we_were_down_is_sent_as_across_a_gap(sqlite_engine: sa.Engine) -> None:
     history = History(sqlite_engine, announce=announcer())
     history.poll([region(1)])
     history.restart()
@@ -159,7 +159,7 @@ def test_metrics_databases_come_go_and_come_again(engine: sa.Engine) -> None:
     assert words[1].startswith("The metrics database of Region 1: port went from 9097 to 1, between")
 
 
-def test_the_baseline_is_told_only_where_it_is_asked_for(sqlite_engine: sa.Engine) -> None:
+def test_the_baseline_is_sent_only_if_it_is_asked_for(sqlite_engine: sa.Engine) -> None:
     told = announcer(receiver(), receiver("all", baseline=True))
     history = History(sqlite_engine, announce=told)
     history.poll([region(1, odd=1), region(2)])
@@ -184,7 +184,7 @@ def test_the_baseline_is_told_only_where_it_is_asked_for(sqlite_engine: sa.Engin
         ({"states": ["MAINTENANCE"], "entities": ["keystone"]}, []),
     ],
 )
-def test_a_receiver_is_told_what_passes_all_its_filters(
+def test_a_receiver_gets_what_passes_all_its_filters(
     sqlite_engine: sa.Engine, filters: Any, passing: list[str]
 ) -> None:
     history = History(sqlite_engine, announce=announcer(receiver(**filters)))
@@ -223,7 +223,7 @@ def test_an_unchanged_poll_costs_receivers_nothing(sqlite_engine: sa.Engine) -> 
     assert len(statements) == 2
 
 
-def test_a_poll_of_which_nobody_is_told_reads_no_events(sqlite_engine: sa.Engine) -> None:
+def test_a_poll_that_no_receiver_asks_for_reads_no_events(sqlite_engine: sa.Engine) -> None:
     counts = []
     nobody = announcer(
         receiver("gaps", kinds=["gap_opened", "verification_failed"]), receiver("other", sources=["other"])
@@ -269,7 +269,7 @@ def test_numbers_that_are_given_again_after_a_restore_do_not_make_the_same_ids(
     restored.dispose()
 
 
-def test_what_waits_when_a_backup_is_made_is_no_second_time_told_by_it(
+def test_what_waits_when_a_backup_is_made_is_not_sent_again_by_it(
     tmp_path: Path, sqlite_engine: sa.Engine
 ) -> None:
     history = History(sqlite_engine, announce=announcer())
@@ -348,7 +348,7 @@ def test_a_source_that_was_never_seen_has_a_gap_too(sqlite_engine: sa.Engine, no
     assert [row["seq"] for row in queued(history)] == [1]
 
 
-def test_a_verification_that_fails_is_told_once_for_each_newest_observation(sqlite_engine: sa.Engine) -> None:
+def test_a_verification_that_fails_is_sent_once_for_each_newest_observation(sqlite_engine: sa.Engine) -> None:
     history = History(sqlite_engine)
     for state in ("ACTIVE", "DELETED"):
         history.poll([region(1, state)])

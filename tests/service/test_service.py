@@ -1252,7 +1252,7 @@ def heard(listener: socket.socket, assignment: str) -> list[str]:
     return said
 
 
-def test_systemd_is_told_what_goes_on(
+def test_systemd_is_notified_of_what_goes_on(
     start: Start, sqlite_url: str, simulator: Simulator, supervisor: tuple[str, socket.socket]
 ) -> None:
     address, listener = supervisor

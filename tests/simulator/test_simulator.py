@@ -417,7 +417,7 @@ def test_a_fault_is_seen_by_the_client_as_what_it_is_until_it_ends(
     assert not isinstance(looked(), Failure)
 
 
-def test_retry_after_is_sent_and_heeded(simulator: Simulator) -> None:
+def test_retry_after_is_sent_and_respected(simulator: Simulator) -> None:
     simulator.misbehave(Fault("status", times=1, status=429, retry_after=7))
     paused: list[float] = []
     with closing(Client(pause=paused.append)) as client:
@@ -426,7 +426,7 @@ def test_retry_after_is_sent_and_heeded(simulator: Simulator) -> None:
     assert paused == [7.0]
 
 
-def test_a_fault_lasts_as_often_as_it_was_told(simulator: Simulator, client: Client) -> None:
+def test_a_fault_lasts_for_the_given_number_of_requests(simulator: Simulator, client: Client) -> None:
     ask(simulator.base_url + "/control/fault", method="PUT", body={"kind": "reset", "times": 2})
     said = [client.fetch(Request(simulator.base_url, KEY)) for _ in range(4)]
     assert [isinstance(each, Failure) for each in said] == [True, True, False, False]
@@ -734,7 +734,7 @@ def test_a_configured_file_that_holds_a_demo_may_be_replaced(tmp_path: Path, dem
 
 
 @pytest.mark.long
-def test_a_demo_writes_the_file_that_it_was_told_whatever_its_name_means_in_a_url(tmp_path: Path) -> None:
+def test_a_demo_writes_the_given_file_whatever_its_name_means_in_a_url(tmp_path: Path) -> None:
     name = "a%20b?c#.db"
     with live_demo(tmp_path, "--file", name) as (running, log):
         (hint,) = [

@@ -407,7 +407,7 @@ def an_envelope_too_many(forger: Forger) -> None:
     forger.say(5, forger.text(5)[:-1] + f',"envelope":{texts_of(forger.document(5)).envelope}}}')
 
 
-def all_anew(forger: Forger) -> None:
+def all_again(forger: Forger) -> None:
     texts = texts_of(forger.document(5))
     gone = ",".join(map(str, range(len(texts.records))))
     new = ",".join(f"[{i},{text}]" for i, text in enumerate(texts.records))
@@ -426,7 +426,7 @@ def a_second_stream(forger: Forger) -> None:
 
 @pytest.mark.parametrize(
     "forge",
-    [more_blanks, longer_than_needed, an_envelope_too_many, all_anew, junk_after_it, a_second_stream],
+    [more_blanks, longer_than_needed, an_envelope_too_many, all_again, junk_after_it, a_second_stream],
 )
 def test_nothing_hides_in_a_delta_that_makes_the_right_answer(
     forger: Forger, forge: Callable[[Forger], None]

@@ -229,13 +229,13 @@ def test_a_database_that_is_not_there_is_not_backed_up(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_does_not_exist_is_told(new: NewUrl, tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_reported(new: NewUrl, tmp_path: Path) -> None:
     target = tmp_path / "none" / "copy.db"
     collector("db", "backup", str(target), database_url=new("sqlite")).refused(1, str(target))
     assert not target.parent.exists()
 
 
-def test_a_file_where_a_folder_should_be_is_told(new: NewUrl, tmp_path: Path) -> None:
+def test_a_file_where_a_folder_should_be_is_reported(new: NewUrl, tmp_path: Path) -> None:
     (tmp_path / "a-file").write_text("something that somebody wrote")
     target = tmp_path / "a-file" / "copy.db"
     collector("db", "backup", str(target), database_url=new("sqlite")).refused(1, str(target))
@@ -494,7 +494,7 @@ def test_a_target_without_tables_gets_them(new: NewUrl, empty_database_url: str)
         assert collector("db", "check", database_url=empty_database_url).code == 0
 
 
-def test_a_target_that_does_not_answer_is_told_without_its_password(new: NewUrl) -> None:
+def test_a_target_that_does_not_answer_is_shown_without_its_password(new: NewUrl) -> None:
     said = collector(
         "db", "copy", "--to", "postgresql://u:canary7f@127.0.0.1:1/x", database_url=new("sqlite")
     )
@@ -515,14 +515,14 @@ def test_the_functions_refuse_by_errors_that_commands_know(new: NewUrl, tmp_path
             backup(engine, tmp_path / "none" / "copy.db")
 
 
-def test_an_origin_that_is_not_there_is_told(new: NewUrl, tmp_path: Path) -> None:
+def test_an_origin_that_is_not_there_is_reported(new: NewUrl, tmp_path: Path) -> None:
     missing = tmp_path / "typo.db"
     said = collector("db", "copy", "--to", new("sqlite"), database_url=f"sqlite:///{missing}")
     assert not missing.exists()
     assert said.code == 1
 
 
-def test_a_target_that_is_no_url_is_told_as_such(new: NewUrl) -> None:
+def test_a_target_that_is_no_url_is_reported_as_such(new: NewUrl) -> None:
     said = collector("db", "copy", "--to", "nonsense", database_url=new("sqlite"))
     assert said.code == 2
     assert "--to" in said.err

@@ -1,4 +1,4 @@
-"""The database can be divided by source: no key and, but for those that are listed, no statement needs two of them."""
+"""The database can be divided by source: no key needs two of them, and of statements only the listed ones."""
 
 from __future__ import annotations
 

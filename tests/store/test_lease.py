@@ -62,7 +62,7 @@ def other_database(engine: sa.Engine, tmp_path: Path) -> Iterator[sa.Engine]:
 # Who may write
 
 
-def test_nobody_else_gets_a_lease_while_it_is_held_and_is_told_who_holds_it(engine: sa.Engine) -> None:
+def test_nobody_else_gets_a_lease_while_it_is_held_and_learns_who_holds_it(engine: sa.Engine) -> None:
     first = lease.acquire(engine, "gcore", "host-a:1:xyz")
     with pytest.raises(LeaseHeldError, match="host-a:1:xyz") as raised:
         lease.acquire(engine, "gcore", "host-b:2:abc")
@@ -173,7 +173,7 @@ def test_a_small_correction_of_the_databases_clock_costs_nobody_the_lease(histor
     assert source_row(history.engine)["lease_expires_at"] < ends + timedelta(seconds=LEASE_SECONDS / 4)
 
 
-def test_a_writer_that_was_replaced_is_told_so_and_has_written_nothing(history: History) -> None:
+def test_a_writer_that_was_replaced_learns_it_and_has_written_nothing(history: History) -> None:
     history.poll([region(1, "NEW")])
     expire(history.engine)
     lease.acquire(history.engine, "gcore", "the successor")

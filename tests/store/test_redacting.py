@@ -153,7 +153,7 @@ def test_its_bytes_are_not_left_in_the_file(sqlite_engine: sa.Engine) -> None:
     assert SECRET.encode() not in b"".join(path.read_bytes() for path in file.parent.glob(f"{file.name}*"))
 
 
-def test_an_auditor_is_told(history: History, tmp_path: File) -> None:
+def test_an_auditor_is_notified(history: History, tmp_path: File) -> None:
     lived(history)
     head = history.rows("observations")[-1]["opening_digest"]
     redact(history)

@@ -113,7 +113,7 @@ def verdict_on(files: Files, folder: Path) -> str:
     return said_of(files, folder)[0]
 
 
-def made_anew(files: Files) -> None:
+def written_again(files: Files) -> None:
     """All digests computed again, as who writes the database can."""
     observations = rows(files, "observations")
     previous = observations[0]["previous_digest"]

@@ -437,7 +437,7 @@ def test_what_was_polled_while_the_server_was_down_is_written_when_it_is_up_agai
 
 
 @pytest.mark.long
-def test_a_damaged_page_of_postgresql_holds_up_writing_until_it_is_mended(
+def test_a_damaged_page_of_postgresql_holds_up_writing_until_it_is_repaired(
     own_server: OwnServer, own_url: sa.URL
 ) -> None:
     @contextmanager

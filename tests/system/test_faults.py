@@ -302,7 +302,7 @@ def few(names: Iterable[str], size: int = 10) -> list[Any]:
 
 @long_on_postgresql("shared_engine")
 @pytest.mark.parametrize("names", few(FAULTS))
-def test_a_fault_of_the_api_is_told_in_words_and_the_next_good_answer_applies(
+def test_a_fault_of_the_api_is_reported_in_words_and_the_next_good_answer_applies(
     cloud: Cloud, names: list[str]
 ) -> None:
     states = new_states()

@@ -111,7 +111,7 @@ def _sqlite_master(engine: sa.Engine) -> list[tuple[str, ...]]:
         return [tuple(row) for row in rows]
 
 
-def test_it_polls_and_answers_and_writes_only_where_it_was_told(installed: Installed) -> None:
+def test_it_polls_and_answers_and_writes_only_in_the_given_place(installed: Installed) -> None:
     with example_server() as base_url:
         said = installed.collector("poll", base_url=base_url, api_key="example")
     assert said.startswith("gcore: ok, ")

@@ -228,7 +228,7 @@ def carry(load: Load, template: sa.URL, folder: Path) -> None:
     assert given_up <= sum(map(len, asked.values())) / 50, "leases change hands while their holders live"
     assert all(polls[name] <= len(asked[name]) for name in names), "a poll was counted twice"
     assert sum(map(len, asked.values())) - sum(polls.values()) <= QUICK + SLOW + given_up
-    # A source is polled by one replica at a time, and no more often than expected.
+    # A source is polled by one replica at a time, and not more often than expected.
     by: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for line, replica in lines:
         if line["event"] == "poll":

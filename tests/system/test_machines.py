@@ -175,7 +175,7 @@ def test_a_database_that_cannot_hold_every_name_is_refused_by_all_that_write_and
     assert encoding in said.out
 
 
-def test_a_role_that_does_not_own_its_database_is_told_who_must(postgresql_server: sa.URL) -> None:
+def test_a_role_that_does_not_own_its_database_learns_who_must(postgresql_server: sa.URL) -> None:
     url = made(postgresql_server)
     database, role = quoted(str(url.database)), quoted(str(url.username))
     owner = postgresql_server.set(database=url.database)

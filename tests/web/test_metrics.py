@@ -225,7 +225,7 @@ def test_a_cloud_that_makes_up_states_makes_up_no_series(history: History, serve
     assert max(len(line) for line in text.splitlines()) < 500
 
 
-def test_states_of_each_region_are_told_while_there_are_few(
+def test_states_of_each_region_have_a_series_while_there_are_few(
     history: History, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures_module, "MOST_REGIONS", 3)

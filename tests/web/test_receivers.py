@@ -53,7 +53,7 @@ def test_receivers_are_measured(engine: sa.Engine, serve: Serve) -> None:
     assert value(text, "event_attempts_total", receiver="hook", outcome="delivered") == 3
 
 
-def test_coverage_says_who_was_not_told(sqlite_engine: sa.Engine, serve: Serve) -> None:
+def test_coverage_says_who_was_not_notified(sqlite_engine: sa.Engine, serve: Serve) -> None:
     history = refused(sqlite_engine)
     client = serve(
         history.engine.url, webhooks=(Receiver.configured(URL), Receiver.configured(URL, name="quiet"))

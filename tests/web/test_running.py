@@ -72,7 +72,7 @@ def test_polls_go_on_while_questions_take_all_threads(
 
 
 @pytest.mark.long
-def test_pages_alone_end_well_when_they_are_told_to_amid_an_answer_that_nobody_reads(
+def test_pages_alone_end_well_when_they_are_stopped_amid_an_answer_that_nobody_reads(
     start: Start, sqlite_url: str
 ) -> None:
     engine = open_engine(sqlite_url)
