@@ -195,7 +195,7 @@ def _availability(connection: sa.Connection, asked: Availability, now: datetime)
         not_said=[
             BETWEEN_POLLS,
             "The true share lies between the two bounds: unknown time counts for the upper bound only.",
-            "Days, weeks and months are those of UTC. A region counts from its first sight on.",
+            "Days, weeks and months are those of UTC. A region counts from its first sighting on.",
             *_sentences(never),
         ],
     )

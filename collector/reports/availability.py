@@ -103,7 +103,7 @@ def availability(
     """Rows of each region, then totals by zone, by country and of each source, ordered by period. A question about one
     region has no totals.
 
-    A region counts from its first sight on. `state`: in upper or lower case; ABSENT is allowed. Totals weigh each
+    A region counts from its first sighting on. `state`: in upper or lower case; ABSENT is allowed. Totals weigh each
     region by the time for which it is on record, and count it for the zone and country where it is now (or was last).
     `without_absent`: a region that is absent now counts only up to its last disappearance. Raises UsageError if there
     is no such region.
@@ -161,7 +161,7 @@ def availability(
 def _cut(
     since: datetime, until: datetime, first: datetime, now: datetime, by: Unit | None, zone: tzinfo
 ) -> tuple[datetime, datetime]:
-    """A time without the whole periods before the first sight and after now, because nothing is on record about them
+    """A time without the whole periods before the first sighting and after now, because nothing is on record about them
     and there may be a million of them."""
     if by is None:
         return since, until

@@ -17,7 +17,7 @@ from collector.reports.spans import SpanFilter, known_spans
 CHANGING = ""
 """The time in which only the moment of a change is unknown. No state has this name."""
 Spent = Mapping[str, float]
-"""Seconds by state. The rest of the day was before the first sight, or is still to come."""
+"""Seconds by state. The rest of the day was before the first sighting, or is still to come."""
 
 
 class Run(NamedTuple):

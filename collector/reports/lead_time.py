@@ -5,11 +5,11 @@ without a result if the entity disappears before that, except if only another ke
 Each of the two moments is known to lie in a window. So the duration lies between the distance of the inner edges of
 the windows and the distance of their outer edges.
 
-The journey is the one that was under way at its first sight. If nobody asked before, others may have begun and ended,
-and no row is about them. The journey may have ended and another one begun during a gap, or while the entity was not
-shown, so the lower bound stops at the first such time. The journey may also have begun during such a time, if the
-entity was then seen in a third state. So there is an upper bound only if it is known that no journey was under way
-just before the one that was seen to begin: the entity was in the second state, or absent.
+The journey is the one that was under way at its first sighting. If nobody asked before, others may have begun and
+ended, and no row is about them. The journey may have ended and another one begun during a gap, or while the entity
+was not shown, so the lower bound stops at the first such time. The journey may also have begun during such a time, if
+the entity was then seen in a third state. So there is an upper bound only if it is known that no journey was under
+way just before the one that was seen to begin: the entity was in the second state, or absent.
 
 Order statistics keep the bounds: sort all lower bounds and all upper bounds, and every quantile of the true durations
 lies between the two quantiles.
@@ -225,7 +225,7 @@ def _journey(
 
 
 def _as_seen(begin: datetime, end: datetime | None, blind: Iterable[Blind]) -> Row:
-    """The time that is certain, from the first sight of a beginning to the last sight of the journey not having
+    """The time that is certain, from the first sighting of a beginning to the last sighting of the journey not having
     ended."""
     seen_until, unseen_for = end or begin, 0.0
     known_until = begin

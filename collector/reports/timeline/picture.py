@@ -68,7 +68,7 @@ class Picture:
 def picture(
     connection: sa.Connection, wanted: SpanFilter, now: datetime, width: float, order: Order = "name"
 ) -> Picture:
-    """What is known from `wanted.since` (or the first sight) to `wanted.until` (or now), for a chart of a width.
+    """What is known from `wanted.since` (or the first sighting) to `wanted.until` (or now), for a chart of a width.
 
     Raises UsageError if a region does not exist, or if no time is left between the two.
     """

@@ -4,7 +4,7 @@ A column is a piece of time, with one character for what was seen in it:
     one state                       the character of the state
     a change of one state to another, or several
     unknown for half of it or more  hatched; less than that does not show
-    before the first sight          blank
+    before the first sighting          blank
 So a character never claims a state that was not there. Colours repeat the characters.
 """
 

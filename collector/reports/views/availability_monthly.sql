@@ -1,5 +1,5 @@
 -- One row: the share of a month (UTC) for which a region was ACTIVE, at least and at most.
--- The month starts with the first sight of the region if that was later. It ends with the newest successful poll, or now while a
+-- The month starts with the first sighting of the region if that was later. It ends with the newest successful poll, or now while a
 -- gap is open. Time in which the region was absent counts as not ACTIVE.
 -- Example: which regions were certainly ACTIVE for less than 99.9 % of a month?
 --   SELECT month, display_name, share_at_least, share_at_most FROM availability_monthly WHERE share_at_most < 0.999

@@ -1,6 +1,6 @@
 -- One row: a region in one state on one day (UTC), with the time in that state at least and at most.
 -- The seconds_at_least of all rows of a region and day, UNKNOWN included, add up to the whole day. The first day starts with
--- the first sight of the region; the newest ends with the newest successful poll, or now while a gap is open.
+-- the first sighting of the region; the newest ends with the newest successful poll, or now while a gap is open.
 -- seconds_at_most adds the time in which the region may have been in this state: the windows of its changes from or to this
 -- state, and all of seconds_unobserved. A state without a row lasted seconds_unobserved at most.
 -- Example: on which days was a region in MAINTENANCE, and for how long?

@@ -1,5 +1,5 @@
 -- One row: a span of time in which a region had one known state, or was ABSENT, or its state is UNKNOWN.
--- The spans of a region have no holes and no overlaps. They cover the time from its first sight to the newest successful
+-- The spans of a region have no holes and no overlaps. They cover the time from its first sighting to the newest successful
 -- poll, or to now while a gap is open. Known means: shown by the polls at both ends of the span and by all polls between them,
 -- without a gap. A state that came and went between two polls can't be seen. UNKNOWN has a cause. change: only the moment of
 -- a change between two polls is unknown, and the state was the earlier or the later one. unobserved: the state may have been
