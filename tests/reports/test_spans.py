@@ -412,6 +412,18 @@ def test_an_open_gap_is_unknown_until_now(history: History, now: datetime) -> No
     assert row["until_at"] >= now
 
 
+@pytest.mark.parametrize(("ago", "is_open"), [(30, False), (250, True)])
+def test_a_gap_is_open_from_two_and_a_half_intervals_on(
+    history: History, now: datetime, ago: float, is_open: bool
+) -> None:
+    """The interval is 60 s, so two minutes are left until the first gap would be open, too."""
+    for at in (0, 60):
+        history.poll([region(1)], at=3600 - ago - 60 + at, took=0)
+    assert spans(history) == [("ACTIVE", 3540 - ago, 3600 - ago)]
+    open_spans = ask(history, "region_state_spans", "from_at", "later_state IS NULL AND cause IS NOT NULL")
+    assert bool(open_spans) == is_open
+
+
 def test_spans_have_neither_holes_nor_overlaps_and_agree_with_intervals_days_and_months(
     told: History,
 ) -> None:
