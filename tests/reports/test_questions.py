@@ -21,6 +21,7 @@ from collector.clock import time_text, utc_now
 from collector.database.engine import open_engine
 from collector.database.transactions import reading, writing
 from collector.reports.changes import explain
+from collector.reports.coverage import coverage
 from collector.reports.inventory import RegionFilter, regions_as_of
 from collector.reports.status import STATUS, SourceStatus, statuses
 from collector.store import lease
@@ -1203,6 +1204,17 @@ def test_coverage_of_all_sources_and_with_a_limit(told: Told) -> None:
 def test_gaps_of_a_time_are_those_that_touch_it(told: Told, options: list[str], expected: list[int]) -> None:
     rows = told.rows("coverage", "--source", "gcore", *options)
     assert [r["from_at"] for r in rows] == [at(s) for s in expected]
+
+
+def test_the_newest_gaps_of_a_time_are_asked_for_among_those_that_touch_it(engine: sa.Engine) -> None:
+    """A newer gap of another source had ended by then."""
+    long, short = History(engine, name="long"), History(engine, name="short")
+    for history, times in ((long, (0, 60, 2000)), (short, (0, 60, 120, *range(600, 2040, 60)))):
+        for second in times:
+            history.poll([region(1)], at=second)
+    with reading(engine) as connection:
+        rows = coverage(connection, since=long.time(1000), until=long.time(1500), limit=1)
+    assert [row["source"] for row in rows] == ["long"]
 
 
 def test_what_single_entities_did_not_show_is_listed_on_request(told: Told) -> None:

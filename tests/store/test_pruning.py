@@ -27,6 +27,7 @@ from collector.store.amendments import text_of
 from collector.store.pruning import Pruned
 from collector.store.tables import payloads
 from tests.support.builders import answer, region
+from tests.support.claims import agreed
 from tests.support.databases import copy_of
 from tests.support.history import History, failure
 from tests.support.proofs import reseal
@@ -99,6 +100,20 @@ def test_questions_about_what_was_pruned_say_so(history: History) -> None:
         assert {row["state"] for row in of_all} == {"UNKNOWN"}
         with pytest.raises(UsageError, match="begins at"):
             pack.build(connection, "gcore", history.time(600), history.time(9000), made_at=history.time(9000))
+
+
+def test_an_absence_is_unknown_too_before_the_beginning(history: History) -> None:
+    for at in range(0, 1260, 60):
+        history.poll(
+            [region(1, display_name=f"at {at}"), region(2), *([region(3)] if at < 120 else [])], at=at
+        )
+    done = prune(history, 900)
+    assert done.begins is not None
+    told = agreed(history, "region", is_open=True)[3]
+    before = [span.state for span in told if span.until_at and span.until_at <= done.begins.begins_at]
+    assert set(before) == {"UNKNOWN"}
+    after = told[len(before) :]
+    assert [(span.state, span.from_at) for span in after[:1]] == [("ABSENT", done.begins.begins_at)]
 
 
 def test_first_and_last_facts_stay(history: History) -> None:
