@@ -179,7 +179,7 @@ def _check_file(path: Path) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     """Write a file completely or not at all."""
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # which also follows links that go in circles, as far as it can
     if target.exists() and not target.is_file():  # a device or a pipe
         target.write_bytes(content)
         return

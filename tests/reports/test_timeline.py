@@ -778,6 +778,14 @@ def test_a_file_is_written_whole_and_an_svg_replaced(told_lane: History, tmp_pat
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith("collector.db")] == ["t.svg"]
 
 
+def test_a_link_that_goes_in_circles_is_replaced(told_lane: History, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.svg", tmp_path / "other.svg"
+    one.symlink_to(other)
+    other.symlink_to(one)
+    assert ask(told_lane, "-o", str(one)).code == 0
+    assert one.read_text(encoding="utf-8").startswith("<svg")
+
+
 def test_what_is_no_svg_is_not_replaced(told_lane: History, tmp_path: Path) -> None:
     precious = tmp_path / "precious.db"
     precious.write_bytes(b"SQLite format 3\x00")
