@@ -70,7 +70,6 @@ def _observations_in(known: Known) -> Iterator[Observation]:
     proofs = [*known.proofs.values(), *(doubt.proof for doubt in known.doubts.values())]
     found = [known.applied, *known.named.values()]
     found += [each for proof in proofs for each in (proof.last, proof.to_same_access)]
-    found += [each.unseen.shown for kind in known.entities.values() for each in kind.values() if each.unseen]
     yield from (each for each in found if each is not None)
 
 

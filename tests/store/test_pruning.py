@@ -116,6 +116,21 @@ def test_an_absence_is_unknown_too_before_the_beginning(history: History) -> Non
     assert [(span.state, span.from_at) for span in after[:1]] == [("ABSENT", done.begins.begins_at)]
 
 
+def test_an_answer_that_showed_what_others_miss_still_divides_their_confirmations(history: History) -> None:
+    """Five of 31 regions are missing, so three answers in a row must agree; the second one showed them."""
+    regions = [region(i) for i in range(1, 32)]
+    history.poll(regions, at=0)
+    history.poll(regions[5:], at=60)
+    history.poll(answer(regions, count=32), at=120)
+    history.poll(regions[5:], at=180)
+    history.poll(failure(), at=240)
+    history.poll(failure("connect"), at=300)
+    done = prune(history, 260)
+    assert done.begins is not None
+    outcomes = [history.poll(regions[5:], at=at).outcome for at in (360, 420)]
+    assert outcomes == ["held", "ok"]
+
+
 def test_first_and_last_facts_stay(history: History) -> None:
     lived(history)
     before = {row["id"]: row["first_seen_at"] for row in history.rows("regions")}
