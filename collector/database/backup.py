@@ -26,7 +26,8 @@ def backup(engine: sa.Engine, target: Path, finish: Callable[[sa.Engine], object
     if path is None:
         raise UsageError("this command backs up SQLite files only; for PostgreSQL use pg_dump")
     if not target.parent.is_dir():
-        raise UsageError(f"the folder {target.parent} does not exist")
+        why = "is not a folder" if target.parent.exists() else "does not exist"
+        raise UsageError(f"{target} can't be written: {target.parent} {why}")
     if target.exists():
         raise UsageError(f"{target} exists already; choose another name")
     part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")  # a name that no other process uses

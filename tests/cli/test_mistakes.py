@@ -90,7 +90,7 @@ def test_before_the_first_poll_questions_say_so(command: str, sqlite_url: str, t
     ("typed", "code", "said"),
     [
         ("db prune --keep 400", 2, "not 400 seconds: write --keep 400d for 400 days"),
-        ("db backup {new}/backup.db", 2, "the folder {new} does not exist"),
+        ("db backup {new}/backup.db", 2, "{new} does not exist"),
         ("audit pack --from yesterday -o {new}/pack.zip", 2, "the folder {new} does not exist"),
         ("db backup {long}", 1, "it can't be used (File name too long)"),
         ("audit pack --from yesterday -o {long}", 1, "it can't be used (File name too long)"),

@@ -17,7 +17,7 @@ from collector.database import migrate
 from collector.database.backup import backup
 from collector.database.engine import open_engine
 from collector.database.transactions import reading, writing
-from collector.errors import DatabaseError, LeaseHeldError, UsageError
+from collector.errors import LeaseHeldError, UsageError
 from collector.store import copying, lease
 from collector.store.rederive import rebuild
 from collector.store.sources import source_names
@@ -231,14 +231,16 @@ def test_a_database_that_is_not_there_is_not_backed_up(tmp_path: Path) -> None:
 
 def test_a_folder_that_does_not_exist_is_reported(new: NewUrl, tmp_path: Path) -> None:
     target = tmp_path / "none" / "copy.db"
-    collector("db", "backup", str(target), database_url=new("sqlite")).refused(1, str(target))
+    said = collector("db", "backup", str(target), database_url=new("sqlite"))
+    said.refused(2, str(target), "none does not exist")
     assert not target.parent.exists()
 
 
 def test_a_file_where_a_folder_should_be_is_reported(new: NewUrl, tmp_path: Path) -> None:
     (tmp_path / "a-file").write_text("something that somebody wrote")
     target = tmp_path / "a-file" / "copy.db"
-    collector("db", "backup", str(target), database_url=new("sqlite")).refused(1, str(target))
+    said = collector("db", "backup", str(target), database_url=new("sqlite"))
+    said.refused(2, str(target), "a-file is not a folder")
 
 
 def test_a_file_of_somebody_else_beside_the_target_stays(new: NewUrl, tmp_path: Path) -> None:
@@ -511,7 +513,7 @@ def test_the_functions_refuse_by_errors_that_commands_know(new: NewUrl, tmp_path
         lease.acquire(engine, "gcore", "somebody")
         with pytest.raises(LeaseHeldError, match="somebody"):
             copying.copy(engine, sink)
-        with pytest.raises(DatabaseError, match="can't be copied"):
+        with pytest.raises(UsageError, match="does not exist"):
             backup(engine, tmp_path / "none" / "copy.db")
 
 
