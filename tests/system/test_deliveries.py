@@ -183,7 +183,7 @@ def test_every_event_arrives_in_order_whoever_is_killed(sqlite_url: str, tmp_pat
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_every_event_arrives_on_both_databases(database_url: str, tmp_path: Path, seed: int) -> None:
     found = tell_under_fire(database_url, tmp_path, seed, collectors=replicas(database_url), deaths=25)
     assert min(found["collector died"], found["receiver died"]) > 5

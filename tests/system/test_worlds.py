@@ -20,6 +20,7 @@ from collector.database.engine import open_engine
 from collector.gcore.exchange import Failure
 from tests.support.claims import check_claims
 from tests.support.history import History, failure
+from tests.support.marks import slow_on_postgresql
 from tests.support.state_machines import explore
 from tests.support.twins import Twins
 from tests.support.worlds import (
@@ -298,6 +299,7 @@ def test_worlds_in_a_database(engine: sa.Engine) -> None:
 
 
 @pytest.mark.long
+@slow_on_postgresql("database_url")
 def test_worlds_whose_past_is_pruned(engine: sa.Engine) -> None:
     explore(partial(PrunedWorlds, engine), examples=6, steps=40)
 

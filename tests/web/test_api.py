@@ -34,6 +34,7 @@ from collector.store.tables import TYPED
 from collector.web.api.parameters import parse_moment
 from tests.support.builders import region
 from tests.support.history import NOON, History, failure
+from tests.support.marks import slow_on_postgresql
 from tests.support.pages import serving
 from tests.web.conftest import Serve
 
@@ -663,6 +664,7 @@ def ask_everything(api: httpx.Client, folder: Path, examples: int) -> str:
 
 
 @pytest.mark.long
+@slow_on_postgresql("shared_told")
 def test_no_question_breaks_the_api_and_no_answer_the_document(api: httpx.Client, tmp_path: Path) -> None:
     said = ask_everything(api, tmp_path, 3)
     assert "Selected: 11/11" in said

@@ -86,11 +86,12 @@ def test_axe_finds_nothing_and_no_page_is_wider_than_the_screen(
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(url + PAGES[name])
     assert violations(page) == []
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, width
-    page.set_viewport_size({"width": 360, "height": 800})
-    assert violations(page) == []
+    if scheme == "light":  # both have the same layout, and differ in colours
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+        page.set_viewport_size({"width": 360, "height": 800})
+        assert violations(page) == []
     assert [text for text in said if "404" not in text] == []
     context.close()
 
