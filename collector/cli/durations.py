@@ -11,7 +11,7 @@ import click
 from collector.cli.common import Word, entity_option, open_for_questions, source_option
 from collector.cli.printing import note, say
 from collector.cli.rows import format_option, print_rows
-from collector.cli.times import Time, check_order, echo_times
+from collector.cli.times import Time, check_order, echo_times, note_beginnings
 from collector.clock import utc_now
 from collector.errors import UsageError
 from collector.reports.words import show_span
@@ -82,7 +82,6 @@ def availability(
     from collector.reports.availability import AVAILABILITY
     from collector.reports.availability import availability as measure
     from collector.reports.columns import Heading
-    from collector.reports.inventory import first_looks
     from collector.reports.periods import time_zone
     from collector.reports.recorded import check_state
     from collector.reports.spans import ASSUMPTION
@@ -110,8 +109,8 @@ def availability(
         )
         if not any(row["seconds_at_least"] for row in rows):
             never = check_state(connection, state.strip('"'), "region", or_absent=True)
-        looks = first_looks(connection, source)
-    echo_times(since, until, looks)
+        echo_times(since, until)
+        note_beginnings(connection, since or until, source)
     if never:
         note(never)
     note(f"assumed: {ASSUMPTION}")
@@ -193,7 +192,6 @@ def lead_time(
       collector lead-time
       collector lead-time --entity keystone --to-state INITIALIZED --summary
     """
-    from collector.reports.inventory import first_looks
     from collector.reports.lead_time import LEAD_TIME_SUMMARY, LEAD_TIMES, lead_times
     from collector.reports.lead_time import summary as quantiles
     from collector.reports.recorded import check_state
@@ -214,8 +212,8 @@ def lead_time(
         for state in () if any(not row["is_open"] for row in journeys) else (from_state, to_state):
             if never := check_state(connection, state, entity, or_absent=True):
                 note(never)
-        looks = first_looks(connection, source)
-    echo_times(since, until, looks)
+        echo_times(since, until)
+        note_beginnings(connection, since or until, source)
     note(f"assumed: {ASSUMPTION}")
     in_all = quantiles(journeys)
     if format_ == "table":

@@ -11,7 +11,7 @@ import click
 from collector.cli.common import LIMIT, Word, open_for_questions, source_option
 from collector.cli.printing import note, say, say_sentence, terminal_width
 from collector.cli.rows import as_json, format_option, object_option, print_rows, show
-from collector.cli.times import Time, check_order, echo_times
+from collector.cli.times import Time, check_order, echo_times, note_beginnings
 from collector.reports.words import show_span, show_time
 
 NEWEST = 50
@@ -52,7 +52,6 @@ def transitions(
     Example:
       collector transitions --to-state ACTIVE --from 2026-05-01
     """
-    from collector.reports.inventory import first_looks
     from collector.reports.recorded import check_state
     from collector.reports.transitions import TRANSITIONS, TransitionFilter
     from collector.reports.transitions import transitions as find
@@ -74,8 +73,8 @@ def transitions(
         for state in () if rows else (from_state, to_state):
             if state and (never := check_state(connection, state, entity)):
                 note(never)
-        looks = first_looks(connection, source)
-    echo_times(since, until, looks)
+        echo_times(since, until)
+        note_beginnings(connection, since or until, source)
     is_cut = is_brief and len(rows) > NEWEST
     print_rows(rows[:NEWEST] if is_cut else rows, format_, TRANSITIONS, "no transitions")
     if is_cut:
@@ -115,7 +114,6 @@ def coverage(
     from collector.reports.beginnings import redactions
     from collector.reports.coverage import COVERAGE, newest_groups
     from collector.reports.coverage import coverage as find
-    from collector.reports.inventory import first_looks
 
     check_order(since, until)
     with open_for_questions(context, source) as connection:
@@ -124,8 +122,8 @@ def coverage(
         else:
             rows = find(connection, source, since=since, until=until, unseen_too=unseen, limit=limit)
         redacted = redactions(connection, source)
-        looks = first_looks(connection, source)
-    echo_times(since, until, looks)
+        echo_times(since, until)
+        note_beginnings(connection, since or until, source)
     for each in redacted:
         note(f"{each.source}: {each.path} is redacted in every answer, since {show_time(each.made_at)}")
     shown = {name: heading for name, heading in COVERAGE.table.items() if unseen or name != "what"}

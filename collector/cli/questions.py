@@ -89,13 +89,12 @@ def regions(
       collector regions --as-of 2026-05-01 --state ACTIVE
       collector regions --gpu
     """
-    from collector.reports.inventory import REGIONS, RegionFilter, first_looks, regions_as_of
+    from collector.reports.inventory import REGIONS, RegionFilter, regions_as_of
     from collector.reports.recorded import check_place, check_state
 
     wanted = RegionFilter(source=source, region=region, state=state, country=country, zone=zone, gpu=gpu)
     with open_for_questions(context, source) as connection:
         rows = regions_as_of(connection, as_of or utc_now(), wanted)
-        looks = first_looks(connection, source)
         if not rows:
             for never in (
                 state and check_state(connection, state, "region"),
@@ -104,9 +103,9 @@ def regions(
             ):
                 if never:
                     note(never)
-    if as_of:
-        say(f"as of {show_time(as_of)}", err=True)
-        note_beginnings(looks, as_of)
+        if as_of:
+            say(f"as of {show_time(as_of)}", err=True)
+        note_beginnings(connection, as_of, source)
     print_rows(rows, format_, REGIONS, "no regions")
 
 
@@ -147,13 +146,11 @@ def diff(
       collector diff 2026-05-01 yesterday
     """
     from collector.reports.changes import DIFF, inventory_diff
-    from collector.reports.inventory import first_looks
 
     if earlier >= later:
         raise UsageError(f"{show_time(earlier)} is not before {show_time(later)}")
     with open_for_questions(context, source) as connection:
         rows = inventory_diff(connection, earlier, later, source)
-        looks = first_looks(connection, source)
-    say(f"from {show_time(earlier)} to {show_time(later)}", err=True)
-    note_beginnings(looks, earlier)
+        say(f"from {show_time(earlier)} to {show_time(later)}", err=True)
+        note_beginnings(connection, earlier, source)
     print_rows(rows, format_, DIFF, "nothing differs")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +12,9 @@ from collector.clock import utc_now
 from collector.errors import UsageError
 from collector.reports.times import parse_time
 from collector.reports.words import show_time
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 
 class Time(click.ParamType[datetime]):
@@ -35,21 +37,16 @@ def check_order(since: datetime | None, until: datetime | None) -> None:
         raise UsageError(f"--from {show_time(since)} is not before --to {show_time(until)}")
 
 
-def echo_times(
-    since: datetime | None, until: datetime | None, looks: Mapping[str, datetime] | None = None
-) -> None:
-    """Print on stderr how the times were understood, and what was not watched then. `looks`: when each source was first
-    watched; None: that does not matter.
-    """
+def echo_times(since: datetime | None, until: datetime | None) -> None:
+    """Print on stderr how the times were understood."""
     for name, moment in (("from", since), ("to", until)):
         if moment:
             note(f"{name} {show_time(moment)}")
-    if looks and (first := since or until):
-        note_beginnings(looks, first)
 
 
-def note_beginnings(looks: Mapping[str, datetime], moment: datetime) -> None:
-    """Print on stderr which sources were not watched yet, so that no answer is not taken for an empty cloud."""
-    for name, first in looks.items():
-        if moment < first:
-            note(f"{name}: nothing was watched before {show_time(first)}")
+def note_beginnings(connection: sa.Connection, moment: datetime | None, source: str | None) -> None:
+    """Print on stderr which sources were not watched yet at a time, if there is one."""
+    from collector.reports.inventory import unwatched
+
+    for name, first in unwatched(connection, moment, source).items() if moment else ():
+        note(f"{name}: nothing was watched before {show_time(first)}")

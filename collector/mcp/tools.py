@@ -27,7 +27,7 @@ from collector.mcp.arguments import (
 )
 from collector.reports.availability import AVAILABILITY, availability
 from collector.reports.coverage import COVERAGE, coverage
-from collector.reports.inventory import RegionFilter, first_looks, is_seen, looks, regions_as_of
+from collector.reports.inventory import RegionFilter, is_seen, looks, regions_as_of, unwatched
 from collector.reports.overview import state_since
 from collector.reports.periods import time_zone
 from collector.reports.recorded import check_place, check_state
@@ -231,8 +231,9 @@ def _given(
 
 def _unwatched(connection: sa.Connection, asked: Paged, at: datetime) -> list[str]:
     """Which sources were not watched yet at a time, so that no rows are not taken for no changes."""
-    first = first_looks(connection, asked.source)
-    found = [f"{name} before {show_time(begin)}" for name, begin in first.items() if at < begin]
+    found = [
+        f"{name} before {show_time(begin)}" for name, begin in unwatched(connection, at, asked.source).items()
+    ]
     return [f"Nothing was watched of {short(each)}." for each in found[:3]]
 
 

@@ -156,3 +156,9 @@ def first_looks(connection: sa.Connection, source: str | None = None) -> dict[st
     rows = connection.execute(query.where(sources.c.name == source) if source else query)
     begun = beginnings(connection, source)
     return {name: begun[name].at if name in begun else at for name, at in rows}
+
+
+def unwatched(connection: sa.Connection, moment: datetime, source: str | None = None) -> dict[str, datetime]:
+    """The sources that were not watched yet at a time, and since when they are, so that no answer is not taken for an
+    empty cloud."""
+    return {name: begin for name, begin in first_looks(connection, source).items() if moment < begin}
