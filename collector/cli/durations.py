@@ -194,7 +194,7 @@ def lead_time(
     """
     from collector.reports.lead_time import LEAD_TIME_SUMMARY, LEAD_TIMES, lead_times
     from collector.reports.lead_time import summary as quantiles
-    from collector.reports.recorded import check_state
+    from collector.reports.recorded import never_recorded
     from collector.reports.spans import ASSUMPTION
 
     check_order(since, until)
@@ -209,8 +209,9 @@ def lead_time(
             since=since,
             until=until,
         )
-        for state in () if any(not row["is_open"] for row in journeys) else (from_state, to_state):
-            if never := check_state(connection, state, entity, or_absent=True):
+        if all(row["is_open"] for row in journeys):
+            words = [from_state, to_state]
+            for never in never_recorded(connection, states=words, entity=entity, or_absent=True):
                 note(never)
         echo_times(since, until)
         note_beginnings(connection, since or until, source)

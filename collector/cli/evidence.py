@@ -52,7 +52,7 @@ def transitions(
     Example:
       collector transitions --to-state ACTIVE --from 2026-05-01
     """
-    from collector.reports.recorded import check_state
+    from collector.reports.recorded import never_recorded
     from collector.reports.transitions import TRANSITIONS, TransitionFilter
     from collector.reports.transitions import transitions as find
 
@@ -70,8 +70,8 @@ def transitions(
     )
     with open_for_questions(context, source) as connection:
         rows = find(connection, wanted)
-        for state in () if rows else (from_state, to_state):
-            if state and (never := check_state(connection, state, entity)):
+        if not rows:
+            for never in never_recorded(connection, states=[from_state, to_state], entity=entity):
                 note(never)
         echo_times(since, until)
         note_beginnings(connection, since or until, source)

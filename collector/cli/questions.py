@@ -90,19 +90,14 @@ def regions(
       collector regions --gpu
     """
     from collector.reports.inventory import REGIONS, RegionFilter, regions_as_of
-    from collector.reports.recorded import check_place, check_state
+    from collector.reports.recorded import never_recorded
 
     wanted = RegionFilter(source=source, region=region, state=state, country=country, zone=zone, gpu=gpu)
     with open_for_questions(context, source) as connection:
         rows = regions_as_of(connection, as_of or utc_now(), wanted)
         if not rows:
-            for never in (
-                state and check_state(connection, state, "region"),
-                zone and check_place(connection, "zone", zone),
-                country and check_place(connection, "country", country),
-            ):
-                if never:
-                    note(never)
+            for never in never_recorded(connection, states=[state], zone=zone, country=country):
+                note(never)
         if as_of:
             say(f"as of {show_time(as_of)}", err=True)
         note_beginnings(connection, as_of, source)

@@ -30,7 +30,7 @@ from collector.reports.coverage import COVERAGE, coverage
 from collector.reports.inventory import RegionFilter, is_seen, looks, regions_as_of, unwatched
 from collector.reports.overview import state_since
 from collector.reports.periods import time_zone
-from collector.reports.recorded import check_place, check_state
+from collector.reports.recorded import never_recorded
 from collector.reports.spans import ASSUMPTION, SPANS, SpanFilter, spans
 from collector.reports.standing import last_confirmed_at
 from collector.reports.transitions import TransitionFilter, count_transitions, transitions
@@ -62,11 +62,7 @@ def _states(connection: sa.Connection, asked: States, now: datetime) -> str:
     found = regions_as_of(connection, at, wanted, _READ)
     never = []
     if not found:
-        never = [
-            asked.state and check_state(connection, asked.state, "region"),
-            asked.country and check_place(connection, "country", asked.country),
-            asked.zone and check_place(connection, "zone", asked.zone),
-        ]
+        never = never_recorded(connection, states=[asked.state], zone=asked.zone, country=asked.country)
     seen = looks(connection, at, asked.source)
     page = found[asked.offset : asked.offset + asked.limit]
     since = state_since(connection, at, [(row["source"], row["region_id"]) for row in page])
@@ -122,8 +118,8 @@ def _changes(connection: sa.Connection, asked: Changes, now: datetime) -> str:
     total_count = count_transitions(connection, wanted)
     never = []
     if not total_count:
-        words = [word for word in (asked.from_state, asked.to_state) if word]
-        never = [check_state(connection, word, asked.entity) for word in words]
+        words = [asked.from_state, asked.to_state]
+        never = never_recorded(connection, states=words, entity=asked.entity)
     return rows_answer(
         *_given(connection, asked, {"from": since, "to": until}, _CHANGES),
         rows,
@@ -181,7 +177,7 @@ def _availability(connection: sa.Connection, asked: Availability, now: datetime)
     )
     never = []
     if not any(row["seconds_at_least"] for row in rows):
-        never = [check_state(connection, asked.state, "region", or_absent=True)]
+        never = never_recorded(connection, states=[asked.state], or_absent=True)
     hidden = {"slug"} | ({"zone", "country"} if asked.region else set())
     hidden |= set() if asked.by else {"from_at", "until_at"}
     first = since or min((row["from_at"] for row in rows), default=None)
@@ -237,9 +233,9 @@ def _unwatched(connection: sa.Connection, asked: Paged, at: datetime) -> list[st
     return [f"Nothing was watched of {short(each)}." for each in found[:3]]
 
 
-def _sentences(said: Sequence[str | None]) -> list[str]:
+def _sentences(said: Sequence[str]) -> list[str]:
     """What was said, as sentences. A word of the question may be in it, and is no longer than that may be."""
-    return [f"{each[0].upper()}{each[1:]}." for each in said if each]
+    return [f"{each[0].upper()}{each[1:]}." for each in said]
 
 
 def _page_of(

@@ -43,6 +43,24 @@ def check_place(connection: sa.Connection, kind: Place, word: str) -> str | None
     return _judged(word, recorded, documented, f"no region was ever in {kind} {word!r}")
 
 
+def never_recorded(
+    connection: sa.Connection,
+    *,
+    states: Iterable[str | None] = (),
+    entity: str | None = "region",
+    or_absent: bool = False,
+    zone: str | None = None,
+    country: str | None = None,
+) -> list[str]:
+    """A sentence for each of these words that is documented, but was never on record. Raises UsageError as
+    `check_state` and `check_place` do.
+    """
+    said = [check_state(connection, state, entity, or_absent=or_absent) for state in states if state]
+    said += [check_place(connection, "zone", zone)] if zone else []
+    said += [check_place(connection, "country", country)] if country else []
+    return [each for each in said if each]
+
+
 def unless_mistyped(
     connection: sa.Connection,
     rows: Iterable[Row],
@@ -60,13 +78,7 @@ def unless_mistyped(
         is_empty = False
         yield row
     if is_empty:
-        for state in states:
-            if state:
-                check_state(connection, state, entity)
-        if zone:
-            check_place(connection, "zone", zone)
-        if country:
-            check_place(connection, "country", country)
+        never_recorded(connection, states=states, entity=entity, zone=zone, country=country)
 
 
 def _judged(word: str, recorded: set[str], documented: set[str], said: str) -> str | None:
