@@ -61,10 +61,9 @@ def limits_of(
     """The claims of a pack, each with what could not be known from its answers."""
     first_seq, last_seq = extent
     begins = beginning(connection, source_id)
-    is_whole = first_seq <= (begins.begins_seq if begins else 1)
-    earlier = None if is_whole else "this pack contains no earlier answer"
-    if is_whole and begins:
-        earlier = PRUNED
+    earlier = PRUNED if begins else None
+    if first_seq > (begins.begins_seq if begins else 1):
+        earlier = "this pack contains no earlier answer"
     redacted = redacted_in(connection, source_id, observed(connection, source_id, *extent), claims)
     return [
         (
