@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
+from structlog.testing import LogCapture, ReturnLogger
 
 from collector.clock import utc_now
 from collector.database.transactions import writing
@@ -203,8 +205,12 @@ def test_pauses_grow_to_an_hour_and_differ_by_chance() -> None:
 
 
 def test_an_event_is_given_up_after_a_day_and_then_the_next_has_its_turn(
-    engine: sa.Engine, capsys: pytest.CaptureFixture[str]
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    heard = LogCapture()
+    monkeypatch.setattr(
+        "collector.service.webhooks.delivering.log", structlog.wrap_logger(ReturnLogger(), [heard])
+    )
     with Receiver(decide=lambda event: 500 if places([event])[0][1:] == (2, 2) else 200) as hook:
         stage = Stage(engine, hook.settings())
         stage.change(2)
@@ -224,8 +230,8 @@ def test_an_event_is_given_up_after_a_day_and_then_the_next_has_its_turn(
         ("hook", "failed"): failed,
         ("hook", "delivered"): len(others),
     }
-    said = capsys.readouterr().out
-    assert (said.count("dead_letter "), said.count("receiver_fails ")) == (1, 1)
+    said = [line["event"] for line in heard.entries]
+    assert (said.count("dead_letter"), said.count("receiver_fails")) == (1, 1)
     with stage.engine.connect() as connection:
         (standing,) = receivers_of(connection, ["hook"])
     assert (standing["waiting"], standing["dead_letters"], standing["failures"]) == (0, 1, 0)
