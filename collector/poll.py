@@ -33,7 +33,7 @@ from collector.gcore.evidence import read
 from collector.gcore.exchange import Answer, Exchange, Failure, Request
 from collector.gcore.reader import Reader
 from collector.inventory.observation import Failed, Observer, Outcome, Poll
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.store.writer import Recorded, Writer
 
 Fetch = Callable[[Request], Answer | Failure]

@@ -10,7 +10,7 @@ from alembic import context
 from collector.database.engine import open_engine
 from collector.database.transactions import migrating
 from collector.reports import views
-from collector.settings import load
+from collector.settings.loading import load
 
 
 def direction() -> str | None:

@@ -11,7 +11,9 @@ import pytest
 
 from collector.database.url import parse_url
 from collector.errors import SettingsError
-from collector.settings import PREFIX, VARIABLES, Settings, Source, load, overlooked
+from collector.settings.loading import PREFIX, VARIABLES, load
+from collector.settings.models import Settings, Source
+from collector.settings.origins import overlooked
 from tests.support.paths import ROOT
 
 SECRET = "canary$0123456789abcdef"
@@ -631,7 +633,7 @@ def test_settings_are_read_in_one_module_only() -> None:
     package = ROOT / "collector"
     reads = re.compile(r"tomllib|(environ|getenv).*COLLECTOR_")
     readers = [str(p.relative_to(package)) for p in package.rglob("*.py") if reads.search(p.read_text())]
-    assert readers == ["settings.py"]
+    assert readers == ["settings/loading.py"]
 
 
 @pytest.mark.parametrize("name", ["gcore ", " gcore", "a  b", "a\tb", "a\n", " "])

@@ -29,7 +29,7 @@ from collector.gcore.document import Document
 from collector.gcore.listing import listing_of
 from collector.inventory.observation import Observer, gap_limit
 from collector.poll import PollResult, Seen, poll_of, write
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.store import observations, payloads
 from collector.store.amendments import beginning
 from collector.store.observations import Stretch

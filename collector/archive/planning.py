@@ -10,7 +10,7 @@ from statistics import median
 
 from collector.archive.saved import Found, Saved, Skipped
 from collector.gcore.exchange import Exchange
-from collector.settings import Source
+from collector.settings.models import Source
 
 MARGIN = timedelta(minutes=1)
 """How wrong a saved time may be: it may be that of the request or of the answer, and the clock may have been wrong."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collector.audit.anchoring.record import Made
     from collector.audit.anchoring.signing import Signer
     from collector.audit.anchoring.stored import Anchored
-    from collector.settings import Settings
+    from collector.settings.models import Settings
 
 
 def usable_anchors(settings: Settings) -> tuple[tuple[Anchor, ...], Signer | None]:

@@ -18,7 +18,7 @@ from collector.reports.words import printable
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from collector.settings import Settings
+    from collector.settings.models import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -109,7 +109,7 @@ def log_options(function: F) -> F:
 
 def settings_of(context: click.Context) -> Settings:
     """The settings, from --config and the environment."""
-    from collector.settings import load
+    from collector.settings.loading import load
 
     return load(config=context.find_root().obj)
 

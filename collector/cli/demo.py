@@ -87,7 +87,7 @@ def _tell_story(path: Path) -> None:
     from collector.database.url import sqlite_url
     from collector.gcore.client import Client
     from collector.poll import poll
-    from collector.settings import Source
+    from collector.settings.models import Source
     from collector.simulator.scenario import CLIENT_KEY, KEY, story
     from collector.simulator.server import Simulator
     from collector.store import lease
@@ -137,7 +137,7 @@ def _run_live(path: Path) -> None:
     from collector.database.engine import open_engine
     from collector.database.url import sqlite_url
     from collector.service.runtime import Service
-    from collector.settings import Settings, Source
+    from collector.settings.models import Settings, Source
     from collector.simulator.scenario import KEY, random_world
     from collector.simulator.server import Simulator
 

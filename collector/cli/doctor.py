@@ -22,7 +22,7 @@ from collector.errors import CollectorError
 if TYPE_CHECKING:
     from collector.gcore.client import Client
     from collector.gcore.exchange import Failure
-    from collector.settings import Settings, Source
+    from collector.settings.models import Settings, Source
 
 ROOM_WANTED = 500 * 1024 * 1024
 MAX_AT_ONCE = 10
@@ -59,7 +59,7 @@ def doctor(context: click.Context, offline: bool) -> None:
     Example:
       collector doctor
     """
-    from collector.settings import origins
+    from collector.settings.origins import origins
 
     settings = settings_of(context)
     say("settings")
@@ -209,7 +209,7 @@ def _room(path: Path) -> Finding:
 
 
 def _surroundings() -> Iterator[Finding]:
-    from collector.settings import overlooked
+    from collector.settings.origins import overlooked
 
     for name, meant in overlooked().items():
         yield Finding("note", f"{name} is set, and nothing reads it", f"did you mean {meant}?")

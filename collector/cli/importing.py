@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collector.archive.githistory import GitFile
     from collector.archive.importing import Report
     from collector.archive.saved import Folder, Found, TimeFrom
-    from collector.settings import Settings, Source
+    from collector.settings.models import Settings, Source
 
 SHOWN = 20
 """Number of left-out answers that are named, unless all are asked for."""

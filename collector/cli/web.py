@@ -13,7 +13,7 @@ from collector.errors import SettingsError
 
 if TYPE_CHECKING:
     from collector.service.view import View
-    from collector.settings import Settings
+    from collector.settings.models import Settings
     from collector.web.server import Server
 
 

@@ -16,7 +16,7 @@ from collector.nearest import instead
 if TYPE_CHECKING:
     from collector.receivers import Receiver
     from collector.service.webhooks.announcing import Announcer
-    from collector.settings import Settings
+    from collector.settings.models import Settings
 
 
 @click.group()

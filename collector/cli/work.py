@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from collector.poll import PollResult
-    from collector.settings import Settings, Source
+    from collector.settings.models import Settings, Source
 
 _EXIT = {"ok": 0, "partial": 3, "held": 3, "failed": 1}
 

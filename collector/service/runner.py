@@ -32,7 +32,7 @@ from collector.logs import logger
 from collector.poll import Fetch, PollResult, Seen, look, write
 from collector.reports.transitions import TransitionFilter, transitions
 from collector.service.lanes import NotYetError
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.store import lease
 from collector.store.opening import open_writer
 from collector.store.outbox import Announce

@@ -34,7 +34,8 @@ from collector.service.runner import Runner, stop_all
 from collector.service.schedule import Schedule
 from collector.service.tally import Tallies
 from collector.service.view import SourceView, View
-from collector.settings import Settings, Source, changes_that_wait
+from collector.settings.models import Settings, Source
+from collector.settings.origins import changes_that_wait
 from collector.store import lease
 from collector.store.opening import open_writer
 from collector.store.outbox import Announce

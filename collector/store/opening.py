@@ -12,7 +12,7 @@ from collector.database.transactions import reading
 from collector.errors import ObserverChangedError
 from collector.gcore.document import Limits
 from collector.inventory.judgement import Guard
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.store import lease, observations
 from collector.store.outbox import Announce
 from collector.store.rederive import rebuild

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from collector.errors import SettingsError
 from collector.logs import logger
-from collector.settings import Settings
+from collector.settings.models import Settings
 from collector.spelling import shown_path, text_of
 
 LEAST = 16

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from collector.clock import Clock, utc_now
-from collector.settings import Settings
+from collector.settings.models import Settings
 from collector.web import api, health, metrics, pages
 from collector.web.data import Data
 from collector.web.guard import Guard

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from collector.logs import logger
-from collector.settings import Settings
+from collector.settings.models import Settings
 from collector.web.access import Access
 from collector.web.problems import problem
 

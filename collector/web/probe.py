@@ -11,7 +11,8 @@ import subprocess
 import sys
 
 from collector.errors import CollectorError
-from collector.settings import Settings, load
+from collector.settings.loading import load
+from collector.settings.models import Settings
 
 SECONDS = 15.0
 _DEGRADED = 3

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from collector.errors import CollectorError, SettingsError
 from collector.logs import logger
-from collector.settings import Settings
+from collector.settings.models import Settings
 from collector.web.app import Web, make_app
 from collector.web.guard import is_loopback
 

@@ -83,15 +83,15 @@ class Collector(Contestant):
     is_postgresql = False
 
     def start(self) -> None:
-        from collector import settings
         from collector.database.engine import open_engine
         from collector.gcore.client import Client
         from collector.poll import poll
+        from collector.settings.models import Source
         from collector.store import lease
         from collector.store.opening import open_writer
 
         self._open_engine, self._open_writer, self._poll = open_engine, open_writer, poll
-        self._lease, self._settings, self._client = lease, settings, Client()
+        self._lease, self._new_source, self._client = lease, Source, Client()
         self._template = self._new_postgresql() if self.is_postgresql else sa_url(self._file())
         url = self._template.render_as_string(hide_password=False)
         # In a process of its own: what migrations need stays out of what this one has.
@@ -114,12 +114,11 @@ class Collector(Contestant):
         self._engine = self._open_engine(self._database if self.is_postgresql else sa_url(self._database))
         # Rounds may be minutes apart, which is no gap then.
         limits = {"max_body": 2**28, "max_regions": 100_000, "max_values": 10_000_000}
-        source = self._settings.Source
-        self._source = source(
+        self._source = self._new_source(
             api_key="key-one",
             base_url=self.url,
             interval="1h",
-            **{name: limit for name, limit in limits.items() if name in source.model_fields},
+            **{name: limit for name, limit in limits.items() if name in self._new_source.model_fields},
         )
         self._writer = self._open_writer(self._engine, self._source, self._lease.process_name())
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from collector.errors import SettingsError
-from collector.settings import load, origins
+from collector.settings.loading import load
+from collector.settings.origins import origins
 from tests.support.builders import answer, body, region
 from tests.support.command import collector
 from tests.support.loopback import Server, reply

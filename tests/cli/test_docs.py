@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from collector.cli import cli
 from collector.reports import views
-from collector.settings import VARIABLES, load
+from collector.settings.loading import VARIABLES, load
 from collector.store.tables import metadata
 from tests.support.command import ALL_COMMANDS
 from tests.support.paths import ROOT

@@ -21,7 +21,7 @@ from collector.database.migrate import newest_revision
 from collector.database.transactions import writing
 from collector.gcore.client import Client
 from collector.gcore.exchange import Answer, Failure, Request
-from collector.settings import VARIABLES
+from collector.settings.loading import VARIABLES
 from collector.simulator.scenario import KEY, random_world
 from collector.simulator.server import Simulator
 from tests.support.builders import answer, body, region

@@ -15,7 +15,8 @@ from cloudevents.core.v1.event import CloudEvent
 from collector.database.engine import open_engine
 from collector.database.transactions import writing
 from collector.errors import SettingsError
-from collector.settings import changes_that_wait, load, origins
+from collector.settings.loading import load
+from collector.settings.origins import changes_that_wait, origins
 from collector.store import outbox
 from tests.support.builders import answer, body, region
 from tests.support.command import Said, collector

@@ -31,7 +31,7 @@ from collector.gcore.secret_keys import keys_of
 from collector.gcore.secret_names import is_secret_name
 from collector.gcore.words import AnyOf
 from collector.inventory.entities import Listing
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.store.opening import limits_of
 from tests.support.builders import answer, body, keystone, metrics_database, region
 from tests.support.fuzzing import NAMES, TEXTS, Fuzzer

@@ -17,7 +17,7 @@ from collector.inventory.entities import Listing, Region, Shown, Sighting
 from collector.inventory.judgement import GUARD, Earlier, Guard, Judgement, judge
 from collector.poll import poll
 from collector.reports.status import SourceStatus, statuses
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.store import lease
 from collector.store.opening import guard_of, open_writer
 from tests.support.builders import answer, body, region

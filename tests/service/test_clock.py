@@ -30,7 +30,7 @@ from collector.gcore.client import Client
 from collector.gcore.exchange import Answer, Exchange, Failure, Request
 from collector.reports.status import SourceStatus, statuses
 from collector.service.runner import Runner
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.simulator.scenario import KEY
 from collector.store import lease
 from tests.support import forks

@@ -14,7 +14,8 @@ from collector.errors import SettingsError
 from collector.poll import PollResult
 from collector.service.heartbeat import Heartbeat
 from collector.service.view import View
-from collector.settings import load, origins
+from collector.settings.loading import load
+from collector.settings.origins import origins
 from tests.support.builders import region
 from tests.support.history import NOON, History, failure
 from tests.support.loopback import Server, hang, reply, reset

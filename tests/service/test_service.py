@@ -41,7 +41,7 @@ from collector.service.keeper import OVERDUE_SECONDS, Keeper
 from collector.service.notify import notify, wants_watchdog
 from collector.service.runner import MAX_KEPT, Reminder, Runner
 from collector.service.schedule import SPREAD, Schedule
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.simulator.scenario import KEY, story
 from collector.simulator.server import Fault, Simulator
 from collector.store import lease, writer

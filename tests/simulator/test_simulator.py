@@ -41,7 +41,7 @@ from collector.gcore.evidence import read
 from collector.gcore.exchange import Answer, Failure, Request
 from collector.gcore.reader import Reader
 from collector.poll import poll
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.simulator import scenario
 from collector.simulator.scenario import CLIENT_KEY, KEY, random_world, story
 from collector.simulator.server import FAULTS, Fault, Simulator

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from collector.database.timeouts import LEASE_SECONDS
 from collector.database.transactions import writing
 from collector.errors import LeaseHeldError, LeaseLostError, ObserverChangedError, SchemaError
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.store import lease
 from collector.store.opening import open_writer
 from collector.store.rederive import rebuild

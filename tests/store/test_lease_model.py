@@ -38,7 +38,7 @@ from collector.poll import PollResult, Seen, write
 from collector.service import runner as runner_module
 from collector.service.keeper import Keeper
 from collector.service.runner import Runner
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.store import lease
 from collector.store.tables import metadata
 from collector.store.writer import Writer

@@ -27,7 +27,7 @@ from collector.gcore.body import MAX_BODY
 from collector.gcore.client import Client
 from collector.gcore.document import LIMITS, MAX_AT_ONCE, MAX_VALUES_AT_ONCE
 from collector.poll import poll
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.store import lease
 from collector.store.opening import open_writer
 from tests.support.builders import answer, body, region

@@ -11,7 +11,7 @@ from collector.audit.verify import verify
 from collector.database.transactions import reading
 from collector.gcore.exchange import Answer, Exchange, Failure, Request
 from collector.poll import PollResult, poll
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.store import lease, rederive
 from collector.store.comparison import Comparison
 from collector.store.opening import open_writer

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from collector.clock import utc_now
 from collector.database.engine import open_engine
 from collector.service.view import View
-from collector.settings import Settings
+from collector.settings.models import Settings
 from collector.web.app import Web
 from collector.web.data import Data
 from collector.web.server import Server

@@ -23,7 +23,7 @@ from collector.database.engine import open_engine
 from collector.gcore.exchange import Answer, Exchange, Failure, Request
 from collector.service.runner import Runner
 from collector.service.schedule import Schedule
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.simulator.scenario import KEY, story
 from collector.simulator.server import Simulator
 from collector.store import lease
@@ -247,7 +247,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from collector import logs
 from collector.gcore.client import Client
 from collector.service.runtime import Service
-from collector.settings import Settings, Source
+from collector.settings.models import Settings, Source
 from collector.database.engine import open_engine
 
 names = ["gcore"]

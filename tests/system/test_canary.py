@@ -39,7 +39,8 @@ from collector.gcore.client import Client
 from collector.gcore.exchange import Answer, Cause, Exchange, Request
 from collector.poll import poll
 from collector.service.runner import Runner
-from collector.settings import Source, load
+from collector.settings.loading import load
+from collector.settings.models import Source
 from collector.store import lease, rederive
 from collector.store.opening import open_writer
 from tests.support import forks

@@ -25,7 +25,9 @@ from collector.database.engine import open_engine
 from collector.database.url import parse_url
 from collector.errors import SettingsError
 from collector.service.runtime import LEAST_PATIENCE
-from collector.settings import PREFIX, VARIABLES, Settings, load, origins
+from collector.settings.loading import PREFIX, VARIABLES, load
+from collector.settings.models import Settings
+from collector.settings.origins import origins
 from collector.web import health
 from collector.web.access import Access
 from collector.web.app import Web

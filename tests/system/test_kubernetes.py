@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from collector.settings import load
+from collector.settings.loading import load
 from tests.support import prometheus_rule
 from tests.support.deployed import (
     BASE,

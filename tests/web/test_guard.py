@@ -14,7 +14,7 @@ import pytest
 
 from collector.database.engine import open_engine
 from collector.errors import SettingsError
-from collector.settings import Settings
+from collector.settings.models import Settings
 from collector.web.data import WAITING, BusyError, Data
 from collector.web.guard import HEADERS, MAX_TARGET, host_name
 from tests.support.pages import Serve, serving

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from collector.database.transactions import writing
-from collector.settings import Settings, Source
+from collector.settings.models import Settings, Source
 from collector.web.health import MOST_REASONS
 from tests.support.builders import region
 from tests.support.history import NOON, History, failure

@@ -29,7 +29,7 @@ from collector.reports.coverage import coverage
 from collector.reports.figures import MOST_STATES, figures
 from collector.service.tally import BOUNDS, Durations, Tallies
 from collector.service.view import SourceView, View
-from collector.settings import Source
+from collector.settings.models import Source
 from collector.web.metrics import OF_DATABASE, OF_PROCESS, PREFIX
 from tests.support import metrics_tables, service_views
 from tests.support.builders import keystone, region
