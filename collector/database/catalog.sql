@@ -7,7 +7,13 @@ WITH ours AS (
     FROM pg_class c
     WHERE c.relnamespace = quote_ident(CURRENT_SCHEMA())::regnamespace AND c.relname = ANY(:relations)
 ),
-extensions AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e')
+extensions AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
+-- Where a session looks for what it names without a schema, besides PostgreSQL's own; `is_first`: before PostgreSQL's own.
+path AS (
+    SELECT n.oid, array_position(x.path, n.nspname) < array_position(x.path, 'pg_catalog') AS is_first
+    FROM pg_namespace n, (SELECT current_schemas(TRUE) AS path) x
+    WHERE n.nspname = ANY(x.path) AND n.nspname <> 'pg_catalog'
+)
 SELECT 'table ' || o.relname AS object,
     concat_ws(' ', 'kind', o.relkind, 'persistence', o.relpersistence, CASE WHEN o.relrowsecurity THEN 'row security' END,
         CASE WHEN o.relforcerowsecurity THEN 'forced' END, CASE WHEN o.relispartition THEN 'partition' END,
@@ -101,12 +107,12 @@ WHERE d.deptype = 'n' AND d.refclassid <> 'pg_namespace'::regclass
     AND NOT (u.classid = 'pg_constraint'::regclass AND d.refclassid IN ('pg_class'::regclass, 'pg_constraint'::regclass))
 UNION ALL
 SELECT 'function ' || p.oid::regprocedure::text, 'of the name of one of PostgreSQL''s own' FROM pg_proc p
-WHERE p.pronamespace = quote_ident(CURRENT_SCHEMA())::regnamespace
+WHERE p.pronamespace IN (SELECT oid FROM path)
     AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM extensions)
     AND EXISTS (SELECT FROM pg_proc q WHERE q.proname = p.proname AND q.pronamespace = 'pg_catalog'::regnamespace)
 UNION ALL
-SELECT 'type ' || t.typname, 'of the name of one of PostgreSQL''s own' FROM pg_type t
-WHERE t.typnamespace = quote_ident(CURRENT_SCHEMA())::regnamespace
+SELECT 'type ' || t.oid::regtype, 'of the name of one of PostgreSQL''s own' FROM pg_type t
+WHERE t.typnamespace IN (SELECT oid FROM path WHERE is_first OR oid = quote_ident(CURRENT_SCHEMA())::regnamespace)
     AND ('pg_type'::regclass, t.oid) NOT IN (SELECT classid, objid FROM extensions)
     AND EXISTS (SELECT FROM pg_type q WHERE q.typname = t.typname AND q.typnamespace = 'pg_catalog'::regnamespace)
 UNION ALL
@@ -132,8 +138,8 @@ UNION ALL
 SELECT 'event trigger ' || e.evtname, concat_ws(' ', e.evtevent, e.evtenabled) FROM pg_event_trigger e
 WHERE e.evtenabled <> 'D' AND ('pg_event_trigger'::regclass, e.oid) NOT IN (SELECT classid, objid FROM extensions)
 UNION ALL
-SELECT 'operator ' || p.oid::regoperator::text, 'in our schema' FROM pg_operator p
-WHERE p.oprnamespace = quote_ident(CURRENT_SCHEMA())::regnamespace
+SELECT 'operator ' || p.oid::regoperator::text, 'of another' FROM pg_operator p
+WHERE p.oprnamespace IN (SELECT oid FROM path)
     AND ('pg_operator'::regclass, p.oid) NOT IN (SELECT classid, objid FROM extensions)
 UNION ALL
 SELECT 'table ' || o.relname || ' is hidden by another of its name', 'in ' || c.relnamespace::regnamespace::text

@@ -213,8 +213,10 @@ def _refused(
 ) -> _Attempt:
     status = response.status_code
     error = error_fields(body)
-    if 300 <= status < 400:
-        message = f"redirected to {response.extensions['location']}; redirects are not followed"
+    if status == 304 and not response.extensions["location"]:
+        message = "not modified, says a cache between here and the API, though the request has no condition"
+    elif 300 <= status < 400:
+        message = f"redirected to {response.extensions['location'] or 'nowhere'}; redirects are not followed"
     else:
         message = error.get("message") or response.reason_phrase or "no message"
     return _Attempt(
@@ -237,7 +239,7 @@ def _optional(scrub: Callable[[str], str], text: str | None) -> str | None:
 
 def _set_location_aside(response: httpx.Response) -> None:
     """Hide Location from httpx, which reads it without following redirects and fails on a malformed one."""
-    response.extensions["location"] = response.headers.pop("Location", "nowhere")
+    response.extensions["location"] = response.headers.pop("Location", "")
 
 
 def _with_headers(exchange: Exchange, headers: httpx.Headers, now: datetime) -> Exchange:

@@ -15,12 +15,15 @@ from email.utils import parsedate_to_datetime
 _MAX_AGE = 2**31
 """Seconds: RFC 9111 (1.2.2) uses this for any larger number."""
 _CACHE = re.compile(r"(.+-)?cache(-status)?")
-_HIT = re.compile(r"(?<![a-z])(hit|revalidated|stale|updating)(?![a-z])")
+_HIT = re.compile(r"(?<![a-z])(fresh|hit|revalidated|stale|updating)(?![a-z])")
 """Values of cache-status headers as most caches write them: `HIT`, `TCP_MEM_HIT`, `Hit from cloudfront`."""
 _FROM_CACHE = {
     "cache-status": re.compile(r";\s*hit\b(?!\s*=\s*\?0)"),  # RFC 9211
-    "warning": re.compile(r"\b11[0-2]\b"),
+    "warning": re.compile(r"(^|,)\s*11[0-3]\b"),
     "x-cache-hits": re.compile(r"[1-9]"),
+    "x-from-cache": re.compile(r"1|true|yes"),
+    "x-varnish": re.compile(r"[0-9]+\s+[0-9]+"),  # this request, and the one that it came with
+    "server-timing": re.compile(r"cache[\w-]*\s*;[^,]*\bdesc\s*=\s*\"?(hit|stale)"),
 }
 """Other headers by which a cache says that it gave the answer itself."""
 

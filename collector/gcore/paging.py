@@ -14,27 +14,39 @@ from typing import Any
 from collector.gcore.jsontext import Number
 from collector.gcore.wire import storable
 
+_SIGN = (
+    r"(continuation|cursors?|limit|links?|marker|more|next|offsets?|paged?|pages|paginat\w*|paging|prev(ious)?|resumption"
+    r"|scroll|skip|truncated)"
+)
 _WORD = re.compile(
-    r"continuation|cursors?|limit|links?|marker|more|next|offsets?|paged?|pages|paginat\w*|paging|prev(ious)?|scroll"
-    r"|skip|truncated"
-    # the same, written as one word
-    r"|(has|next|prev(ious)?|first|last)(cursor|link|more|next|token|url)|maxresults|start(at|from|index)"
-    r"|(next|prev(ious)?|first|last|current|num|per|total)pages?|page(count|index|info|no|num(ber)?|size|token)"
+    # Names may be written as one word: `hasnextpage`.
+    rf"(has|is|first|last|current|start|end|num|nb|max|per|total|(item|result|row|record|region)s?)*{_SIGN}+"
+    r"(token|urls?|key|id|start|count|index|info|no|num(ber)?|size|len(gth)?|(item|result|row|record|region)s?)*"
+    r"|max(items|keys|results)|start(at|from|index)"
 )
 """A member is a sign of paging if its name contains one of these, whatever its value: `next` is null on the last
 page.
 """
-_PHRASE = re.compile(r"continue(token)?|max_results|start(_(at|from|index))?")
+_LONGEST_WORD = 40
+_PHRASE = re.compile(
+    r"continue(token)?|max_(items|keys|results)|start(_(at|from|index))?|after|before|bookmark|range|since_id|sync_token"
+    r"|resume_token|last_(evaluated_)?key|(search|starting)_after|ending_before"
+)
 """A member with such a name is one, too; in longer names these words have other meanings."""
 _TOTALS = frozenset(("total", "totals", "remaining"))
 """A member with one of these words in its name is a sign only if its value differs from what is listed or remains."""
 _COUNTING = re.compile(
-    r"(all|count|elements|entries|full|hits|items|num|number|odata|of|overall|records|results|rows|size|_)+"
-    r"|total(count|elements|entries|hits|items|records|results|rows|size)"
+    r"(all|count|elements|entries|found|full|hits|items|length|matched|nb|num|number|objects|odata|of|overall|records"
+    r"|regions|results|returned|rows|shown|size|_)+"
+    r"|(element|entry|hit|item|object|record|region|result|row)_(count|num|number)"
+    r"|(total|num|nb)(count|elements|entries|found|hits|items|objects|records|regions|results|rows|size)"
 )
 """The same applies to a member whose name consists of these words only."""
-_INCOMPLETE = re.compile(r"(is_)?(incomplete|partial)(_results)?")
-_COMPLETE = re.compile(r"(is_)?(complete|final|last)")
+_OF_ALL = r"(_(answer|data|list|listing|response|results?))?"
+_INCOMPLETE = re.compile(rf"(is_)?(abridged|capped|incomplete|limited|partial){_OF_ALL}")
+_COMPLETE = re.compile(
+    rf"(is_)?(all|complete|done|end|eof|exhausted|final|finished|full|last|whole){_OF_ALL}"
+)
 """Names that state, as true or false, that this is everything."""
 _DEEPEST = 3
 """Objects are searched up to this depth."""
@@ -44,15 +56,20 @@ _OTHER_RELATION = re.compile(
     r"|terms-of-service|type"
 )
 """Relations of a Link header (RFC 8288) that have nothing to do with pages; every other one counts as a sign."""
+_NOUN = r"(elements?|entries|hits?|items?|objects?|records?|regions?|results?|rows?)"
 _HEADER = re.compile(
-    r"content-range|(x-)?range|(x-)?(limit|offset|skip|truncated|is-truncated|more|has-more|has-next|page|pages|paged)"
-    r"|(.+-)?(pagination|paging)(-.+)?|(.+-)?(continuation|cursor|marker)(-token|-key)?"
-    r"|(.+-)?(next|prev|previous|first|last)(-?(page|cursor|link|marker|token|url|uri|offset))(-(token|url|link|number))?"
+    r"(?!accept-|if-)(.+-)?range|(x-)?(limit|offset|skip|truncated|is-truncated|more|page|pages|paged)"
+    r"|(.+-)?(has-)?(more|next)-?(available|data|page|results?|items?|records?|regions?)|(x-)?has-?(more|next)"
+    r"|(.+-)?(results?|response|list|answer)-truncated|(.+-)?last-evaluated-key"
+    r"|(.+-)?(pagination|paging)(-.+)?|(.+-)?(bookmark|continuation|cursor|marker|resumption)(-token|-key)?"
+    r"|(.+-)?(next|prev|previous|first|last)(-?(page|cursor|link|marker|token|url|uri|offset|batch|range|start|key|id|index))"
+    r"(-(token|url|link|number))?"
     r"|(x-)?(next|prev|previous|last)|(.+-)?(current|total|per|num)-?pages?|(.+-)?page-?(count|index|no|num|number|size|token)"
 )
 _TOTAL_HEADER = re.compile(
-    r"(.+-)?total(-?(count|elements|entries|hits|items|records|results|rows))?|(x-)?(result-?|item-?|record-?|full-?)?count"
-    r"|(.+-)?(items|results|records)-total"
+    r"(?!.*(rate-?limit|quota))"  # these count requests
+    rf"((.+-)?total(-?(count|found|matched|number|{_NOUN}))?|(x-)?((list|collection|full|container-object|{_NOUN})-?)?count"
+    rf"|(.+-)?{_NOUN}-total|(x-)?num(ber)?(-of)?-?{_NOUN})"
 )
 """Headers that give the total number of records."""
 
@@ -74,15 +91,13 @@ def _members(members: Mapping[str, Any], listed: int, within: str = "", depth: i
 def _is_member_of_a_page(name: str, value: Any, listed: int) -> bool:
     words = _split(name)
     phrase = "_".join(words)
-    if any(map(_WORD.fullmatch, words)) or _PHRASE.fullmatch(phrase):
+    if any(len(w) <= _LONGEST_WORD and _WORD.fullmatch(w) for w in words) or _PHRASE.fullmatch(phrase):
         return True
+    if isinstance(value, bool):
+        return (_INCOMPLETE if value else _COMPLETE).fullmatch(phrase) is not None
     if "remaining" in words:
         return _differs(value, 0)
-    if _TOTALS.intersection(words) or _COUNTING.fullmatch(phrase):
-        return _differs(value, listed)
-    return (value is True and _INCOMPLETE.fullmatch(phrase) is not None) or (
-        value is False and _COMPLETE.fullmatch(phrase) is not None
-    )
+    return bool(_TOTALS.intersection(words) or _COUNTING.fullmatch(phrase)) and _differs(value, listed)
 
 
 def _split(name: str) -> list[str]:

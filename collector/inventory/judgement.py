@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+from fractions import Fraction
 
 from collector.inventory.entities import Listing
 from collector.inventory.observation import Outcome, Poll
@@ -48,7 +49,8 @@ class Guard:
         if lost and listed in self.page_sizes:
             return self.confirmations * self.page_factor
         is_empty = not listed and (bool(missing) or not ever_complete)
-        are_many = lost > self.max_missing and lost > self.max_missing_share * staying
+        share = Fraction(str(self.max_missing_share))  # as it is written: 29 of 100 are not more than 0.29
+        are_many = lost > self.max_missing and lost > share * staying
         return self.confirmations if is_empty or are_many else 1
 
 

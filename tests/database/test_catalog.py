@@ -102,6 +102,22 @@ STRANGE = {
         "CREATE FUNCTION never(text, bigint) RETURNS boolean LANGUAGE sql AS 'SELECT FALSE'",
         "CREATE OPERATOR = (LEFTARG = text, RIGHTARG = bigint, FUNCTION = never)",
     ),
+    "an operator elsewhere on the path": (
+        "CREATE SCHEMA elsewhere",
+        "CREATE FUNCTION elsewhere.never(timestamptz, timestamptz) RETURNS boolean LANGUAGE sql AS 'SELECT FALSE'",
+        "CREATE OPERATOR elsewhere.<= (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = elsewhere.never)",
+        "SET LOCAL search_path = public, elsewhere, pg_catalog",
+    ),
+    "a function elsewhere on the path": (
+        "CREATE SCHEMA elsewhere",
+        "CREATE FUNCTION elsewhere.lower(text) RETURNS text LANGUAGE sql AS 'SELECT NULL'",
+        "SET LOCAL search_path = public, elsewhere, pg_catalog",
+    ),
+    "a type elsewhere on the path": (
+        "CREATE SCHEMA elsewhere",
+        "CREATE DOMAIN elsewhere.timestamptz AS text",
+        "SET LOCAL search_path = public, elsewhere, pg_catalog",
+    ),
     "another table first": ("CREATE TEMPORARY TABLE regions (id bigint)",),
     "nulls that are equal": ("ALTER DATABASE CURRENT_NAME SET transform_null_equals = on",),
     "damaged pages read as empty": ("ALTER DATABASE CURRENT_NAME SET zero_damaged_pages = on",),
@@ -238,6 +254,18 @@ HARMLESS = {
         "CREATE FUNCTION mine(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT TRUE'",
         "CREATE VIEW mine AS SELECT r.* FROM current_regions r JOIN regions_as_of('2026-05-01') USING (region_id)"
         " WHERE mine(region_id)",
+    ),
+    "functions, operators and types of others off the path": (
+        "CREATE SCHEMA elsewhere",
+        "CREATE FUNCTION elsewhere.lower(text) RETURNS text LANGUAGE sql AS 'SELECT NULL'",
+        "CREATE FUNCTION elsewhere.never(text, bigint) RETURNS boolean LANGUAGE sql AS 'SELECT FALSE'",
+        "CREATE OPERATOR elsewhere.= (LEFTARG = text, RIGHTARG = bigint, FUNCTION = elsewhere.never)",
+        "CREATE DOMAIN elsewhere.timestamptz AS text",
+    ),
+    "tables of others that have the names of types": (
+        "CREATE SCHEMA elsewhere",
+        "CREATE TABLE elsewhere.path (id bigint)",
+        "SET LOCAL search_path = public, elsewhere",
     ),
     "numbers of questions": ("SET compute_query_id = on",),
     "names in quotes": (

@@ -661,6 +661,10 @@ def test_a_redirect_to_nowhere_says_so(client: Client) -> None:
     assert "nowhere" in refused(ask(client, reply(302, b""))).message
 
 
+def test_an_answer_that_is_not_modified_names_the_cache(client: Client) -> None:
+    assert "a cache" in refused(ask(client, reply(304, b""))).message
+
+
 # Refusals
 
 

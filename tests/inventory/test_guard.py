@@ -133,6 +133,17 @@ def test_thresholds_are_settings() -> None:
     assert guard_of(Source()) == GUARD
 
 
+@pytest.mark.parametrize(
+    ("share", "present"), [(0.29, 100), (0.58, 50), (0.57, 100), (1e-05, 200_000), (0.1, 10)]
+)
+def test_exactly_the_allowed_share_may_be_missing(share: float, present: int) -> None:
+    """0.29 * 100 is a little less than 29."""
+    guard = Guard(max_missing_share=share, page_sizes=frozenset())
+    most = round(share * present)
+    assert judged(active(present), range(1, present - most + 1), guard=guard).outcome == "ok"
+    assert judged(active(present), range(1, present - most), guard=guard).outcome == "held"
+
+
 def test_any_sign_of_paging_is_partial_however_often_it_comes() -> None:
     page = judged(active(35), range(1, 21), 100, paging="limit")
     assert page == Judgement("partial", frozenset(range(21, 36)))
@@ -178,6 +189,33 @@ def test_any_sign_of_paging_is_partial_however_often_it_comes() -> None:
             "startAt",
         ),
         *("maxResults", "marker", "scroll_id", "paged", "cursors"),
+        *(
+            "hasnextpage",
+            "nextpagetoken",
+            "nextpageurl",
+            "hasmorepages",
+            "moreresults",
+            "nextoffset",
+            "itemsperpage",
+        ),
+        *(
+            "pagelen",
+            "startpage",
+            "resultsperpage",
+            "nextmarker",
+            "HASNEXTPAGE",
+            "LastEvaluatedKey",
+            "MaxKeys",
+        ),
+        *(
+            "resumptionToken",
+            "bookmark",
+            "starting_after",
+            "ending_before",
+            "search_after",
+            "after",
+            "since_id",
+        ),
     ],
 )
 def test_a_member_of_such_a_name_is_a_sign_whatever_its_value(name: str) -> None:
@@ -200,6 +238,8 @@ def test_a_member_of_such_a_name_is_a_sign_whatever_its_value(name: str) -> None
             '{"meta": {"took": 3, "meta": {"meta": {"next": 1}}}}',
             '{"info": {"count": 2}, "size": 2, "remaining": 0, "is_last": true, "complete": true}',
             '{"started_at": 1, "recount": 3, "active_count": 1, "incomplete": false}',
+            '{"limits": {"gpu": 3}, "prevention": 1, "linkage": 1, "moreover": 1, "pageant": 1, "contexts": 3}',
+            '{"numberReturned": 2, "regionCount": 2, "numFound": "2", "done": true, "ranges": [], "hereafter": 1}',
         ),
     ],
 )
@@ -218,6 +258,16 @@ def test_other_members_say_nothing_of_pages(said: str) -> None:
         "@odata.count",
         "full_count",
         "hits",
+        *(
+            "numberMatched",
+            "numFound",
+            "nbHits",
+            "regionCount",
+            "item_count",
+            "totalregions",
+            "regions",
+            "found",
+        ),
     ],
 )
 def test_a_total_is_a_sign_where_it_counts_otherwise(name: str) -> None:
@@ -228,7 +278,18 @@ def test_a_total_is_a_sign_where_it_counts_otherwise(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ['"remaining": 15', '"incomplete_results": true', '"complete": false', '"is_last": false']
+    "said",
+    [
+        *('"remaining": 15', '"incomplete_results": true', '"complete": false', '"is_last": false'),
+        *(
+            '"done": false',
+            '"eof": false',
+            '"partialResults": true',
+            '"capped": true',
+            '"list": {"isComplete": false}',
+        ),
+        *('"complete_list": false', '"exhausted": false', '"all": false'),
+    ],
 )
 def test_an_answer_that_says_it_is_not_all_is_a_page(said: str) -> None:
     assert len(paging.in_envelope(loads(f'{{"count": 2, {said}}}'.encode()), 2)) == 1
@@ -262,6 +323,15 @@ def test_an_answer_that_says_it_is_not_all_is_a_page(said: str) -> None:
         ("opc-next-page", "a"),
         ("X-WP-TotalPages", "2"),
         ("X-First-Page", "1"),
+        ("X-Content-Range", "items 0-19/35"),
+        ("Items-Range", "0-19"),
+        ("Next-Range", "id ]20..; max=20"),
+        ("X-More-Results", "true"),
+        ("X-Has-Next-Page", "true"),
+        ("X-Next-Batch", "2"),
+        ("X-Results-Truncated", "true"),
+        ("X-Resumption-Token", "a"),
+        ("X-Last-Evaluated-Key", "a"),
     ],
 )
 def test_a_header_of_such_a_name_is_a_sign(name: str, value: str) -> None:
@@ -279,6 +349,11 @@ def test_a_header_of_such_a_name_is_a_sign(name: str, value: str) -> None:
         ("X-Page-Speed", "1.13"),
         ("X-Nextjs-Cache", "HIT"),
         ("X-Total-Count", "35"),
+        ("Accept-Range", "bytes"),
+        ("If-Range", "x"),
+        ("Last-Modified", "Fri, 01 May 2026 12:00:00 GMT"),
+        ("X-Cache-Key", "a"),
+        ("X-Nextcloud-Id", "a"),
     ],
 )
 def test_other_headers_say_nothing_of_pages(name: str, value: str) -> None:
@@ -296,6 +371,14 @@ def test_other_headers_say_nothing_of_pages(name: str, value: str) -> None:
         ("opc-total-items", "35", 35),
         ("X-Total-Count", "many", None),
         ("X-Total-Time", "35", None),
+        ("X-Total-Regions", "35", 35),
+        ("X-Region-Count", "35", 35),
+        ("X-Num-Results", "35", 35),
+        ("X-Total-Found", "35", 35),
+        ("X-Container-Object-Count", "35", 35),
+        ("X-RateLimit-Total", "100", None),
+        ("X-Rate-Limit-Total-Count", "100", None),
+        ("X-Cache-Hit-Count", "3", None),
         ("X-Retry-Count", "35", None),
     ],
 )
@@ -340,6 +423,15 @@ def http_date(before: float) -> str:
         ({"date": http_date(1800), "x-nginx-cache": "HIT"}, 1800),
         ({"date": http_date(1800), "akamai-cache-status": "Hit from child"}, 1800),
         ({"date": http_date(1800), "x-cache-hits": "0, 1"}, 1800),
+        ({"date": http_date(1800), "warning": '113 proxy "Heuristic Expiration"'}, 1800),
+        ({"date": http_date(1800), "x-rack-cache": "fresh"}, 1800),
+        ({"date": http_date(1800), "x-from-cache": "1"}, 1800),
+        ({"date": http_date(1800), "x-varnish": "32770 5"}, 1800),
+        ({"date": http_date(1800), "server-timing": 'edge;dur=3, cdn-cache; desc="HIT"'}, 1800),
+        ({"date": http_date(1800), "x-varnish": "32770"}, 0),
+        ({"date": http_date(1800), "x-from-cache": "0"}, 0),
+        ({"date": http_date(1800), "server-timing": "cdn-cache; desc=MISS, origin; desc=hit"}, 0),
+        ({"date": http_date(1800), "warning": '199 proxy "113"'}, 0),
         ({"date": http_date(1800), "age": "-5"}, 1800),  # only a cache sends it, whatever it writes there
         ({"date": http_date(1800), "age": "half an hour"}, 1800),
         ({"date": http_date(1800), "x-cache-hits": "0"}, 0),
