@@ -14,6 +14,7 @@ import json
 import socket
 import ssl
 import struct
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -255,10 +256,23 @@ def tunnel_to(server: Server) -> Step:
 
 
 def unused_port() -> int:
-    """A port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
+    """A port where nobody listens, until something of this test does.
+
+    Linux gives it to no other process: it stays bound here, and only who asks for this very port may listen there.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    port: int = holder.getsockname()[1]
+    if sys.platform == "linux":
+        _HELD.append(holder)
+    else:
+        holder.close()
     return port
+
+
+_HELD: list[socket.socket] = []
+"""Sockets that keep ports."""
 
 
 # TLS: a self-signed certificate for 127.0.0.1 that nobody else trusts, valid until 2125
