@@ -19,7 +19,10 @@ THREE = [region(1), region(2), region(3)]
 
 @pytest.fixture(autouse=True)
 def _derives_the_same_again(history: History):
-    """Whatever a situation left: deriving it again from the evidence changes nothing."""
+    """Whatever a situation left: deriving it again from the evidence changes nothing, and after each poll a restart
+    would forget nothing.
+    """
+    history.checks_memory = True
     yield
     result = history.rebuilt()
     assert result.different == 0, result.examples

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import structs
 
 from collector.audit.verify import verify
 from collector.database.transactions import reading
 from collector.gcore.exchange import Answer, Exchange, Failure, Request
+from collector.inventory.entities import Kind, Listing
+from collector.inventory.known import KnownEntity
 from collector.poll import PollResult, poll
 from collector.settings.models import Source
 from collector.store import lease, rederive
 from collector.store.comparison import Comparison
+from collector.store.gather import gather
 from collector.store.opening import open_writer
 from collector.store.outbox import Announce
 from collector.store.tables import metadata
@@ -21,6 +27,7 @@ from collector.store.writer import Writer
 from tests.support import builders
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
+NOTHING = Listing(0, 0, (), {}, (), frozenset())
 Row = dict[str, Any]
 
 
@@ -43,6 +50,8 @@ class History:
         self.source = Source(name=name, api_key="key-one", **source)
         self.owner = lease.process_name()
         self.at = 0.0
+        self.checks_memory = False
+        """True if each poll is followed by `check_memory`."""
         self._writer: Writer | None = None
 
     @property
@@ -96,7 +105,22 @@ class History:
             document = builders.answer(said) if isinstance(said, list) else said
             return Answer(exchange, document if isinstance(document, bytes) else builders.body(document))
 
-        return poll(self.source, fetch, self.writer, clock=lambda: answered_at)
+        result = poll(self.source, fetch, self.writer, clock=lambda: answered_at)
+        if self.checks_memory:
+            self.check_memory()
+        return result
+
+    def check_memory(self) -> None:
+        """What the writer remembers is what a process that starts now would read."""
+        memory = self.writer._memory
+        known = memory and memory.row and memory.known_to(memory.row.observer)
+        if memory is None or memory.row is None or known is None:
+            return
+        with reading(self.engine) as connection:
+            source_id, seq = self.writer.lease.source_id, memory.row.seq + 1
+            read = gather(connection, source_id, seq, memory.row.observer, NOTHING)
+        remembered = replace(known, entities=_without_values(known.entities))
+        assert remembered == replace(read, failures=(), first=None)
 
     @staticmethod
     def time(seconds: float) -> datetime:
@@ -136,3 +160,12 @@ class History:
     def rebuilt(self) -> Comparison:
         """What a rebuild would change."""
         return rederive.rebuild(self.engine, self.source.name, check_only=True)
+
+
+def _without_values(
+    entities: Mapping[Kind, Mapping[int, KnownEntity]],
+) -> Mapping[Kind, Mapping[int, KnownEntity]]:
+    return {
+        kind: {i: structs.replace(known, entity=None) for i, known in of_kind.items()}
+        for kind, of_kind in entities.items()
+    }

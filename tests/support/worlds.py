@@ -40,7 +40,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from msgspec import structs
 
 from collector.audit import pack
 from collector.audit.pack import check
@@ -48,11 +47,8 @@ from collector.database.transactions import reading
 from collector.errors import ClockError
 from collector.gcore.exchange import Exchange, Failure
 from collector.inventory import chain
-from collector.inventory.entities import Kind, Listing
-from collector.inventory.known import KnownEntity
 from collector.poll import PollResult
 from collector.reports.inventory import RegionFilter, regions_as_of
-from collector.store.gather import gather
 from collector.store.tables import DERIVED, observations, observers, sources
 from tests.support import builders
 from tests.support.history import NOON, History
@@ -792,23 +788,10 @@ class World:
         look = replace(look, first=result.recorded.polls == 1)
         self._check_stretch(before, look, said)
         self.ledger.apply(look)
-        self._check_memory()
+        self.history.check_memory()
         self._check(result, look)
         self.sound = True
         return result
-
-    def _check_memory(self) -> None:
-        """What the writer remembers is what the database would say."""
-        writer = self.history.writer
-        memory = writer._memory
-        known = memory and memory.row and memory.known_to(memory.row.observer)
-        if memory is None or memory.row is None or known is None:
-            return
-        with reading(self.history.engine) as connection:
-            source_id, seq = writer.lease.source_id, memory.row.seq + 1
-            asked = gather(connection, source_id, seq, memory.row.observer, NOTHING)
-        remembered = replace(known, entities=_without_values(known.entities))
-        assert remembered == replace(asked, failures=(), first=None)
 
     # What must be true
 
@@ -1090,18 +1073,6 @@ def _literal(said: Any) -> Any:
 
 
 _numbers = itertools.count(1)
-
-
-NOTHING = Listing(0, 0, (), {}, (), frozenset())
-
-
-def _without_values(
-    entities: Mapping[Kind, Mapping[int, KnownEntity]],
-) -> Mapping[Kind, Mapping[int, KnownEntity]]:
-    return {
-        kind: {i: structs.replace(known, entity=None) for i, known in of_kind.items()}
-        for kind, of_kind in entities.items()
-    }
 
 
 def new_history(engine: sa.Engine) -> History:
