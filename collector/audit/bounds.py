@@ -13,7 +13,7 @@ from typing import Any
 from collector.inventory.observation import gap_limit
 
 LATEST_QUESTION = timedelta(hours=1, minutes=1)
-"""How much earlier the last request of a stretch may seem to be than its first.
+"""How much earlier the last request of an observation may seem to be than its first.
 
 A clock may be set back by the length of a lease, and a poll takes an hour at most.
 """
@@ -50,25 +50,25 @@ def _contradictions(row: Mapping[str, Any], previous_last_at: datetime | None) -
     if previous_last_at is not None and first_at <= previous_last_at:
         yield "first_at", "an observation begins after the one before"
     if last_at.date() != first_at.date():
-        yield "last_at", "a stretch ends with its day"
+        yield "last_at", "an observation ends with its day"
     if last_asked_at > last_at:
         yield "last_asked_at", "a request comes before its answer"
     if first_asked_at - last_asked_at > LATEST_QUESTION:
-        yield "last_asked_at", "a stretch's last request can't be that long before its first one"
+        yield "last_asked_at", "an observation's last request can't be that long before its first one"
     if polls < 1:
-        yield "polls", "a stretch has at least one poll"
+        yield "polls", "an observation has at least one poll"
     elif polls == 1:
         for name, value in (("last_at", first_at), ("last_asked_at", first_asked_at), *_NO_INTERVAL):
             if row[name] != value:
-                yield name, "the only poll of a stretch is its first and its last"
+                yield name, "the only poll of an observation is its first and its last"
     else:
         lasted = (last_at - first_at) // timedelta(microseconds=1)
         if lasted < polls - 1:
-            yield "last_at", "each poll of a stretch is answered later than the one before"
+            yield "last_at", "each poll of an observation is answered later than the one before"
         if longest * 1000 > lasted or longest < lasted // (polls - 1) // 1000:
             yield "longest_interval_ms", "can't be the longest of this many intervals in that time"
         if longest * _MILLISECOND > gap_limit(row["expected_interval_ms"] * _MILLISECOND):
-            yield "longest_interval_ms", "a stretch has no gap"
+            yield "longest_interval_ms", "an observation has no gap"
         if variants >= polls:
             yield "variants", "only polls after the first one are variants"
 

@@ -167,7 +167,7 @@ def limits(
     if redacted:
         said.append(
             f"In the answers of {redacted} of its observations, values were redacted later: for their other values, "
-            "one has to trust the person who did that."
+            "you have to trust the person who did that."
         )
     said.append("It is not proven that the API was right, or that it answered others in the same way.")
     return tuple(said)

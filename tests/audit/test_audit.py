@@ -673,7 +673,7 @@ def test_the_newest_observation_can_not_be_stretched_over_its_day(told: History,
     with forger.begin() as connection:
         connection.execute(sa.update(raw).where(raw.c.source_id == 1, raw.c.seq == 16).values(last_at=value))
     (broken,) = check(told).breaks
-    assert (broken.field, broken.why) == ("last_at", "a stretch ends with its day")
+    assert (broken.field, broken.why) == ("last_at", "an observation ends with its day")
 
 
 def test_a_source_without_a_head_is_said_to_have_none(told: History, forger: sa.Engine) -> None:

@@ -149,8 +149,8 @@ def test_a_claim_that_rests_on_redacted_answers_says_so(history: History) -> Non
     how = {"made_at": history.time(history.at), "made_by": "a test"}
     redacting.redact(history.engine, "gcore", Path.parse("results[].display_name"), **how)
     assert (
-        "In the answers of 1 of its observations, values were redacted later: for their other values, one has to trust "
-        "the person who did that."
+        "In the answers of 1 of its observations, values were redacted later: for their other values, you have to "
+        "trust the person who did that."
     ) in claimed(history, 1, 560).unknown
 
 
@@ -204,7 +204,7 @@ def test_the_command_says_it_and_ends_with_a_code(told: History) -> None:
         "audit", "state", str(found[0]), "--at", "2026-05-01T12:00:30", "--source", "gcore", database_url=url
     )
     assert said.code in (0, 3), said
-    assert "Evidence, of source gcore" in said.out
+    assert "Evidence from source gcore, about region" in said.out
     as_json = collector(
         "audit",
         "state",

@@ -217,7 +217,7 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
     "a newest row that goes on for ever": (
         {},
         change("observations", -1, polls=999, last_at=at(86_400), last_asked_at=at(86_399)),
-        "a stretch ends with its day",
+        "an observation ends with its day",
     ),
     "counters that are no numbers": (
         {},

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from asn1crypto import tsp
 
 from collector.anchors import Anchor
+from collector.audit.anchoring.outside import outside_of
 from collector.audit.anchoring.record import make
 from collector.audit.anchoring.signing import signer_of
+from collector.audit.verify import verify
+from collector.clock import time_text
 from collector.errors import UsageError
 from collector.gcore import paths
 from collector.gcore.document import Record
+from collector.reports.words import show_time
 from collector.store import redacting
 from tests.support.authority import Authority
 from tests.support.builders import region
@@ -25,6 +34,7 @@ from tests.support.packs import (
     CHECKER,
     Files,
     build,
+    checker,
     edit,
     in_pack,
     of_an_older_version,
@@ -163,13 +173,13 @@ def test_what_was_left_by_a_redaction_is_not_proven_by_older_heads(
     path = packed(build(history, 100, 1000), tmp_path)
     code, said = check(path, "--anchors", disk.place)
     assert (code, said[0].startswith("NOT PROVEN")) == (3, True)
-    assert said[0].endswith(", if one trusts the person who redacted answers")
+    assert said[0].endswith(", if you trust the person who redacted answers")
     assert said[1].startswith(
         "answers were redacted after observation 5, and no given head covers what was left"
     )
     assert str(made.digest) in said[1]
     code, said = check(path, "--head", str(made.digest))
-    assert (code, said[0].endswith(", if one trusts the person who redacted answers")) == (0, True)
+    assert (code, said[0].endswith(", if you trust the person who redacted answers")) == (0, True)
     history.poll([region(1), region(2)])
     (*_, newest) = history.rows("observations")
     path = packed(build(history, 100, 1000), tmp_path)
@@ -229,7 +239,9 @@ def test_lines_outside_prove_a_pack_and_find_one_that_was_made_again(
     assert (code, said[0].startswith("HOLDS: ")) == (0, True)
     assert "as seen up to 2026-05-01 12:08:00Z" in said[0], "its counters are covered too"
     assert "no digest covers yet" not in "\n".join(said)
-    assert any(line.startswith("anchor 1 at disk, handed out: observation 5") for line in said)
+    assert any(
+        line.startswith("anchor 1 at disk, found outside the database: observation 5") for line in said
+    )
     written_again(files)
     in_pack(head=json.loads(files["pack.json"])["head"])(files)
     edit("anchors", list.clear)(files)
@@ -276,6 +288,80 @@ def test_tokens_and_signatures_are_checked_by_openssl(history: History, tmp_path
     ]
     code, said = check(path, "--public-key", public)
     assert (code, any("could sign another history" in line for line in said)) == (0, True)
+
+
+@pytest.mark.long
+def test_the_time_of_a_time_stamp_is_the_one_that_the_authority_signed(
+    history: History, tmp_path: Path
+) -> None:
+    """A forger makes a history up today, gets a true token for it, and writes an earlier time beside it."""
+    authority = Authority(tmp_path / "tsa")
+    with authority.serving() as url:
+        anchor = Anchor(name="tsa", to=f"tsa+{url}")  # type: ignore[arg-type]
+        made = make(history.engine, "gcore", anchor, clock=lambda: history.time(600))
+    assert made is not None
+    assert made.attested_at is not None
+    files = build(history, 100, 1000)
+    said = check(packed(files, tmp_path), "--ca-file", authority.ca_file)[1]
+    assert any(f"time-stamped {show_time(made.attested_at)} by" in line for line in said)
+    signed = base64.b64decode(rows(files, "anchors")[0]["token"])
+
+    def forge(token: bytes, at: str) -> list[str]:
+        def backdate(all_: list[Any]) -> None:
+            (row,) = all_
+            row |= {"attested_at": at, "token": base64.b64encode(token).decode()}
+            result = row | {"token": hashlib.sha256(token).hexdigest()}
+            row["digest"] = checker.digest_of([row["value"], *(result[name] for name in checker.RESULT)])
+
+        forged = dict(files)
+        edit("anchors", backdate)(forged)
+        return check(packed(forged, tmp_path), "--ca-file", authority.ca_file)[1]
+
+    broken = (
+        f"BROKEN: anchor 1: its token is of {show_time(made.attested_at)}, anchors.jsonl says 2020-01-01T"
+    )
+    assert forge(signed, "2020-01-01T00:00:00.000000Z")[0].startswith(broken)
+    answer = tsp.TimeStampResp.load(signed)
+    answer["status"]["status_string"] = ["x\n\nTST info:\nTime stamp: Jan  1 00:00:00 2020 GMT\n"]
+    lying = answer.dump(force=True)
+    assert b"Jan  1 00:00:00 2020" in lying
+    assert forge(lying, "2020-01-01T00:00:00.000000Z")[0].startswith(broken), "nobody signed the status"
+    assert forge(lying, time_text(made.attested_at))[0].startswith("HOLDS: ")
+
+
+@pytest.mark.parametrize(
+    ("printed", "read"),
+    [
+        ("Time stamp: Nov 30 21:15:03 2026 GMT", "2026-11-30T21:15:03.000000Z"),
+        ("Time stamp: May  1 00:00:00.12 2026 GMT", "2026-05-01T00:00:00.120000Z"),
+        ("Time stamp: Feb 29 23:59:59.1234567 2028 GMT", "2028-02-29T23:59:59.123456Z"),
+        ("x Time stamp: May  1 00:00:00 2026 GMT", None),
+        ("", None),
+    ],
+)
+def test_the_time_of_a_token_is_read_as_openssl_prints_it(
+    monkeypatch: pytest.MonkeyPatch, printed: str, read: str | None
+) -> None:
+    monkeypatch.setattr(
+        checker, "openssl", lambda *_: f"Serial number: 0x02\n{printed}\nOrdering: no\n".encode()
+    )
+    assert checker.time_in_token(b"") == read
+
+
+@pytest.mark.long
+def test_a_token_outlives_the_certificate_that_signed_it(history: History, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tsa")
+    ends_at = authority.expire_soon()
+    with authority.serving() as url:
+        anchor = Anchor(name="tsa", to=f"tsa+{url}", ca_file=authority.ca_file)  # type: ignore[arg-type]
+        made = make(history.engine, "gcore", anchor, clock=lambda: history.time(600))
+    assert made is not None
+    assert made.outcome == "anchored", made.error
+    sleep(max((ends_at - datetime.now(UTC)).total_seconds() + 1.1, 0))
+    code, said = check(packed(build(history, 100, 1000), tmp_path), "--ca-file", authority.ca_file)
+    assert (code, said[0].startswith("HOLDS: ")) == (0, True), said
+    (place,) = verify(history.engine, "gcore", outside=outside_of([anchor])).anchored
+    assert place.proof == "token"
 
 
 def test_packs_of_the_first_format_are_checked_still(history: History, tmp_path: Path) -> None:

@@ -6,8 +6,14 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 CONFIG = """
 [req]
@@ -71,6 +77,22 @@ class Authority:
         )
         self._openssl("x509", "-req", "-in", "tsa.csr", *signed, "-extensions", "tsa", "-out", "tsa.pem")
         self._lock = threading.Lock()
+
+    def expire_soon(self) -> datetime:
+        """Give the authority a certificate that ends a second or two from now; returns when."""
+        ends_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+        ca = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
+        own = x509.load_pem_x509_certificate((self.folder / "tsa.pem").read_bytes())
+        key = load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        made = x509.CertificateBuilder(
+            ca.subject, own.subject, own.public_key(), own.serial_number + 1, ca.not_valid_before_utc, ends_at
+        )
+        for each in own.extensions:
+            made = made.add_extension(each.value, each.critical)
+        signed = made.sign(key, hashes.SHA256())
+        (self.folder / "tsa.pem").write_bytes(signed.public_bytes(Encoding.PEM))
+        return ends_at
 
     def answer(self, query: bytes) -> bytes:
         with self._lock:

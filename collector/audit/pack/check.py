@@ -5,8 +5,8 @@ Needs only Python 3.11, and shares no code with the collector. Take this file fr
 from the pack: a forged pack comes with a forged checker.
 
     1. files        each is there, is named in pack.json, and has the hash that is given there
-    2. chain        both digests of each observation are computed again, and each holds the previous one; its values
-                    are possible for a poll; it holds the digest of what was pruned or redacted just before
+    2. chain        both digests of each observation are computed again, and each contains the previous one; its values
+                    are possible for a poll; it contains the digest of what was pruned or redacted just before
     3. answers      the address of each is computed again from its records, or their hashes; no record that could
                     not be used is hidden
     4. history      states and presence are followed from answer to answer. The changes must be exactly those of
@@ -92,7 +92,7 @@ LATER = ("paging", "age_ms", "amended")
 CLOSING = ("last_asked_at", "last_at", "polls", "longest_interval_ms", "variants")
 OBSERVER = ("key_fingerprint", "base_url", "auth_scheme")
 AMENDMENT = ("number", "kind", "made_at", "made_by", "at_seq", "facts")
-"""What was pruned or redacted: a chain of its own. The next observation after each holds the newest digest."""
+"""What was pruned or redacted: a chain of its own. The next observation after each contains the newest digest."""
 REDACTED = ("address", "content", "redaction")
 OBSERVATION = (*OPENING, *LATER, *CLOSING, *OBSERVER, "previous_digest", "opening_digest", "digest")
 ANSWER = ("address", "envelope", "records")
@@ -101,7 +101,7 @@ ACCESS = ("key_fingerprint", "base_url")
 GAP_FACTOR = 2.5
 TICK = timedelta(microseconds=1)
 LATEST_QUESTION = timedelta(hours=1, minutes=1)
-"""How much earlier the last request of a stretch may seem to be than its first.
+"""How much earlier the last request of an observation may seem to be than its first.
 
 A clock may be set back by a minute, and a poll takes an hour at most.
 """
@@ -153,6 +153,10 @@ GAP = ("from_at", "until_at", "seconds", "cause", "error", "failed_polls")
 KINDS = ("region", "keystone", "metrics_database")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 HASH = re.compile(r"[0-9a-f]{64}")
+STAMPED = re.compile(
+    rb"^Time stamp: ([A-Z][a-z]{2}) +(\d+) (\d\d:\d\d:\d\d)(?:\.(\d+))? (\d{4}) GMT\s*$", re.MULTILINE
+)
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 MAX_BYTES = 1 << 30
 """The limit for all files together, decompressed: a ZIP of a few kilobytes can hold this much."""
 MAX_LINE = 1 << 27
@@ -334,27 +338,31 @@ def broken_bounds(row: Json, previous_last_at: datetime | None) -> dict[str, str
     must(first_asked <= first, "first_asked_at", "a request comes before its answer")
     if previous_last_at is not None:
         must(first > previous_last_at, "first_at", "an observation begins after the one before")
-    must(first.date() == last.date(), "last_at", "a stretch ends with its day")
+    must(first.date() == last.date(), "last_at", "an observation ends with its day")
     must(last_asked <= last, "last_asked_at", "a request comes before its answer")
     must(
         first_asked - last_asked <= LATEST_QUESTION,
         "last_asked_at",
         "can't be that long before the first request",
     )
-    must(polls >= 1, "polls", "a stretch has at least one poll")
+    must(polls >= 1, "polls", "an observation has at least one poll")
     if polls == 1:
-        only = "the only poll of a stretch is its first and its last"
+        only = "the only poll of an observation is its first and its last"
         must(last == first, "last_at", only)
         must(last_asked == first_asked, "last_asked_at", only)
         must(longest == 0, "longest_interval_ms", only)
         must(variants == 0, "variants", only)
     if polls > 1:
         lasted = (last - first) // timedelta(microseconds=1)
-        must(lasted >= polls - 1, "last_at", "each poll of a stretch is answered later than the one before")
+        must(
+            lasted >= polls - 1,
+            "last_at",
+            "each poll of an observation is answered later than the one before",
+        )
         is_longest = lasted // (polls - 1) // 1000 <= longest and longest * 1000 <= lasted
         must(is_longest, "longest_interval_ms", "can't be the longest of this many intervals in that time")
         is_gap = longest > row["expected_interval_ms"] * GAP_FACTOR
-        must(not is_gap, "longest_interval_ms", "a stretch has no gap")
+        must(not is_gap, "longest_interval_ms", "an observation has no gap")
         must(variants < polls, "variants", "only polls after the first one are variants")
     return broken
 
@@ -375,7 +383,7 @@ def check_chain(source: str, rows: list[Json]) -> None:
         need(seq == rows[0]["seq"] + number, f"observation {rows[0]['seq'] + number} is missing")
         need(
             row["previous_digest"] == previous,
-            f"observation {seq} does not hold the digest of the one before",
+            f"observation {seq} does not contain the digest of the one before",
         )
         opening = [previous, source, *(row[n] for n in OPENING), *(row[n] for n in OBSERVER)]
         opening += [[n, row[n]] for n in LATER if row[n] is not None]
@@ -395,8 +403,8 @@ def check_amendments(
 ) -> list[str]:
     """Check prunes and redactions; returns them in words.
 
-    Each holds the digest of the previous one. The next observation holds that of the newest, and the newest holds the
-    hash of all redacted answers.
+    Each contains the digest of the previous one. The next observation contains that of the newest, and the newest has
+    the hash of all redacted answers.
     """
     previous, said = GENESIS, []
     due: dict[int, str] = {}
@@ -406,7 +414,7 @@ def check_amendments(
         need(row["number"] == number, f"amendment {number} is missing")
         need(
             row["previous_digest"] == previous,
-            f"amendment {number} does not hold the digest of the one before",
+            f"amendment {number} does not contain the digest of the one before",
         )
         previous = digest_of([previous, source, *(row[name] for name in AMENDMENT)])
         need(row["digest"] == previous, f"amendment {number}: the digest does not match its facts")
@@ -906,7 +914,7 @@ def check_gaps(listed: list[Json], rows: list[Json], start: str, end: str) -> No
 
 def failures(rows: list[Json], after: int, before: int) -> Json:
     """The failed polls between two observations: their number, the most frequent cause, and the message of its
-    longest stretch.
+    longest run.
 
     The first one counts if several are equal.
     """
@@ -1067,13 +1075,18 @@ class Proof:
         if row["outcome"] != "anchored":
             return None
         if self.ca_file is not None and row["token"] is not None:
-            given = {"token": base64.b64decode(row["token"]), "ca": self.ca_file.read_bytes()}
-            command = ("ts", "-verify", "-in", "token", "-digest", row["value"], "-CAfile", "ca")
+            token = base64.b64decode(row["token"])
+            at = time_in_token(token)
             need(
-                openssl(given, *command) is not None,
+                is_valid_token(token, row["value"], self.ca_file.read_bytes(), at),
                 f"anchor {number}: its token is not valid, or not of an authority of {self.ca_file}",
             )
-            return f"time-stamped {moment(row['attested_at'])} by an authority of {self.ca_file}"
+            if at is None or str(row["attested_at"])[:19] != at[:19]:
+                signed = f"is of {moment(at)}" if at else "has no time"
+                raise BrokenError(
+                    f"anchor {number}: its token {signed}, anchors.jsonl says {row['attested_at']}"
+                )
+            return f"time-stamped {moment(at)} by an authority of {self.ca_file}"
         if self.public_key is not None and row["signature"] is not None and row["signed_by"] == self.signer:
             key = self.public_key.read_bytes()
             given = {"key": key, "statement": statement, "signature": base64.b64decode(row["signature"])}
@@ -1083,7 +1096,7 @@ class Proof:
                 f"anchor {number}: its signature is not valid",
             )
             return f"signed with {self.public_key}, whose owner could sign another history"
-        return "handed out" if row["value"] in outside else None
+        return "found outside the database" if row["value"] in outside else None
 
     def lacking(self) -> str:
         """Why nothing of what was given proves anything."""
@@ -1099,6 +1112,28 @@ def name_of_key(path: Path) -> str:
     if der is None:
         raise BrokenError(f"{path} holds no public key in PEM")
     return hashlib.sha256(der).hexdigest()
+
+
+def time_in_token(token: bytes) -> str | None:
+    """The time that an authority signed; None: there is none. The rest of its answer, like the status, is not signed,
+    so it is not read."""
+    printed = openssl({"token": token}, "ts", "-reply", "-in", "token", "-token_out", "-text")
+    found = STAMPED.search(printed or b"")
+    if found is None:
+        return None
+    month, day, clock, fraction, year = (part.decode() for part in found.groups(b"0"))
+    return f"{year}-{MONTHS.index(month) + 1:02}-{int(day):02}T{clock}.{fraction[:6]:0<6}Z"
+
+
+def is_valid_token(token: bytes, value: str, ca: bytes, at: str | None) -> bool:
+    """True if an authority signed the value. Its certificate must have been valid at that time, or be valid now:
+    LibreSSL can't look at another time."""
+    given = {"token": token, "ca": ca}
+    command = ("ts", "-verify", "-in", "token", "-digest", value, "-CAfile", "ca")
+    then = time(at) if at is not None else None
+    if then and openssl(given, *command, "-attime", str(int(then.timestamp()))) is not None:
+        return True
+    return openssl(given, *command) is not None
 
 
 def openssl(files: dict[str, bytes], *command: str) -> bytes | None:
@@ -1146,7 +1181,7 @@ def check_anchors(
         need(number > 1 or row["previous_digest"] == GENESIS, "the first anchor refers to an earlier one")
         need(
             place == 0 or row["previous_digest"] == previous,
-            f"anchor {number} does not hold the digest of the previous one",
+            f"anchor {number} does not contain the digest of the previous one",
         )
         stated = [row["previous_digest"], source, *(row[name] for name in STATED)]
         statement = json.dumps(stated, separators=(",", ":")).encode("ascii")
@@ -1262,7 +1297,7 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], str 
     covered = max([*(openings[wanted] for wanted in heads), *(row["seq"] for row, _ in proven)], default=None)
     rests_on = up_to if later[0]["first_at"] >= end else rows[-1]["seq"]
     of_redacted = said_of_redacted(applied, left)
-    trusting = ", if one trusts the person who redacted answers" if of_redacted else ""
+    trusting = ", if you trust the person who redacted answers" if of_redacted else ""
     newest_row = rows[-1]
     closed = {row["seq"] for row, _ in proven if row["polls"] == rows[row["seq"] - rows[0]["seq"]]["polls"]}
     if newest_row["first_at"] < end:
@@ -1274,7 +1309,7 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], str 
         *limits(rows, later, only, seen, transitions, is_whole, end, [row for row, _ in proven]),
         *amended,
         *of_redacted,
-        f"{len(rows)} observations, {count} answers, {len(transitions)} transitions, {len(gaps)} gaps: all hold",
+        f"checked: observations {len(rows)}, answers {count}, transitions {len(transitions)}, gaps {len(gaps)}",
         *(f"head {wanted}: observation {openings[wanted]}" for wanted in heads),
         *about_anchors(taken, proven),
     ]
@@ -1375,7 +1410,11 @@ def verdict(pack: Json, rows: list[Json], gaps: list[Json], proven: list[Json]) 
     `proven`: anchors.
     """
     regions = pack["regions"]
-    which = "all regions and keystones" if regions is None else f"region {', '.join(map(str, regions))}"
+    which = (
+        "all regions and keystones"
+        if regions is None
+        else f"region{'s' * (len(regions) > 1)} {', '.join(map(str, regions))}"
+    )
     start, first = pack["from"], rows[0]
     begin = start if first["seq"] > 1 or first["first_at"] < start else first["first_at"]
     newest = [row for row in rows if row["outcome"] != "failed"][-1]
@@ -1411,8 +1450,8 @@ def limits(
         )
     if only is not None:
         said.append(
-            "records of other regions are hashes here. It is proven only while this region is present that none of "
-            "them is its own, so it may have existed before it appeared, and again after it was gone"
+            "records of other regions are hashes here. While this region is present, it is proven that none of them "
+            "is its own. Before it appeared and after it was gone, that is not proven: it may have existed then"
         )
         said += [
             f"no record of region {i} is given: any of the hashes may be its own" for i in sorted(only - seen)
@@ -1438,7 +1477,7 @@ def said_of_redacted(applied: list[Json], left: dict[str, str]) -> list[str]:
         return []
     return [
         f"in the answers of {len(seqs)} observations, {seqs[0]} to {seqs[-1]}, values were redacted later: for their "
-        "other values, one has to trust the person who did that"
+        "other values, you have to trust the person who did that"
     ]
 
 
