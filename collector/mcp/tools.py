@@ -26,6 +26,7 @@ from collector.mcp.arguments import (
     moment,
 )
 from collector.reports.availability import AVAILABILITY, availability
+from collector.reports.columns import AREA, PLACE, names_of
 from collector.reports.coverage import COVERAGE, coverage
 from collector.reports.inventory import RegionFilter, is_seen, looks, regions_as_of, unwatched
 from collector.reports.overview import state_since
@@ -128,7 +129,7 @@ def _changes(connection: sa.Connection, asked: Changes, now: datetime) -> str:
         not_said=[
             BETWEEN_POLLS,
             "Only states and presence are compared here, no other fields.",
-            "Basis observer_change: another key was used than before, so it may be a change of view only.",
+            "Basis observer_change: another key or URL was used before, so it may be a change of view only.",
             *_unwatched(connection, asked, since or until),
             *_sentences(never),
         ],
@@ -145,7 +146,7 @@ def _timeline(connection: sa.Connection, asked: Timeline, now: datetime) -> str:
     since, until = interval(asked, now)
     wanted = SpanFilter(asked.entity, (asked.region,), asked.source, since, until)
     rows = list(spans(connection, wanted))
-    hidden = ("region_id", "slug", "entity", "entity_id", "display_name", "zone", "country")
+    hidden = {"entity", "entity_id", *names_of((*PLACE, *AREA))} - {"source"}
     names = sorted({short(str(row["display_name"] or row["slug"])) for row in rows})
     heading = {"region": ", ".join(names), "from": since, "to": until}
     return _page_of(
@@ -157,7 +158,8 @@ def _timeline(connection: sa.Connection, asked: Timeline, now: datetime) -> str:
         not_said=[
             BETWEEN_POLLS,
             "Spans are whole: the first may begin before from_time, the last may end after to_time.",
-            "In a span of UNKNOWN the state may have been earlier_state, later_state or, if cause is unobserved, any.",
+            "In a span of UNKNOWN the state was earlier_state or later_state; if cause is unobserved, it may have been "
+            "any.",
         ],
     )
 
@@ -178,7 +180,7 @@ def _availability(connection: sa.Connection, asked: Availability, now: datetime)
     never = []
     if not any(row["seconds_at_least"] for row in rows):
         never = never_recorded(connection, states=[asked.state], or_absent=True)
-    hidden = {"slug"} | ({"zone", "country"} if asked.region else set())
+    hidden = {"slug"} | ({*names_of(AREA)} if asked.region else set())
     hidden |= set() if asked.by else {"from_at", "until_at"}
     first = since or min((row["from_at"] for row in rows), default=None)
     heading = {"state": asked.state, "from": first, "to": until}
@@ -208,7 +210,7 @@ def _coverage(connection: sa.Connection, asked: Coverage, now: datetime) -> str:
         [name for name in COVERAGE.fields if name not in hidden],
         rows,
         not_said=[
-            "What happened within a gap is unknown: a state before and after it that is the same proves nothing.",
+            "What happened within a gap is unknown, even if the state before it and after it is the same.",
             *([] if asked.unseen else ["Times in which only single regions were not shown; see `unseen`."]),
             *_unwatched(connection, asked, since or until),
         ],
@@ -228,9 +230,9 @@ def _given(
 def _unwatched(connection: sa.Connection, asked: Paged, at: datetime) -> list[str]:
     """Which sources were not watched yet at a time, so that no rows are not taken for no changes."""
     found = [
-        f"{name} before {show_time(begin)}" for name, begin in unwatched(connection, at, asked.source).items()
+        (short(name), show_time(begin)) for name, begin in unwatched(connection, at, asked.source).items()
     ]
-    return [f"Nothing was watched of {short(each)}." for each in found[:3]]
+    return [f"Source {name} was not watched before {begin}." for name, begin in found[:3]]
 
 
 def _sentences(said: Sequence[str]) -> list[str]:
@@ -289,7 +291,8 @@ TOOLS = (
     Tool(
         "availability",
         "Availability",
-        "For which share of a time each region was in a state: at least, and at most. Then totals by zone and country.",
+        "For which share of a time each region was in a state: at least, and at most. Then totals by zone, country and "
+        "source.",
         Availability,
         _availability,
     ),

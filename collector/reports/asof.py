@@ -17,6 +17,7 @@ from collector.database.joins import InOrder
 from collector.database.types import UtcTime, earlier
 from collector.inventory.entities import Kind
 from collector.reports.beginnings import is_pruned
+from collector.reports.columns import AREA, names_of
 from collector.store.tables import (
     CURRENT,
     TYPED,
@@ -36,11 +37,12 @@ def as_of(kind: Kind, moment: Moment, source: str | None = None) -> sa.Select[An
 
     Columns for a region: source, region_id and its fields. The other kinds also have the region whose copy was used
     then, and their own id. All kinds then have first_seen_at, changed_at (when these values were first seen), and
-    last_seen_at: when the entity was last confirmed, as far as that is certain.
+    last_seen_at: when the entity was last confirmed, as far as that is certain. The other kinds end with the zone and
+    the country of their region.
     """
     current, versions = CURRENT[kind].c, _alias(VERSIONS[kind], "v")
     looked = last_looks(moment, source).cte("looked").prefix_with("MATERIALIZED")
-    before, after, joined = _place(kind, versions, moment)
+    before, after, last, joined = _place(kind, versions, moment)
     query = sa.select(
         sources.c.name.label("source"),
         *before,
@@ -51,6 +53,7 @@ def as_of(kind: Kind, moment: Moment, source: str | None = None) -> sa.Select[An
         sa.func.coalesce(_lost_at(kind, current, moment), looked.c.last_seen_at, type_=UtcTime()).label(
             "last_seen_at"
         ),
+        *last,
     ).select_from(
         InOrder(
             looked.join(sources, sources.c.id == looked.c.source_id).join(
@@ -140,17 +143,18 @@ def _lost_at(kind: Kind, current: Any, moment: Moment) -> sa.ScalarSelect[Any]:
 
 def _place(
     kind: Kind, versions: sa.FromClause, moment: Moment
-) -> tuple[list[Any], list[Any], tuple[sa.FromClause, sa.ColumnElement[bool]]]:
-    """The columns before and after an entity's fields, and from which version of another entity they come."""
+) -> tuple[list[Any], list[Any], list[Any], tuple[sa.FromClause, sa.ColumnElement[bool]]]:
+    """The columns before and after an entity's fields, the last ones, and from which version of another entity they
+    come."""
     v = versions.c
     if kind == "region":
         other = _alias(keystone_versions, "k")
         joined = other, _in_force(other, "keystone", v.source_id, v.keystone_id, moment)
-        return [v.region_id], [other.c.state.label("keystone_state")], joined
+        return [v.region_id], [other.c.state.label("keystone_state")], [], joined
     other = _alias(region_versions, "r")
     joined = other, _in_force(other, "region", v.source_id, v.witness_region_id, moment)
     head = [v.witness_region_id.label("region_id"), other.c.slug, other.c.display_name, v[f"{kind}_id"]]
-    return head, [], joined
+    return head, [], [other.c[name] for name in names_of(AREA)], joined
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,7 +49,12 @@ class Report:
     @property
     def fields(self) -> tuple[str, ...]:
         """The names of the columns."""
-        return tuple(column.name for column in self.columns)
+        return names_of(self.columns)
+
+
+def names_of(columns: Iterable[Column]) -> tuple[str, ...]:
+    """The names of columns, in their order."""
+    return tuple(column.name for column in columns)
 
 
 def of(column: sa.Column[object]) -> Column:

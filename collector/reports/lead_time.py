@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from collector.database.types import UtcTime
 from collector.reports.asof import newest_applied
 from collector.reports.beginnings import Begun, beginnings
-from collector.reports.columns import AREA, OF_ENTITY, OF_SOURCE, PLACE, Column, Heading, Report
+from collector.reports.columns import AREA, OF_ENTITY, OF_SOURCE, PLACE, Column, Heading, Report, names_of
 from collector.reports.filters import Row
 from collector.reports.transitions import TransitionFilter, selected
 from collector.store.tables import gaps, keystones, observations, regions, sources, state_transitions, unseen
@@ -206,7 +206,7 @@ def _journey(
         on_the_way = (before[0]["not_before"], began["not_before"])
         if before[0]["from_state"] is None and before[0]["basis"] != "direct":
             at_most = None  # answers that can't prove an absence may lie between
-    names = ("source", "region_id", "slug", "display_name", "entity", "entity_id", "zone", "country")
+    names = (*names_of(PLACE), "entity", "entity_id", *names_of(AREA))
     return {name: began[name] for name in names} | {
         "from_state": began["to_state"],
         "to_state": ended and ended["to_state"],

@@ -11,26 +11,32 @@ import sqlalchemy as sa
 from collector.inventory.entities import NestedKind
 from collector.reports.asof import as_of, at
 from collector.reports.beginnings import refuse_before
-from collector.reports.columns import SOURCE, Column, Report, of
+from collector.reports.columns import AREA, PLACE, Column, Report, of
 from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.reports.inventory import SEEN, each_row
-from collector.store.tables import TYPED, VERSIONS, region_versions, sources
+from collector.store.tables import TYPED, VERSIONS, sources
 
 
 def nested_report(kind: NestedKind) -> Report:
     """The columns of each row, as in current_keystones and current_metrics_databases."""
-    versions, region = VERSIONS[kind].c, region_versions.c
+    versions = VERSIONS[kind].c
+    source, region_id, *names = PLACE
     return Report(
         (
-            SOURCE,
-            Column("region_id", "integer or null", "the region whose copy counted then"),
-            replace(of(region.slug), type="text or null"),
-            replace(of(region.display_name), type="text or null"),
+            source,
+            replace(region_id, meaning="the region whose copy was used then"),
+            *map(_then, names),
             of(versions[f"{kind}_id"]),
             *(of(versions[name]) for name in TYPED[kind]),
             *SEEN,
+            *map(_then, AREA),
         )
     )
+
+
+def _then(column: Column) -> Column:
+    """A column about the region, as it was at the time of the question."""
+    return replace(column, meaning=column.meaning.replace("as last seen", "as known then"))
 
 
 @dataclass(frozen=True, slots=True)

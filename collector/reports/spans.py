@@ -19,7 +19,7 @@ from collector.database.listed import list_of, listed
 from collector.database.url import is_sqlite
 from collector.inventory.spans import Change, Span, spans_of
 from collector.reports.blindness import Watched, blind_times, watched
-from collector.reports.columns import AREA, PLACE, Column, Report
+from collector.reports.columns import AREA, PLACE, Column, Report, names_of
 from collector.reports.filters import Row, find_region
 from collector.store.tables import (
     keystones,
@@ -132,19 +132,20 @@ def _wanted(found: Iterable[Span], wanted: SpanFilter, end_at: datetime | None) 
 def _names(connection: sa.Connection, source: str, entity: str) -> dict[int, Row]:
     """The columns about each entity's region, by the entity's id."""
     r, k = regions.c, keystones.c
+    _, number, *names = names_of((*PLACE, *AREA))
+    named = [r[name] for name in names]
     if entity == "region":
-        query = sa.select(r.id, r.id.label("region_id"), r.slug, r.display_name, r.zone, r.country)
+        query = sa.select(r.id, r.id.label(number), *named)
         query = query.join(sources, sources.c.id == r.source_id)
     else:
         query = (
-            sa.select(k.id, k.witness_region_id.label("region_id"), r.slug, r.display_name, r.zone, r.country)
+            sa.select(k.id, k.witness_region_id.label(number), *named)
             .select_from(keystones)
             .join(sources, sources.c.id == k.source_id)
             .outerjoin(regions, (r.source_id == k.source_id) & (r.id == k.witness_region_id))
         )
     query = query.where(sources.c.name == source)
-    names = ("region_id", "slug", "display_name", "zone", "country")
-    return {row[0]: dict(zip(names, row[1:], strict=True)) for row in connection.execute(query)}
+    return {row[0]: dict(zip((number, *names), row[1:], strict=True)) for row in connection.execute(query)}
 
 
 def _changes(

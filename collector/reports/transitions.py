@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from collector.reports.columns import AREA, OF_ENTITY, OF_SOURCE, PLACE, Column, Heading, Report
+from collector.reports.columns import AREA, OF_ENTITY, OF_SOURCE, PLACE, Column, Heading, Report, names_of
 from collector.reports.filters import Row, find_region, is_region, is_word
 from collector.store.tables import (
     keystones,
@@ -154,7 +154,7 @@ def selected(connection: sa.Connection, wanted: TransitionFilter) -> sa.Select[A
     """The query for these transitions, in no order and without a limit."""
     t, s = state_transitions.c, sources.c
     query: sa.Select[Any] = sa.select(
-        s.name.label("source"), *TOLD, t.seq, regions.c.zone, regions.c.country
+        s.name.label("source"), *TOLD, t.seq, *(regions.c[name] for name in names_of(AREA))
     ).select_from(with_names(state_transitions.join(sources, s.id == t.source_id)))
     if wanted.region:
         query = query.where(

@@ -107,8 +107,8 @@ def test_no_rows_from_before_the_first_poll_are_not_taken_for_no_changes(told: H
     *before, now = session(url_of(told.engine), calls).replies
     for reply in before:
         assert reply.rows == []
-        assert any(said.startswith("Nothing was watched of gcore before") for said in reply.json["not_said"])
-    assert not any("Nothing was watched" in said for said in now.json["not_said"])
+        assert any(said.startswith("Source gcore was not watched before") for said in reply.json["not_said"])
+    assert not any("was not watched" in said for said in now.json["not_said"])
 
 
 @pytest.mark.long

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from collector.clock import time_text
 from collector.database.transactions import reading, writing
 from collector.database.types import UtcTime, earlier
-from collector.inventory.entities import Kind
+from collector.inventory.entities import Kind, NestedKind
 from collector.reports.asof import as_of, at
+from collector.reports.nested import NestedFilter, nested_as_of, nested_report
 from collector.store.tables import CURRENT, VERSIONS
 from tests.support.builders import metrics_database, region
 from tests.support.history import History
@@ -62,6 +63,21 @@ def test_versions_are_found_by_one_index_seek_per_entity(history: History, kind:
     else:
         assert re.search(rf"Index Scan using pk_{kind}_versions on {kind}_versions v\b", plan), plan
         assert re.search(r"Index Cond: .*valid_from = \(SubPlan \d+\)", plan), plan
+
+
+def test_a_nested_entity_has_the_place_that_its_region_had_then(history: History) -> None:
+    nested = {"metrics_database_id": 7, "metrics_database": metrics_database(7)}
+    history.poll([region(1, zone="EMEA", country="LU", slug="old", **nested)])
+    before = history.time(history.at)
+    history.poll([region(1, zone="APAC", country="SG", slug="new", **nested)])
+    now = history.time(history.at)
+    kinds: tuple[NestedKind, ...] = ("keystone", "metrics_database")
+    for kind in kinds:
+        for moment, place in ((before, ("old", "EMEA", "LU")), (now, ("new", "APAC", "SG"))):
+            with reading(history.engine) as connection:
+                (row,) = nested_as_of(connection, kind, moment, NestedFilter())
+            assert (row["slug"], row["zone"], row["country"]) == place
+            assert tuple(row) == nested_report(kind).fields
 
 
 @pytest.mark.parametrize("milliseconds", [0, 1, 999, 1000, 61_001, 86_400_000 * 400])

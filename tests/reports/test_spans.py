@@ -585,7 +585,7 @@ def test_a_function_has_the_columns_of_its_kind(postgresql_template: sa.URL) -> 
     assert list(found) == [
         *("source", "region_id", "slug", "display_name", "keystone_id"),
         *TYPED["keystone"],
-        *("first_seen_at", "changed_at", "last_seen_at"),
+        *("first_seen_at", "changed_at", "last_seen_at", "zone", "country"),
     ]
 
 

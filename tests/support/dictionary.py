@@ -29,15 +29,15 @@ PAGE = ROOT / "docs" / "data-dictionary.md"
 
 _HEAD = """# Data dictionary
 
-Every column of every table and view. `python -m tests.support.dictionary --write` makes this page from the comments of
-tables and columns, which a PostgreSQL database carries too, and from the heads of the files in
+This page describes every column of every table and view. `python -m tests.support.dictionary --write` makes it from
+the comments of tables and columns, which are in a PostgreSQL database, too, and from the heads of the files in
 [collector/reports/views](../collector/reports/views). [history.md](history.md) explains how the tables follow from
 one another, and the [glossary](glossary.md) explains the words of this project.
 
 - A *time* is a TIMESTAMP WITH TIME ZONE on PostgreSQL. On SQLite it is text of fixed width,
   `2026-05-01T12:00:00.000000Z`, so that texts compare as times do. **SQLite compares times as text**:
-  compare only with text in the same format, or by `>=` and `<` with a date. Else the answer may be wrong without an
-  error.
+  compare only with text in the same format, or by `>=` and `<` with a date. Otherwise the answer may be wrong
+  without an error.
 - A *boolean* is 0 or 1 on SQLite.
 - A *JSON list* is text on both.
 - A **key** identifies one row.
@@ -92,9 +92,9 @@ def _diagram() -> Iterator[str]:
     yield "```"
     yield ""
     yield "`entity_id` of `state_transitions` and `unseen` is the id of a row of `regions`, `keystones` or"
-    yield "`metrics_databases`, as `entity` says. Nested entities have no foreign keys: every answer can be stored."
-    yield "On PostgreSQL, references to `observations` and `payloads` are not foreign keys either: each row that"
-    yield "is pruned would make it scan all tables that refer to it. `audit verify` finds broken references on both."
+    yield "`metrics_databases`, as `entity` says. References to nested entities are not foreign keys, so that every"
+    yield "answer can be stored. On PostgreSQL, references to `observations` and `payloads` are no foreign keys either,"
+    yield "because a prune would scan all tables that refer to them. `audit verify` finds broken references on both."
     yield ""
 
 
@@ -180,7 +180,11 @@ def _comment_of(tables: tuple[str, ...], name: str) -> str:
         "last_seen_at": "When it was last confirmed, as far as that is sure",
     }
     if tables[0] == "keystone_versions":
-        own["region_id"] = "Region whose copy of the keystone counted at that time"
+        own |= {
+            "region_id": "Region whose copy of the keystone was used at that time",
+            "zone": "Zone of the region",
+            "country": "Country of the region",
+        }
     columns = [c for table in tables for c in metadata.tables[table].columns if c.name == name]
     return own.get(name) or str(columns[0].comment)
 

@@ -112,8 +112,6 @@ def test_fields_are_called_as_the_columns_of_the_views(
     (rows,) = [value for value in said.values() if isinstance(value, list)]
     own = {
         "source_id",
-        "zone",
-        "country",
         "regions",
         "window_seconds",
         "keystone_url",

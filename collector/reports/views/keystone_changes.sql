@@ -13,7 +13,7 @@
 --   country       = current_keystones.country
 --   keystone_id   = current_keystones.keystone_id
 --   observed_at   time     When the first poll that showed the new value was answered
---   not_before    time     When the last poll that confirmed the old value was sent; NULL: unknown
+--   not_before    time     When the last poll that confirmed the old value was asked; NULL: no lower bound is known
 --   field         text     Column of keystone_versions that changed; NULL: the keystone appeared or disappeared
 --   old           text     Value before, as text
 --   new           text     Value after, as text

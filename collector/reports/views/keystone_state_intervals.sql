@@ -1,5 +1,5 @@
 -- One row: a keystone's stay in one state (or ABSENT), with bounds for its start, its end and its length.
--- As region_state_intervals.
+-- The rules are those of region_state_intervals.
 -- Example: how long did each keystone take to initialize, at least and at most?
 --   SELECT keystone_id, seconds_at_least, seconds_at_most FROM keystone_state_intervals WHERE state = 'NEW' AND NOT is_open
 -- Columns:

@@ -1,5 +1,5 @@
 -- One row: a span of time in which a keystone had one known state, or was ABSENT, or its state is UNKNOWN.
--- As region_state_spans.
+-- The rules are those of region_state_spans.
 -- Example: how long did each keystone take to initialize, in known time?
 --   SELECT keystone_id, SUM(seconds) FROM keystone_state_spans WHERE state = 'NEW' GROUP BY keystone_id ORDER BY keystone_id
 -- Columns:

@@ -1,5 +1,5 @@
 -- One row: what is known about the state of a keystone from from_at to until_at.
--- As region_states: exactly one row of each keystone for any time after its first sighting.
+-- The rules are those of region_states.
 -- Example: in which state was every keystone on 15 November at noon?
 --   SELECT keystone_id, state FROM keystone_states
 --   WHERE from_at <= '2026-11-15T12:00:00.000000Z' AND '2026-11-15T12:00:00.000000Z' < until_at

@@ -12,7 +12,7 @@
 --   zone          = regions.zone
 --   country       = regions.country
 --   observed_at   time     When the first poll that showed the new value was answered
---   not_before    time     When the last poll that confirmed the old value was sent; NULL: unknown
+--   not_before    time     When the last poll that confirmed the old value was asked; NULL: no lower bound is known
 --   field         text     Column of region_versions that changed; NULL: the region appeared or disappeared
 --   old           text     Value before, as text
 --   new           text     Value after, as text

@@ -12,7 +12,7 @@
 --   zone              = regions.zone
 --   country           = regions.country
 --   state             = region_state_spans.state
---   from_earliest     time     Earliest possible start; NULL: unknown
+--   from_earliest     time     Earliest possible start; NULL: no lower bound is known
 --   from_latest       time     Latest possible start: the first answer that showed the state
 --   to_earliest       time     Earliest possible end: the last confirmation of the state; if state is UNKNOWN, its end so far
 --   to_latest         time     Latest possible end: the first answer that showed something else; NULL: none yet

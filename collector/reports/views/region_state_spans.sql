@@ -3,7 +3,7 @@
 -- poll, or to now while a gap is open. Known means: shown by the polls at both ends of the span and by all polls between them,
 -- without a gap. A state that came and went between two polls can't be seen. UNKNOWN has a cause. change: only the moment of
 -- a change between two polls is unknown, and the state was the earlier or the later one. unobserved: the state may have been
--- any, because no answer showed the region, or only another key did not see it, or the windows of two changes overlap.
+-- any, because no answer showed the region, or only another key asked, or the windows of two changes overlap.
 -- Example: for how long is the state of each region unknown, and why?
 --   SELECT display_name, cause, SUM(seconds) FROM region_state_spans WHERE state = 'UNKNOWN' GROUP BY 1, 2 ORDER BY 1, 2
 -- Columns:
@@ -17,9 +17,9 @@
 --   from_at        time     Start of the span
 --   until_at       time     End of the span, not included: the next span starts here
 --   seconds        double   Length in seconds
---   earlier_state  text     If state is UNKNOWN: the state known before; else NULL
+--   earlier_state  text     If state is UNKNOWN: the state known before; otherwise NULL
 --   later_state    text     If state is UNKNOWN: the state known after; NULL: none yet
---   cause          text     Why state is UNKNOWN: change or unobserved; else NULL
+--   cause          text     Why state is UNKNOWN: change or unobserved; otherwise NULL
 --   source_id      = region_versions.source_id
 --   seq            bigint   Observation that first showed the state; if that is UNKNOWN, the state before it
 {% set entity = "region" %}

@@ -1,7 +1,7 @@
 -- One row: what is known about the state of a region from from_at to until_at.
--- Compare any time with the two to get the state then: exactly one row of each region that had been seen by then. The state is
--- ABSENT if the region was not listed, UNKNOWN if no poll saw it. Compared with region_state_spans, the newest row goes on
--- without an end; do not sum its length.
+-- For any time, from_at <= time AND time < until_at holds for exactly one row of each region that had been seen by then. The
+-- state is ABSENT if the region was not listed, UNKNOWN if no poll showed its state. Unlike in region_state_spans, the newest
+-- row has no real end: do not sum its length.
 -- Example: in which state was every region on 15 November at noon?
 --   SELECT display_name, state FROM region_states
 --   WHERE from_at <= '2026-11-15T12:00:00.000000Z' AND '2026-11-15T12:00:00.000000Z' < until_at

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from collector.database.types import JsonList, UtcTime
 from collector.reports.availability import AVAILABILITY
 from collector.reports.changes import HISTORY
-from collector.reports.columns import Report
+from collector.reports.columns import AREA, Report
 from collector.reports.coverage import COVERAGE
 from collector.reports.event_kinds import OBSERVATION_FIELDS
 from collector.reports.inventory import REGIONS
@@ -77,7 +77,7 @@ def _time(description: str, *, null: bool = False) -> _Field:
 _SOURCE = _column(sources.c.name)
 _ENTITY: dict[str, _Field] = {
     "entity": _text("Kind of entity: region, keystone, metrics_database"),
-    "entity_id": _whole("Its id"),
+    "entity_id": _whole("Id of the entity"),
 }
 
 
@@ -131,13 +131,13 @@ Version = _report("Version", HISTORY, "One field that changed, or the beginning 
 Transition = _report(
     "Transition",
     TRANSITIONS,
-    "A change of state or of presence; its true time is in [not_before, observed_at]",
+    "A change of state or presence; its true time is between not_before and observed_at",
 )
 Span = _report("Span", SPANS, "A time in one state, or a time whose state is not known")
 Share = _report(
     "Share",
     AVAILABILITY,
-    "The share of a time in which a region, or several, were in a state",
+    "The share of a time for which a region, or several, were in a state",
     level=Literal["region", "zone", "country", "source"],
 )
 Gap = _report("Gap", COVERAGE, "A time that no successful poll covers")
@@ -146,13 +146,13 @@ Source = _model(
     _fields(STATUS, verdict=Verdict)
     | {
         "head": _text("Opening digest of the newest observation", null=True),
-        "anchored_at": _time("When an anchor last took a digest; null: none did", null=True),
-        "anchored_seq": _whole("Newest observation of which any anchor has a digest", null=True),
-        "anchored_until": _time("Newest answer that this digest covers", null=True),
+        "anchored_at": _time("When an anchor last accepted a digest; null: none did", null=True),
+        "anchored_seq": _whole("Newest observation of which an anchor has the digest", null=True),
+        "anchored_until": _time("Time of the newest answer that this digest covers", null=True),
         "verified_at": _time("When it was last verified with a stored result; null: never", null=True),
         "verified": (
             Literal["good", "stale", "altered"] | None,
-            Field(description="What that verification found"),
+            Field(description="Verdict of that verification; stale: derived by older rules"),
         ),
     },
     "The current state of a source",
@@ -160,7 +160,7 @@ Source = _model(
 Change: Any = _model(
     "Change",
     {
-        "field": _text("Its name"),
+        "field": _text("Name of the field"),
         "old": (Any, Field(description="Value before; null: none, or not listed")),
         "new": (Any, Field(description="Value from then on")),
     },
@@ -188,20 +188,20 @@ EVENTS: tuple[Model, ...] = (
         "observation",
         OBSERVATION_FIELDS,
         _of(observations),
-        doc="Another outcome or content, or a new day",
+        doc="A run of equal polls began: another outcome or content, or a new day",
     ),
     _event(
         "gap",
         ("from_at", "until_at", "seconds", "cause", "error", "failed_polls"),
-        {"seconds": _number("Its length")},
+        {"seconds": _number("Length of the gap")},
         _of(gaps),
         doc="A time that no successful poll covers has ended",
     ),
     _event(
         "transition",
-        [name for name in TRANSITIONS.fields if name not in ("zone", "country")],
+        [column.name for column in TRANSITIONS.columns if column not in AREA],
         _fields(TRANSITIONS),
-        doc="Another state or presence",
+        doc="A region or keystone changed its state or its presence",
     ),
     _event(
         "version",
@@ -214,15 +214,15 @@ EVENTS: tuple[Model, ...] = (
         },
         _ENTITY,
         _of(VERSIONS["region"]),
-        doc="An entity changed, or was listed for the first time",
+        doc="Fields of an entity changed, or it was listed for the first time",
     ),
     _event("gone", ("entity", "entity_id"), _ENTITY, doc="A metrics database is no longer listed"),
-    _event("unseen", (*_WINDOW, "cause"), _of(unseen), doc="A present entity was not shown"),
+    _event("unseen", (*_WINDOW, "cause"), _of(unseen), doc="An entity that is present was not shown"),
     _event(
         "shown",
         (*_WINDOW, "until_at", "cause"),
         _of(unseen, until_at=False),
-        doc="It was shown again, or found absent",
+        doc="An unseen entity was shown again, or found absent",
     ),
     _event(
         "rejected",
@@ -234,7 +234,7 @@ EVENTS: tuple[Model, ...] = (
         "drift",
         ("path", "kind", "detail"),
         _of(schema_drift),
-        doc="A difference from the documented schema",
+        doc="Something was seen that the documented schema does not describe",
     ),
 )
 Event: Any = Annotated[reduce(or_, EVENTS), Field(discriminator="event")]
@@ -243,20 +243,20 @@ Event: Any = Annotated[reduce(or_, EVENTS), Field(discriminator="event")]
 _HEADING: dict[str, Any] = {
     "as_of": _time("The time for which this is the answer"),
     "last_confirmed_at": _time(
-        "The time up to which it was confirmed: the newest successful poll by then; for several sources, that of the "
-        "source that was seen least recently; null: nothing was seen by then",
+        "When the newest successful poll by then confirmed the answer; for several sources, the time of the source "
+        "that was seen least recently; null: nothing was seen by then",
         null=True,
     ),
     "head": _text(
-        "The digest on which the answer depends; for several sources, SHA-256 over lines of name, blank, head and "
-        "newline; null: nothing was ever polled",
+        "The digest that covers the evidence of the answer; for several sources, SHA-256 over one line per source, "
+        "ordered by name: the name, a space, the head, and a newline; null: nothing was ever polled",
         null=True,
     ),
 }
 
 
-ASSUMED = _text("What everything about known time assumes")
-MORE: _Field = (bool, Field(description="True: there is more already, so ask again at once"))
+ASSUMED = _text("The assumption of every statement about known time")
+MORE: _Field = (bool, Field(description="True: more events are already available, so ask again at once"))
 
 
 def cursor(what: str, *, null: bool = False) -> _Field:
