@@ -88,7 +88,7 @@ def in_words(place: Anchored, begins_seq: int = 1) -> str:
     failed = f", {place.failed} not accepted" if place.failed else ""
     if place.seq is None:
         return f"anchor {place.target}: none accepted{failed}: {place.failing}"
-    said = f"anchor {place.target}: {place.anchored} taken{failed}; number {place.number} "
+    said = f"anchor {place.target}: {place.anchored} accepted{failed}; number {place.number} "
     if place.seq < begins_seq:
         said += f"is of observation {place.seq}, which is before the beginning of the history"
     else:
@@ -148,7 +148,7 @@ def anchor(context: click.Context, source: str | None) -> None:
 @format_option
 @click.pass_context
 def anchors(context: click.Context, source: str | None, format_: str) -> None:
-    """List the digests that were sent, newest first, and the part of the history that each one added.
+    """List the digests that were sent, newest first, with the part of the history that each one added.
 
     `collector audit verify` checks that they were not altered, and that the history still matches them.
 

@@ -57,7 +57,7 @@ def state(context: click.Context, region: str, at: datetime, source: str | None,
         say("\nWhat could not be known:")
     for text in claimed.unknown:
         say_sentence(text, "  ", further="    ")
-    say(f"\nEvidence, of source {name}, region {region_id}:")
+    say(f"\nEvidence from source {name}, about region {region_id}:")
     for row in claimed.evidence:
         polls = f"{row['polls']} poll{'s' * (row['polls'] != 1)}"
         say_sentence(
@@ -75,5 +75,5 @@ def state(context: click.Context, region: str, at: datetime, source: str | None,
             further="    ",
         )
     if not claimed.anchors:
-        say_sentence("no anchor covers it: somebody who can write the database could have made it up", "  ")
+        say_sentence("no anchor covers it: a person who can write the database could have made it up", "  ")
     sys.exit(0 if claimed.is_known else 3)

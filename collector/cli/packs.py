@@ -51,7 +51,7 @@ def pack(
     """Pack the evidence for a time into one file that an auditor can check alone.
 
     It contains transitions, gaps, their observations and answers, a page that explains how to check it, and a checker
-    that needs only Python. With --region, other regions are represented by hashes.
+    that needs only Python. With --region, it contains only hashes of other regions' records.
 
     \b
     Example:

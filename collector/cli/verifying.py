@@ -79,7 +79,7 @@ def verify(
     Anchors of the settings are checked too, and show up to where the history is proven. Exits with 0 if everything is
     good, and with 1 if something was altered or a head is missing. Exits with 3 if a required anchor or a given file
     proves nothing, or if the history or the views are of an older version: run `collector db rebuild` or `collector
-    db upgrade`. Without an anchor and without --head, it cannot detect a completely rewritten or truncated history.
+    db upgrade`. It can't detect a history that was completely rewritten or cut off without an anchor or a --head.
 
     \b
     Example:
@@ -145,9 +145,7 @@ def verify(
         )
         sys.exit(code)
     if not has_views:
-        _say(
-            "views: edited, or of another version; `collector db upgrade` puts those of this version in place"
-        )
+        _say("views: edited, or of another version; `collector db upgrade` installs those of this version")
     for broken in damage:
         _say(break_in_words(broken))
     for each in found:
@@ -165,7 +163,7 @@ def verify(
         _say(f"{name}: the required anchor {anchor_name} proves nothing about it")
     if not wanted and not all(each.proven_seq for each in found):
         _say(
-            "no --head was given, and no anchor proves it: a completely rewritten or truncated history cannot be "
+            "no --head was given, and no anchor proves it: a history that was completely rewritten or cut off can't be "
             "detected"
         )
     _say("not covered by any proof:")
@@ -239,8 +237,7 @@ def _tell(found: Verification, asked: tuple[str, ...]) -> None:
         _say(f"  {_amended(each)}")
     if found.amendments and not _is_covered(found):
         _say(
-            "  BUT no checked anchor or head was made after the last of these: for what it left, one has to trust the "
-            "person who did it"
+            "  BUT no checked head or anchor is newer than the last of these: you have to trust the person who did it"
         )
     for digest, seq in found.heads.items():
         said = ""

@@ -127,9 +127,9 @@ def test(context: click.Context, receiver: str | None) -> None:
             worst = 1
             continue
         if outcome.why is None:
-            say(f"{each.name}: taken")
+            say(f"{each.name}: accepted")
         else:
-            note(f"{each.name}: not taken: {outcome.why}")
+            note(f"{each.name}: not accepted: {outcome.why}")
             worst = 1
     sys.exit(worst)
 
@@ -165,7 +165,11 @@ def deliver(context: click.Context, receiver: str | None) -> None:
     results = deliver_once(engine, chosen, announcer_of(settings), sources, settings.webhook_keep)
     engine.dispose()
     for name, outcomes in results.items():
-        words = {"delivered": "delivered", "failed": "not taken, will be retried", "given_up": "given up"}
+        words = {
+            "delivered": "delivered",
+            "failed": "not accepted, will be tried again",
+            "given_up": "given up",
+        }
         said = ", ".join(f"{outcomes[key]} {word}" for key, word in words.items() if outcomes.get(key))
         say(
             f"{name}: {said or 'nothing is due'}",

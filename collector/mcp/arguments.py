@@ -38,7 +38,7 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    source: Text | None = Field(default=None, description="Only this source: a name of the settings")
+    source: Text | None = Field(default=None, description="Only this source, by its name in the settings")
 
 
 class Paged(Asked):
@@ -46,7 +46,7 @@ class Paged(Asked):
 
     limit: Limit = Field(default=50, description="At most this many rows; an answer may hold fewer")
     offset: Offset = Field(
-        default=0, description="Leave out this many rows: `next_offset` of the last answer"
+        default=0, description="Leave out this many rows; to continue, `next_offset` of the last answer"
     )
 
 
@@ -90,19 +90,19 @@ class Timeline(Interval):
 class Availability(Interval):
     """The state whose share is asked for."""
 
-    state: Text = Field(default="ACTIVE", description="The state; ABSENT is one")
+    state: Text = Field(default="ACTIVE", description="The state, in upper or lower case; ABSENT is one")
     region: Text | None = Field(
         default=None,
         description="Only this region; default: each one, then totals by zone, country and source",
     )
-    by: Literal["day", "week", "month"] | None = Field(default=None, description="Rows for each of these")
+    by: Literal["day", "week", "month"] | None = Field(default=None, description="One row for each of these")
 
 
 class Coverage(Interval):
     """The gaps that are asked for."""
 
     unseen: bool = Field(
-        default=False, description="Also times in which single regions were not shown, though the rest was"
+        default=False, description="Also times in which single regions were not shown, although the rest was"
     )
 
 

@@ -23,14 +23,14 @@ class Evidence(Asked):
     """The change or the observation that is asked for."""
 
     transition: Text | None = Field(
-        default=None, description="A change as `changes_between` names it, like 12/region/76"
+        default=None, description="The `transition` of a row of `changes_between`, like 12/region/76"
     )
     observation: Offset | None = Field(
-        default=None, description="Or the number of an observation (seq), like 12"
+        default=None, description="Or the number of an observation, its `seq`, like 12"
     )
     region: Text | None = Field(
         default=None,
-        description="With `observation`: this region's record in the answer: id, slug or display name",
+        description="With `observation`: only the record of this region: id, slug or display name",
     )
 
 

@@ -163,7 +163,9 @@ def missing(connection: sa.Connection, required: Collection[str]) -> dict[str, l
             .where(_s.newest_seq > 0, sa.or_(_a.number.is_(None), _a.error.is_not(None)))
         )
         for source, number, error in connection.execute(query):
-            why = "has no digest of it yet" if number is None else f"did not take its newest digest: {error}"
+            why = (
+                "has no digest of it yet" if number is None else f"did not accept its newest digest: {error}"
+            )
             found.setdefault(source, []).append(f"the required anchor {name} {why}")
     return found
 

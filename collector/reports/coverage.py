@@ -35,15 +35,15 @@ COVERAGE = Report(
             "cause",
             "text",
             "why most polls failed; `no_polls`: none was made, or none could be written; `pruned`: what was seen then "
-            "is not on record any more; of a single "
-            "entity: `partial`, `held`, `not_given`, `record_without_id`, `reference_not_stated`",
+            "was deleted; for a single entity: `partial`, `held`, `not_given`, `record_without_id`, "
+            "`reference_not_stated`",
         ),
         Column("error", "text or null", "message of the failed polls"),
         Column("failed_polls", "integer", "number of failed polls"),
         Column(
             "transitions",
             "integer",
-            "transitions whose window overlaps the gap; for a single entity, its own",
+            "transitions whose window contains the gap; for a single entity, its own at the end of that time",
         ),
         Column("seq", "integer", "observation before the gap"),
         Column(
@@ -55,7 +55,7 @@ COVERAGE = Report(
         Column(
             "display_name",
             "text or null",
-            "name of the region, or of the region to which the keystone belongs",
+            "name of the region, or of the region whose copy of the keystone is used; otherwise null",
         ),
     ),
     table={

@@ -24,8 +24,8 @@ SEEN = (
     Column(
         "last_seen_at",
         "time",
-        "when it was last confirmed, as far as that is sure: of a time inside a stretch of equal "
-        "polls, no later than its longest interval before that time",
+        "when it was last confirmed, as far as that is certain. Only the first and the last poll of an observation are "
+        "on record, so at a time between them this is that time minus the longest interval between two of its polls",
     ),
 )
 """The last columns of an entity in force at a time."""

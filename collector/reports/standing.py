@@ -26,7 +26,7 @@ class Standing:
     """Each source that was ever polled, by name, as in `reports.heads`."""
     head: str | None
     """For one source, its newest opening digest, as `collector audit head` prints it. For several, SHA-256 over lines
-    of name, blank, digest and newline, by name. None: nothing was ever polled."""
+    of name, space, digest and newline, by name. None: nothing was ever polled."""
     tag: str
     """Changes whenever a poll shows something different, or the history is derived again."""
     newest_at: datetime | None

@@ -18,7 +18,7 @@ _BASIS = {
     "direct": "the poll just before still showed the old state",
     "across_gap": "it could not be seen in between",
     "absence": "a complete answer no longer listed it",
-    "observer_change": "another key or URL was used than before, so this may be a change of view only",
+    "observer_change": "another key or URL had been used before, so this may be a change of view only",
     "other_copy": "another region's copy of the keystone counted than before",
 }
 

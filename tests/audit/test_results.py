@@ -114,7 +114,9 @@ def test_verify_needs_no_head_where_an_anchor_proves_it(url: str, tmp_path: Path
     assert collector("audit", "anchor", **settings).code == 0
     said = collector("audit", "verify", **settings)
     assert said.code == 0
-    assert "anchor file: 1 taken; number 1 covers observations 1 to 2, up to 2026-05-01 12:02:00Z" in said.out
+    assert (
+        "anchor file: 1 accepted; number 1 covers observations 1 to 2, up to 2026-05-01 12:02:00Z" in said.out
+    )
     assert "it was found outside the database" in said.out
     assert "no --head was given" not in said.out
     checked = collector("audit", "verify", "--format", "json", **settings).json

@@ -67,7 +67,7 @@ def test_what_is_not_taken_is_listed_and_can_be_tried_again(sqlite_url: str, hoo
     polled(settings, "ACTIVE", "MAINTENANCE", "DELETED")
     hook.status = 503
     said = collector("webhooks", "deliver", **settings)
-    assert (said.code, said.err) == (1, "webhook: 1 not taken, will be retried\n")
+    assert (said.code, said.err) == (1, "webhook: 1 not accepted, will be tried again\n")
     said = collector("webhooks", "list", "--format", "json", **settings)
     (row,) = said.json
     assert said.code == 3
@@ -106,12 +106,12 @@ def test_dead_letters_are_listed_with_their_events_and_sent_again(sqlite_url: st
 
 def test_a_receiver_is_tried_without_anything_happening(sqlite_url: str, hook: Receiver) -> None:
     settings = settings_of(sqlite_url, hook)
-    assert collector("webhooks", "test", **settings) == Said(0, "webhook: taken\n", "")
+    assert collector("webhooks", "test", **settings) == Said(0, "webhook: accepted\n", "")
     event = read(hook.requests[0])
     assert event.get_type() == "gcore-collector.test"
     hook.status = 401
     said = collector("webhooks", "test", "webhook", **settings)
-    assert (said.code, said.err) == (1, 'webhook: not taken: status 401: {"message": "not now"}\n')
+    assert (said.code, said.err) == (1, 'webhook: not accepted: status 401: {"message": "not now"}\n')
 
 
 def test_a_receiver_that_is_not_in_the_settings_is_refused_with_those_that_are(

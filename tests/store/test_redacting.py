@@ -166,7 +166,7 @@ def test_an_auditor_is_notified(history: History, tmp_path: File) -> None:
     said = check.check(path, [head])
     assert said[0].startswith("HOLDS")
     assert any("redacted results[].keystone.extra.notes" in line for line in said)
-    assert any("has to trust the person" in line for line in said)
+    assert any("have to trust the person" in line for line in said)
 
 
 def test_an_altered_history_is_not_redacted(sqlite_engine: sa.Engine) -> None:
@@ -259,7 +259,7 @@ def test_the_commands(sqlite_url: str) -> None:
     assert (said.code, "was redacted in 6 answers" in said.out) == (0, True), said
     checked = collector("audit", "verify", **run).out
     assert f"redacted {NOTES.text} in 6 answers" in checked
-    assert "BUT no checked anchor or head was made after the last of these" in checked
+    assert "BUT no checked head or anchor is newer than the last of these" in checked
     digest = said.out.split("proof: ")[1].split(";")[0]
     assert "BUT " not in collector("audit", "verify", "--head", digest, **run).out
     assert f"{NOTES.text} is redacted in every answer" in collector("doctor", "--offline", **run).out

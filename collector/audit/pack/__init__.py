@@ -101,7 +101,9 @@ def build(
         "verification": asdict(verified),
     }
     which = (
-        "all regions and keystones" if regions is None else f"regions {', '.join(map(str, sorted(regions)))}"
+        "all regions and keystones"
+        if regions is None
+        else f"region{'s' * (len(regions) > 1)} {', '.join(map(str, sorted(regions)))}"
     )
     page = _resource("README.txt").format(
         source=source,

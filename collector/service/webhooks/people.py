@@ -58,7 +58,7 @@ class People:
             return Outcome(f"no answer within {self._seconds:g} s")
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything, with its URL in the message
             return Outcome(f"it could not be sent ({type(error).__name__})")
-        return Outcome() if was_sent else Outcome("the service did not take the message")
+        return Outcome() if was_sent else Outcome("the service did not accept the message")
 
     def _notify(self, said: dict[str, Any]) -> Any:
         return self._apprise.notify(body=said["body"], title=said["title"], notify_type=said["notify_type"])

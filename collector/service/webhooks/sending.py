@@ -30,7 +30,7 @@ class Outcome:
     """The result of one attempt."""
 
     why: str | None = None
-    """Why the receiver did not take it; None: it did."""
+    """Why the receiver did not accept it; None: it did."""
     wait_seconds: float = 0.0
     """How long the receiver asks to wait before the next attempt."""
 

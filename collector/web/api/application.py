@@ -192,7 +192,7 @@ def _history(api: FastAPI, answers: Answers) -> None:
     async def get_history(
         request: Request, name: RegionName, asked: Annotated[parameters.Query, Query()]
     ) -> Response:
-        """Everything that changed in a region, oldest first, one row a field."""
+        """Everything that changed in a region, oldest first, with one row per field."""
 
         def question(connection: sa.Connection, _: datetime, __: Standing) -> Content:
             return {"versions": region_history(connection, name, asked.source)}
@@ -210,7 +210,7 @@ def _history(api: FastAPI, answers: Answers) -> None:
     async def list_transitions(
         request: Request, asked: Annotated[parameters.Transitions, Query()]
     ) -> Response:
-        """Changes of state and of presence, newest first, in pages."""
+        """Changes of state and presence, newest first, in pages."""
         wanted = TransitionFilter(
             source=asked.source,
             region=asked.region,
@@ -237,7 +237,7 @@ def _history(api: FastAPI, answers: Answers) -> None:
         response_model=models.answer("Spans", spans=models.rows(models.Span), assumed=models.ASSUMED),
     )
     async def list_spans(request: Request, asked: Annotated[parameters.Spans, Query()]) -> Response:
-        """What is known of each region or keystone over time, by source, id and time."""
+        """The known states of each region or keystone over time, by source, id and time."""
         wanted = SpanFilter(
             asked.entity, tuple(asked.region), asked.source, asked.since, asked.until, asked.without_absent
         )
@@ -256,7 +256,7 @@ def _history(api: FastAPI, answers: Answers) -> None:
     async def measure_availability(
         request: Request, asked: Annotated[parameters.Availability, Query()]
     ) -> Response:
-        """For which share of a time regions were in a state: at least, and at most."""
+        """The share of a time for which regions were in a state, at least and at most."""
 
         def question(connection: sa.Connection, now: datetime, _: Standing) -> Content:
             rows = availability(
@@ -307,7 +307,7 @@ def _watching(
 
     @api.get("/sources", response_model=models.answer("Sources", sources=models.rows(models.Source)))
     async def list_sources(request: Request, asked: Annotated[parameters.Query, Query()]) -> Response:
-        """How each source is now, with its head, and when that was anchored and verified last."""
+        """The present condition of each source, its head, and when that was last anchored and verified."""
 
         def question(connection: sa.Connection, now: datetime, stand: Standing) -> Content:
             heads = {row["source"]: row["head"] for row in stand.heads}
@@ -336,7 +336,7 @@ def _watching(
         ),
     )
     async def list_events(request: Request, asked: Annotated[parameters.Events, Query()]) -> Response:
-        """Everything that happened, by source, observation and ordinal; safe to resume from `next`."""
+        """Everything that happened, by source, observation and ordinal. To continue later, give `next` as `after`."""
 
         def question(connection: sa.Connection, _: datetime, __: Standing) -> Content:
             after = Cursor.parse(asked.after) if asked.after else None

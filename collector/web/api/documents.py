@@ -20,12 +20,12 @@ Json = dict[str, Any]
 _WHY = {
     "400": "The request can't be read",
     "401": "A token is needed",
-    "404": "There is no such region, source or time zone, or nothing is known about that time",
-    "409": "What was named is more than one thing, or the cursor comes from another history",
+    "404": "There is no such region, source, state, zone, country or time zone, or nothing is known about that time",
+    "409": "The name fits several things, or the cursor comes from another history",
     "413": "Requests must not have a body",
     "414": "The address is too long",
     "421": "The API is not served under this name",
-    "422": "A parameter can't be used, is not known, or is given twice",
+    "422": "A parameter has an unusable value, is unknown, or is given twice",
     "500": "An error of the collector",
     "503": "The database is not available, or took too long",
 }
@@ -33,8 +33,8 @@ _ABOUT = (
     "What a collector knows about Gcore's AI regions. The API only reads. Fields have the names of the views' columns. "
     "Times are RFC 3339 in UTC with microseconds. Every answer gives its time, the time up to which it was confirmed, "
     "and the head on which it depends. An answer with an ETag is valid until a difference is observed: repeat the "
-    "question with If-None-Match. The header Collector-Last-Confirmed-At, also of a 304, says up to when it was "
-    "confirmed."
+    "question with If-None-Match. The header Collector-Last-Confirmed-At says up to when the answer was confirmed. A "
+    "304 has it, too."
 )
 
 

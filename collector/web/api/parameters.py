@@ -125,7 +125,7 @@ _SOURCE = Field(default=None, description="Only this source")
 _REGION = Field(default=None, description="Only this region: id, slug or display name")
 _AS_OF = Field(
     default=None,
-    description="What was in force at this time, which must not be in the future; default: now",
+    description="The time of the answer: what was in force then; not in the future; default: now",
 )
 _FROM = Field(default=None, alias="from", description="From this time on")
 _TO = Field(default=None, alias="to", description="Before this time")
@@ -152,17 +152,23 @@ class Regions(AsOf):
     """Filters for regions."""
 
     region: Text | None = _REGION
-    state: Text | None = Field(default=None, description="Only regions in this state, in any case")
-    country: Text | None = Field(default=None, description="Only regions of this country, in any case")
-    zone: Text | None = Field(default=None, description="Only regions of this zone, in any case")
-    gpu: Switch | None = Field(default=None, description="Only where GPU clusters can, or can't, be created")
+    state: Text | None = Field(default=None, description="Only regions in this state, in upper or lower case")
+    country: Text | None = Field(
+        default=None, description="Only regions of this country, in upper or lower case"
+    )
+    zone: Text | None = Field(default=None, description="Only regions of this zone, in upper or lower case")
+    gpu: Switch | None = Field(
+        default=None, description="true: only where GPU clusters can be created; false: only where they can't"
+    )
 
 
 class Keystones(AsOf):
     """Filters for keystones."""
 
     region: Text | None = _REGION
-    state: Text | None = Field(default=None, description="Only keystones in this state, in any case")
+    state: Text | None = Field(
+        default=None, description="Only keystones in this state, in upper or lower case"
+    )
 
 
 class MetricsDatabases(AsOf):
@@ -187,10 +193,14 @@ class Transitions(Interval):
 
     region: Text | None = _REGION
     entity: Entity | None = Field(default=None, description="Only regions, or only keystones")
-    from_state: Text | None = Field(default=None, description="Only from this state, in any case")
-    to_state: Text | None = Field(default=None, description="Only to this state, in any case")
+    from_state: Text | None = Field(
+        default=None, description="Only changes from this state, in upper or lower case"
+    )
+    to_state: Text | None = Field(
+        default=None, description="Only changes to this state, in upper or lower case"
+    )
     after: PlaceText | None = Field(default=None, description="`next` of the previous page")
-    limit: Limit = Field(default=1000, description="Maximum number on this page")
+    limit: Limit = Field(default=1000, description="Maximum number of rows on this page")
 
 
 class Spans(Interval):
@@ -206,9 +216,13 @@ class Spans(Interval):
 class Availability(Interval):
     """The time and the state of a share."""
 
-    state: Text = Field(default="ACTIVE", description="Share of the time in this state, in any case")
+    state: Text = Field(
+        default="ACTIVE", description="Share of the time in this state, in upper or lower case; ABSENT is one"
+    )
     region: Text | None = _REGION
-    by: Literal["day", "week", "month"] | None = Field(default=None, description="One row for each of these")
+    by: Literal["day", "week", "month"] | None = Field(
+        default=None, description="One row for each of these; default: one in all"
+    )
     time_zone: Text = Field(
         default="UTC", description="Time zone of days, weeks and months, like Europe/Luxembourg"
     )
@@ -219,7 +233,7 @@ class Coverage(Interval):
     """Filters for gaps: those that overlap the time."""
 
     unseen: Switch = Field(default=False, description="Also times in which a single entity was not shown")
-    limit: Limit = Field(default=1000, description="Maximum number; the newest come first")
+    limit: Limit = Field(default=1000, description="Maximum number of rows; the newest come first")
 
 
 class Events(Query):
@@ -228,4 +242,4 @@ class Events(Query):
     after: CursorText | None = Field(
         default=None, description="`next` of the previous answer; default: from the first event"
     )
-    limit: Limit = Field(default=1000, description="Maximum number")
+    limit: Limit = Field(default=1000, description="Maximum number of rows")

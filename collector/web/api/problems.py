@@ -42,7 +42,7 @@ class Problem(BaseModel):
     title: str = Field(description="The status in words")
     status: int = Field(description="The HTTP status")
     detail: str = Field(description="What is wrong here, and what to do")
-    errors: list[Mistake] | None = Field(default=None, description="Which parameters can't be used")
+    errors: list[Mistake] | None = Field(default=None, description="The parameters that can't be used")
 
 
 def _of_ours(_: Request, error: Exception) -> Response:
