@@ -232,7 +232,7 @@ def cut_off(database: sqlite3.Connection) -> None:
 
 
 def make_all_again(database: sqlite3.Connection) -> None:
-    """The whole history is rewritten: recorded a second earlier, with correct digests and correct recorded anchors."""
+    """The whole history is rewritten: recorded a moment earlier, with correct digests and correct recorded anchors."""
     database.execute("UPDATE observations SET recorded_at = substr(recorded_at, 1, 17) || '00.000000Z'")
     make_digests_again(database)
     make_anchors_again(database)

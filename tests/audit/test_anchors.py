@@ -198,7 +198,7 @@ def test_counters_of_the_newest_observation_that_were_cut_back_are_found(
     )
     assert verify(history.engine, "gcore").verdict == "altered"
     said = found(history, outside_of([disk]))
-    assert "observations {'seq': 2} polls: anchor 1 holds its earlier value" in said
+    assert "observations {'seq': 2} polls: anchor 1 contains its earlier value" in said
 
 
 def test_a_history_that_was_made_again_as_a_whole_is_found_without_a_head(

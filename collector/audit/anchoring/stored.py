@@ -91,7 +91,7 @@ def check_anchors(
         expected, previous = row["number"] + 1, row["digest"] or ""
     for (name, number), lines in sorted(outside.lines.items()):
         if name == source and number >= expected:
-            why = f"this row is missing: {lines[0].where} holds it"
+            why = f"this row is missing: {lines[0].where} contains it"
             found.add("anchors", {"number": number}, why)
     return tuple(places[name] for name in sorted(places))
 
@@ -155,7 +155,7 @@ def _check_against_history(row: Mapping[str, Any], found: Findings) -> bool:
         then, now = row[name], row[f"{name}_now"]
         if now == then or (has_grown and (now > then or name == "last_asked_at")):
             continue
-        why = f"anchor {row['number']} holds its earlier value: it was edited"
+        why = f"anchor {row['number']} contains its earlier value: it was edited"
         found.add("observations", {"seq": row["seq"]}, why, name, now, then)
         is_ours = False
     return is_ours
