@@ -209,6 +209,7 @@ def _room(path: Path) -> Finding:
 
 
 def _surroundings() -> Iterator[Finding]:
+    from collector.gcore.transport import certificate_folders
     from collector.settings.origins import overlooked
 
     for name, meant in overlooked().items():
@@ -217,8 +218,10 @@ def _surroundings() -> Iterator[Finding]:
         value = os.environ.get(name) or os.environ.get(name.lower())
         if not value:
             continue
-        if name.startswith("SSL_CERT") and not Path(value).exists():
-            yield Finding("bad", f"{name}: {value} does not exist", "point it to your CA certificates")
+        places = certificate_folders() if name == "SSL_CERT_DIR" else [value]
+        missing = [place for place in places if name.startswith("SSL_CERT") and not Path(place).exists()]
+        if missing:
+            yield Finding("bad", f"{name}: {missing[0]} does not exist", "point it to your CA certificates")
         elif name == "SSLKEYLOGFILE":
             yield Finding("note", f"{name} is set: anybody who can read {value} can read the key", "unset it")
         else:

@@ -11,6 +11,7 @@ import re
 import ssl
 import threading
 from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.request import getproxies_environment
@@ -18,16 +19,36 @@ from urllib.request import getproxies_environment
 import certifi
 import httpx
 
+from collector import __version__
 from collector.errors import SettingsError
 
 _LIMITS = httpx.Limits(max_keepalive_connections=0)
 
 
+class UnusableProxyError(httpx.UnsupportedProtocol):
+    """The environment names a proxy that can't be used. The message holds no secret."""
+
+
+def open_client() -> httpx.Client:
+    """A client for anything but the API: receivers, anchors, a monitor. It follows no redirect and keeps no cookie.
+
+    Raises SettingsError if the environment's certificates can't be used.
+    """
+    client = httpx.Client(
+        headers={"User-Agent": f"gcore-collector/{__version__}", "Accept-Encoding": "gzip"},
+        follow_redirects=False,  # what is meant for one address must not go to another
+        transport=Ways(),
+        trust_env=False,
+    )
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return client
+
+
 class Ways(httpx.BaseTransport):
     """Each request goes its own way. Thread-safe.
 
-    Raises SettingsError if certificates are missing. An unusable proxy raises httpx.UnsupportedProtocol only for the
-    requests that would use it.
+    Raises SettingsError if certificates are missing. An unusable proxy raises UnusableProxyError only for the requests
+    that would use it.
     """
 
     def __init__(self) -> None:
@@ -38,25 +59,36 @@ class Ways(httpx.BaseTransport):
         self._lock = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return self._way(request.url).handle_request(request)
+        variable, proxy = self._proxy_of(request.url)
+        if not proxy:
+            return self._direct.handle_request(request)
+        try:
+            return self._by(proxy, variable).handle_request(request)
+        except httpx.ConnectError as error:
+            raise httpx.ConnectError(f"{error} (by the proxy of {variable})", request=request) from error
 
     def close(self) -> None:
         for transport in (self._direct, *self._by_proxy.values()):
             transport.close()
 
-    def _way(self, url: httpx.URL) -> httpx.HTTPTransport:
+    def _proxy_of(self, url: httpx.URL) -> tuple[str, str]:
+        """The variable that names the proxy for a URL, and its value; empty if the request goes directly."""
         name = url.scheme if self._proxies.get(url.scheme) else "all"
         proxy = self._proxies.get(name, "").strip()
-        if not proxy or goes_direct(url.host, self._proxies.get("no", "")):
-            return self._direct
+        is_direct = not proxy or goes_direct(url.host, self._proxies.get("no", ""))
+        return f"{name.upper()}_PROXY", "" if is_direct else proxy
+
+    def _by(self, proxy: str, variable: str) -> httpx.HTTPTransport:
         with self._lock:
             if proxy not in self._by_proxy:
-                self._by_proxy[proxy] = self._open(proxy, f"{name.upper()}_PROXY")
+                self._by_proxy[proxy] = self._open(proxy, variable)
             return self._by_proxy[proxy]
 
     def _open(self, proxy: str, variable: str) -> httpx.HTTPTransport:
         url = proxy if "://" in proxy else f"http://{proxy}"
         try:
+            if not httpx.URL(url).host:
+                raise ValueError("a proxy without a host")
             return httpx.HTTPTransport(
                 verify=self._tls,
                 trust_env=False,
@@ -65,7 +97,7 @@ class Ways(httpx.BaseTransport):
             )
         except (httpx.InvalidURL, ValueError, ImportError):
             # httpx's message may contain a part of the proxy's password.
-            raise httpx.UnsupportedProtocol(
+            raise UnusableProxyError(
                 f"{variable} can't be used: write a proxy like http://user:password@proxy.example:3128, with special "
                 "characters as %23 and the like; SOCKS is not supported. Or name the host in NO_PROXY"
             ) from None
@@ -107,11 +139,16 @@ def goes_direct(host: str, listed: str) -> bool:
     return False
 
 
+def certificate_folders() -> list[str]:
+    """The folders of SSL_CERT_DIR. An empty one means nothing: a : at either end is left by shells."""
+    return [folder for folder in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep) if folder]
+
+
 def tls_context() -> ssl.SSLContext:
     """The certificates to trust: SSL_CERT_FILE and SSL_CERT_DIR, or those of certifi. Raises SettingsError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    for folder in folders.split(os.pathsep) if folders else ():
+    file, folders = os.environ.get("SSL_CERT_FILE"), certificate_folders()
+    for folder in folders:
         if not Path(folder).is_dir():  # OpenSSL would trust nothing, without an error
             raise SettingsError(f"SSL_CERT_DIR can't be used: there is no folder {folder}")
         context.load_verify_locations(capath=folder)

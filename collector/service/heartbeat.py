@@ -14,10 +14,10 @@ from queue import SimpleQueue
 import httpx
 import sqlalchemy as sa
 
-from collector import __version__
 from collector.clock import Clock, utc_now
 from collector.database.transactions import reading
 from collector.errors import CollectorError
+from collector.gcore.transport import UnusableProxyError, open_client
 from collector.logs import logger
 from collector.poll import PollResult
 from collector.reports.status import statuses
@@ -30,9 +30,11 @@ log = logger(__name__)
 
 
 class Heartbeat:
-    """A companion of the service and a publisher's receiver. `view`: the state of the service."""
+    """A companion of the service and a publisher's receiver."""
 
     def __init__(self, url: str, engine: sa.Engine, view: Callable[[], View], clock: Clock = utc_now) -> None:
+        """`view`: the state of the service. Raises SettingsError if the environment's certificates can't be used."""
+        self._client = open_client()
         self._url, self._engine, self._view, self._clock = url, engine, view, clock
         self._heard: SimpleQueue[str | None] = SimpleQueue()
         self._seen: set[str] = set()
@@ -54,9 +56,7 @@ class Heartbeat:
         self._thread.join(1.0)
 
     def _run(self) -> None:
-        with httpx.Client(
-            timeout=SECONDS, headers={"user-agent": f"gcore-collector/{__version__}"}
-        ) as client:
+        with self._client as client:
             while (source := self._heard.get()) is not None:
                 self._seen.add(source)
                 try:
@@ -86,9 +86,12 @@ class Heartbeat:
 
     def _call(self, client: httpx.Client) -> None:
         try:
-            status = client.get(self._url).status_code
+            with client.stream("GET", self._url, timeout=SECONDS) as answer:  # whatever its body is, it is not read
+                status = answer.status_code
             why = None if status < 400 else f"status {status}"
-        except httpx.HTTPError as error:
+        except UnusableProxyError as error:
+            why = str(error)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             why = type(error).__name__  # its text may contain the URL, which may be a secret
         if why is not None and not self._is_failing:
             log.warning("heartbeat_failed", why=why)

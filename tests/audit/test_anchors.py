@@ -343,6 +343,45 @@ def test_a_place_that_is_away_is_recorded_and_keeps_no_other_waiting(history: Hi
     assert "canary" not in repr(history.rows("anchors")) + repr(hook)
 
 
+SOCKS = {"ALL_PROXY": "socks5://user:canary@proxy.example:1"}
+NO_FILE = {"SSL_CERT_FILE": "/none/ca.pem"}
+
+
+@pytest.mark.parametrize("kind", ["", "tsa+"])
+@pytest.mark.parametrize(
+    ("environment", "place", "why"),
+    [
+        ({}, "https://canary.example:port/x", "InvalidURL"),
+        ({}, f"https://{'a' * 70}.example/canary", "UnicodeError"),
+        (SOCKS, "http://canary.example", "ALL_PROXY can't be used"),
+        (NO_FILE, "https://canary.example", "SSL_CERT_FILE can't be used"),
+    ],
+)
+def test_a_place_that_can_not_be_asked_is_recorded_too(
+    history: History,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    environment: dict[str, str],
+    place: str,
+    why: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    failed = anchored(history, Anchor(name="hook", to=kind + place), 200)  # type: ignore[arg-type]
+    assert failed.outcome == "failed"
+    assert why in failed.error
+    assert "canary" not in failed.error
+
+
+def test_the_environment_of_a_place_may_name_networks_and_proxies_of_others(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.0/8,fd00::/8")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    with loopback.Server(loopback.reply(200)) as server:
+        assert anchored(history, Anchor(name="hook", to=server.url), 200).outcome == "anchored"  # type: ignore[arg-type]
+
+
 def test_a_webhook_and_syslog_are_given_the_same_line(history: History) -> None:
     with loopback.Server(loopback.reply(200)) as server:
         made = anchored(history, Anchor(name="hook", to=server.url), 200)  # type: ignore[arg-type]

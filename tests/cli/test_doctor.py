@@ -536,3 +536,14 @@ def test_certificates_that_do_not_exist_are_bad(sqlite_url: str, monkeypatch: py
         "SSL_CERT_FILE: /none/ca.pem does not exist",
         "point it to your CA certificates",
     )
+
+
+def test_each_folder_of_certificates_is_looked_at(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_DIR", f":{tmp_path}:{tmp_path}")
+    found = visit("--offline", database_url=sqlite_url, api_key=SECRET)
+    assert found.finding("SSL_CERT_DIR")[0] == "note"
+    monkeypatch.setenv("SSL_CERT_DIR", f"{tmp_path}:/none")
+    found = visit("--offline", database_url=sqlite_url, api_key=SECRET)
+    assert found.finding("SSL_CERT_DIR")[:2] == ("bad", "SSL_CERT_DIR: /none does not exist")

@@ -28,7 +28,7 @@ from collector.errors import SettingsError
 from collector.gcore import client as client_module
 from collector.gcore.client import PATH, Client
 from collector.gcore.exchange import Answer, Failure, Request
-from collector.gcore.transport import goes_direct
+from collector.gcore.transport import certificate_folders, goes_direct
 from tests.support.loopback import (
     Peer,
     Server,
@@ -1041,7 +1041,15 @@ def test_what_does_not_apply_to_a_request_does_not_stop_it(
 
 
 @pytest.mark.parametrize(
-    "proxy", ["socks://127.0.0.1:1", "socks5://127.0.0.1:1", "http://user:pass#x@127.0.0.1:1"]
+    "proxy",
+    [
+        "socks://127.0.0.1:1",
+        "socks5://127.0.0.1:1",
+        "http://user:pass#x@127.0.0.1:1",
+        ":3128",
+        "http://",
+        "//127.0.0.1:1",
+    ],
 )
 def test_a_proxy_that_applies_and_cannot_be_used_is_a_failed_poll_that_names_it(
     new_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, proxy: str
@@ -1063,6 +1071,31 @@ def test_a_proxy_that_applies_is_used(
         outcome = new_client().fetch(Request("http://api.example", "key"))
         assert answered(outcome).body == LISTING
         assert proxy.requests[0].target == f"http://api.example{PATH}"
+
+
+def test_a_proxy_that_does_not_answer_is_named(
+    new_client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://user:canary@127.0.0.1:1")
+    failure = refused(ask(new_client(), reply(body=LISTING)))
+    assert failure.message.endswith("(by the proxy of HTTP_PROXY)")
+    assert "canary" not in failure.message
+
+
+def test_every_other_request_goes_the_same_ways() -> None:
+    """httpx fails on proxies and networks that don't concern a request, if it reads the environment itself."""
+    root = Path(collector.__file__).parent
+    opens = [path.name for path in root.rglob("*.py") if "httpx.Client(" in path.read_text(encoding="utf-8")]
+    assert sorted(opens) == ["client.py", "transport.py"]
+
+
+@pytest.mark.parametrize("around", [":{}", "{}:", ":{}:", "{0}:{0}"])
+def test_empty_folders_among_those_of_certificates_mean_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, around: str
+) -> None:
+    monkeypatch.setenv("SSL_CERT_DIR", around.format(tmp_path))
+    assert certificate_folders() == [str(tmp_path)] * around.count("{")
+    Client().close()
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])

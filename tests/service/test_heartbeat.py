@@ -18,7 +18,7 @@ from collector.settings.loading import load
 from collector.settings.origins import origins
 from tests.support.builders import region
 from tests.support.history import NOON, History, failure
-from tests.support.loopback import Server, hang, reply, reset
+from tests.support.loopback import Server, flood, hang, head, reply, reset
 from tests.support.service_views import source_view, view_of
 from tests.support.services import PATIENCE, until
 
@@ -115,6 +115,47 @@ def test_a_failure_is_said_once_and_so_is_its_end(history: History, good: PollRe
         ("heartbeat_recovered", None),
     ]
     assert SECRET not in str(lines)
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "why"), [("127.0.0.0/8,fd00::/8", None), ("fd00::/8", "ALL_PROXY can't be used")]
+)
+def test_proxies_and_networks_of_the_environment_do_not_end_it(
+    history: History, good: PollResult, monkeypatch: pytest.MonkeyPatch, no_proxy: str, why: str | None
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", f"socks5://user:{SECRET}@127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    with (
+        capture_logs() as lines,
+        Server(reply()) as server,
+        beating(server.url, history.engine, lambda: view("gcore")) as beat,
+    ):
+        beat.hear(good)
+        until(lambda: bool(lines or server.requests))
+        assert beat._thread.is_alive()
+    assert len(server.requests) == (why is None)
+    assert [line["why"].partition(":")[0] for line in lines] == ([] if why is None else [why])
+    assert SECRET not in str(lines)
+
+
+def test_an_endless_answer_is_not_read(history: History, good: PollResult) -> None:
+    with (
+        Server(flood(head(), b"x" * 65536)) as server,
+        beating(server.url, history.engine, lambda: view("gcore")) as beat,
+    ):
+        for calls in (1, 2):
+            beat.hear(good)
+            until(lambda calls=calls: len(server.requests) == calls)
+
+
+def test_a_url_that_no_request_can_have_is_a_failure(history: History, good: PollResult) -> None:
+    with (
+        capture_logs() as lines,
+        beating(f"http://x:{SECRET}", history.engine, lambda: view("gcore")) as beat,
+    ):
+        beat.hear(good)
+        until(lambda: bool(lines))
+    assert [(line["event"], line["why"]) for line in lines] == [("heartbeat_failed", "InvalidURL")]
 
 
 def test_nobody_waits_for_a_url_that_hangs(history: History, good: PollResult) -> None:

@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from collector import __version__
 from collector.anchors import Anchor
 from collector.audit.anchoring import timestamps
 from collector.clock import time_text
+from collector.errors import SettingsError
+from collector.gcore.transport import UnusableProxyError, open_client
 from collector.inventory import statement
 
 SECONDS = 10.0
@@ -50,9 +51,11 @@ def hand_out(anchor: Anchor, row: Mapping[str, Any]) -> Receipt:
         if anchor.kind == "syslog":
             return _log(anchor.place, statement.line(row), row["made_at"])
         return _stamp(anchor, row)
+    except (SettingsError, UnusableProxyError) as error:
+        raise PlaceError(str(error)) from None
     except httpx.HTTPError as error:
         raise PlaceError(f"no answer: {type(error).__name__}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, httpx.InvalidURL) as error:
         raise PlaceError(getattr(error, "strerror", None) or type(error).__name__) from None
 
 
@@ -71,15 +74,19 @@ def _append(path: Path, line: str) -> Receipt:
     return Receipt()
 
 
-def _client() -> httpx.Client:
-    return httpx.Client(timeout=SECONDS, headers={"user-agent": f"gcore-collector/{__version__}"})
-
-
 def _post(url: str, line: str) -> Receipt:
-    with _client() as client:
-        answer = client.post(url, content=line.encode("ascii"), headers={"content-type": "application/json"})
-    if not answer.is_success:
-        raise PlaceError(f"status {answer.status_code}")
+    with (
+        open_client() as client,
+        client.stream(
+            "POST",
+            url,
+            content=line.encode("ascii"),
+            headers={"content-type": "application/json"},
+            timeout=SECONDS,
+        ) as answer,
+    ):
+        if not answer.is_success:
+            raise PlaceError(f"status {answer.status_code}")
     return Receipt()
 
 
@@ -110,9 +117,13 @@ def _log(url: str, line: str, made_at: datetime) -> Receipt:
 def _stamp(anchor: Anchor, row: Mapping[str, Any]) -> Receipt:
     query, nonce = timestamps.request_of(statement.statement(row))
     with (
-        _client() as client,
+        open_client() as client,
         client.stream(
-            "POST", anchor.place, content=query, headers={"content-type": "application/timestamp-query"}
+            "POST",
+            anchor.place,
+            content=query,
+            headers={"content-type": "application/timestamp-query"},
+            timeout=SECONDS,
         ) as answer,
     ):
         if not answer.is_success:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from collector.clock import Clock, utc_now
 from collector.database.transactions import reading
 from collector.errors import CollectorError
+from collector.gcore.transport import open_client
 from collector.inventory.observation import GAP_FACTOR
 from collector.logs import logger
 from collector.poll import PollResult
@@ -24,7 +25,7 @@ from collector.service.view import SourceView
 from collector.service.webhooks.announcing import Announcer
 from collector.service.webhooks.delivering import Deliverer
 from collector.service.webhooks.people import People
-from collector.service.webhooks.sending import Tell, Webhook, open_client
+from collector.service.webhooks.sending import Tell, Webhook
 from collector.store import outbox
 from collector.store.sources import source_id_of
 

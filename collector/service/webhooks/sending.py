@@ -7,17 +7,15 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
 
 import httpx
 
-from collector import __version__
 from collector.clock import Clock, utc_now
 from collector.errors import SettingsError
 from collector.gcore.body import error_body
 from collector.gcore.cut import Cut
 from collector.gcore.redaction import scrub_message
-from collector.gcore.transport import Ways
+from collector.gcore.transport import UnusableProxyError
 from collector.receivers import Receiver
 from collector.service.webhooks.events import CONTENT_TYPE
 from collector.service.webhooks.signing import headers_of
@@ -37,22 +35,6 @@ class Outcome:
 
 Tell = Callable[[str], Outcome]
 """Delivers one event, given as the JSON in the outbox, to a receiver. Returns within its time-out."""
-
-
-def open_client() -> httpx.Client:
-    """One client for all receivers, because its TLS context is expensive. The usual variables set proxies and
-    certificates.
-
-    Raises SettingsError if those can't be used.
-    """
-    client = httpx.Client(
-        headers={"User-Agent": f"gcore-collector/{__version__}", "Accept-Encoding": "gzip"},
-        follow_redirects=False,  # what is signed for one address must not go to another
-        transport=Ways(),
-        trust_env=False,
-    )
-    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    return client
 
 
 class Webhook:
@@ -95,6 +77,8 @@ class Webhook:
                 )
         except httpx.ConnectError:
             return Outcome("no connection")
+        except UnusableProxyError as error:
+            return Outcome(str(error))
         except httpx.TimeoutException:
             return Outcome(f"no answer within {seconds:g} s")
         except (httpx.TransportError, httpx.InvalidURL, UnicodeError) as error:
