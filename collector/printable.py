@@ -8,3 +8,9 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def brief(text: str, limit: int = 100) -> str:
+    """A text in a sentence: printable, on one line, shortened if no person made it."""
+    text = printable(text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

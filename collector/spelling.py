@@ -25,6 +25,7 @@ _SCHEME_WORDS = ("apikey", "bearer", "token", "basic")
 _ASSIGNMENT = re.compile(
     r"(export\s+)?((COLLECTOR|GCORE)_|X-)?API[_-]?KEY\s*[=:]\s*|Authorization\s*:\s*", re.IGNORECASE
 )
+_LIKE_A_KEY = re.compile(r"\$|\A[\w\-]{32,}\Z")
 _OF_A_SERVICE = re.compile(
     r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
 )
@@ -249,6 +250,7 @@ def shown_path(path: Path) -> str:
     """A path, unless it may be a secret that was given in place of a file name."""
     with suppress(OSError, ValueError):
         is_in_a_folder = path.name != str(path) and path.parent.is_dir()
-        if is_in_a_folder or path.suffix in (".toml", ".key", ".txt") or path.exists():
+        is_a_name = is_in_a_folder and not _LIKE_A_KEY.search(path.name)
+        if is_a_name or path.suffix in (".toml", ".key", ".txt") or path.exists():
             return str(path)
-    return "(not shown: neither the file nor a folder of it exists; is it the key itself?)"
+    return "(not shown: there is no such file; is it the key itself?)"

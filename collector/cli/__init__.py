@@ -6,6 +6,7 @@ failed or broken, 2 wrong usage or settings, 3 degraded.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -99,6 +100,18 @@ def _explain_times(command: click.Command) -> None:
 _explain_times(cli)
 
 
+_OF_THE_MACHINE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+)
+"""Errors of a full or broken disk, or of too many open files, which name no file."""
+
+
 def main() -> NoReturn:
     """Run the command. A person's mistake ends with a message and an exit code, without a traceback."""
     streams.prepare()
@@ -132,6 +145,9 @@ def _run() -> int:
         say("\nAborted!", err=True)
         return 1
     except OSError as error:
+        if error.filename is None and error.errno in _OF_THE_MACHINE:
+            say(f"collector: {error.strerror}", err=True)
+            return 1
         if error.filename is None:
             say(traceback.format_exc(), err=True, nl=False)
             return 1

@@ -23,17 +23,25 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Word(click.ParamType[str]):
-    """Text that a database can be asked for: not empty, and valid UTF-8."""
+class Text(click.ParamType[str]):
+    """Text that a database can be given: valid UTF-8."""
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        if not text.strip():
-            self.fail("it is empty", param, ctx)
         if any("\ud800" <= c <= "\udfff" for c in text):
             self.fail(f"{printable(text)!r} is not text: it is not valid UTF-8", param, ctx)
+        return text
+
+
+class Word(Text):
+    """Text that a database can be asked for: not empty, and valid UTF-8."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = super().convert(value, param, ctx)
+        if not text.strip():
+            self.fail("it is empty", param, ctx)
         return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from collector.cli.common import LIMIT, open_existing
+from collector.cli.common import LIMIT, Text, open_existing
 from collector.cli.printing import note, say, say_data
 from collector.cli.rows import csv_lines, in_csv, print_texts, show
 from collector.cli.times import Time
@@ -62,9 +63,9 @@ class Seconds(click.ParamType[float]):
 
 
 @click.command()
-@click.argument("statement", required=False)
+@click.argument("statement", type=Text(), required=False)
 @click.option(
-    "--param", "texts", type=Named(click.STRING), multiple=True, metavar="NAME=VALUE", help="Value of :NAME."
+    "--param", "texts", type=Named(Text()), multiple=True, metavar="NAME=VALUE", help="Value of :NAME."
 )
 @click.option(
     "--time",
@@ -162,7 +163,13 @@ def _text_of(statement: str | None) -> str:
         from collector.reports.asking.statement import EXAMPLE
 
         raise UsageError(f"there is no statement; write one like {EXAMPLE}, or give one on stdin")
-    return sys.stdin.read()
+    from collector.spelling import text_of
+
+    binary = getattr(sys.stdin, "buffer", None)
+    try:
+        return sys.stdin.read() if binary is None else text_of(binary.read())
+    except UnicodeDecodeError:
+        raise UsageError("the statement on stdin is not text: it is not valid UTF-8") from None
 
 
 def _different(names: Sequence[str]) -> list[str]:
@@ -179,6 +186,8 @@ def _different(names: Sequence[str]) -> list[str]:
 
 def _plain(value: Any) -> Any:
     """A value of either database as JSON knows it; times as they are stored."""
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, bytes | memoryview):
@@ -187,7 +196,9 @@ def _plain(value: Any) -> Any:
         return time_text(value) if value.tzinfo else value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, dict | list | str | int | float | bool | None):
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict | str | int | float | bool | None):
         return value
     return value.isoformat() if isinstance(value, date) else str(value)
 

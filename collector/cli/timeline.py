@@ -181,7 +181,10 @@ def _replace(path: Path, content: bytes) -> None:
     """Write a file completely or not at all."""
     target = Path(os.path.realpath(path))  # which also follows links that go in circles, as far as it can
     if target.exists() and not target.is_file():  # a device or a pipe
-        target.write_bytes(content)
+        try:
+            target.write_bytes(content)
+        except OSError as error:
+            raise UsageError(f"{path} can't be written: {error.strerror}") from None
         return
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collector.cli.common import log_options, settings_of
-from collector.errors import SettingsError
+from collector.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from collector.service.view import View
@@ -31,10 +31,14 @@ def web(context: click.Context, bind: str | None, log_level: Any, log_format: An
       COLLECTOR_DATABASE_URL=sqlite:///collector-demo.db collector web
     """
     from collector import logs
+    from collector.spelling import check_bind
 
     settings = settings_of(context)
     if bind:
-        settings = settings.model_validate(settings.model_dump() | {"http_bind": bind})
+        try:
+            settings = settings.model_copy(update={"http_bind": check_bind(bind)})
+        except ValueError as error:
+            raise UsageError(f"--bind {bind!r}: {error}") from None
     if settings.http_bind == "off":
         raise SettingsError(
             "COLLECTOR_HTTP_BIND is off, so there is nothing to serve; name an address with --bind"

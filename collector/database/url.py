@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from collector.errors import SettingsError
+
+_SEVERAL_HOSTS = re.compile(r"\A(postgres[\w+]*://(?:[^@/?]*@)?)([^@/?]+,[^@/?]+)(/?[^?]*)\??", re.IGNORECASE)
+"""PostgreSQL's own form: `//one:5432,two:5432/name`."""
 
 
 def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
@@ -18,7 +22,7 @@ def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
             f"{what} has an @ in the wrong place: write each @ in a user name or a password as %40"
         )
     try:
-        parsed = sa.make_url(url)
+        parsed = sa.make_url(_SEVERAL_HOSTS.sub(_hosts_as_options, url))
     except (sa.exc.ArgumentError, ValueError):
         raise SettingsError(
             f"{what} is not a database URL; write sqlite:///path/to/file.db or postgresql://user@host/name"
@@ -38,6 +42,12 @@ def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
             )
         return parsed.set(drivername="sqlite")
     raise SettingsError(f"the database is {backend}; only sqlite and postgresql are supported")
+
+
+def _hosts_as_options(url: re.Match[str]) -> str:
+    """The same URL as SQLAlchemy writes it."""
+    hosts = "&".join(f"host={host}" for host in url[2].split(","))
+    return f"{url[1]}{url[3]}?{hosts}&"
 
 
 def _has_a_bare_at(url: str) -> bool:
@@ -92,4 +102,8 @@ def place(url: sa.URL) -> str:
     """A database for people: without user, password and options."""
     if is_sqlite(url):
         return str(url.database or "in memory")
-    return f"{url.database or ''} at {url.host or url.query.get('host') or 'the local socket'}"
+    hosts = url.host or url.query.get("host") or ()
+    named = hosts if isinstance(hosts, str) else ", ".join(hosts)
+    if not named and (service := url.query.get("service") or os.environ.get("PGSERVICE")):
+        named = f"the service {service}"
+    return f"{url.database or ''} at {named or os.environ.get('PGHOST') or 'the local socket'}".strip()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from collector.printable import brief as brief
 from collector.printable import printable as printable
 
 EXACT = timedelta(seconds=2)
@@ -29,12 +30,6 @@ def show_time(moment: datetime | None) -> str:
         return ""
     text = moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
     return f"{text.removesuffix('.000')}Z"
-
-
-def brief(text: str, limit: int = 100) -> str:
-    """A name or a state in a sentence: printable, on one line, shortened if no person made it."""
-    text = printable(text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def show_span(seconds: float | timedelta) -> str:

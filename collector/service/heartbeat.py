@@ -86,7 +86,8 @@ class Heartbeat:
 
     def _call(self, client: httpx.Client) -> None:
         try:
-            with client.stream("GET", self._url, timeout=SECONDS) as answer:  # whatever its body is, it is not read
+            # Whatever its body is, it is not read.
+            with client.stream("GET", self._url, timeout=SECONDS) as answer:
                 status = answer.status_code
             why = None if status < 400 else f"status {status}"
         except UnusableProxyError as error:

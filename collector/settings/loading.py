@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from collector.anchors import Anchor
 from collector.errors import SettingsError
 from collector.nearest import nearest
+from collector.printable import brief
 from collector.receivers import Receiver
 from collector.settings.models import Settings, Source
 from collector.spelling import in_words, is_service_link, shown_path, text_of, unquoted
@@ -74,6 +75,7 @@ _SHOWN = (
     "log_format",
 )
 """Settings whose value may be repeated in an error; any other may be a secret in the wrong place."""
+_LONGEST_SHOWN = 100
 _FORMS = {
     "name": "write letters, digits, dots, - and _, with single blanks between words",
     "auth_scheme": "write one word of letters, digits and -, without the key",
@@ -191,6 +193,8 @@ def _placed(given: dict[str, Any], config: Path | None) -> dict[str, Any]:
         name = given.get(setting)
         if not isinstance(name, str) or not name:
             continue
+        if "\0" in name:
+            raise SettingsError(f"{setting} is not the name of a file: it contains a NUL character")
         path = Path(name)
         with suppress(RuntimeError):  # there is no home directory
             path = path.expanduser()
@@ -213,8 +217,10 @@ def read_file(path: Path) -> dict[str, Any]:
         return tomllib.loads(text_of(path.read_bytes()))
     except OSError as error:
         raise SettingsError(f"the settings file {shown_path(path)} can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"the settings file {path} is not TOML: it is nested too deeply") from None
+    except ValueError as error:  # also for a number with thousands of digits
+        raise SettingsError(f"the settings file {path} is not TOML: {brief(str(error), 200)}") from None
 
 
 def _explain(error: ValidationError, config: Path | None, raw: Any) -> str:
@@ -230,10 +236,15 @@ def _explain(error: ValidationError, config: Path | None, raw: Any) -> str:
         return f"{config}: there is no setting {name!r}{_meant(path)}"
     given: Any = raw
     for part in first["loc"]:
-        given = given[part] if isinstance(part, int) or part in given else None
+        is_inside = isinstance(given, dict | list | tuple) and (isinstance(part, int) or part in given)
+        given = given[part] if is_inside else given  # one text may stand for a list
     said = _FORMS.get(name) if first["type"] == "string_pattern_mismatch" else None
     said = said or in_words(first["type"], first.get("ctx", {}), given)
-    shown = f" {given!r}:" if name in _SHOWN and isinstance(given, str | int | float) else ""
+    shown = (
+        f" {brief(repr(given), _LONGEST_SHOWN)}:"
+        if name in _SHOWN and isinstance(given, str | int | float)
+        else ""
+    )
     return f"{where}:{shown} {said or first['msg'].removeprefix('Value error, ')}"
 
 

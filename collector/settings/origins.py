@@ -40,10 +40,15 @@ class Origin:
 
 def _without_secrets(url: str) -> str:
     """A database URL without its secrets: scheme, and what follows the last @, without options."""
-    scheme, is_url, rest = url.partition("://")
+    scheme, is_url, rest = url.strip().partition("://")
     if not is_url or not re.fullmatch(r"[a-z][a-z0-9+]*", scheme, re.IGNORECASE):
         return "(not shown: not a URL)"
-    return f"{scheme}://{'…@' if '@' in rest else ''}{rest.rpartition('@')[2].partition('?')[0]}"
+    before, _, options = rest.partition("?")
+    shown = before.rpartition("@")[2]
+    hosts = shown.partition("/")[0]
+    if "@" in options or re.search(r":(?!\d{1,5}(?:,|\Z))", re.sub(r"\[[^]]*\]", "", hosts)):
+        return f"{scheme}://(not shown: it can be read in several ways)"  # a part of a password may be there
+    return f"{scheme}://{'…@' if '@' in before else ''}{shown}"
 
 
 def _anchors_shown(value: Any) -> str:

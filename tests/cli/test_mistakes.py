@@ -281,3 +281,18 @@ def test_a_mistake_without_a_command_needs_no_next_step() -> None:
 def test_a_process_under_cron_names_the_folder_that_it_looked_in(tmp_path: Path) -> None:
     said = process("regions", cwd=tmp_path)
     said.refused(1, f"no database collector.db in {tmp_path}")
+
+
+@pytest.mark.parametrize("bind", ["nonsense", "127.0.0.1:99999", "8080"])
+def test_an_address_that_is_none_is_named(sqlite_url: str, bind: str) -> None:
+    collector("web", "--bind", bind, database_url=sqlite_url).refused(2, f"--bind '{bind}': write an address")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device of a full disk")
+def test_a_full_disk_is_said_in_a_line(sqlite_url: str) -> None:
+    history = History(open_engine(sqlite_url))
+    history.poll([region(1)])
+    history.restart()
+    said = collector("timeline", "-o", "/dev/full", database_url=sqlite_url)
+    said.explains("/dev/full can't be written: No space left on device")
+    assert (said.code, said.out) == (2, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -161,6 +162,45 @@ def test_a_statement_is_read_from_stdin(url: str, monkeypatch: pytest.MonkeyPatc
         assert ask(url, "--format", "json", *arguments).json == [{"n": 2}]
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     ask(url).refused(2, "there is no statement")
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_stdin_may_be_of_any_editor_but_must_be_text(
+    url: str, monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    def give(data: bytes) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+    give(start + b"SELECT 1 AS one\r\n")
+    assert ask(url, "--format", "json").json == [{"one": 1}]
+    give("SELECT 2 AS two".encode("utf-16"))
+    assert ask(url, "--format", "json").json == [{"two": 2}]
+    give(start + b"SELECT '\xff'")
+    ask(url).refused(2, "not valid UTF-8")
+
+
+def test_what_is_not_text_is_refused_before_the_database_is_asked(url: str) -> None:
+    for arguments in (["SELECT '\udcff'"], ["--param", "x=\udcff", "SELECT :x"]):
+        said = ask(url, *arguments)
+        said.explains("not valid UTF-8")
+        assert (said.code, said.out) == (2, "")
+
+
+def test_numbers_that_json_lacks_are_texts(url: str) -> None:
+    infinity = "9e999" if url.startswith("sqlite") else "CAST('Infinity' AS numeric)"
+    said = ask(url, "--format", "json", f"SELECT {infinity} AS most, -{infinity} AS least")
+    assert said.json == [{"most": "Infinity", "least": "-Infinity"}]
+
+
+def test_lists_of_times_and_numbers_are_printed_on_postgresql(url: str) -> None:
+    if url.startswith("sqlite"):
+        return
+    sql = "SELECT ARRAY_AGG(first_at ORDER BY seq) AS times, ARRAY[1.5, 2.0] AS numbers FROM observations"
+    (row,) = ask(url, "--format", "json", sql).json
+    assert row["times"][0].endswith("Z")
+    assert row["numbers"] == [1.5, 2]
+    for format_ in ("csv", "table"):
+        assert "2026-05-01T" in ask(url, "--format", format_, sql).out
 
 
 def test_comparing_a_time_with_other_text_gets_a_warning_on_sqlite(url: str) -> None:
