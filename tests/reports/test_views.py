@@ -597,6 +597,27 @@ def test_a_gap_by_failures_has_their_most_frequent_cause_and_its_error(history: 
     assert gap["seq"] == 1
 
 
+def test_the_error_of_a_gap_is_that_of_the_longest_stretch_of_its_cause(history: History) -> None:
+    history.poll([region(1)], at=0)
+    history.poll(failure("connect", message="nobody there"), at=60)
+    history.poll(failure("timeout", message="no whole answer"), at=120)
+    for at in (180, 240):
+        history.poll(failure("connect", message="still nobody"), at=at)
+    history.poll([region(1)], at=300)
+    (gap,) = closed_gaps(history)
+    assert (gap["cause"], gap["error"], gap["failed_polls"]) == ("connect", "still nobody", 4)
+
+
+def test_a_source_that_fails_from_its_first_poll_on_has_a_gap_from_there(history: History) -> None:
+    for at in (0, 60, 120):
+        history.poll(failure(), at=at)
+    history.restart()
+    history.poll([region(1)], at=180)
+    (gap,) = closed_gaps(history)
+    assert (gap["from_at"], gap["until_at"]) == (history.time(0), history.time(180))
+    assert (gap["cause"], gap["failed_polls"], gap["seq"]) == ("connect", 3, 0)
+
+
 def test_a_gap_counts_also_what_was_first_seen_some_polls_after_it(history: History) -> None:
     history.poll([region(i) for i in (1, 2, 3)], at=0)
     history.poll([region(i) for i in (1, 2)], at=60)  # 3 is gone

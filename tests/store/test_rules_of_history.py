@@ -313,15 +313,22 @@ def test_a_key_that_shows_fewer_regions_is_not_taken_for_a_disappearance_like_an
     assert len(history.rows("observers")) == 2
 
 
+@pytest.mark.parametrize("other", [{"api_key": "key-two"}, {"base_url": "https://reseller.example"}])
 @pytest.mark.parametrize("before", [False, True])
-def test_a_key_that_comes_back_has_proven_no_absence_of_what_it_named(history: History, before: bool) -> None:
-    """Its last complete answer named the region in a record without a state; only the other key's has none of it."""
+def test_a_key_that_comes_back_has_proven_no_absence_of_what_it_named(
+    history: History, before: bool, other: dict[str, str]
+) -> None:
+    """Its last complete answer named the region in a record without a state; only that of another key, or from
+    another URL, has none of it.
+    """
     if before:
         history.poll([region(2)], at=-60)
+        history.poll([region(2), {"id": "nameless"}], at=-30)  # proves no absence at all
     history.poll([region(1, ""), region(2)], at=0)
-    history.change(api_key="key-two")
+    own = {name: getattr(history.source, name) for name in other}
+    history.change(**other)
     history.poll([region(2)], at=60)
-    history.change(api_key="key-one")
+    history.change(**own)
     history.poll([region(1), region(2)], at=120)
     found = history.transitions(entity_id=1)[-1]
     assert (found["kind"], found["basis"]) == ("appeared", "observer_change")
