@@ -17,6 +17,8 @@ from time import sleep
 
 _HEADER = struct.Struct("@12xBxHI4x2I8s8x")
 """The index's header: initialized flag, page size, number of frames, checksum of the last frame, salt of the log."""
+_IN_FILE = struct.Struct("@I")
+"""After both copies of that header: how many frames were copied into the database file."""
 _LOG_HEADER, _FRAME_HEADER, _BOTH_COPIES = 32, 24, 2 * _HEADER.size
 _TRIES, _PAUSE_SECONDS = 5, 0.02
 """Somebody may be writing at the moment."""
@@ -46,14 +48,48 @@ def is_sound(path: Path) -> bool:
 def forget(path: Path) -> None:
     """Let SQLite rebuild the index of an unsound log from the frames that have correct checksums.
 
-    It takes nothing from another log, whose content belongs to another database or is older.
+    It takes nothing from another log, whose content belongs to another database or is older. The same applies to a log
+    in which less is left than the database file already has: older pages among newer ones would damage it.
     """
     log = path.with_name(f"{path.name}-wal")
     with suppress(OSError):
         index = _index_of(path)
-        if log.read_bytes()[:_LOG_HEADER][16:24] != _HEADER.unpack(os.pread(index, _HEADER.size, 0))[-1]:
+        header = os.pread(index, _BOTH_COPIES + _IN_FILE.size, 0)
+        _, _, frames, _, _, salt = _HEADER.unpack(header[: _HEADER.size])
+        (in_file,) = _IN_FILE.unpack(header[_BOTH_COPIES:])
+        content = log.read_bytes() if in_file < frames else b""
+        if content[16:24] != salt or _committed(content) <= in_file:
             os.truncate(log, 0)
         os.pwrite(index, bytes(_BOTH_COPIES), 0)
+
+
+def _committed(log: bytes) -> int:
+    """How many frames of a log SQLite will accept: those with its salt and correct checksums, up to the last commit."""
+    if len(log) < _LOG_HEADER:
+        return 0
+    magic, page_size = struct.unpack_from(">I4xI", log)
+    words = "<" if magic & 1 == 0 else ">"
+    sums = _sums((0, 0), log[: _LOG_HEADER - 8], words)
+    if sums != struct.unpack_from(">2I", log, _LOG_HEADER - 8):
+        return 0
+    committed, size = 0, _FRAME_HEADER + page_size
+    for number, at in enumerate(range(_LOG_HEADER, len(log) - size + 1, size), 1):
+        frame = log[at : at + size]
+        sums = _sums(_sums(sums, frame[:8], words), frame[_FRAME_HEADER:], words)
+        if frame[8:16] != log[16:24] or sums != struct.unpack_from(">2I", frame, 16):
+            break
+        if any(frame[4:8]):  # the size of the database after a commit
+            committed = number
+    return committed
+
+
+def _sums(before: tuple[int, int], data: bytes, words: str) -> tuple[int, int]:
+    """SQLite's checksum, continued over more data."""
+    one, other = before
+    for first, second in struct.iter_unpack(f"{words}2I", data):
+        one = (one + first + other) & 0xFFFFFFFF
+        other = (other + second + one) & 0xFFFFFFFF
+    return one, other
 
 
 def _index_of(path: Path) -> int:

@@ -27,6 +27,7 @@ from structlog.testing import capture_logs
 from collector.database import migrate
 from collector.database.engine import open_engine
 from collector.database.url import sqlite_path
+from collector.errors import DatabaseError
 from collector.simulator.scenario import KEY
 from collector.simulator.server import Simulator
 from tests.support.builders import region
@@ -790,6 +791,30 @@ def test_a_log_that_is_lost_while_polling_is_noticed_and_loses_nothing(
     assert all("was removed or replaced while in use" in line["error"] for line in away)
     assert len(events(lines, "recovered")) == 2
     is_as_if_nothing_had_been(sqlite_engine)
+
+
+def test_a_log_that_is_cut_where_a_transaction_ends_puts_no_old_pages_over_newer_ones(
+    sqlite_engine: sa.Engine,
+) -> None:
+    """What is left of the log is sound, but the database file has all of the log already."""
+    history = History(sqlite_engine)
+    one, two = [region(1), region(2)], [region(1), region(2, "NEW")]
+    for said in (one, two, one, one, one, two):
+        history.poll(said)
+    log = file_of(sqlite_engine).with_name(f"{file_of(sqlite_engine).name}-wal")
+    content = log.read_bytes()
+    frame = 24 + int.from_bytes(content[8:12], "big")
+    begins = [at for at in range(32, len(content), frame) if content[at + 8 : at + 16] == content[16:24]]
+    commits = [at + frame for at in begins if any(content[at + 4 : at + 8])]
+    assert len(commits) > 1
+    os.truncate(log, commits[0])
+    with pytest.raises(DatabaseError, match="removed or replaced while in use"):
+        history.poll(two)
+    history.poll(two)
+    with closing(sqlite3.connect(file_of(sqlite_engine))) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert [row["polls"] for row in history.rows("observations")] == [1, 1, 3, 2]
+    history.verify()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
