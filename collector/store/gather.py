@@ -40,15 +40,18 @@ def gather(
     observer: Observer,
     listing: Listing,
     remembered: Known | None = None,
+    newest: Observation | None = None,
 ) -> Known:
     """What is known before observation `seq`, in which this observer gets this listing.
 
-    `remembered`: what was known after the last applied observation, if the same key and URL are used now.
+    `remembered`: what was known after the last applied observation, if the same key and URL are used now. `newest`:
+    the observation before, if its counters may have been lost with SQLite's write-ahead log.
     """
     known = remembered or known_before(connection, source_id, seq, observer)
+    known = known.with_final(newest) if newest else known
     after = known.applied.seq if known.applied else 0
     if after < seq - 1:
-        failed = failures(connection, source_id, after, seq)
+        failed = failures(connection, source_id, after, seq, newest)
         first = None if known.applied else stored.by_seq(connection, source_id, [1])[1]
         known = replace(known, failures=failed, first=first)
     return replace(known, entities=_with_values(connection, source_id, known, listing))
@@ -206,22 +209,30 @@ class _Finder:
         }
 
 
-def failures(connection: sa.Connection, source_id: int, after: int, seq: int) -> tuple[Failures, ...]:
-    """The failed polls between two observations, by cause."""
+def failures(
+    connection: sa.Connection, source_id: int, after: int, seq: int, newest: Observation | None = None
+) -> tuple[Failures, ...]:
+    """The failed polls between two observations, by cause. `newest`: the last of them, if it need not be read."""
     begins = beginning(connection, source_id)
     pruned: tuple[Failures, ...] = ()
     if begins is not None and after < begins.begins_seq:
         pruned, after = carried_failures(connection, source_id), begins.begins_seq
-    between = (_o.source_id == source_id, _o.seq > after, _o.seq < seq, _o.outcome == "failed")
+    end = newest.seq if newest else seq
+    between = (_o.source_id == source_id, _o.seq > after, _o.seq < end, _o.outcome == "failed")
     sums = connection.execute(
         sa.select(_o.cause, sa.func.sum(_o.polls), sa.func.min(_o.seq)).where(*between).group_by(_o.cause)
     ).all()
     found = {each.cause: each for each in pruned}
+
+    def add(own: Failures) -> None:
+        found[own.cause] = _together(found[own.cause], own) if own.cause in found else own
+
     for cause, polls, first_seq in sums:
         of_cause = sa.select(_o.message, _o.polls).where(*between, _o.cause == cause)
         longest = connection.execute(of_cause.order_by(_o.polls.desc(), _o.seq).limit(1)).one()
-        own = Failures(cause, int(polls), first_seq, longest.message, longest.polls)
-        found[cause] = _together(found[cause], own) if cause in found else own
+        add(Failures(cause, int(polls), first_seq, longest.message, longest.polls))
+    if newest is not None and newest.cause is not None and newest.seq > after:
+        add(Failures(newest.cause, newest.polls, newest.seq, newest.message, newest.polls))
     return tuple(found[cause] for cause in sorted(found))
 
 

@@ -187,9 +187,8 @@ class Writer:
                 return self._extend(connection, answered, timed)
             seq = before.seq + 1 if before else 1
             began = perf_counter()
-            known = gather(
-                connection, self.lease.source_id, seq, poll.observer, listing, memory.known_to(poll.observer)
-            )
+            remembered = memory.known_to(poll.observer)
+            known = gather(connection, self.lease.source_id, seq, poll.observer, listing, remembered, before)
             judgement = self._judge(connection, listing, known, poll.observer, paging)
             deciding = perf_counter() - began
             if continued and continued.outcome == judgement.outcome:

@@ -16,7 +16,7 @@ from collector.errors import ClockError, LeaseLostError
 from collector.gcore import jsontext, listing
 from collector.gcore.reader import Reader
 from collector.store import lease, writer
-from collector.store.tables import sources
+from collector.store.tables import observations, sources
 from tests.support.builders import MISSING, answer, body, keystone, metrics_database, region
 from tests.support.contents import contents
 from tests.support.databases import copy_of
@@ -334,3 +334,38 @@ def test_a_held_answer_that_is_repeated_says_how_long_it_took_to_judge_it(histor
     held = [history.poll([region(1)], at=at) for at in (60, 120)]
     assert [result.outcome for result in held] == ["held", "held"]
     assert all(result.decide_seconds > 0 for result in held)
+
+
+def forget_the_counters(history: History) -> None:
+    """As when SQLite's write-ahead log is lost: the newest row is what its first poll left."""
+    o = observations.c
+    newest = history.rows("observations")[-1]
+    first = {"last_at": newest["first_at"], "last_asked_at": newest["first_asked_at"], "polls": 1}
+    with writing(history.engine) as connection:
+        connection.execute(
+            sa.update(observations).where(o.seq == newest["seq"]).values(longest_interval_ms=0, **first)
+        )
+
+
+def test_lost_counters_of_failures_count_in_the_gap_after_them(history: History) -> None:
+    history.poll([region(1)])
+    for cause in ("timeout", *["connect"] * 2, *["timeout"] * 3):
+        history.poll(failure(cause, message=cause))
+    forget_the_counters(history)
+    history.poll([region(1)])
+    gap = history.row("gaps")
+    assert (gap["failed_polls"], gap["cause"]) == (6, "timeout")
+    history.verify()
+
+
+@pytest.mark.parametrize("key", ["key-one", "key-two"])
+def test_a_window_begins_with_the_last_confirmation_even_if_its_counters_are_lost(
+    history: History, key: str
+) -> None:
+    for _ in range(3):
+        history.poll([region(1, "NEW"), region(2)])
+    forget_the_counters(history)
+    history.change(api_key=key)
+    history.poll([region(1), region(3)])
+    assert {t["not_before"] for t in history.transitions()[2:]} >= {history.time(179.5)}
+    history.verify()
