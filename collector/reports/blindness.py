@@ -33,6 +33,8 @@ class Watched(NamedTuple):
 
     id: int
     name: str
+    seq: int
+    """The newest applied observation."""
     last_asked_at: datetime
     """The question of the newest applied poll."""
     end_at: datetime
@@ -54,6 +56,7 @@ def watched(
         sa.select(
             sources.c.id,
             sources.c.name,
+            o.seq,
             o.first_at,
             o.first_asked_at,
             o.last_at,
@@ -82,7 +85,7 @@ def watched(
             last_at = max(row.first_at, known_at - timedelta(milliseconds=row.longest_interval_ms + 1))
             last_asked_at = min(last_asked_at, last_at - (row.first_at - row.first_asked_at))
         end_at = row.now_at if row.now_at - last_at > limit else last_asked_at
-        yield Watched(row.id, row.name, last_asked_at, end_at)
+        yield Watched(row.id, row.name, row.seq, last_asked_at, end_at)
 
 
 class Blind(NamedTuple):
@@ -151,13 +154,15 @@ def blind_times(
     ):
         present[source_id].append((from_at, until_at))
         absent[source_id].append((from_at, until_at))
-    proofs = connection.execute(_last_proofs(asked, entity, known_at), given).all()
-    proven = {source_id: proven_at for source_id, proven_at in proofs if proven_at is not None}
+    proofs = connection.execute(_last_proofs(asked, entity, known_at), given)
+    proven = {source_id: (seq, proven_at) for source_id, seq, proven_at in proofs}
     for source in found:
         if source.last_asked_at < source.end_at:
             present[source.id].append((source.last_asked_at, None))
-        proven_at = min(proven.get(source.id, source.end_at), source.last_asked_at)
-        if source.id in proven and proven_at < source.end_at:
+        seq, proven_at = proven.get(source.id, (source.seq, source.end_at))
+        # Only the newest observation may have continued after `known_at`.
+        proven_at = source.last_asked_at if source.id in proven and seq == source.seq else proven_at
+        if proven_at < source.end_at:
             absent[source.id].append((proven_at, None))
     of_one = defaultdict[int, dict[int, list[Edge]]](dict)
     for source_id, entity_id in {*not_shown, *not_proven}:
@@ -170,11 +175,15 @@ def blind_times(
 
 
 def _last_proofs(asked: sa.FromClause, entity: str, known_at: datetime | None) -> sa.Select[Any]:
-    """The question of the last complete answer of each source that did not withhold the absences of a whole kind."""
-    o, w = observations.c, withheld_absences.c
+    """The last complete answer of each source that did not withhold the absences of a whole kind: its number, and when
+    it was asked for."""
+    o, p, w = observations.c, observations.alias("p").c, withheld_absences.c
     withheld = sa.exists().where(
-        w.source_id == o.source_id, w.seq == o.seq, w.entity == entity, w.scope == "all"
+        w.source_id == p.source_id, w.seq == p.seq, w.entity == entity, w.scope == "all"
     )
-    newest = sa.select(o.last_asked_at).where(o.source_id == asked.c.id, o.outcome == "ok", ~withheld)
-    newest = newest.where(o.first_at <= known_at) if known_at else newest
-    return sa.select(asked.c.id, newest.order_by(o.seq.desc()).limit(1).scalar_subquery())
+    newest = sa.select(p.seq).where(p.source_id == asked.c.id, p.outcome == "ok", ~withheld)
+    newest = newest.where(p.first_at <= known_at) if known_at else newest
+    is_it = (o.source_id == asked.c.id) & (
+        o.seq == newest.order_by(p.seq.desc()).limit(1).correlate(asked).scalar_subquery()
+    )
+    return sa.select(asked.c.id, o.seq, o.last_asked_at).select_from(InOrder(asked, observations, is_it))

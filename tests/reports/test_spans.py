@@ -368,6 +368,17 @@ def test_an_absent_keystone_that_an_answer_names_may_have_been_there(history: Hi
     ]
 
 
+def test_an_absence_was_proven_up_to_the_last_question_of_its_proof_even_if_the_clock_was_set_back(
+    history: History,
+) -> None:
+    history.poll([region(1), region(2)], at=0)
+    history.poll([region(1)], at=60)
+    history.poll([region(1)], at=120)
+    history.poll(answer([region(1)], count=2), at=80)
+    assert spans(history, "region_id = 2")[1:2] == [("ABSENT", 60, 119.5)]
+    agreed(history, "region", is_open=True)
+
+
 def test_a_doubt_goes_back_to_the_last_answer_that_could_prove_an_absence(history: History) -> None:
     def say(at: float, **keystone_of_one: Any) -> None:
         history.poll([region(1, **keystone_of_one), region(2)], at=at)
