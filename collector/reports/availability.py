@@ -40,8 +40,8 @@ AVAILABILITY = Report(
         Column("seconds_at_least", "number", "time that is known to have been in the state"),
         Column("seconds_at_most", "number", "time that may have been in the state"),
         Column("seconds_unknown", "number", "unknown time"),
-        Column("share_at_least", "number", "`seconds_at_least` of `seconds`, 0 to 1"),
-        Column("share_at_most", "number", "`seconds_at_most` of `seconds`, 0 to 1"),
+        Column("share_at_least", "number", "`seconds_at_least` divided by `seconds`, 0 to 1"),
+        Column("share_at_most", "number", "`seconds_at_most` divided by `seconds`, 0 to 1"),
     ),
     table={
         "level": Heading("level"),

@@ -48,7 +48,7 @@ HISTORY = Report(
             "time or null",
             "when it was first seen with other values or absent; null: still in force",
         ),
-        Column("seq", "integer", "observation that first saw this version"),
+        Column("seq", "integer", "observation that first showed this version"),
         Column(
             "field",
             "text or null",

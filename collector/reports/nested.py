@@ -19,14 +19,14 @@ from collector.store.tables import TYPED, VERSIONS, sources
 
 def nested_report(kind: NestedKind) -> Report:
     """The columns of each row, as in current_keystones and current_metrics_databases."""
-    versions = VERSIONS[kind].c
+    versions, thing = VERSIONS[kind].c, kind.replace("_", " ")
     source, region_id, *names = PLACE
     return Report(
         (
             source,
             replace(region_id, meaning="the region whose copy was used then"),
             *map(_then, names),
-            of(versions[f"{kind}_id"]),
+            Column(f"{kind}_id", "integer", f"id of the {thing}: the {kind}_id of its regions"),
             *(of(versions[name]) for name in TYPED[kind]),
             *SEEN,
             *map(_then, AREA),

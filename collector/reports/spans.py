@@ -52,7 +52,11 @@ SPANS = Report(
             "text or null",
             "for `UNKNOWN`: `change`, only the moment of a change is unknown; `unobserved`, it may have been any",
         ),
-        Column("seq", "integer", "observation that first showed the state; for `UNKNOWN`, the state before"),
+        Column(
+            "seq",
+            "integer",
+            "observation that first showed the state; for `UNKNOWN`, that of the state before",
+        ),
         *AREA,
     ),
 )

@@ -583,6 +583,17 @@ def test_the_documentation_names_every_question_and_parameter(api: httpx.Client)
         }
 
 
+def test_every_field_of_the_document_says_what_it_is_in_one_line(api: httpx.Client) -> None:
+    """As JSON has it: null, not NULL. A model without a text of its own would show that of a class of Python."""
+    said = [
+        (name, field, each.get("description", ""))
+        for name, schema in get(api, "/openapi.json")["components"]["schemas"].items()
+        for field, each in schema["properties"].items()
+        if "$ref" not in each  # its schema has the text
+    ]
+    assert [each for each in said if not re.fullmatch(r"(?!.*NULL)\S.*\S", each[2])] == []
+
+
 def test_the_documentation_names_every_event(api: httpx.Client) -> None:
     text = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
     named = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)

@@ -121,8 +121,10 @@ def _inventory(api: FastAPI, answers: Answers) -> None:
         response_model=models.answer(
             "OneRegion",
             region=(models.Region, ...),
-            keystone=models.or_none(models.Keystone),
-            metrics_database=models.or_none(models.MetricsDatabase),
+            keystone=models.or_none(models.Keystone, "the region refers to none that is known"),
+            metrics_database=models.or_none(
+                models.MetricsDatabase, "the region refers to none that is known"
+            ),
         ),
     )
     async def get_region(
@@ -330,7 +332,7 @@ def _watching(
         "/events",
         response_model=models.answer(
             "Events",
-            events=models.rows(models.Event),
+            events=models.rows(models.Event, "Everything that happened, in order; `event` names the kind"),
             next=models.cursor("what happens from here on"),
             more=models.MORE,
         ),

@@ -48,10 +48,12 @@ _TYPES: tuple[tuple[type[Any], Any], ...] = (
 
 
 def _column(column: sa.Column[Any], *, null: bool | None = None) -> _Field:
-    """A field with the type and the comment of its column."""
+    """A field with the type and the comment of its column, which says what NULL means only if it can be null."""
     kind = next(ours for theirs, ours in _TYPES if isinstance(column.type, theirs))
     is_null = column.nullable if null is None else null
-    return (kind | None if is_null else kind), Field(description=column.comment)
+    said, of_null, meaning = str(column.comment).partition("; NULL")
+    said += f"; null{meaning}" if of_null and is_null else ""
+    return (kind | None if is_null else kind), Field(description=said)
 
 
 def _text(description: str, *, null: bool = False) -> _Field:
@@ -207,10 +209,14 @@ EVENTS: tuple[Model, ...] = (
         "version",
         ("entity", "entity_id", "not_before", "basis", "changes"),
         {
+            "not_before": _time(
+                "The change happened between this time and observed_at; null: no lower bound is known",
+                null=True,
+            ),
             "changes": (
                 list[Change],
                 Field(description="Fields that differ from the previous version; empty: there is none"),
-            )
+            ),
         },
         _ENTITY,
         _of(VERSIONS["region"]),
@@ -264,14 +270,14 @@ def cursor(what: str, *, null: bool = False) -> _Field:
     return _text(f"Give it as `after` to get {what}", null=null)
 
 
-def rows(model: Model) -> _Field:
-    """A list of these rows."""
-    return _list(model, model.__doc__)
+def rows(model: Any, description: str | None = None) -> _Field:
+    """A list of these rows, described by their model."""
+    return _list(model, description or model.__doc__)
 
 
-def or_none(model: Any) -> _Field:
-    """One, or null."""
-    return model | None, ...
+def or_none(model: Model, null: str) -> _Field:
+    """One row, or null, and what that means."""
+    return model | None, Field(description=f"{model.__doc__}; null: {null}")
 
 
 def answer(name: str, **content: _Field) -> Model:
