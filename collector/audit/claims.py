@@ -103,8 +103,8 @@ def in_words(run: Run) -> str:
         shown = f"shown by {run.polls:,} complete answer{'s' * (run.polls != 1)} to {keys}"
     if run.from_at >= run.until_at:
         return f"{name} {what} at some moment between {show_time(run.until_at)} and {show_time(run.from_at)}, {shown}."
-    blind = f", apart from {len(run.blind)} times when it could not be seen" if len(run.blind) > 1 else ""
-    blind = ", apart from one time when it could not be seen" if len(run.blind) == 1 else blind
+    times = "one time" if len(run.blind) == 1 else f"{len(run.blind)} times"
+    blind = f", apart from {times} when {_unseen(run)}" if run.blind else ""
     return (
         f"{name} {what} from {show_time(run.from_at)} to at least {show_time(run.until_at)}{blind}, {shown}; "
         "never contradicted."
@@ -150,9 +150,8 @@ def limits(
             f"It may have lasted longer: the last answer of this pack was asked for at {show_time(run.until_at)}."
         )
     else:
-        said.append(
-            f"Nothing later is known: the last poll that showed it asked at {show_time(run.until_at)}."
-        )
+        last = "poll that showed it asked" if run.state is not None else "complete answer was asked for"
+        said.append(f"Nothing later is known: the last {last} at {show_time(run.until_at)}.")
     if run.next_basis == OBSERVER_CHANGE:
         said.append("Another key or URL was used after that, so its end may be a change of view only.")
     if run.polls > 1:
@@ -161,9 +160,9 @@ def limits(
             f"Polls are samples, at most {longest} apart: a change that was reversed between two of them was not seen."
         )
     for each in run.blind[:MAX_TOLD]:
-        said.append(f"Between {show_time(each.from_at)} and {show_time(each.until_at)} it could not be seen.")
+        said.append(f"Between {show_time(each.from_at)} and {show_time(each.until_at)} {_unseen(run)}.")
     if len(run.blind) > MAX_TOLD:
-        said.append(f"{len(run.blind) - MAX_TOLD} more times it could not be seen.")
+        said.append(f"There are {len(run.blind) - MAX_TOLD} more times when {_unseen(run)}.")
     if redacted:
         said.append(
             f"In the answers of {redacted} of its observations, values were redacted later: for their other values, "
@@ -193,6 +192,11 @@ def _not_known(before: Run | None, after: Run | None, at: datetime, region_id: i
         later = f"{_state(after)} at {show_time(after.from_at)}"
         return f"{then}: it was {state} at {show_time(before.until_at)}, and {later}."
     return f"{then}: it was {state} at {show_time(before.until_at)}, and no later answer shows it."
+
+
+def _unseen(run: Run) -> str:
+    """What is so in a blind time: an absent region could not be seen anyway."""
+    return "it could not be seen" if run.state is not None else "that is not known"
 
 
 def _state(run: Run) -> str:

@@ -20,7 +20,11 @@ from collector.reports.words import show_time
 @click.command()
 @click.option("--from", "since", type=Time(), required=True, metavar="TIME", help="Beginning of the time.")
 @click.option(
-    "--to", "until", type=Time(), metavar="TIME", help="End of the time, not included; not in the future."
+    "--to",
+    "until",
+    type=Time(),
+    metavar="TIME",
+    help="End of the time, not included; not in the future; default: now.",
 )
 @click.option(
     "--region",
@@ -50,8 +54,8 @@ def pack(
 ) -> None:
     """Pack the evidence for a time into one file that an auditor can check alone.
 
-    It contains transitions, gaps, their observations and answers, a page that explains how to check it, and a checker
-    that needs only Python. With --region, it contains only hashes of other regions' records.
+    It contains claims, transitions, gaps, their observations and answers, a page that explains how to check it, and a
+    checker that needs only Python. With --region, it contains only hashes of other regions' records.
 
     \b
     Example:

@@ -44,7 +44,7 @@ class Asked(BaseModel):
 class Paged(Asked):
     """A question whose answer has rows."""
 
-    limit: Limit = Field(default=50, description="At most this many rows; an answer may hold fewer")
+    limit: Limit = Field(default=50, description="At most this many rows; an answer may have fewer")
     offset: Offset = Field(
         default=0, description="Leave out this many rows; to continue, `next_offset` of the last answer"
     )

@@ -14,6 +14,7 @@ from collector.audit.runs import observed, runs
 from collector.database.transactions import reading
 from collector.gcore.paths import Path
 from collector.reports.spans import SpanFilter, spans
+from collector.reports.words import show_time
 from collector.store import pruning, redacting
 from tests.support.builders import region
 from tests.support.command import collector
@@ -96,6 +97,18 @@ def test_absence_is_claimed_by_complete_answers(history: History) -> None:
         "Region 1 was not listed from 2026-05-01 12:11:00Z to at least 2026-05-01 12:11:59.500Z, shown by "
         "2 complete answers to key "
     )
+
+
+def test_an_absent_region_is_not_said_to_be_out_of_sight(history: History) -> None:
+    history.poll([region(2)], at=3000)
+    found = claimed(history, 1, 700)
+    assert ", apart from one time when that is not known, shown by " in found.sentence
+    assert (
+        f"Between {show_time(history.time(719.5))} and {show_time(history.time(3000))} that is not known."
+        in (found.unknown)
+    )
+    last = f"Nothing later is known: the last complete answer was asked for at {show_time(history.time(2999.5))}."
+    assert last in found.unknown
 
 
 def test_a_change_of_key_makes_a_beginning_or_an_end_doubtful(history: History) -> None:

@@ -94,6 +94,15 @@ def test_the_checker_states_each_claim_and_the_page_says_the_same(history: Histo
     assert page.index("was in MAINTENANCE") < page.index("How to check it")
 
 
+def test_of_an_absence_both_say_when_it_is_not_known(history: History, tmp_path: Path) -> None:
+    history.poll([region(2)], at=3000)
+    files = build(history, 100, 4000)
+    _, said = check(packed(files, tmp_path))
+    (claim,) = [line.strip() for line in said if "was not listed" in line and line.endswith("contradicted.")]
+    assert ", apart from one time when that is not known, shown by " in claim
+    assert claim in files["index.html"].decode()
+
+
 @pytest.mark.parametrize("name", ["claims"])
 def test_a_claim_that_says_more_is_found(history: History, tmp_path: Path, name: str) -> None:
     files = build(history, 100, 1000)

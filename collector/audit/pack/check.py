@@ -1036,11 +1036,8 @@ def in_words(claim: Json) -> str:
     begin, until, blind = moment(claim["from_at"]), moment(claim["until_at"]), len(claim["blind"])
     if claim["from_at"] >= claim["until_at"]:
         return f"{claim['name']} {what} at some moment between {until} and {begin}, {shown}."
-    apart = (
-        f", apart from {'one time' if blind == 1 else f'{blind} times'} when it could not be seen"
-        if blind
-        else ""
-    )
+    unseen = "it could not be seen" if claim["state"] is not None else "that is not known"
+    apart = f", apart from {'one time' if blind == 1 else f'{blind} times'} when {unseen}" if blind else ""
     return f"{claim['name']} {what} from {begin} to at least {until}{apart}, {shown}; never contradicted."
 
 
@@ -1359,7 +1356,8 @@ def told(
     general = [[asked.get(gap["from_at"]), gap["until_at"]] for gap in gaps]
     for each in claim["blind"]:
         if each not in general:
-            yield f"    not seen between {moment(each[0])} and {moment(each[1])}"
+            unseen = "not seen" if claim["state"] is not None else "not known"
+            yield f"    {unseen} between {moment(each[0])} and {moment(each[1])}"
     if covered is None or claim["last_seq"] < covered:
         return
     row = rows[covered - rows[0]["seq"]]
