@@ -68,6 +68,25 @@ def test_the_beginning_goes_and_the_rest_is_as_it_was(engine: sa.Engine) -> None
     assert not verify_database(engine, views.NAMES)
 
 
+def test_a_gap_counts_failures_that_were_pruned_while_it_went_on(engine: sa.Engine) -> None:
+    twins = Twins(engine)
+    twins.poll([region(1)])
+    for cause in ("connect", "timeout", "protocol", "key"):
+        twins.poll(failure(cause))
+    done = twins.prune(1)
+    assert done is not None
+    assert done.observations > 0
+    for cause in ("timeout", "connect"):
+        twins.poll(failure(cause))
+    twins.restart()
+    twins.poll([region(1)])
+    gap = twins.row("gaps", source_id=twins._id(twins.pruned))
+    assert (gap["cause"], gap["failed_polls"]) == ("connect", 6), (
+        "of two causes that are as frequent, the first one"
+    )
+    twins.check()
+
+
 @pytest.mark.long
 def test_heads_from_before_hold_where_their_observations_stay(history: History) -> None:
     lived(history)
