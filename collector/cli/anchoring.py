@@ -77,7 +77,7 @@ def tell(made: Made, path: Path | None = None) -> None:
 PROOFS = {
     "token": "a time-stamping authority signed it",
     "outside": "it was found outside the database",
-    "signature": "it is signed",
+    "signature": "it is signed, and the owner of the key could sign another history",
     "unchecked token": "its token is for this value, but its signature was not checked, since no CA file is set",
     "on record": "according to the database; compare it with what the place itself has",
 }

@@ -57,7 +57,7 @@ def state(context: click.Context, region: str, at: datetime, source: str | None,
         say("\nWhat could not be known:")
     for text in claimed.unknown:
         say_sentence(text, "  ", further="    ")
-    say(f"\nEvidence from source {name}, about region {region_id}:")
+    say(f"\nEvidence from source {name}, about region {region_id}; `collector audit verify` checks it:")
     for row in claimed.evidence:
         polls = f"{row['polls']} poll{'s' * (row['polls'] != 1)}"
         say_sentence(

@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from time import sleep
@@ -67,6 +68,12 @@ def history(sqlite_engine: sa.Engine) -> History:
 @pytest.fixture
 def disk(tmp_path: Path) -> Anchor:
     return Anchor(name="disk", to=f"file:{tmp_path}/heads")  # type: ignore[arg-type]
+
+
+def pack_head(path: Path) -> str:
+    """The newest head that a pack names."""
+    with zipfile.ZipFile(path) as archive:
+        return str(json.loads(archive.read("pack.json"))["head"]["digest"])
 
 
 def packed(files: Files, tmp_path: Path) -> Path:
@@ -243,7 +250,7 @@ def test_lines_outside_prove_a_pack_and_find_one_that_was_made_again(
     make(history.engine, "gcore", disk, clock=lambda: history.time(600))
     files = build(history, 100, 1000)
     path = packed(files, tmp_path)
-    assert "1 anchors were not compared with anything outside" in "\n".join(check(path)[1])
+    assert "1 anchor was not compared with anything outside" in "\n".join(check(path)[1])
     code, said = check(path, "--anchors", disk.place)
     assert (code, said[0].startswith("HOLDS: ")) == (0, True)
     assert "as seen up to 2026-05-01 12:08:00Z" in said[0], "its counters are covered too"
@@ -284,7 +291,7 @@ def test_tokens_and_signatures_are_checked_by_openssl(history: History, tmp_path
         make(history.engine, "gcore", anchor, signer_of(key), clock=lambda: history.time(600))
     path = packed(build(history, 100, 1000), tmp_path)
     code, said = check(path)
-    assert (code, "1 tokens of time-stamping authorities were not checked" in "\n".join(said)) == (3, True)
+    assert (code, "1 time stamp was not checked" in "\n".join(said)) == (3, True)
     code, said = check(path, "--ca-file", authority.ca_file)
     assert (code, any("time-stamped" in line for line in said)) == (0, True)
     stranger = tmp_path / "stranger.pem"
@@ -297,6 +304,10 @@ def test_tokens_and_signatures_are_checked_by_openssl(history: History, tmp_path
     ]
     code, said = check(path, "--public-key", public)
     assert (code, any("could sign another history" in line for line in said)) == (0, True)
+    assert said[0].endswith(", if you trust the owner of the signing key")
+    for more in (("--ca-file", authority.ca_file), ("--head", pack_head(path))):
+        code, said = check(path, "--public-key", public, *more)
+        assert (code, "trust" in said[0]) == (0, False)
 
 
 @pytest.mark.long

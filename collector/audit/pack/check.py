@@ -150,6 +150,7 @@ STATED = ("number", "target", "kind", "made_at", "seq", "head", *CLOSING)
 RESULT = ("outcome", "answered_at", "attested_at", "token", "signed_by", "signature", "error")
 ANCHOR = ("previous_digest", *STATED, "value", *RESULT, "digest")
 GAP = ("from_at", "until_at", "seconds", "cause", "error", "failed_polls")
+SIGNED = "whose owner could sign another history"
 KINDS = ("region", "keystone", "metrics_database")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -1092,7 +1093,7 @@ class Proof:
                 openssl(given, "pkeyutl", "-verify", *options) is not None,
                 f"anchor {number}: its signature is not valid",
             )
-            return f"signed with {self.public_key}, whose owner could sign another history"
+            return f"signed with {self.public_key}, {SIGNED}"
         return "found outside the database" if row["value"] in outside else None
 
     def lacking(self) -> str:
@@ -1295,6 +1296,12 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], str 
     rests_on = up_to if later[0]["first_at"] >= end else rows[-1]["seq"]
     of_redacted = said_of_redacted(applied, left)
     trusting = ", if you trust the person who redacted answers" if of_redacted else ""
+    seqs = [
+        *(openings[wanted] for wanted in heads),
+        *(row["seq"] for row, how in proven if SIGNED not in how),
+    ]
+    if covered is not None and covered >= rests_on > max(seqs, default=0):
+        trusting += ", if you trust the owner of the signing key"
     newest_row = rows[-1]
     closed = {row["seq"] for row, _ in proven if row["polls"] == rows[row["seq"] - rows[0]["seq"]]["polls"]}
     if newest_row["first_at"] < end:
@@ -1393,10 +1400,12 @@ def about_anchors(taken: list[tuple[Json, str | None]], proven: list[tuple[Json,
     tokens = sum(how is None and row["token"] is not None for row, how in taken)
     others = sum(how is None and row["token"] is None for row, how in taken)
     if tokens:
-        said.append(f"{tokens} tokens of time-stamping authorities were not checked: add --ca-file")
+        what = "1 time stamp was" if tokens == 1 else f"{tokens} time stamps were"
+        said.append(f"{what} not checked: add --ca-file with the certificates of the authority")
     if others:
+        what = "1 anchor was" if others == 1 else f"{others} anchors were"
         said.append(
-            f"{others} anchors were not compared with anything outside: add the files of their places with --anchors"
+            f"{what} not compared with anything outside: add what their places received with --anchors"
         )
     return said
 
@@ -1473,9 +1482,11 @@ def said_of_redacted(applied: list[Json], left: dict[str, str]) -> list[str]:
     seqs = [row["seq"] for row in applied if row["payload"] in left]
     if not seqs:
         return []
+    which, rest = f"answer of observation {seqs[0]}", "its other values"
+    if len(seqs) > 1:
+        which, rest = f"answers of {len(seqs)} observations, {seqs[0]} to {seqs[-1]}", "their other values"
     return [
-        f"in the answers of {len(seqs)} observations, {seqs[0]} to {seqs[-1]}, values were redacted later: for their "
-        "other values, you have to trust the person who did that"
+        f"in the {which}, values were redacted later: for {rest}, you have to trust the person who did that"
     ]
 
 
