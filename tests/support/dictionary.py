@@ -40,6 +40,7 @@ one another, and the [glossary](glossary.md) explains the words of this project.
   without an error.
 - A *boolean* is 0 or 1 on SQLite.
 - A *JSON list* is text on both.
+- A *typed* column of an entity holds a field that the API documents.
 - A **key** identifies one row.
 
 The [cookbook](cookbook.md) has statements that answer questions with these tables and views. [tools.md](tools.md)
