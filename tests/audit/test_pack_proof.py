@@ -93,6 +93,7 @@ def test_the_checker_states_each_claim_and_the_page_says_the_same(history: Histo
         "Region 1 was not listed from 2026-05-01 12:07:00Z to at least 2026-05-01 12:07:59.500Z, shown by 2 complete "
         f"answers to key {key}; never contradicted.",
     ]
+    assert [line for line in said if line.startswith("region ")] == ["region 1:", "region 2:"]
     page = files["index.html"].decode()
     for claim in claims[:3]:
         assert claim in page

@@ -42,7 +42,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -1308,7 +1308,14 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], str 
         closed.add(newest_row["seq"])  # `limits` speaks of it
     said = [
         verdict(pack, rows, gaps, [row for row, _ in proven]) + trusting,
-        *(text for claim in claims for text in told(claim, rows, gaps, covered, closed)),
+        *(
+            text
+            for region_id, its_claims in groupby(claims, key=lambda claim: claim["region_id"])
+            for text in (
+                f"region {region_id}:",
+                *(line for claim in its_claims for line in told(claim, rows, gaps, covered, closed)),
+            )
+        ),
         *(in_words_of_gap(gap) for gap in gaps),
         *limits(rows, later, only, seen, transitions, is_whole, end, [row for row, _ in proven]),
         *amended,
@@ -1457,8 +1464,9 @@ def limits(
         )
     if only is not None:
         said.append(
-            "records of other regions are hashes here. While this region is present, it is proven that none of them "
-            "is its own. Before it appeared and after it was gone, that is not proven: it may have existed then"
+            "records of other regions are hashes here. While a region of this pack is present, it is proven that "
+            "none of them is its own. Before it appeared and after it was gone, that is not proven: it may have "
+            "existed then"
         )
         said += [
             f"no record of region {i} is given: any of the hashes may be its own" for i in sorted(only - seen)
@@ -1471,8 +1479,8 @@ def limits(
         )
     if not is_whole and any(t["kind"] in ("appeared", "reappeared") for t in transitions):
         said.append(
-            f"what existed before observation {rows[0]['seq']} is not in this pack: what appeared may have existed "
-            "earlier, and what reappeared may not"
+            f"the answers before observation {rows[0]['seq']} are not in this pack: what appeared may have existed "
+            "earlier, and what reappeared may be new"
         )
     return said
 
