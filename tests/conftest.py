@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from hypothesis import settings
 
 from collector.database import migrate
 from collector.database.engine import open_engine
+from tests.support import large
 from tests.support.builders import region
 from tests.support.databases import GIVEN, WORKER, a_postgresql_server, new_database
 from tests.support.demo import Answer, DemoDatabase, is_setting
@@ -138,6 +140,19 @@ def sqlite_engine(sqlite_url: str) -> Iterator[sa.Engine]:
     engine = open_engine(sqlite_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def long_history(tmp_path: Path) -> Iterator[Callable[..., sa.Engine]]:
+    """Makes files with histories of different lengths."""
+    with ExitStack() as engines:
+
+        def made(length: int, **shape: int) -> sa.Engine:
+            engine = large.long_history(tmp_path / f"{length}.db", length, **shape)
+            engines.callback(engine.dispose)
+            return engine
+
+        yield made
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -244,7 +244,7 @@ class Observation:
             self.observer == poll.observer
             and self.expected_interval == poll.interval
             and poll.answered_at - self.last_at <= gap_limit(self.expected_interval)
-            and poll.answered_at.date() == self.last_at.date() == self.first_at.date()
+            and poll.answered_at.date() == self.first_at.date()
         )
 
     def is_varied_by(self, poll: Poll) -> bool:

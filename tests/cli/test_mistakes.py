@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from collector.cli.mistakes import next_step
 from collector.database.engine import open_engine
@@ -289,8 +290,8 @@ def test_an_address_that_is_none_is_named(sqlite_url: str, bind: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device of a full disk")
-def test_a_full_disk_is_said_in_a_line(sqlite_url: str) -> None:
-    history = History(open_engine(sqlite_url))
+def test_a_full_disk_is_said_in_a_line(sqlite_engine: sa.Engine, sqlite_url: str) -> None:
+    history = History(sqlite_engine)
     history.poll([region(1)])
     history.restart()
     said = collector("timeline", "-o", "/dev/full", database_url=sqlite_url)

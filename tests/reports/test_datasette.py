@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from datasette.app import Datasette
 
 from collector.reports import views
 from collector.store.tables import metadata
 from tests.support import datasette_metadata
 from tests.support.demo import DemoDatabase
+
+# Datasette leaves connections open.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 
 METADATA = json.loads(datasette_metadata.FILE.read_text(encoding="utf-8"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,7 +19,6 @@ from collector.store.tables import TYPED, sources
 from tests.support.builders import keystone, metrics_database, region
 from tests.support.effort import effort_of
 from tests.support.history import History, Row, failure
-from tests.support.large import long_history
 
 
 def read(
@@ -210,8 +209,10 @@ def test_pages_of_transitions_say_what_all_at_once_say(shared_told: History, lim
 # What it costs
 
 
-def test_a_page_costs_what_stands_on_it_however_long_the_history_is(tmp_path: Path) -> None:
-    engines = [long_history(tmp_path / f"{length}.db", length) for length in (1, 10)]
+def test_a_page_costs_what_stands_on_it_however_long_the_history_is(
+    long_history: Callable[..., sa.Engine],
+) -> None:
+    engines = [long_history(length) for length in (1, 10)]
     few, many = (effort_of(engine, lambda connection: events(connection, limit=50)) for engine in engines)
     assert many.steps < 1.5 * few.steps
     cursor = [reading_to_the_end(engine) for engine in engines]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +16,6 @@ from collector.reports.happenings import HappeningFilter, happenings
 from tests.support.builders import region
 from tests.support.effort import effort_of
 from tests.support.history import NOON, History
-from tests.support.large import long_history
 
 
 def stream(history: History, **wanted: object) -> list[Row]:
@@ -103,11 +102,13 @@ def test_a_place_that_is_none_is_refused(shared_told: History, after: str) -> No
 # What it costs
 
 
-def test_a_page_costs_what_stands_on_it_however_long_the_history_is(tmp_path: Path) -> None:
+def test_a_page_costs_what_stands_on_it_however_long_the_history_is(
+    long_history: Callable[..., sa.Engine],
+) -> None:
     def page(connection: sa.Connection) -> None:
         assert len(happenings(connection, HappeningFilter(limit=50))) == 50
 
-    few, many = (effort_of(long_history(tmp_path / f"{n}.db", n), page) for n in (1, 10))
+    few, many = (effort_of(long_history(n), page) for n in (1, 10))
     assert many.statements == few.statements
     assert many.steps < 1.5 * few.steps
 

@@ -16,16 +16,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 NOW = datetime(2026, 11, 25, 17, tzinfo=UTC)
+_PLAIN = sqlite3.connect(":memory:", check_same_thread=False)
+"""Has SQLite's own functions."""
 
 
 def stop_the_clock_of(connection: Any) -> None:
     """Make a SQLite connection take NOW for `now`: a function of ours stands before SQLite's own."""
-    plain = sqlite3.connect(":memory:", check_same_thread=False)
 
     def strftime(*arguments: Any) -> Any:
         fixed = [f"{NOW:%Y-%m-%d %H:%M:%S}" if a == "now" else a for a in arguments]
         marks = ", ".join("?" * len(fixed))
-        return plain.execute(f"SELECT strftime({marks})", fixed).fetchone()[0]
+        return _PLAIN.execute(f"SELECT strftime({marks})", fixed).fetchone()[0]
 
     connection.create_function("strftime", -1, strftime)
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import cycle
@@ -28,7 +29,6 @@ from collector.web.pages.rendering import rendered
 from tests.support.builders import keystone, region
 from tests.support.effort import Effort, effort_of
 from tests.support.history import NOON, History, failure
-from tests.support.large import long_history
 from tests.support.marks import long_on_postgresql
 from tests.support.pages import Serve, crawled, document
 
@@ -497,8 +497,10 @@ def overview_effort(engine: sa.Engine) -> Effort:
     return effort_of(engine, lambda connection: rendered(show(connection, asked), asked))
 
 
-def test_the_overview_is_none_the_dearer_for_a_long_history(tmp_path: Path) -> None:
-    engines = [long_history(tmp_path / f"{length}.db", length, gap_every=1) for length in (8, 24)]
+def test_the_overview_is_none_the_dearer_for_a_long_history(
+    long_history: Callable[..., sa.Engine],
+) -> None:
+    engines = [long_history(length, gap_every=1) for length in (8, 24)]
     for (
         engine
     ) in engines:  # both of more than 90 days, with hours between observations, which need not be gaps
