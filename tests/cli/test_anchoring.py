@@ -131,7 +131,7 @@ def test_a_source_without_a_required_anchor_needs_a_look(sqlite_url: str, tmp_pa
     (tmp_path / "away").mkdir()
     collector("audit", "anchor", **settings)
     assert (never.code, never.json[0]["why"]) == (3, "the required anchor file has no digest of it yet")
-    why = "the required anchor file did not take its newest digest: No such file or directory"
+    why = "the required anchor file did not accept its newest digest: No such file or directory"
     assert (failing.code, failing.json[0]["why"]) == (3, why)
     assert collector("status", **settings).code == 0
 
