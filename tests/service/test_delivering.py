@@ -490,7 +490,7 @@ def test_people_get_a_message_by_apprise(sqlite_engine: sa.Engine) -> None:
         assert deliver_once(sqlite_engine, [people], Announcer([people]), [], DAY) == {
             "people": {"failed": 1}
         }
-    assert stage.rows()[-1]["last_error"] == "the service did not take the message"
+    assert stage.rows()[-1]["last_error"] == "the service did not accept the message"
 
 
 @pytest.mark.long
