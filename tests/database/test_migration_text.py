@@ -25,6 +25,8 @@ def test_printed_statements_make_the_tables_of_the_models() -> None:
     with writing(modelled) as connection:
         metadata.create_all(connection, tables)
     assert described(printed) == described(modelled)
+    printed.dispose()
+    modelled.dispose()
 
 
 def test_what_only_sqlite_has_is_marked() -> None:
