@@ -352,7 +352,7 @@ NO_FILE = {"SSL_CERT_FILE": "/none/ca.pem"}
     ("environment", "place", "why"),
     [
         ({}, "https://canary.example:port/x", "InvalidURL"),
-        ({}, f"https://{'a' * 70}.example/canary", "UnicodeError"),
+        ({}, f"https://{'a' * 70}.example/canary", "Unicode"),
         (SOCKS, "http://canary.example", "ALL_PROXY can't be used"),
         (NO_FILE, "https://canary.example", "SSL_CERT_FILE can't be used"),
     ],
