@@ -16,7 +16,8 @@ from the pack: a forged pack comes with a forged checker.
     6. claims       the state of each region, with its times and number of polls, must be what claims.jsonl says
     7. anchors      each must be of this history and match anchors.jsonl: values and digests are computed again.
                     With --ca-file, --public-key and --anchors, tokens, signatures and lines from outside are
-                    compared; the first two need the command openssl
+                    compared, and the time of a time stamp is read from its token; the first two need the command
+                    openssl
 
 Exits with 0 if all of that holds, and a head or a checked anchor covers all of it, so that nothing was made up later;
 with 1 if something was forged or damaged; with 3 if that could not be checked, because a file is missing, or no head
