@@ -12,14 +12,14 @@ from collector.audit.proof import observation
 from collector.errors import UsageError
 from collector.gcore import jsontext
 from collector.mcp.answers import object_answer, rows_answer
-from collector.mcp.arguments import Asked, Offset, Text
+from collector.mcp.arguments import Offset, Paged, Text
 from collector.mcp.tools import BETWEEN_POLLS, Tool
 from collector.reports.changes import explain
 from collector.reports.filters import Row, find_region
 from collector.store.payloads import load
 
 
-class Evidence(Asked):
+class Evidence(Paged):
     """The change or the observation that is asked for."""
 
     transition: Text | None = Field(
@@ -40,12 +40,12 @@ def _evidence(connection: sa.Connection, asked: Evidence, _: datetime) -> str:
             "give either `transition`, which `changes_between` lists, or `observation`, which is the seq of a row"
         )
     if asked.transition is not None:
-        return _explained(connection, asked.transition, asked.source)
+        return _explained(connection, asked, asked.transition)
     return _observed(connection, int(asked.observation or 0), asked.region, asked.source)
 
 
-def _explained(connection: sa.Connection, transition: str, source: str | None) -> str:
-    found = explain(connection, transition, source)
+def _explained(connection: sa.Connection, asked: Evidence, transition: str) -> str:
+    found = explain(connection, transition, asked.source)
     differences = [dict(zip(("path", "old", "new"), each, strict=True)) for each in found.differences]
     before = found.confirmed or {}
     return rows_answer(
@@ -60,8 +60,8 @@ def _explained(connection: sa.Connection, transition: str, source: str | None) -
             "observations_between": len(found.between),
         },
         ("path", "old", "new"),
-        differences,
-        offset=0,
+        differences[asked.offset : asked.offset + asked.limit],
+        offset=asked.offset,
         total_count=len(differences),
         not_said=[BETWEEN_POLLS, "What happened within the window, apart from this change."],
         sentence=found.sentence,

@@ -96,6 +96,19 @@ def test_each_tool_answers_as_its_report_does(told: History) -> None:
     assert len(whole.json["payload"]) == 64, "a digest is whole"
 
 
+def test_the_rest_of_a_long_explanation_can_be_asked_for(engine: sa.Engine) -> None:
+    history = History(engine)
+    names = [f"field_{n}" for n in range(60)]
+    for state in ("ACTIVE", "MAINTENANCE"):
+        history.poll([region(1, state) | dict.fromkeys(names, f"{state:_<50}")])
+    change: dict[str, Any] = {"transition": "2/region/1"}
+    calls: list[Call] = [("evidence", change | {"limit": 10, "offset": 10 * n}) for n in range(7)]
+    whole, *pages = session(url_of(engine), [("evidence", change), *calls]).replies
+    assert 0 < whole.json["next_offset"] < whole.json["total_count"] == 61
+    assert [page.json["next_offset"] for page in pages] == [10, 20, 30, 40, 50, 60, None]
+    assert {row["path"] for page in pages for row in page.rows} == {"state", *names}
+
+
 def test_no_rows_from_before_the_first_poll_are_not_taken_for_no_changes(told: History) -> None:
     early = {"from_time": "2020-01-01", "to_time": "2020-02-01"}
     calls: list[Call] = [
