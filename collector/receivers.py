@@ -117,7 +117,7 @@ class Receiver(BaseModel):
 
     def keys(self) -> tuple[bytes, ...]:
         """The keys for signing requests. The file is read again each time, so it can be rotated. Raises
-        SettingsError.
+        SettingsError, which does not name the receiver.
         """
         if self.secret is not None:
             return _keys_in(self.secret.get_secret_value())
@@ -131,9 +131,7 @@ class Receiver(BaseModel):
             why = error.strerror or "it can't be read"
         except ValueError as error:
             why = str(error)
-        raise SettingsError(
-            f"webhook {self.name}: the secret file {shown_path(self.secret_file)} can't be used: {why}"
-        )
+        raise SettingsError(f"the secret file {shown_path(self.secret_file)} can't be used: {why}")
 
     def wants(
         self,

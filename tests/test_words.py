@@ -87,6 +87,42 @@ def comments(source: str, mark: str) -> str:
     return "\n".join(line.partition(mark)[2] for line in source.splitlines())
 
 
+_MANY = re.compile(
+    r" (?:(?!has |no |of )[a-z-]+ ){0,2}?(?:answer|anchor|attempt|claim|column|commit|connection|day|event|field|file|"
+    r"gap|head|key|keystone|letter|line|name|observation|poll|receiver|record|region|row|source|span|tab|time|token|"
+    r"transition|value|version|view)s\b|"
+    r" (?:(?!has |no |of )[a-z-]+ ){0,2}?(?:copies|entities|replicas|retries|tries)\b"
+)
+_LIMIT = re.compile(r"\b(?:more than|at most|at least|than|of|all) $")
+"""What may come before a number and a plural: the number is a limit, or a part."""
+_NEVER_ONE = {
+    *("len(found) regions", "recorded.polls times", "len(run.blind) times", "len(gaps) times", "blind times"),
+    *("missing regions", "length.days days", "self._max_threads earlier attempts", "count records"),
+}
+"""The code around them has another text for 1, or it can't be 1."""
+_NO_NUMBER = {
+    *("region names", "what names", "version answers", "format_ prints rows"),
+    "_setting(path) collector transitions",
+}
+
+
+def counts_in_words(source: str) -> Iterator[str]:
+    """Each place of a module where a number is followed by a plural, which is wrong for 1."""
+    for text in ast.walk(ast.parse(source)):
+        pieces = text.values if isinstance(text, ast.JoinedStr) else []
+        for before, number, after in zip([None, *pieces], pieces, pieces[1:], strict=False):
+            opening = str(before.value) if isinstance(before, ast.Constant) else ""
+            if not isinstance(number, ast.FormattedValue) or not isinstance(after, ast.Constant):
+                continue
+            is_constant = ast.unparse(number.value).rpartition(".")[2].isupper()
+            found = _MANY.match(str(after.value))
+            if found is None or is_constant or _LIMIT.search(opening):
+                continue
+            said = f"{ast.unparse(number.value)}{found[0]}"
+            if said not in _NEVER_ONE | _NO_NUMBER:
+                yield f"{number.lineno}: {said}"
+
+
 def modules() -> Iterator[Path]:
     for name in CLEAN:
         path = ROOT / name
@@ -121,6 +157,23 @@ def test_comments_of_views_and_deployment_files_are_in_plain_words() -> None:
 def test_code_that_is_clean_stays_clean() -> None:
     found = {path: list(dialect(texts(path.read_text(encoding="utf-8")))) for path in modules()}
     assert {str(path): said for path, said in found.items() if said} == {}
+
+
+def test_a_number_and_its_noun_are_written_by_one_function() -> None:
+    """`counted` knows the singular."""
+    found = {
+        path: list(counts_in_words(path.read_text(encoding="utf-8")))
+        for path in sorted((ROOT / "collector").rglob("*.py"))
+    }
+    assert {str(path): said for path, said in found.items() if said} == {}
+
+
+def test_a_number_before_a_plural_is_found() -> None:
+    found = counts_in_words('f"{n} regions"; f"{a}: {len(b):,} new derived rows"; f"{n} copies, {m} answers"')
+    assert [said.partition(": ")[2] for said in found] == [
+        *("n regions", "len(b) new derived rows", "n copies", "m answers")
+    ]
+    assert not [*counts_in_words('f"more than {n} regions"; f"{MOST} rows"; f"{n} is one of our keys"')]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from collector.audit.runs import Row, Run, observed, runs
 from collector.reports.beginnings import refuse_before
-from collector.reports.words import brief, show_span, show_time
+from collector.reports.words import brief, counted, show_span, show_time
 from collector.store.amendments import beginning
 from collector.store.tables import anchors, payloads
 
@@ -97,10 +97,10 @@ def in_words(run: Run) -> str:
     name, keys = brief(run.name), keys_in_words(run.keys)
     if run.state is not None:
         what = f"was in {brief(run.state)}"
-        shown = f"shown by {run.polls:,} poll{'s' * (run.polls != 1)} with {keys}"
+        shown = f"shown by {counted(run.polls, 'poll')} with {keys}"
     else:
         what = "was not listed"
-        shown = f"shown by {run.polls:,} complete answer{'s' * (run.polls != 1)} to {keys}"
+        shown = f"shown by {counted(run.polls, 'complete answer')} to {keys}"
     if run.from_at >= run.until_at:
         return f"{name} {what} at some moment between {show_time(run.until_at)} and {show_time(run.from_at)}, {shown}."
     times = "one time" if len(run.blind) == 1 else f"{len(run.blind)} times"
@@ -162,7 +162,7 @@ def limits(
     for each in run.blind[:MAX_TOLD]:
         said.append(f"Between {show_time(each.from_at)} and {show_time(each.until_at)} {_unseen(run)}.")
     if len(run.blind) > MAX_TOLD:
-        said.append(f"There are {len(run.blind) - MAX_TOLD} more times when {_unseen(run)}.")
+        said.append(f"At {counted(len(run.blind) - MAX_TOLD, 'more time')}, {_unseen(run)}.")
     if redacted:
         said.append(
             f"In the answers of {redacted} of its observations, values were redacted later: for their other values, "

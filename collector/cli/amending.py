@@ -12,7 +12,7 @@ from collector.cli.anchoring import outside_of_settings
 from collector.cli.common import Word, open_existing, open_for_writing, progress_bar, settings_of
 from collector.cli.printing import say
 from collector.errors import UsageError
-from collector.reports.words import show_time
+from collector.reports.words import counted, show_time
 
 if TYPE_CHECKING:
     from collector.store.redacting import Redacted
@@ -86,7 +86,7 @@ def redact(context: click.Context, path: str, dry_run: bool, future: bool, sourc
         for name in names:
             with progress_bar(name) as progress, reading(engine) as connection:
                 foreseen = redacting.foreseen(connection, name, place, progress)
-            say(f"{name}: {place.text} is in {foreseen.answers} answers")
+            say(f"{name}: {place.text} is in {counted(foreseen.answers, 'answer')}")
         return
 
     def redacted(name: str, future: bool) -> Redacted:
@@ -110,8 +110,8 @@ def redact(context: click.Context, path: str, dry_run: bool, future: bool, sourc
             known = "is redacted already" if each.is_rule else "is in no stored answer"
             say(f"{each.source}: {place.text} {known}; nothing changed")
             continue
-        say(f"{each.source}: {place.text} was redacted in {each.answers} answers")
-        say(f"  {each.derived} derived rows changed; later polls redact it from the start")
+        say(f"{each.source}: {place.text} was redacted in {counted(each.answers, 'answer')}")
+        say(f"  {counted(each.derived, 'derived row')} changed; later polls redact it from the start")
         say(f"  proof: {each.digest}; `audit verify --head` accepts it like a head")
     if not all(each.digest or each.is_rule for each in done):
         raise UsageError(
@@ -184,11 +184,12 @@ def prune(
             say(f"{name}: nothing is older than {show_time(now - keep)}")
             continue
         assert done.begins is not None  # noqa: S101 - something was deleted
-        would = "would be deleted, at most" if dry_run else "were deleted"
-        say(
-            f"{name}: the history {'would begin' if dry_run else 'begins'} at {show_time(done.begins.begins_at)}; "
-            f"{done.observations} observations and {done.answers} answers {would}"
-        )
+        begins = show_time(done.begins.begins_at)
+        what = f"{counted(done.observations, 'observation')} and {counted(done.answers, 'answer')}"
+        if dry_run:
+            say(f"{name}: the history would begin at {begins}; at most {what} would be deleted")
+        else:
+            say(f"{name}: the history begins at {begins}; {what} were deleted")
         if not dry_run:
             say(f"  proof: {done.digest}; `audit verify --head` accepts it like a head")
     if vacuum and not dry_run:

@@ -14,7 +14,7 @@ from collector.cli.rows import as_json, object_option
 from collector.cli.times import Time
 from collector.errors import UsageError
 from collector.nearest import listed
-from collector.reports.words import show_time
+from collector.reports.words import counted, show_time
 
 
 @click.command()
@@ -59,10 +59,9 @@ def state(context: click.Context, region: str, at: datetime, source: str | None,
         say_sentence(text, "  ", further="    ")
     say(f"\nEvidence from source {name}, about region {region_id}; `collector audit verify` checks it:")
     for row in claimed.evidence:
-        polls = f"{row['polls']} poll{'s' * (row['polls'] != 1)}"
         say_sentence(
-            f"observation {row['seq']}: {row['outcome']}, {polls}, first asked {show_time(row['first_asked_at'])}, "
-            f"last answered {show_time(row['last_at'])}",
+            f"observation {row['seq']}: {row['outcome']}, {counted(row['polls'], 'poll')}, "
+            f"first asked {show_time(row['first_asked_at'])}, last answered {show_time(row['last_at'])}",
             "  ",
             further="    ",
         )

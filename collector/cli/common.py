@@ -164,12 +164,13 @@ def open_for_questions(
 
 
 def open_for_writing(
-    context: click.Context, *, may_migrate: bool = False, may_create: bool = False
+    context: click.Context, *, may_migrate: bool | None = None, may_create: bool = False
 ) -> sa.Engine:
     """An engine on a database whose schema is up to date.
 
     SQLite is brought up to date, after a copy of the file; PostgreSQL only if `may_migrate`, since other programs and
-    replicas use it. Raises DatabaseError if a SQLite file does not exist, unless `may_create`.
+    replicas use it. None: the command has no option for it. Raises DatabaseError if a SQLite file does not exist,
+    unless `may_create`.
     """
     from collector.database import migrate
     from collector.database.engine import open_engine
@@ -192,14 +193,15 @@ def open_for_writing(
     elif revision is not None and not migrate.is_known(revision):
         raise SchemaError(migrate.other_schema(revision))
     if not is_sqlite(engine) and not may_migrate:
-        what = "has no tables yet" if revision is None else f"has schema {revision}, or older views"
-        raise SchemaError(
-            f"the database {what}, this version works with {newest}: run `collector db upgrade`, or add --migrate"
-        )
+        what = f"has schema {revision}, and this version works with {newest}"
+        if revision in (None, newest):
+            what = "has no tables yet" if revision is None else "has other views than this version"
+        option = "" if may_migrate is None else ", or add --migrate"
+        raise SchemaError(f"the database {what}: run `collector db upgrade`{option}")
     if revision not in (None, newest):
         copy = migrate.copy_before_upgrade(engine, str(revision))
-        as_it_was = f"; the database as it was: {copy}" if copy else ""
-        note(f"schema {revision} becomes {newest}{as_it_was}")
+        before = f"; a copy from before is {copy}" if copy else ""
+        note(f"upgrading the schema from {revision} to {newest}{before}")
     migrate.upgrade(engine)
     return engine
 

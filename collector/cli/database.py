@@ -13,6 +13,7 @@ from collector.cli.common import Word, lasting, open_existing, open_for_writing,
 from collector.cli.printing import say
 from collector.cli.rows import show
 from collector.errors import SchemaError
+from collector.printable import counted
 
 if TYPE_CHECKING:
     from collector.store.comparison import Difference
@@ -66,7 +67,7 @@ def current(context: click.Context) -> None:
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     revision, newest = migrate.current_revision(engine), migrate.newest_revision()
-    say(f"database {revision or 'empty'}, collector {newest}")
+    say(f"schema of the database: {revision or 'none'}; this version works with {newest}")
     sys.exit(0 if revision == newest else 3)
 
 
@@ -92,7 +93,7 @@ def check(context: click.Context) -> None:
         say(migrate.other_schema(revision))
         sys.exit(1)
     if revision != newest:
-        say(f"schema: {revision or 'none'}, this version works with {newest}; run `collector db upgrade`")
+        say(f"schema: {revision or 'none'}; this version works with {newest}: run `collector db upgrade`")
         sys.exit(1)
     problems: list[str] = []
     with reading(engine) as connection:
@@ -102,8 +103,8 @@ def check(context: click.Context) -> None:
         for row in connection.execute(sources.select()):
             if row.derivation_revision != DERIVATION_REVISION:
                 problems.append(
-                    f"source {row.name}: derived by revision {row.derivation_revision} of the rules, this version "
-                    f"has {DERIVATION_REVISION}; run `collector db rebuild`"
+                    f"source {row.name}: derived by revision {row.derivation_revision} of the rules; this version "
+                    f"has revision {DERIVATION_REVISION}: run `collector db rebuild`"
                 )
     for problem in problems:
         say(problem)
@@ -138,8 +139,9 @@ def rebuild(context: click.Context, check_only: bool, source: str | None) -> Non
             result = derive_again(engine, name, check_only=check_only, progress=progress)
         different += result.different
         would = "would change" if check_only else "changed"
-        what = f"{result.different} rows {would}" if result.different else "nothing " + would
-        say(f"{name}: {result.observations} observations, {result.rows} derived rows, {what}")
+        what = f"{counted(result.different, 'row')} {would}" if result.different else "nothing " + would
+        derived = counted(result.rows, "derived row")
+        say(f"{name}: {counted(result.observations, 'observation')}, {derived}, {what}")
         for example in result.examples:
             say(f"  {_in_words(example)}")
     sys.exit(1 if check_only and different else 0)
@@ -208,7 +210,7 @@ def copy(context: click.Context, target: str) -> None:
         )
     copied = copying.copy(engine, sink)
     for table, rows in copied.rows.items():
-        say(f"{table}: {rows} rows")
+        say(f"{table}: {counted(rows, 'row')}")
     for source, head in copied.heads.items():
         say(f"head of {source}: {head or 'none yet'}")
-    say("row counts and heads agree; set COLLECTOR_DATABASE_URL to the new database")
+    say("the numbers of rows and the heads agree; now set COLLECTOR_DATABASE_URL to the new database")

@@ -265,14 +265,15 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
     from collector.reports.coverage import coverage
     from collector.reports.inventory import REGIONS, RegionFilter, regions_as_of
     from collector.reports.transitions import TransitionFilter, transitions
-    from collector.reports.words import show_span, show_time, transition_in_words
+    from collector.reports.words import counted, show_span, show_time, transition_in_words
 
     with reading(engine) as connection:
         regions = regions_as_of(connection, utc_now(), RegionFilter())
         changes = transitions(connection, TransitionFilter())
         gaps = coverage(connection)
     checkpoint(engine)
-    say(f"{polls} polls, {len(changes)} transitions, {path.stat().st_size / 1e6:.1f} MB in {path}\n")
+    what = f"{counted(polls, 'poll')}, {counted(len(changes), 'transition')}"
+    say(f"{what}, {path.stat().st_size / 1e6:.1f} MB in {path}\n")
     shown = {name: heading for name, heading in REGIONS.table.items() if name != "source"}
     print_rows(regions, "table", REGIONS, "no regions", shown=shown)
     say("\nThe newest changes:")
@@ -283,7 +284,8 @@ def _show(engine: sa.Engine, path: Path, polls: int, refused: int) -> None:
         until = show_time(gap["until_at"]) or "now"
         why = gap["error"] or "no poll was made, or none could be written"
         say_sentence(f"{show_time(gap['from_at'])} to {until}, {show_span(gap['seconds'])}: {why}", "  ")
-    say(f"  ({refused} polls were not written, because the machine's clock differed from the API's)")
+    were = f"{counted(refused, 'poll')} {'was' if refused == 1 else 'were'}"
+    say(f"  ({were} not written, because the machine's clock differed from the API's)")
     say(
         "\nQuery it yourself:\n"
         f"  export {_setting(path)}\n"

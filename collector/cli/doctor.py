@@ -18,6 +18,7 @@ import click
 from collector.cli.common import settings_of
 from collector.cli.printing import say, say_sentence
 from collector.errors import CollectorError
+from collector.printable import counted
 
 if TYPE_CHECKING:
     from collector.gcore.client import Client
@@ -49,8 +50,14 @@ class Finding:
 
 @click.command()
 @click.option("--offline", is_flag=True, help="Do not ask the API.")
+@click.option(
+    "--settings",
+    "and_settings",
+    is_flag=True,
+    help="Then show every setting, and where its value comes from.",
+)
 @click.pass_context
-def doctor(context: click.Context, offline: bool) -> None:
+def doctor(context: click.Context, offline: bool, and_settings: bool) -> None:
     """Check everything that polling needs. Writes nothing.
 
     It says how to fix what is wrong. Exits with 1 if something is bad.
@@ -58,12 +65,25 @@ def doctor(context: click.Context, offline: bool) -> None:
     \b
     Example:
       collector doctor
+      collector doctor --offline --settings
     """
+    settings = settings_of(context)
+    bad = False
+    for finding in _findings(settings, offline=offline):
+        bad = bad or finding.verdict == "bad"
+        say_sentence(f"{finding.verdict:<5} {finding.what}", further=" " * 6)
+        if finding.todo:
+            say_sentence(finding.todo, " " * 6)
+    if and_settings:
+        _say_settings(settings, context.find_root().obj)
+    sys.exit(1 if bad else 0)
+
+
+def _say_settings(settings: Settings, config: Path | None) -> None:
     from collector.settings.origins import origins
 
-    settings = settings_of(context)
-    say("settings")
-    rows = origins(config=context.find_root().obj)
+    say("\nsettings")
+    rows = origins(config=config)
     width = max(len(row.variable) for row in rows)
     for row in rows:
         say(f"  {row.variable:<{width}}  {row.value or '-'}  ({row.origin})")
@@ -73,14 +93,6 @@ def doctor(context: click.Context, offline: bool) -> None:
     for receiver in settings.webhooks:
         whom = "people" if receiver.apprise is not None else "a webhook"
         say(f"  receiver {receiver.name}: {whom}, its URL is not shown")
-    say("checks")
-    bad = False
-    for finding in _findings(settings, offline=offline):
-        bad = bad or finding.verdict == "bad"
-        say_sentence(f"{finding.verdict:<5} {finding.what}", "  ", further=" " * 8)
-        if finding.todo:
-            say_sentence(finding.todo, " " * 8)
-    sys.exit(1 if bad else 0)
 
 
 def _findings(settings: Settings, *, offline: bool) -> Iterator[Finding]:
@@ -95,14 +107,16 @@ def _receivers(settings: Settings) -> Iterator[Finding]:
     from collector.service.webhooks.companion import tellers_of
 
     for receiver in settings.webhooks:
+        name = f"receiver {receiver.name}: "
         try:
             receiver.keys()
             tellers_of([receiver])
         except CollectorError as error:
-            yield Finding("bad", str(error), "it gets no events before that")
+            what = name + str(error).removeprefix(name)
+            yield Finding("bad", what, "it gets no events until this is repaired")
         else:
             todo = f"`collector webhooks test {receiver.name}` sends it a test event"
-            yield Finding("note", f"receiver {receiver.name}: it was not tried", todo)
+            yield Finding("note", f"{name}it was not tried", todo)
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -112,7 +126,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     from collector.database.health import is_too_old, server_version
     from collector.database.sessions import hindrance, missing_privileges
     from collector.database.transactions import reading
-    from collector.database.url import parse_url, sqlite_path
+    from collector.database.url import parse_url, place, sqlite_path
     from collector.reports import views
     from collector.reports.beginnings import beginnings, redactions
     from collector.reports.status import statuses
@@ -141,14 +155,14 @@ def _database(settings: Settings) -> Iterator[Finding]:
     if is_too_old(version):
         yield Finding("bad", f"database: {version} is too old", "PostgreSQL 14 or later is needed")
     else:
-        yield Finding("good", f"database: {version} answers")
+        yield Finding("good", f"database: {place(engine.url)}, {version} answers")
     if why:
-        yield Finding("bad", f"database: {why}", "nothing can be recorded before that")
+        yield Finding("bad", f"database: {why}", "nothing can be recorded until this is repaired")
         return
     if revision != newest:
         is_newer = revision is not None and not migrate.is_known(revision)
         todo = "update the collector" if is_newer else "run `collector db upgrade`"
-        yield Finding("bad", f"schema: {revision or 'none'}, this version works with {newest}", todo)
+        yield Finding("bad", f"schema: {revision or 'none'}; this version works with {newest}", todo)
         return
     if lacking:
         yield Finding(
@@ -158,9 +172,11 @@ def _database(settings: Settings) -> Iterator[Finding]:
         )
     with reading(engine) as connection:
         if views.are_current(connection):
-            yield Finding("good", f"schema: {revision}, views are the newest")
+            yield Finding("good", f"schema: {revision}, the newest, with its views")
         else:
-            yield Finding("bad", "schema: views are not the newest", "run `collector db upgrade`")
+            yield Finding(
+                "bad", "schema: its views are not those of this version", "run `collector db upgrade`"
+            )
         names = {source.name for source in settings.sources}
         for status in statuses(
             connection, utc_now(), of_settings=names, required_anchors=settings.required_anchors
@@ -177,7 +193,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         for name, begun in beginnings(connection).items():
             when = f"{begun.at:%Y-%m-%d %H:%M:%S} UTC"
             yield Finding(
-                "note", f"source {name}: the history begins at {when}; everything before was pruned"
+                "note", f"source {name}: the history begins at {when}; everything before that was pruned"
             )
         for each in redactions(connection):
             since = f"{each.made_at:%Y-%m-%d}"
@@ -198,7 +214,7 @@ def _room(path: Path) -> Finding:
     if not folder.is_dir():
         return Finding("bad", f"disk: the folder {folder} does not exist", "create it")
     free = shutil.disk_usage(folder).free
-    what = f"disk: {free / 1e9:.1f} GB free where the database is"
+    what = f"disk: {free / 1e9:.1f} GB free in {folder.absolute()}"
     if not os.access(folder, os.W_OK):
         return Finding(
             "bad", f"disk: {folder} can't be written", "change its owner, or choose another folder"
@@ -314,7 +330,9 @@ def _source(
         }.get(said.http_status or 0, f"is {source.base_url} right, and reachable from here? a proxy?")
         finding = Finding("bad", f"source {source.name}: {said.cause}{status}: {said.message}", todo)
     else:
-        finding = Finding("good", f"source {source.name}: the API answers with {len(said.records)} regions")
+        finding = Finding(
+            "good", f"source {source.name}: the API answers with {counted(len(said.records), 'region')}"
+        )
     offset = answer.exchange.clock_offset
     return finding, None if offset is None else _clock(offset)
 
@@ -331,5 +349,5 @@ def _clock(offset: timedelta) -> Finding:
     seconds = abs(offset.total_seconds())
     what = f"clock: differs by {seconds:.0f} s from the API's"
     if abs(offset) > MAX_CLOCK_OFFSET:
-        return Finding("bad", what, "polls are refused beyond an hour: set the clock (NTP)")
+        return Finding("bad", what, "no poll is written beyond an hour: set the clock (NTP)")
     return Finding("good" if seconds < 5 else "note", what)

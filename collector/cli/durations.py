@@ -125,7 +125,7 @@ def _availability_in_words(row: dict[str, Any], zone: Any) -> dict[str, Any]:
         "region": row["display_name"] or row["slug"] or f"region {row['region_id']}",
         "zone": row["zone"] or "(no zone)",
         "country": row["country"] or "(no country)",
-        "source": f"all {row['regions']} regions",
+        "source": f"all {row['regions']} regions" if row["regions"] != 1 else "the only region",
     }[row["level"]]
     local = row["from_at"].astimezone(zone)
     whole_day = local.hour == local.minute == local.second == local.microsecond == 0

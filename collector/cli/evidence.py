@@ -12,7 +12,7 @@ from collector.cli.common import LIMIT, Word, open_for_questions, source_option
 from collector.cli.printing import note, say, say_sentence, terminal_width
 from collector.cli.rows import as_json, format_option, object_option, print_rows, show
 from collector.cli.times import Time, check_order, echo_times, note_beginnings
-from collector.reports.words import show_span, show_time
+from collector.reports.words import counted, show_span, show_time
 
 NEWEST = 50
 """Transitions that a terminal shows without --limit."""
@@ -174,7 +174,9 @@ def explain(context: click.Context, transition: str, source: str | None, format_
         said += f", the last of {o['polls']} equal polls" if o["polls"] > 1 else ""
         say_sentence(f"before    observation {o['seq']}: {said}", further=_BESIDE)
     for o in found.between:
-        what = f"{o['outcome']}, {o['polls']} polls" + (f": {o['message']}" if o["message"] else "")
+        what = f"{o['outcome']}, {counted(o['polls'], 'poll')}" + (
+            f": {o['message']}" if o["message"] else ""
+        )
         said = f"{show_time(o['first_at'])} to {show_time(o['last_at'])}, {what}"
         say_sentence(f"between   observation {o['seq']}: {said}", further=_BESIDE)
     o = found.showed

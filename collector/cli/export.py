@@ -15,7 +15,7 @@ from collector.cli.times import Time, check_order, echo_times
 from collector.clock import utc_now
 from collector.errors import UsageError
 from collector.nearest import instead
-from collector.reports.words import printable
+from collector.reports.words import counted, printable
 
 if TYPE_CHECKING:
     from collector.reports.export import Exported
@@ -115,9 +115,9 @@ def _compact(folder: Path) -> None:
     done = compact_files(folder)
     before, after = (sum(len(table.files) for table in each.tables) for each in (done.before, done.after))
     if done.after is done.before:
-        say(f"{folder}: nothing to merge, {before:,} files")
+        say(f"{folder}: nothing to merge, {counted(before, 'file')}")
     else:
-        say(f"{folder}: export {done.after.export}, {before:,} files became {after:,}")
+        say(f"{folder}: export {done.after.export}, {counted(before, 'file')} became {after:,}")
 
 
 def _tell(done: Exported, folder: Path) -> None:
@@ -129,8 +129,8 @@ def _tell(done: Exported, folder: Path) -> None:
         say(f"{table.name:<26} {table.rows:>12,}{more}")
     rows = sum(table.rows for table in manifest.tables)
     files = sum(len(table.files) for table in manifest.tables)
-    what = f"{len(manifest.tables)} tables and views, {rows:,} rows, {files:,} files"
-    say(f"{folder}: export {manifest.export}, {what}")
+    tables = counted(len(manifest.tables), "table or view", "tables and views")
+    say(f"{folder}: export {manifest.export}, {tables}, {counted(rows, 'row')}, {counted(files, 'file')}")
     for state in manifest.sources:
         where = f"observation {state.newest_seq}, {state.head}" if state.head else "none yet"
         say(f"head of {state.source}: {where}")

@@ -23,7 +23,7 @@ from collector.cli.printing import say
 from collector.errors import SchemaError, UsageError
 from collector.inventory.observation import gap_limit
 from collector.nearest import instead, listed
-from collector.reports.words import printable, show_span, show_time
+from collector.reports.words import counted, printable, show_span, show_time
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -241,14 +241,14 @@ def _tell(
     span = ""
     if report.first_at and report.last_at:
         span = f", from {show_time(report.first_at)} to {show_time(report.last_at)}"
-    say(f"{source.name} at {source.base_url}: {_count(report.imported, 'answer')} {would}{span}")
+    say(f"{source.name} at {source.base_url}: {counted(report.imported, 'answer')} {would}{span}")
     for heading, text in _lines(report, zone, margin):
         say(f"  {heading:<13} {text}")
     for note in _notes(report, whole_lists):
         say(f"  note: {note}")
     left = report.skipped
     if left:
-        say(f"{_count(len(left), 'answer')} left out:")
+        say(f"{counted(len(left), 'answer')} left out:")
     for each in left if show_all else left[:SHOWN]:
         say(f"  {printable(each.name)}: {printable(each.reason)}")
     if len(left) > SHOWN and not show_all:
@@ -276,11 +276,11 @@ def _lines(report: Report, zone: tzinfo, margin: timedelta) -> Iterator[tuple[st
         what = ", ".join(text for text in (first, kinds) if text)
         yield "transitions", f"{what} (regions and keystones)" if what else "none"
     if report.known:
-        yield "known", f"{_count(report.known, 'answer')} in the history already"
+        yield "known", f"{counted(report.known, 'answer')} in the history already"
     if report.pruned:
-        yield "pruned", f"{_count(report.pruned, 'answer')} from before the history begins"
+        yield "pruned", f"{counted(report.pruned, 'answer')} from before the history begins"
     if report.twice:
-        yield "copies", f"{_count(report.twice, 'further copy', 'further copies')} of answers"
+        yield "copies", f"{counted(report.twice, 'further copy', 'further copies')} of answers"
     if plan.found.ignored:
         yield "ignored", f"{plan.found.ignored} (not JSON, links, or hidden)"
 
@@ -289,7 +289,7 @@ def _gaps(report: Report) -> str:
     if not report.gaps:
         return "no gaps"
     longest = show_span(gap_limit(report.plan.interval))
-    return f"{_count(report.gaps, 'gap')} of more than {longest} between answers"
+    return f"{counted(report.gaps, 'gap')} of more than {longest} between answers"
 
 
 def _notes(report: Report, whole_lists: bool) -> Iterator[str]:
@@ -304,7 +304,3 @@ def _notes(report: Report, whole_lists: bool) -> Iterator[str]:
         yield "a commit shows when an answer changed, not how often it was polled; give --interval if you know it"
     elif follows >= 5 and report.changed == follows:
         yield "no two consecutive answers are equal; if only changes were saved, give --interval"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

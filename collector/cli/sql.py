@@ -21,7 +21,7 @@ from collector.clock import time_text, utc_now
 from collector.errors import UsageError
 from collector.nearest import listed
 from collector.reports.columns import Heading
-from collector.reports.words import show_time
+from collector.reports.words import counted, show_time
 
 MOST = 1000
 
@@ -153,7 +153,7 @@ def sql(
         engine.dispose()
     _print(_different(result.names), [[_plain(v) for v in row] for row in result.rows], format_)
     if result.is_cut:
-        say(f"only the first {limit:,} rows; --limit {limit * 10} prints more", err=True)
+        say(f"only the first {counted(limit, 'row')}; --limit {limit * 10} prints more", err=True)
 
 
 def _text_of(statement: str | None) -> str:

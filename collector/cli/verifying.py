@@ -14,7 +14,7 @@ from collector.cli.common import open_existing, open_for_writing, progress_bar, 
 from collector.cli.printing import note, say, say_sentence
 from collector.cli.rows import as_json, object_option
 from collector.errors import UsageError
-from collector.reports.words import show_time
+from collector.reports.words import counted, show_time
 
 if TYPE_CHECKING:
     from collector.audit.findings import Break, Verdict, Verification
@@ -213,18 +213,19 @@ def _digests(given: tuple[str, ...]) -> tuple[str, ...]:
 def _tell(found: Verification, asked: tuple[str, ...]) -> None:
     from collector.audit.words import break_in_words
 
-    checked = f"{found.observations} observations of {found.polls} polls, {found.payloads} answers"
+    observations, polls = counted(found.observations, "observation"), counted(found.polls, "poll")
+    checked = f"{observations} of {polls}, {counted(found.payloads, 'answer')}"
     if found.derived_rows is not None:
-        checked += f", {found.derived_rows} derived rows"
+        checked += f", {counted(found.derived_rows, 'derived row')}"
     _say(f"{found.source}: {found.verdict}; checked {checked}")
     if found.verdict == "stale":
         _say("  it was derived by older rules: run `collector db rebuild`, then verify again")
-        _say(f"  {found.different} derived rows would change; the evidence is good")
+        _say(f"  {counted(found.different, 'derived row')} would change; the evidence is good")
     for broken in found.breaks if found.verdict == "altered" else ():
         _say(f"  {break_in_words(broken)}")
     more = found.different - len({(b.table, str(b.key)) for b in found.breaks})
     if more > 0 and found.verdict == "altered":
-        _say(f"  and {more} more derived rows")
+        _say(f"  and {counted(more, 'more derived row')}")
     if found.derived_rows is None:
         _say("  the evidence is damaged, so what was derived from it was not compared")
     begins = found.begins
@@ -276,7 +277,9 @@ def _amended(each: Amendment) -> str:
     )
     if each.kind == "prune":
         return f"pruned up to observation {facts.get('begins_seq')} ({where})"
-    return f"redacted {facts.get('path')} in {facts.get('redacted')} answers ({where})"
+    number = facts.get("redacted")
+    answers = counted(number, "answer") if isinstance(number, int) else "answers"
+    return f"redacted {facts.get('path')} in {answers} ({where})"
 
 
 def _as_json(

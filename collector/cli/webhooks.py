@@ -12,6 +12,7 @@ from collector.cli.printing import note, say
 from collector.cli.rows import format_option, print_rows
 from collector.errors import CollectorError, UsageError
 from collector.nearest import instead
+from collector.printable import counted
 
 if TYPE_CHECKING:
     from collector.receivers import Receiver
@@ -98,7 +99,7 @@ def retry(context: click.Context, receiver: str | None, source: str | None, obse
             source_id = source_id_of(connection, source)
     again = outbox.retry(engine, receiver, source_id, observation)
     engine.dispose()
-    say(f"{again} dead letters wait again; everything that waits is tried at once")
+    say(f"{counted(again, 'dead letter')} queued again; everything that waits is due at once")
 
 
 @webhooks.command()
@@ -123,7 +124,7 @@ def test(context: click.Context, receiver: str | None) -> None:
             (tell,) = tellers_of([each])
             outcome = tell(trial_event(each, utc_now()))
         except CollectorError as error:
-            note(f"{each.name}: {error}")
+            note(str(error))  # it names the receiver
             worst = 1
             continue
         if outcome.why is None:

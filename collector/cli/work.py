@@ -136,8 +136,9 @@ def _worse(one: int, other: int) -> int:
 
 def _tell(result: PollResult, engine: sa.Engine) -> None:
     from collector.database.transactions import reading
+    from collector.reports.status import held_in_words
     from collector.reports.transitions import TransitionFilter, transitions
-    from collector.reports.words import transition_in_words
+    from collector.reports.words import counted, transition_in_words
 
     recorded = result.recorded
     head = f", head {recorded.head}" if recorded.polls == 1 else ""  # to be kept outside the database
@@ -149,12 +150,11 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
         if failure.http_status == 401:
             note("  if the key contains a $, put it in single quotes or in a file: shells replace $")
         return
-    seen = "unchanged" if recorded.polls > 1 else f"{recorded.changes.versions} new or changed entities"
+    seen = counted(recorded.changes.versions, "new or changed entity", "new or changed entities")
+    seen = "unchanged" if recorded.polls > 1 else seen
     say(f"{result.source}: {recorded.outcome}, {seen}, observation {recorded.seq}{head}")
     if recorded.outcome == "held":
-        note(
-            f"  {len(recorded.missing)} known regions are missing, which looks doubtful and waits to be confirmed"
-        )
+        note(f"  {held_in_words(len(recorded.missing))}")
     if recorded.outcome == "partial":
         why = "count does not match its results"
         if recorded.paging:

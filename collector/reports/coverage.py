@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from collector.database.types import UtcTime, database_time
 from collector.reports.columns import OF_SOURCE, SOURCE, Column, Heading, Report
 from collector.reports.filters import Row
+from collector.reports.words import counted
 from collector.store.tables import (
     gaps,
     keystones,
@@ -166,9 +167,9 @@ def what_in_words(rows: Sequence[Row]) -> str:
     if len(rows) == 1:
         (kind,) = kinds
         return f"{kind} {names[0]}"
-    counted = ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in kinds.items())
+    numbers = ", ".join(counted(n, kind) for kind, n in kinds.items())
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{counted}: {', '.join(names[:_NAMED])}{more}"
+    return f"{numbers}: {', '.join(names[:_NAMED])}{more}"
 
 
 _NAMED = 6

@@ -16,6 +16,7 @@ from collector.inventory.observation import gap_limit
 from collector.reports.anchored import missing
 from collector.reports.asof import newest_applied
 from collector.reports.columns import SOURCE, Column, Heading, Report
+from collector.reports.words import counted
 from collector.store.tables import (
     observations,
     regions,
@@ -247,13 +248,13 @@ def _status(facts: _Facts, source: Any, now: datetime) -> SourceStatus:
                 "partial": f"the newest answer looks paginated ({newest.paging}): it proves no absence"
                 if newest.paging
                 else "the newest answer's count does not match its results",
-                "held": _held(len(newest.missing or ())),
+                "held": held_in_words(len(newest.missing or ())),
             }[newest.outcome]
         )
     if rejected:
-        reasons.append(f"{rejected} records of the newest answer can't be used")
+        reasons.append(f"{counted(rejected, 'record')} of the newest answer can't be used")
     if lost and not is_held:
-        reasons.append(f"{lost} regions are not shown, though not gone")
+        reasons.append(f"{counted(lost, 'region')} not shown, though not gone")
     reasons += facts.not_anchored.get(source.name, ())
     if reasons:
         verdict = "degraded"
@@ -294,7 +295,8 @@ def _status(facts: _Facts, source: Any, now: datetime) -> SourceStatus:
     )
 
 
-def _held(missing: int) -> str:
+def held_in_words(missing: int) -> str:
+    """Why an answer is held."""
     which = "1 region is" if missing == 1 else f"{missing} regions are"
     return f"{which} missing, which looks doubtful and waits to be confirmed"
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from collector.printable import brief as brief
+from collector.printable import counted as counted
 from collector.printable import printable as printable
 
 EXACT = timedelta(seconds=2)
@@ -170,11 +171,6 @@ def happening_in_words(row: Mapping[str, Any]) -> str:
     }.get(row["kind"], str(row["kind"]))
     detail = f" ({brief(str(row['new']))})" if row["new"] else ""
     return f"The API of {row['source']} shows {said}: {brief(str(row['field']))}{detail}"
-
-
-def counted(number: int, word: str) -> str:
-    """`1 region`, `3 regions`, `2 metrics databases`."""
-    return f"{number:,} {word.replace('_', ' ')}" + ("" if number == 1 else "s")
 
 
 def _said(value: Any) -> str:

@@ -27,6 +27,7 @@ from collector.errors import CollectorError, DatabaseError, LeaseHeldError
 from collector.gcore.client import Client
 from collector.logs import logger
 from collector.poll import PollResult
+from collector.printable import counted
 from collector.service.keeper import Keeper
 from collector.service.lanes import Lanes, NotYetError
 from collector.service.notify import notify, wants_watchdog
@@ -252,7 +253,7 @@ class Service:
         """What systemctl shows."""
         runners = list(self._runners.values())
         ill = [f"{r.source.name} not written ({r.condition})" for r in runners if r.condition]
-        return "; ".join([f"polling {len(runners)} sources", *ill])
+        return "; ".join([f"polling {counted(len(runners), 'source')}", *ill])
 
     def _watch(self) -> None:
         """Independent of the scheduler: it only looks at when polls were attempted."""

@@ -117,7 +117,7 @@ def load(environment: Mapping[str, str] | None = None, config: Path | None = Non
     names = [receiver.name.casefold() for receiver in settings.webhooks]
     if len(set(names)) != len(names):
         raise SettingsError(
-            f"{config}: every webhook needs a name of its own; a different case is not enough"
+            f"{config}: every receiver needs a name of its own; a different case is not enough"
         )
     return settings
 
@@ -268,7 +268,7 @@ def _in_a_receiver(path: list[str], name: str, raw: Any) -> str:
         return "webhooks"
     which = raw["webhooks"][int(path[1])].get("name")
     if which is None and f"webhook_{name}" in OF_RECEIVER:
-        return f"{PREFIX}WEBHOOK_{name.upper()}, or {name} of the webhook without a name"
+        return f"{PREFIX}WEBHOOK_{name.upper()}, or {name} of the receiver without a name"
     which = which or "webhook"
     shown = which if isinstance(which, str) and name != "name" else f"number {int(path[1]) + 1}"
-    return f"webhook {shown}" + (f": {name}" if len(path) > 2 else "")
+    return f"receiver {shown}" + (f": {name}" if len(path) > 2 else "")

@@ -211,7 +211,7 @@ def test_a_record_that_could_not_be_used_is_in_a_pack_of_one_region(history: His
     assert len(rows(files, "unseen")) == 1
     assert verdict_on(files, tmp_path).startswith("HOLDS: source gcore, region 2, ")
     hide('{"state":"NEW"}')(files)
-    assert "could not use 1 records, but its answer contains 0" in verdict_on(files, tmp_path)
+    assert "rejected 1, but its answer contains 0 such records" in verdict_on(files, tmp_path)
 
 
 # Gaps

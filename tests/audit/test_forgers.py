@@ -287,17 +287,17 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
     "a record of nobody hidden in a pack of one region": (
         {"regions": {1}},
         hide('"state":"NEW"'),
-        "could not use 1 records, but its answer contains 0",
+        "rejected 1, but its answer contains 0 such records",
     ),
     "the unusable record of another hidden": (
         {"regions": {1}},
         hide('"state":""'),
-        "could not use 1 records, but its answer contains 0",
+        "rejected 1, but its answer contains 0 such records",
     ),
     "all records of a region hidden": (
         {"regions": {2}},
         all_of(hide('"id":2'), edit("transitions", list.clear), edit("unseen", list.clear)),
-        "could not use 1 records",
+        "rejected 1, but its answer contains",
     ),
     "all usable records of a region hidden": (
         {"regions": {2}},
@@ -356,7 +356,7 @@ def test_how_long_the_newest_failure_went_on_is_said_to_be_open(
     """Also where it began behind the time that is spoken of: its polls count in an open gap."""
     files = made(end=835)
     said = said_of(files, tmp_path, heads(files)[12])
-    assert "observation 12 is open: no digest covers yet that 1 polls gave the same answer" in "\n".join(said)
+    assert "observation 12 is open: no digest covers yet that 1 poll gave the same answer" in "\n".join(said)
 
 
 def test_what_follows_the_last_head_that_was_given_is_said_to_be_uncovered(

@@ -199,7 +199,7 @@ def test_a_row_edited_by_hand_is_named_and_repaired(database_url: str) -> None:
         "--check repairs nothing"
     )
     repaired = process("db", "rebuild", database_url=database_url)
-    assert (repaired.code, "1 rows changed" in repaired.out) == (0, True), repaired
+    assert (repaired.code, "1 row changed" in repaired.out) == (0, True), repaired
     assert collector("db", "rebuild", "--check", database_url=database_url).code == 0
     assert history.rows("state_transitions") == good
     engine.dispose()
@@ -314,9 +314,9 @@ def test_the_exit_code_tells_how_good_the_answer_was(sqlite_url: str) -> None:
     assert "count" in partial.err
     assert held.code == 3
     assert "held" in held.out
-    assert "3 known regions are missing" in held.err
+    assert "3 regions are missing" in held.err
     assert held_again.code == 3
-    assert "3 known regions are missing" in held_again.err
+    assert "3 regions are missing" in held_again.err
     assert refused.code == 1
     refused.explains("401", "Invalid token")
     assert (html.code, html.out) == (1, "")

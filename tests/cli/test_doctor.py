@@ -55,8 +55,8 @@ class Visit:
     @property
     def findings(self) -> list[tuple[str, str, str]]:
         """Verdict, what, and advice."""
-        checks = self.said.out.partition("\nchecks\n")[2]
-        found = re.findall(r"^  (good|note|bad)  ? ? ?(.+)(?:\n {8}(.+))?$", checks, re.MULTILINE)
+        checks = self.said.out.partition("\n\nsettings\n")[0]
+        found = re.findall(r"^(good|note|bad)  ? ? ?(.+)(?:\n {6}(.+))?$", checks, re.MULTILINE)
         assert sum(1 + bool(todo) for _, _, todo in found) == len(checks.splitlines()), self.said.out
         return found
 
@@ -69,9 +69,9 @@ class Visit:
 
 
 def visit(*arguments: str, **settings: str) -> Visit:
-    """`--offline` last; before it what stands before the command."""
-    offline = [a for a in arguments if a == "--offline"]
-    said = collector(*arguments[: len(arguments) - len(offline)], "doctor", *offline, **settings)
+    """The command's own options last; before them what stands before the command."""
+    own = [a for a in arguments if a in ("--offline", "--settings")]
+    said = collector(*arguments[: len(arguments) - len(own)], "doctor", *own, **settings)
     assert said.err == "", said
     assert SECRET not in said.out
     found = Visit(said)
@@ -116,7 +116,7 @@ def test_all_is_good(engine: sa.Engine, database_url: str) -> None:
     assert found.finding("source gcore: last seen")[0] == "good"
     assert re.fullmatch(r"clock: differs by [0-3] s from the API's", found.finding("clock")[1])
     kind = "SQLite" if database_url.startswith("sqlite") else "PostgreSQL"
-    assert re.fullmatch(rf"database: {kind} \d+[\d.]+.* answers", found.finding("database")[1])
+    assert re.fullmatch(rf"database: .+, {kind} \d+[\d.]+.* answers", found.finding("database")[1])
     assert newest_revision() in found.finding("schema")[1]
 
 
@@ -275,7 +275,7 @@ def test_the_key_in_a_file_is_used_and_never_shown(sqlite_url: str, tmp_path: Pa
     path = tmp_path / "key"
     path.write_text(f"{SECRET}\n")
     with Server(reply(body=body(answer(THREE)))) as server:
-        found = visit(database_url=sqlite_url, base_url=server.url, api_key_file=str(path))
+        found = visit("--settings", database_url=sqlite_url, base_url=server.url, api_key_file=str(path))
         assert server.requests[0].headers["authorization"] == f"apikey {SECRET}"
     assert found.settings["COLLECTOR_API_KEY_FILE"] == (str(path), "environment")
 
@@ -303,7 +303,7 @@ def test_an_empty_database_needs_its_schema(empty_database_url: str) -> None:
     found = visit("--offline", database_url=empty_database_url, api_key=SECRET)
     verdict, what, todo = found.finding("schema")
     assert (verdict, todo) == ("bad", "run `collector db upgrade`")
-    assert what.startswith("schema: none, this version works with 0")
+    assert what.startswith("schema: none; this version works with 0")
 
 
 def test_another_schema_is_bad(engine: sa.Engine, database_url: str) -> None:
@@ -311,7 +311,7 @@ def test_another_schema_is_bad(engine: sa.Engine, database_url: str) -> None:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
     found = visit("--offline", database_url=database_url, api_key=SECRET)
     verdict, what, _ = found.finding("schema")
-    assert (verdict, what.startswith("schema: 0000, this version works with 0")) == ("bad", True)
+    assert (verdict, what.startswith("schema: 0000; this version works with 0")) == ("bad", True)
 
 
 def test_a_newer_schema_asks_for_a_newer_collector(engine: sa.Engine, database_url: str) -> None:
@@ -327,7 +327,7 @@ def test_a_view_that_is_gone_is_bad(engine: sa.Engine, database_url: str) -> Non
     found = visit("--offline", database_url=database_url, api_key=SECRET)
     assert found.finding("schema") == (
         "bad",
-        "schema: views are not the newest",
+        "schema: its views are not those of this version",
         "run `collector db upgrade`",
     )
 
@@ -371,7 +371,9 @@ def test_a_source_that_is_stale_is_bad_and_one_that_is_degraded_is_noted(
 def test_every_setting_is_shown_with_its_origin(sqlite_url: str, tmp_path: Path) -> None:
     config = tmp_path / "collector.toml"
     config.write_text(f'interval = "5m"\napi_key = "{SECRET}"\nname = "mine"\nauth_scheme = "Bearer"\n')
-    found = visit("--config", str(config), "--offline", database_url=sqlite_url, auth_scheme="apikey")
+    found = visit(
+        "--config", str(config), "--offline", "--settings", database_url=sqlite_url, auth_scheme="apikey"
+    )
     expected = {
         "COLLECTOR_API_KEY": ("(not shown)", str(config)),
         "COLLECTOR_API_KEY_FILE": ("-", "default"),
@@ -387,6 +389,15 @@ def test_every_setting_is_shown_with_its_origin(sqlite_url: str, tmp_path: Path)
     assert "  source mine: " in found.said.out
 
 
+def test_settings_follow_the_checks_and_only_if_they_are_asked_for(sqlite_url: str) -> None:
+    brief, full = (
+        visit("--offline", *more, database_url=sqlite_url, api_key=SECRET).said.out
+        for more in ((), ("--settings",))
+    )
+    assert full.startswith(f"{brief}\nsettings\n")
+    assert "COLLECTOR_" not in brief
+
+
 def test_each_of_several_sources_is_looked_at(sqlite_url: str, tmp_path: Path) -> None:
     config = tmp_path / "collector.toml"
     with Server(reply(body=body(answer(THREE)))) as good, Server(error(404)) as bad:
@@ -395,7 +406,7 @@ def test_each_of_several_sources_is_looked_at(sqlite_url: str, tmp_path: Path) -
             f'[[sources]]\nname = "two"\nbase_url = "{bad.url}"\n[[sources]]\nname = "three"\n'
             f'api_key_file = "{tmp_path}/none"\n'
         )
-        found = visit("--config", str(config), database_url=sqlite_url)
+        found = visit("--config", str(config), "--settings", database_url=sqlite_url)
     assert [f"  source {n}: " in found.said.out for n in ("one", "two", "three")] == [True] * 3
     verdicts = {what.split(":")[0]: verdict for verdict, what, _ in found.findings if "source " in what}
     assert verdicts == {"source one": "good", "source two": "bad", "source three": "bad"}
@@ -489,7 +500,7 @@ def test_a_database_url_that_is_none_ends_it(tmp_path: Path) -> None:
     ],
 )
 def test_the_password_of_the_database_is_not_shown(url: str) -> None:
-    said = collector("doctor", "--offline", database_url=url, api_key="other")
+    said = collector("doctor", "--offline", "--settings", database_url=url, api_key="other")
     assert "127.0.0.1:1" in said.out
     assert SECRET not in said.out + said.err
 
@@ -499,7 +510,8 @@ def test_settings_that_no_source_has_are_not_shown(sqlite_url: str, tmp_path: Pa
     config.write_text(
         f'[[sources]]\nname = "one"\nbase_url = "http://127.0.0.1:1"\napi_key = "{SECRET}"\ninterval = "5m"\n'
     )
-    found = visit("--config", str(config), "--offline", database_url=sqlite_url)
+    found = visit("--config", str(config), "--offline", "--settings", database_url=sqlite_url)
+    assert "COLLECTOR_DATABASE_URL" in found.settings
     assert "https://api.gcore.com" not in found.said.out
 
 

@@ -47,7 +47,7 @@ ARGUMENTS = {
         "'SELECT :a' --param a={hostile}",
     ],
     "collector export": ["{new}", "{new} --format csv"],
-    "collector doctor": ["--offline", ""],
+    "collector doctor": ["--offline --settings", ""],
     "collector import": ["{folder} --source other --dry-run", "{folder} --source gcore --dry-run"],
     "collector audit verify": ["", "--format json", "--head {hostile}", "--record"],
     "collector audit anchor": ["", "--source {hostile}"],

@@ -66,7 +66,7 @@ def test_times_and_texts_are_parameters(url: str) -> None:
 def test_more_rows_than_asked_for_are_not_printed_and_that_is_said(url: str) -> None:
     said = ask(url, "--limit", "1", "--format", "json", "SELECT slug FROM current_regions ORDER BY slug")
     assert said.json == [{"slug": "one"}]
-    said.explains("only the first 1 rows", "--limit 10")
+    said.explains("only the first 1 row;", "--limit 10")
     assert ask(url, "--limit", "2", "SELECT slug FROM current_regions").err == ""
     assert ask(url, "SELECT slug FROM current_regions WHERE slug = 'none'").out == "no rows\n"
 

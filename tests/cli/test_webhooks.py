@@ -76,7 +76,7 @@ def test_what_is_not_taken_is_listed_and_can_be_tried_again(sqlite_url: str, hoo
     hook.status = 200
     assert collector("webhooks", "deliver", **settings).out == "webhook: nothing is due\n"
     said = collector("webhooks", "retry", "webhook", **settings)
-    assert said.out == "0 dead letters wait again; everything that waits is tried at once\n"
+    assert said.out == "0 dead letters queued again; everything that waits is due at once\n"
     assert collector("webhooks", "deliver", **settings).out == "webhook: 2 delivered\n"
 
 
@@ -99,7 +99,9 @@ def test_dead_letters_are_listed_with_their_events_and_sent_again(sqlite_url: st
     elsewhere = collector("webhooks", "list", database_url=settings["database_url"])
     assert (elsewhere.code, "the settings of this command name no receiver" in elsewhere.err) == (3, True)
     assert collector("webhooks", "retry", "--observation", "3", **settings).out.startswith("0 dead letters")
-    assert collector("webhooks", "retry", "--source", "gcore", **settings).out.startswith("1 dead letters")
+    assert collector("webhooks", "retry", "--source", "gcore", **settings).out.startswith(
+        "1 dead letter queued"
+    )
     assert collector("webhooks", "deliver", "webhook", **settings).out == "webhook: 1 delivered\n"
     assert len(hook.taken) == 1
 
@@ -112,6 +114,14 @@ def test_a_receiver_is_tried_without_anything_happening(sqlite_url: str, hook: R
     hook.status = 401
     said = collector("webhooks", "test", "webhook", **settings)
     assert (said.code, said.err) == (1, 'webhook: not accepted: status 401: {"message": "not now"}\n')
+
+
+def test_a_receiver_that_cannot_be_used_is_named_once(sqlite_url: str, tmp_path: Path) -> None:
+    settings = {"database_url": sqlite_url, "webhook_url": "https://x.example"}
+    said = collector("webhooks", "test", **settings, webhook_secret_file=str(tmp_path / "none"))
+    assert said.code == 1
+    assert said.err.startswith("webhook: not accepted: the secret file ")
+    assert said.err.count("webhook") == 1
 
 
 def test_a_receiver_that_is_not_in_the_settings_is_refused_with_those_that_are(
@@ -221,17 +231,17 @@ URL = "url = 'https://one.example'\n"
 @pytest.mark.parametrize(
     ("table", "why"),
     [
-        (URL, "webhook w: it has no secret to sign with; make one with"),
-        (URL + f"secret = '{CANARY}'", "webhook w: a secret is whsec_ and 24 to 64 random bytes"),
-        (URL + f"secret = '{SECRET} {OLD_SECRET} {SECRET}'", "webhook w: write one secret, or"),
-        (URL + f"secret = '{SECRET}'\nsecret_file = 'x'", "webhook w: secret and secret_file are both set"),
-        (URL + "apprise = 'mailto://x'", "webhook w: give it a url (of a webhook) or an apprise URL"),
-        ("", "webhook w: give it a url (of a webhook) or an apprise URL"),
-        (f"url = 'ftp://{CANARY}'", "webhook w: url: write a URL like"),
-        (f"apprise = '{CANARY}'", "webhook w: apprise: write an Apprise URL like"),
-        (f"apprise = 'mailto://x'\nsecret = '{SECRET}'", "webhook w: messages to people are not signed"),
-        (URL + "kinds = ['explosions']", "webhook w: kinds"),
-        (URL + "timeout = '10m'", "webhook w: timeout"),
+        (URL, "receiver w: it has no secret to sign with; make one with"),
+        (URL + f"secret = '{CANARY}'", "receiver w: a secret is whsec_ and 24 to 64 random bytes"),
+        (URL + f"secret = '{SECRET} {OLD_SECRET} {SECRET}'", "receiver w: write one secret, or"),
+        (URL + f"secret = '{SECRET}'\nsecret_file = 'x'", "receiver w: secret and secret_file are both set"),
+        (URL + "apprise = 'mailto://x'", "receiver w: give it a url (of a webhook) or an apprise URL"),
+        ("", "receiver w: give it a url (of a webhook) or an apprise URL"),
+        (f"url = 'ftp://{CANARY}'", "receiver w: url: write a URL like"),
+        (f"apprise = '{CANARY}'", "receiver w: apprise: write an Apprise URL like"),
+        (f"apprise = 'mailto://x'\nsecret = '{SECRET}'", "receiver w: messages to people are not signed"),
+        (URL + "kinds = ['explosions']", "receiver w: kinds"),
+        (URL + "timeout = '10m'", "receiver w: timeout"),
         (URL + "colour = 'red'", "there is no setting 'colour'"),
     ],
 )
@@ -253,7 +263,7 @@ def test_two_receivers_of_one_name_are_refused(tmp_path: Path) -> None:
     config = tmp_path / "collector.toml"
     one = f"[[webhooks]]\nname = 'w'\nurl = 'https://one.example'\nsecret = '{SECRET}'\n"
     config.write_text(one + one.replace("'w'", "'W'"))
-    with pytest.raises(SettingsError, match="every webhook needs a name of its own"):
+    with pytest.raises(SettingsError, match="every receiver needs a name of its own"):
         load({}, config)
 
 
@@ -271,11 +281,12 @@ def test_the_doctor_looks_at_receivers_and_shows_none_of_their_secrets(
         url = "https://x.example/{CANARY}"
         secret_file = "missing.txt"
         """)
-    said = collector("--config", str(config), "doctor", "--offline", database_url=sqlite_url, api_key="k")
+    asked = ("--config", str(config), "doctor", "--offline", "--settings")
+    said = collector(*asked, database_url=sqlite_url, api_key="k")
     assert said.code == 1
     assert "receiver good: a webhook, its URL is not shown" in said.out
     assert "note  receiver good: it was not tried" in said.out
-    assert re.search(r"bad +webhook bad: the secret file .*missing.txt can't be used", said.out)
+    assert re.search(r"bad +receiver bad: the secret file .*missing.txt can't be used", said.out)
     assert CANARY not in said.out + said.err
     assert SECRET not in said.out + said.err
 

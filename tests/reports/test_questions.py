@@ -438,9 +438,7 @@ def test_rejected_and_unseen_regions_are_counted_until_they_are_shown_again(hist
     history.poll([region(1), region(2, state=7), region(3)], at=60)
     status = status_of(history)
     assert (status.verdict, status.rejected, status.unseen, status.regions) == ("degraded", 1, 1, 3)
-    assert status.why == (
-        "1 records of the newest answer can't be used; 1 regions are not shown, though not gone"
-    )
+    assert status.why == ("1 record of the newest answer can't be used; 1 region not shown, though not gone")
     history.poll(answer([region(1)], count=3), at=120)
     status = status_of(history)
     assert (status.rejected, status.unseen, status.last_outcome) == (0, 2, "partial")

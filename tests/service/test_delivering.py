@@ -497,4 +497,4 @@ def test_people_get_a_message_by_apprise(sqlite_engine: sa.Engine) -> None:
 def test_an_apprise_url_that_nobody_knows_is_refused_without_being_shown() -> None:
     with pytest.raises(SettingsError) as raised:
         teller_of(Receiver.people("nothing://canary"))
-    assert str(raised.value) == "webhook people: apprise is not a URL that Apprise knows"
+    assert str(raised.value) == "receiver people: apprise is not a URL that Apprise knows"

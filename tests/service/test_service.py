@@ -1258,7 +1258,7 @@ def test_systemd_is_notified_of_what_goes_on(
     address, listener = supervisor
     service = start(sqlite_url, base_url=simulator.base_url, NOTIFY_SOCKET=address, WATCHDOG_USEC="90000000")
     early = heard(listener, "READY=1")
-    assert set(early) <= {"READY=1", "STATUS=polling 1 sources", "WATCHDOG=1"}
+    assert set(early) <= {"READY=1", "STATUS=polling 1 source", "WATCHDOG=1"}
     heard(listener, "WATCHDOG=1")
     service.send(signal.SIGHUP)
     heard(listener, "RELOADING=1")
@@ -1276,8 +1276,8 @@ def test_systemd_shows_that_nothing_is_written_while_the_database_is_away(
     service = start(sqlite_url, base_url=simulator.base_url, NOTIFY_SOCKET=address)
     service.until("poll")
     with outage(sqlite_url):
-        heard(listener, "STATUS=polling 1 sources; gcore not written (database)")
-    heard(listener, "STATUS=polling 1 sources")
+        heard(listener, "STATUS=polling 1 source; gcore not written (database)")
+    heard(listener, "STATUS=polling 1 source")
     assert service.stop() == 0
 
 

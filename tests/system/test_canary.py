@@ -372,7 +372,7 @@ def test_no_refused_setting_shows_a_secret() -> None:
     ],
     ids=lambda environment: " ".join(environment),
 )
-@pytest.mark.parametrize("command", ["doctor --offline", "poll"])
+@pytest.mark.parametrize("command", ["doctor --offline --settings", "poll"])
 def test_a_secret_in_the_wrong_setting_is_not_shown_or_stored(
     sqlite_template: Path,
     tmp_path: Path,
@@ -629,7 +629,7 @@ COMMANDS = [
     "coverage --format json",
     "diff yesterday now",
     "diff yesterday now --format json",
-    "doctor",
+    "doctor --settings",
     "doctor --offline",
     "poll",
     "poll --source nonsense",

@@ -175,6 +175,15 @@ def test_a_database_that_cannot_hold_every_name_is_refused_by_all_that_write_and
     assert encoding in said.out
 
 
+def test_migrate_is_suggested_by_commands_that_have_this_option(postgresql_server: sa.URL) -> None:
+    settings = {"database_url": text(made(postgresql_server)), "api_key": "k"}
+    why = "the database has no tables yet: run `collector db upgrade`"
+    for command in ("poll", "run", "webhooks retry", "db rebuild", "db redact results[].notes"):
+        said = collector(*command.split(), **settings)
+        has_it = command in ("poll", "run")
+        assert (said.code, why in said.err, "--migrate" in said.err) == (2, True, has_it), said
+
+
 def test_a_role_that_does_not_own_its_database_learns_who_must(postgresql_server: sa.URL) -> None:
     url = made(postgresql_server)
     database, role = quoted(str(url.database)), quoted(str(url.username))
@@ -200,7 +209,7 @@ def test_an_upgrade_of_postgresql_names_no_copy(postgresql_server: sa.URL) -> No
     migrate.downgrade(engine, "0010")
     engine.dispose()
     said = collector("db", "upgrade", database_url=url)
-    assert (said.code, said.err) == (0, f"schema 0010 becomes {migrate.newest_revision()}\n")
+    assert (said.code, said.err) == (0, f"upgrading the schema from 0010 to {migrate.newest_revision()}\n")
 
 
 @pytest.mark.parametrize(

@@ -951,7 +951,7 @@ def check_claims(
             need_same(given, claim, f"region {claim['region_id']} from {claim['from_at']}", "the claim")
         need(
             len(listed) == len(found),
-            f"{len(found)} claims follow from the answers, and {len(listed)} are given",
+            f"not as many claims are given ({len(listed)}) as follow from the answers ({len(found)})",
         )
     return found
 
@@ -1020,6 +1020,11 @@ def moment(text: str) -> str:
     return f"{text[:10]} {text[11:23].removesuffix('.000')}Z"
 
 
+def counted(number: int, word: str) -> str:
+    """`1 poll`, `3 polls`."""
+    return f"{number:,} {word}{'s' * (number != 1)}"
+
+
 def key_of(row: Json) -> str:
     is_import = row["key_fingerprint"] == "" and row["auth_scheme"] == "import"
     return "import" if is_import else str(row["key_fingerprint"])
@@ -1032,9 +1037,9 @@ def in_words(claim: Json) -> str:
     said += ["no key"] * ("" in claim["keys"]) + ["answers that somebody saved"] * ("import" in claim["keys"])
     who, polls = " and ".join(said), claim["polls"]
     if claim["state"] is not None:
-        what, shown = f"was in {claim['state']}", f"shown by {polls:,} poll{'s' * (polls != 1)} with {who}"
+        what, shown = f"was in {claim['state']}", f"shown by {counted(polls, 'poll')} with {who}"
     else:
-        what, shown = "was not listed", f"shown by {polls:,} complete answer{'s' * (polls != 1)} to {who}"
+        what, shown = "was not listed", f"shown by {counted(polls, 'complete answer')} to {who}"
     begin, until, blind = moment(claim["from_at"]), moment(claim["until_at"]), len(claim["blind"])
     if claim["from_at"] >= claim["until_at"]:
         return f"{claim['name']} {what} at some moment between {until} and {begin}, {shown}."
@@ -1390,9 +1395,7 @@ def told(
 def in_words_of_gap(gap: Json) -> str:
     until = f"{moment(gap['until_at'])}" if gap["until_at"] else "the end"
     failed = gap["failed_polls"]
-    polls = (
-        f"{failed} poll{'s' * (failed != 1)} failed" if failed else "no poll was made, or none was written"
-    )
+    polls = f"{counted(failed, 'poll')} failed" if failed else "no poll was made, or none was written"
     return f"nothing was seen between {moment(gap['from_at'])} and {until}: {polls}"
 
 
@@ -1402,8 +1405,8 @@ def about_anchors(taken: list[tuple[Json, str | None]], proven: list[tuple[Json,
     if proven:
         row, how = max(proven, key=lambda each: (each[0]["seq"], each[0]["last_at"]))
         said.append(
-            f"anchor {row['number']} at {row['target']}, {how}: observation {row['seq']}, {row['polls']} polls up to "
-            f"{moment(row['last_at'])}"
+            f"anchor {row['number']} at {row['target']}, {how}: observation {row['seq']}, "
+            f"{counted(row['polls'], 'poll')} up to {moment(row['last_at'])}"
         )
     tokens = sum(how is None and row["token"] is not None for row, how in taken)
     others = sum(how is None and row["token"] is None for row, how in taken)
@@ -1460,8 +1463,8 @@ def limits(
     is_anchored = any((row["seq"], row["polls"]) == (newest["seq"], newest["polls"]) for row in proven)
     if not is_anchored and (newest["first_at"] < end or newest["outcome"] == "failed"):
         said.append(
-            f"observation {newest['seq']} is open: no digest covers yet that {newest['polls']} polls gave the same "
-            f"answer until {moment(newest['last_at'])}"
+            f"observation {newest['seq']} is open: no digest covers yet that {counted(newest['polls'], 'poll')} "
+            f"gave the same answer until {moment(newest['last_at'])}"
         )
     if only is not None:
         said.append(
@@ -1516,14 +1519,14 @@ def check_answers(
         for row in rows_of[address]:
             need(
                 len(records) == row["listed"],
-                f"observation {row['seq']} listed {row['listed']} records, its answer has {len(records)}",
+                f"observation {row['seq']} listed {row['listed']}, its answer has {counted(len(records), 'record')}",
             )
         regions, refused = shown_regions(records)
         for row in rows_of[address]:
             need(
                 row["rejected"] == refused,
-                f"observation {row['seq']} could not use {row['rejected']} records, but its answer contains {refused} "
-                "of them: all must be in the pack, since each may belong to any region",
+                f"observation {row['seq']} rejected {row['rejected']}, but its answer contains "
+                f"{counted(refused, 'such record')}: all must be in the pack, since each may belong to any region",
             )
         shown[address] = {"region": regions}
         if is_whole:

@@ -16,7 +16,7 @@ from collector.reports.days import CHANGING, Days, Spent
 from collector.reports.timeline.palette import Look, rank
 from collector.reports.timeline.shapes import number
 from collector.reports.timeline.words import in_words
-from collector.reports.words import printable, show_span
+from collector.reports.words import counted, printable, show_span
 
 COLUMN, HEIGHT = 4.0, 18.0
 """Width of one day, in the unit of the drawing."""
@@ -43,9 +43,9 @@ class Strip:
                 spent[state] += seconds * (end - first)
         whole = sum(spent.values())
         if not whole:
-            return f"{self.days.count} days: not on record"
+            return f"{counted(self.days.count, 'day')}: not on record"
         parts = [f"{_in_words(state)} {_percent(spent[state] / whole)}" for state in sorted(spent, key=rank)]
-        return f"{self.days.count} days: {', '.join(parts)}"
+        return f"{counted(self.days.count, 'day')}: {', '.join(parts)}"
 
     @property
     def attribute(self) -> str:

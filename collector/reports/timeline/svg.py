@@ -23,7 +23,7 @@ from collector.reports.timeline.pieces import NARROW
 from collector.reports.timeline.shapes import HATCHED, Shapes, is_edge, number, placed
 from collector.reports.timeline.style import patterns, style_sheet
 from collector.reports.timeline.words import summary, tooltip
-from collector.reports.words import printable, show_span, show_time
+from collector.reports.words import counted, printable, show_span, show_time
 
 WIDTH = 960
 MARGIN = 24
@@ -315,7 +315,7 @@ class _Drawing:
             for row in self.picture.heads[:_SOURCES]
         ]
         if len(self.picture.heads) > _SOURCES:
-            said.append(f"and {len(self.picture.heads) - _SOURCES} more sources")
+            said.append(f"and {counted(len(self.picture.heads) - _SOURCES, 'more source')}")
         said.append(f"Made {show_time(self.picture.made_at)}. Times are UTC. Assumed: {ASSUMPTION}.")
         for line in said:
             line = shortened(line, WIDTH - 2 * MARGIN, 9)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from collector.inventory.spans import ABSENT, UNKNOWN, Span
 from collector.reports.timeline.picture import Lane
 from collector.reports.timeline.pieces import Piece
-from collector.reports.words import show_span, show_time
+from collector.reports.words import counted, show_span, show_time
 
 
 def in_words(state: str | None) -> str:
@@ -22,7 +22,8 @@ def tooltip(lane: Lane, piece: Piece) -> str:
     whole = sum(piece.shares.values()) or 1.0
     shares = ", ".join(f"{in_words(state)} {seconds / whole:.0%}" for state, seconds in piece.shares.items())
     times = f"{show_time(piece.from_at)} to {show_time(piece.until_at)}"
-    return f"{lane.name.text}: {shares}\n{times}\n{piece.changes} changes, too close to be distinguished here"
+    changes = f"{counted(piece.changes, 'change')}, too close to be distinguished here"
+    return f"{lane.name.text}: {shares}\n{times}\n{changes}"
 
 
 def _of_span(span: Span) -> str:

@@ -26,7 +26,7 @@ class People:
             import apprise
         except ImportError:
             raise SettingsError(
-                f"webhook {receiver.name}: messages to people need Apprise: pip install 'gcore-collector[apprise]'"
+                f"receiver {receiver.name}: messages to people need Apprise: pip install 'gcore-collector[apprise]'"
             ) from None
         # Its log contains URLs, and so secrets.
         logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
@@ -34,7 +34,7 @@ class People:
         self._name = receiver.name
         self._apprise: Any = apprise.Apprise()
         if not self._apprise.add(receiver.apprise.get_secret_value()):
-            raise SettingsError(f"webhook {receiver.name}: apprise is not a URL that Apprise knows")
+            raise SettingsError(f"receiver {receiver.name}: apprise is not a URL that Apprise knows")
         self._running: Future[bool] | None = None
 
     def __call__(self, event: str) -> Outcome:

@@ -11,6 +11,7 @@ from collector.reports.words import (
     basis_in_words,
     brief,
     certainty,
+    counted,
     happening_in_words,
     name_in_words,
     show_span,
@@ -69,7 +70,7 @@ def _of_a_version(kind: str, row: Row) -> str:
     fields = [each for each in row["changes"] if each["field"] != "state"]
     told = [_of_a_field(each) for each in fields[:_MOST_FIELDS]]
     if len(fields) > _MOST_FIELDS:
-        told.append(f"{len(fields) - _MOST_FIELDS} more fields changed")
+        told.append(f"{counted(len(fields) - _MOST_FIELDS, 'more field')} changed")
     return f"{name}: {', '.join(told)}"
 
 
