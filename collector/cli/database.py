@@ -67,7 +67,8 @@ def current(context: click.Context) -> None:
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     revision, newest = migrate.current_revision(engine), migrate.newest_revision()
-    say(f"schema of the database: {revision or 'none'}; this version works with {newest}")
+    what = f"has schema {revision}" if revision else "is empty"
+    say(f"the database {what}; this version works with schema {newest}")
     sys.exit(0 if revision == newest else 3)
 
 

@@ -217,14 +217,14 @@ def test_upgrade_and_roll_back(with_postgresql: Machine) -> None:
     machine.run(on_sqlite.replace("systemctl start", "true systemctl start"))
     assert (machine.state / "collector.db.before-0002").exists()
     backup = machine.root / "var/backups/collector-before-upgrade.db"
-    assert "database: 0002;" in machine.run(
+    assert "has schema 0002;" in machine.run(
         f"COLLECTOR_DATABASE_URL=sqlite:///{backup} collector db current || [ $? = 3 ]"
     )
     assert migrate.newest_revision() in machine.collector("db", "current")
 
     (block,) = blocks("Roll back")
     machine.run(block)
-    assert "database: 0002;" in machine.run("collector db current || [ $? = 3 ]")
+    assert "has schema 0002;" in machine.run("collector db current || [ $? = 3 ]")
     assert (machine.state / "newer/collector.db").exists()
     machine.run("rm " + str(file))
 
