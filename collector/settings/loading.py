@@ -77,7 +77,7 @@ _SHOWN = (
 """Settings whose value may be repeated in an error; any other may be a secret in the wrong place."""
 _LONGEST_SHOWN = 100
 _FORMS = {
-    "name": "write letters, digits, dots, - and _, with single blanks between words",
+    "name": "write letters, digits, dots, - and _, with single spaces between words",
     "auth_scheme": "write one word of letters, digits and -, without the key",
 }
 """What a text has to look like, where a pattern says it."""
