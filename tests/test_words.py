@@ -97,7 +97,13 @@ _LIMIT = re.compile(r"\b(?:more than|at most|at least|than|of|all) $")
 """What may come before a number and a plural: the number is a limit, or a part."""
 _NEVER_ONE = {
     *("len(found) regions", "recorded.polls times", "len(run.blind) times", "len(gaps) times", "blind times"),
-    *("missing regions", "length.days days", "self._max_threads earlier attempts", "count records"),
+    *(
+        "missing regions",
+        "length.days days",
+        "self._max_threads earlier attempts",
+        "count records",
+        "others anchors",
+    ),
 }
 """The code around them has another text for 1, or it can't be 1."""
 _NO_NUMBER = {
