@@ -6,12 +6,15 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
 from collector.database import wal
+from collector.database.url import sqlite_path
 from collector.errors import DatabaseError
 
 
@@ -21,12 +24,22 @@ def watch(engine: sa.Engine, path: Path, *, read_only: bool) -> None:
     SQLite goes on writing into deleted or replaced files, and a file that was opened read-only or damaged stays that
     way for the connection after it was repaired.
 
-    A connection whose files are gone is closed together with all others before a new one is opened, because
-    connections of one process share what they know of the write-ahead log. Closing the last one still saves what only
-    the lost log held. A truncated file is noticed by its size, since SQLite goes on with the pages that it has in
-    memory.
+    A connection whose files are gone is closed together with all others before a new one is opened, also those of
+    other engines, because connections of one process share what they know of the write-ahead log. Closing the last one
+    still saves what only the lost log held. A truncated file is noticed by its size, since SQLite goes on with the
+    pages that it has in memory.
     """
     was_there, size = False, 0
+    with _guard:
+        _engines.add(engine)
+
+    def close_all() -> None:
+        with _guard:
+            engines = list(_engines)
+        for each in engines:
+            own = sqlite_path(each)
+            if own is not None and own.absolute() == path.absolute():
+                each.pool.dispose()  # disposes of all idle connections
 
     @event.listens_for(engine, "do_connect")
     def do_connect(*_: Any) -> None:
@@ -48,6 +61,8 @@ def watch(engine: sa.Engine, path: Path, *, read_only: bool) -> None:
             record.info["log"] = _log_of(
                 path
             )  # they don't exist before the first transaction that needs them
+        elif raw is not None and _has_lost(record.info["log"], path):
+            record.invalidate()  # others may wait for that
 
     @event.listens_for(engine, "checkout")
     def checkout(_raw: Any, record: Any, _proxy: Any) -> None:
@@ -62,12 +77,12 @@ def watch(engine: sa.Engine, path: Path, *, read_only: bool) -> None:
             if size >= before or (size and _is_whole(path)):
                 return
             now, size = size, before
-            engine.pool.dispose()
+            close_all()
             record.invalidate()
             raise DatabaseError(
                 f"the database {path} was truncated from {before:,} to {now:,} bytes while in use; restore a backup"
             )
-        engine.pool.dispose()  # disposes of all idle connections; the next line closes this one
+        close_all()  # the next line closes this one
         if is_same and "file" in record.info:
             record.invalidate()
             raise DatabaseError(
@@ -118,6 +133,7 @@ def is_blank(connection: sa.Connection) -> bool:
     return not connection.exec_driver_sql("SELECT COUNT(*) FROM sqlite_master").scalar()
 
 
+_engines, _guard = WeakSet[sa.Engine](), Lock()
 _OF_THE_FILE = frozenset(
     (
         sqlite3.SQLITE_READONLY,

@@ -793,6 +793,24 @@ def test_a_log_that_is_lost_while_polling_is_noticed_and_loses_nothing(
     is_as_if_nothing_had_been(sqlite_engine)
 
 
+@pytest.mark.parametrize("happens", [log_is_removed, both_are_removed, index_is_removed, log_is_cut])
+def test_connections_of_other_engines_do_not_keep_a_lost_log(
+    sqlite_engine: sa.Engine, happens: Callable[[Path], None]
+) -> None:
+    """`collector run` has an engine for polls, and another one for pages, which nobody may look at for hours."""
+    history, pages = History(sqlite_engine), open_engine(sqlite_engine.url, read_only=True)
+    history.poll([region(1)])
+    assert len(History(pages).rows("observations")) == 1
+    history.poll([region(1)])
+    happens(file_of(sqlite_engine))
+    with pytest.raises(DatabaseError, match="removed or replaced while in use"):
+        history.poll([region(1)])
+    history.poll([region(1, "NEW")])
+    assert [row["polls"] for row in History(pages).rows("observations")] == [2, 1]
+    pages.dispose()
+    history.verify()
+
+
 def test_a_log_that_is_cut_where_a_transaction_ends_puts_no_old_pages_over_newer_ones(
     sqlite_engine: sa.Engine,
 ) -> None:
