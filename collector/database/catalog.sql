@@ -155,7 +155,7 @@ JOIN pg_settings s ON lower(s.name) = lower(v.name)
 WHERE r.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
     AND v.value IS DISTINCT FROM s.boot_val
     AND (s.category = 'Developer Options' OR s.category LIKE 'Version and Platform Compatibility%'
-        OR s.name IN ('row_security', 'session_replication_role', 'role'))
+        OR s.name IN ('row_security', 'session_replication_role'))
     AND s.name NOT IN ('array_nulls', 'backslash_quote', 'escape_string_warning', 'lo_compat_privileges',
         'quote_all_identifiers', 'synchronize_seqscans')
     -- Roles that may not read our tables may have any settings.

@@ -153,6 +153,12 @@ STRANGE |= {
         "CREATE TABLE mine AS SELECT * FROM schema_drift",
         view_of("current_regions", "NOT EXISTS (SELECT FROM mine)"),
     ),
+    "columns of a view that swapped their names": (
+        "ALTER VIEW current_regions RENAME zone TO x",
+        "ALTER VIEW current_regions RENAME country TO zone",
+        "ALTER VIEW current_regions RENAME x TO country",
+    ),
+    "a column of a view that has another name": ("ALTER VIEW poll_health RENAME day TO today",),
     "a view that is kept": (
         "DROP VIEW poll_health",
         "CREATE MATERIALIZED VIEW poll_health AS " + views.definition("poll_health", "postgresql"),
@@ -276,6 +282,7 @@ HARMLESS = {
         "ALTER DATABASE CURRENT_NAME SET DateStyle = 'SQL, DMY'",
         "ALTER ROLE CURRENT_USER SET bytea_output = 'escape'",
     ),
+    "sessions as another role": ("ALTER ROLE CURRENT_USER SET role = 'pg_read_all_data'",),
     "planning": ("ALTER DATABASE CURRENT_NAME SET constraint_exclusion = on",),
     "tables and views of others": (
         "CREATE TABLE notes (id bigint PRIMARY KEY, region_id bigint)",

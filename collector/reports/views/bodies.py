@@ -1,15 +1,17 @@
 """Compares views and functions with this version. PostgreSQL keeps no text, but plans both in the same way.
 
 The plan of a query for all rows of a view is the plan of its definition. So the plan of `SELECT * FROM view` equals,
-line by line, that of the same question to our SELECT in brackets, if the view has our body. Nothing is written or run,
-so a role that may only read can compare, and a standby server too. A plan does not show a function that is computed in
-advance; the catalog names it as something that the view uses (`database/catalog.sql`).
+line by line, that of the same question to our SELECT in brackets, if the view has our body. A plan has no names of
+columns, so these are compared, too. Nothing is written, so a role that may only read can compare, and a standby server
+too. A plan does not show a function that is computed in advance; the catalog names it as something that the view uses
+(`database/catalog.sql`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,7 +29,7 @@ def altered(connection: sa.Connection) -> list[str]:
         asked, ours = _questions(name)
         try:
             with connection.begin_nested():
-                is_ours = _plan(connection, asked) == _plan(connection, ours)
+                is_ours = _said(connection, asked) == _said(connection, ours)
         except sa.exc.DBAPIError as error:
             errors.append(
                 f"{_kind(name)} {name} can't be compared: {' '.join(str(error.orig).split())[:200]}"
@@ -49,6 +51,14 @@ def _questions(name: str) -> tuple[str, str]:
     body = text.partition("BEGIN ATOMIC\n")[2].rpartition(";\nEND")[0]
     body = re.sub(r"\bmoment\b", _MOMENT, body)
     return f"{name}({_MOMENT})", f"(\n{body}\n) AS {name}"
+
+
+def _said(connection: sa.Connection, asked: str) -> tuple[Sequence[tuple[str, int]], Sequence[str]]:
+    """The columns of everything, which have no names in a plan, and the plan."""
+    query = f"SELECT * FROM {asked} LIMIT 0"  # noqa: S608 - our own text
+    described: Any = connection.exec_driver_sql(query.replace("%", "%%")).cursor
+    columns = [(column.name, column.type_code) for column in described.description]
+    return columns, _plan(connection, asked)
 
 
 def _plan(connection: sa.Connection, asked: str) -> Sequence[str]:
