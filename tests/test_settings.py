@@ -616,6 +616,8 @@ def test_a_variable_that_nobody_reads_is_refused_with_what_was_meant(name: str, 
         (f"postgresql://user:p@{SECRET}?x@host/name", "%40"),
         (f"postgresql://svc@{SECRET}:p@host/name", "%40"),
         (f"postgresql://host:5432/name?password=p@{SECRET}", "%40"),
+        ("sqlite:///collector%00.db", "%00"),
+        (f"postgresql://user:{SECRET}%00@host/name", "%00"),
     ],
 )
 def test_a_database_url_that_would_be_read_otherwise_than_it_was_meant_is_refused(url: str, why: str) -> None:

@@ -36,6 +36,7 @@ from collector.cli.times import Time
 from collector.cli.web import web
 from collector.cli.webhooks import webhooks
 from collector.cli.work import poll, run
+from collector.database.url import is_nowhere
 from collector.errors import CollectorError
 
 
@@ -100,7 +101,7 @@ def _explain_times(command: click.Command) -> None:
 _explain_times(cli)
 
 
-_OF_THE_MACHINE = (
+_OF_THE_DISK = (
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
@@ -127,6 +128,15 @@ def main() -> NoReturn:
     sys.exit(streams.finish(code))
 
 
+def _of_the_machine(error: OSError) -> str:
+    """What is wrong with this machine or this process, in words; empty if the error may be a bug of ours."""
+    if error.errno in _OF_THE_DISK:
+        return str(error.strerror)
+    if error.errno == errno.ENOENT and is_nowhere(Path()):
+        return "the current folder is gone: change to another one"
+    return ""
+
+
 def _run() -> int:
     """Run the command. Returns its exit code; errors are printed in the same way for all commands."""
     try:
@@ -145,8 +155,8 @@ def _run() -> int:
         say("\nAborted!", err=True)
         return 1
     except OSError as error:
-        if error.filename is None and error.errno in _OF_THE_MACHINE:
-            say(f"collector: {error.strerror}", err=True)
+        if error.filename is None and (why := _of_the_machine(error)):
+            note(f"collector: {why}")
             return 1
         if error.filename is None:
             say(traceback.format_exc(), err=True, nl=False)

@@ -27,6 +27,8 @@ def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
         raise SettingsError(
             f"{what} is not a database URL; write sqlite:///path/to/file.db or postgresql://user@host/name"
         ) from None
+    if "\0" in f"{parsed.database}{parsed.host}{parsed.username}{parsed.password}":
+        raise SettingsError(f"{what} contains %00, which no name can contain")
     backend = parsed.get_backend_name().lower()
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")

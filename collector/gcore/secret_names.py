@@ -30,7 +30,8 @@ _ORDINARY = re.compile(
 _IN_A_WORD = re.compile(
     r"pass|pwd|pswd|secret|token|key|credential|cookie|bearer|jwt|signature|hmac|authori[sz]ation|authentication"
     r"|authori[sz]|kubeconfig|mnemonic|^dsn|dsn$|[a-z](?:psk|pw|otp)$|^o?auth(?:header|code|data|info|str|value|param)"
-    r"|[a-z]auth$|creds$|paswd|sessid|kennwort"
+    r"|[a-z]auth$|creds$|paswd|sessid|kennwort|contrase[nñ]a|^senha$|wachtwoord|l[oö]senord|^has[lł]o$|парол|密[码碼]"
+    r"|パスワード|비밀번호"
 )
 """Any word with such a part is a secret's name."""
 
@@ -55,9 +56,9 @@ _QUESTIONS = frozenset(("has", "is", "needs", "supports", "uses", "requires", "a
 
 _JOINED = re.compile(
     r"password|passwd|passphrase|passcode|secret|apikey|credential|authori[sz]ation|connection(?:str|uri)|session(?:id|key)"
-    r"|privatepem|(?:recovery|backup|activation|unlock|verification|access)codes?$|seedphrase|securityanswer"
-    r"|kubeconfig|dockerconfig|dockercfg|codeverifier|presignedur[il]"
-    r"|(?:webhook|database|db|broker|amqp|redis|mongo(?:db)?|mysql|mariadb|postgres(?:ql)?)ur[il]s?$"
+    r"|privatepem|(?:recovery|backup|activation|unlock|verification|access|device|onetime)codes?$|seedphrase"
+    r"|securityanswer|kubeconfig|dockerconfig|dockercfg|codeverifier|presignedur[il]|^idrsa$|samlre(?:sponse|quest)"
+    r"|(?:magic|reset)(?:link|ur[il])s?$|(?:webhook|database|jdbc|db|broker|amqp|redis|mongo(?:db)?|mysql|mariadb|postgres(?:ql)?)ur[il]s?$"
 )
 """Found across words: `pass_word`, `connection-string`, `sessionId`.
 

@@ -120,6 +120,30 @@ SUSPICIOUS = (
         "hf_",
         "npm_",
     ),
+    *(
+        "whsec_",
+        "hvs.",
+        "sk-ant-",
+        "sk-proj-",
+        "sk-svcacct-",
+        "pypi-",
+        "dop_v1_",
+        "ya29.",
+        "gocspx-",
+        "hooks.slack",
+        "telegram.org/bot",
+        "senha",
+        "wachtwoord",
+        "contrasena",
+        "losenord",
+        "haslo",
+        "idrsa",
+        "id_rsa",
+        "saml",
+        "magic",
+        "reset",
+        "jdbc",
+    ),
 )
 """If a text has none of these (in lower case), no rule finds anything."""
 _SUSPICIOUS = AnyOf(SUSPICIOUS)
@@ -154,12 +178,19 @@ _QUOTED_PAIR = re.compile(
 """`('password', '…')`: a pair as Python and other languages print it."""
 _QUOTED_AFTER = re.compile(
     r"\b(pass(?:word|wd|phrase|code)|pwd|secret|identified[ ]by)([ \t]{1,4}(?:(?:is|was|to|of)[ \t]{1,4})?)"
-    r"('[^']+'|\"[^\"]+\"|`[^`]+`)",
+    r"('[^']+'|\"[^\"]+\"|`[^`]+`|“[^”]+”|‘[^’]+’)",
     re.IGNORECASE,
 )
 """`ALTER USER x PASSWORD '…'`, and quoted values in sentences."""
+_QUOTED_TOKEN = re.compile(
+    r"\b((?:token|api[ _-]?key|access[ _-]key|credentials?)[ \t]{1,4}(?:(?:is|was|of)[ \t]{1,4})?)[\"'`“‘]"
+    r"(?=[^\s\"'`”’]{0,200}\d)[^\s\"'`”’]{8,}[\"'`”’]",
+    re.IGNORECASE,
+)
+"""`the token 'a1b2c3d4' has expired`. `Unexpected token 'function'` holds none."""
 _SAID = re.compile(
-    r"\b((?:pass(?:word|wd|phrase|code)|pwd|secret|token|api[ _-]?key)[ \t]{1,4}(?:is|was|=)[ \t]{1,4})"
+    r"\b((?:pass(?:word|wd|phrase|code)|pwd|secret|token|api[ _-]?key)[ \t]{1,4}"
+    r"(?:is|was|=|(?:provided|supplied|given|entered|received):)[ \t]{1,4})"
     r"(?=[^\s\d$#@!%^&*_+~]{0,200}[\d$#@!%^&*_+~])[^\s\"'<>]{4,}",
     re.IGNORECASE,
 )
@@ -179,17 +210,35 @@ _NAMES_A_NAME = re.compile(
 
 
 _ELEMENT = re.compile(r"<([\w:.\-]{1,128})(\s[^<>]{0,500})?>(<!\[CDATA\[[^<]*\]\]>|[^<]+)(?=</)")
+_NESTING = re.compile(r"<([\w:.\-]{1,128})(?:\s[^<>]{0,500})?>(?=\s{0,64}<\w)")
+_NAME_AND_VALUE = re.compile(
+    r"(<(key|name|td|th|dt)>\s{0,8}([\w.\- ]{1,64}?)\s{0,8}</\2>\s{0,64}<(?:\w{1,32})>)([^<]+)", re.IGNORECASE
+)
+"""`<key>password</key><string>…</string>`: a property list, a table."""
 _NAME_OF_ELEMENT = re.compile(r"\b(?:name|key|id)\s?=\s?[\"']([\w.\-]{1,64})[\"']", re.IGNORECASE)
 
 
 _SCHEME = re.compile(r"\b(apikey|bearer)(\s+)([^\s,;\"'<>]+)", re.IGNORECASE)
 _BASIC = re.compile(r"\b(basic|token|digest|negotiate)(\s+)([A-Za-z0-9+/_.\-]{8,}={0,2})", re.IGNORECASE)
-_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-_END_OF_PEM = re.compile(r"-----END [A-Z0-9 ]{0,60}-----|\Z")
+_PEM = re.compile(
+    r"-{4,5} ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}|Private-Lines: \d{1,4}(?=\r?\n)"
+)
+"""A private key as OpenSSL, GnuPG, SSH and PuTTY write it."""
+_END_OF_PEM = re.compile(r"-{4,5} ?END [A-Z0-9 ]{0,60}-{4,5}|Private-MAC:|\Z")
+_END_OF_PRIVATE = re.compile(r"-{4,5} ?END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}")
+_IN_PEM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n")
+_OF_A_WEBHOOK = re.compile(
+    r"(hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/(?:v\d{1,2}/)?webhooks/"
+    r"|\.office\.com/webhookb2/|api\.telegram\.org/(?:file/)?bot)[^\s\"'<>?#]+",
+    re.IGNORECASE,
+)
+"""Addresses of well-known services that are enough to send messages."""
 _TOKEN = re.compile(
     r"(?<![A-Za-z0-9_\-])(?:eyJ[\w\-]{6,}\.[\w\-]{6,}[\w.\-]*"
     r"|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w\-]{16,}|xox[abeprs]-[\w\-]{10,}|[srp]k_(?:live|test)_\w{10,}"
-    r"|AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|AIza[\w\-]{30,}|hf_\w{20,}|npm_\w{30,})"
+    r"|AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|AIza[\w\-]{30,}|hf_\w{20,}|npm_\w{30,}|whsec_[\w+/=]{20,}|hvs\.[\w\-]{20,}"
+    r"|sk-(?:ant|proj|svcacct)-[\w\-]{16,}|pypi-[\w\-]{40,}"
+    r"|dop_v1_\w{40,}|ya29\.[\w\-]{20,}|GOCSPX-[\w\-]{20,}|AGE-SECRET-KEY-1[0-9A-Z]{20,})"
 )
 """JSON Web Tokens, and the prefixes that well-known issuers use for their tokens."""
 
@@ -224,10 +273,14 @@ def _scrub(text: str) -> str:
     if "//" in text and "@" in text:
         text = _WHOLE_URL.sub(rf"\1{MARKER}@", text)
         text = _RUN.sub(_without_userinfo, _USERINFO.sub(rf"\1{MARKER}@", text))
-    if "-----BEGIN" in text:
+    if "BEGIN " in text or "END " in text or "Private-Lines" in text:
         text = _without_private_keys(text)
     text = _QUOTED_AFTER.sub(rf"\1\2{MARKER}", text)
+    if "'" in text or '"' in text or "`" in text or not text.isascii():
+        text = _QUOTED_TOKEN.sub(rf"\1{MARKER}", text)
     text = _SAID.sub(rf"\1{MARKER}", text)
+    if "/" in text:
+        text = _OF_A_WEBHOOK.sub(rf"\1{MARKER}", text)
     text = _QUOTED_PAIR.sub(lambda m: m[1] + MARKER if is_secret_name(m[3]) else m[0], text)
     text = _OF_A_MACHINE.sub(rf"\1{MARKER}", text)
     if "\n" in text:
@@ -243,7 +296,10 @@ def _scrub(text: str) -> str:
     if "%" in text:
         text = _without_escaped_parameters(text)
         text = _ESCAPED_USERINFO.sub(rf"\1{MARKER}%40", text)
+    if "<" in text and ">" in text:
+        text = _without_nested(text)
     if "</" in text:
+        text = _NAME_AND_VALUE.sub(lambda m: m[1] + MARKER if is_secret_name(m[3]) else m[0], text)
         text = _ELEMENT.sub(_without_content, text)
     if " -" in text or text.startswith("-"):
         text = _OF_A_USER.sub(rf"\1{MARKER}", text)
@@ -285,6 +341,24 @@ def _without_private_keys(text: str) -> str:
     while (begin := _PEM.search(text, end)) and (last := _END_OF_PEM.search(text, begin.end())):
         kept += [text[end : begin.start()], MARKER]
         end = last.end()
+    text = "".join([*kept, text[end:]])
+    if tail := _END_OF_PRIVATE.search(text):  # its beginning was cut off
+        start = tail.start()
+        while start and text[start - 1] in _IN_PEM:
+            start -= 1
+        text = f"{text[:start]}{MARKER}{text[tail.end() :]}"
+    return text
+
+
+def _without_nested(text: str) -> str:
+    """A text without what is in elements of a secret's name that hold other elements."""
+    kept, end = [], 0
+    for element in _NESTING.finditer(text):
+        if element.start() < end or not is_secret_name(element[1]):
+            continue
+        closing = text.find(f"</{element[1]}", element.end())
+        kept += [text[end : element.end()], MARKER]
+        end = closing if closing >= 0 else len(text)
     return "".join([*kept, text[end:]])
 
 

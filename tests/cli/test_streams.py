@@ -172,6 +172,12 @@ def test_a_current_folder_that_is_gone_is_named_where_it_is_needed(machine: Mach
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done
     assert b"current folder is gone" in done.stderr
     assert b"current folder is gone" in machine.sh(f"{gone} collector doctor --offline", **relative).stdout
+    done = machine.sh(f"{gone} collector timeline -o x.svg", PYTHONPATH=str(ROOT))
+    assert (done.returncode, b"current folder is gone" in done.stderr, b"Traceback" in done.stderr) == (
+        1,
+        True,
+        False,
+    )
 
 
 def test_a_machine_without_a_home_polls(machine: Machine) -> None:
