@@ -11,6 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from collector.database.engine import open_engine
+from collector.database.transactions import undecoded
 from collector.database.url import sqlite_path
 from collector.errors import DatabaseError, UsageError
 
@@ -43,6 +44,8 @@ def backup(engine: sa.Engine, target: Path, finish: Callable[[sa.Engine], object
         part.rename(target)
     except (OSError, sqlite3.Error) as error:
         raise DatabaseError(f"{path} can't be copied to {target}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DatabaseError(f"{path} can't be copied to {target}: {undecoded(error)}") from error
     finally:
         for end in ("", "-wal", "-shm"):
             with suppress(OSError):

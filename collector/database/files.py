@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from collector.database import wal
+from collector.database.transactions import undecoded
 from collector.database.url import sqlite_path
 from collector.errors import DatabaseError
 
@@ -124,6 +125,8 @@ def peek(path: Path) -> Iterator[sa.Connection]:
             yield connection
     except sa.exc.DBAPIError as error:
         raise DatabaseError(f"{path} can't be read as a SQLite database: {error.orig}") from error
+    except UnicodeDecodeError as error:
+        raise DatabaseError(f"{path} can't be read as a SQLite database: {undecoded(error)}") from error
     finally:
         engine.dispose()
 

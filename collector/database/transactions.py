@@ -106,6 +106,16 @@ def friendly(engine: sa.Engine) -> Iterator[None]:
                 facts
             )
         raise DatabaseError(f"the database {place(engine.url)} can't be used: {said}") from error
+    except UnicodeDecodeError as error:
+        raise DatabaseError(f"the database {place(engine.url)} can't be used: {undecoded(error)}") from error
+
+
+def undecoded(error: UnicodeDecodeError) -> str:
+    """What SQLite says about a damaged schema: it quotes bytes that are no text, which Python can't read. Any other
+    error is raised again."""
+    if not error.object.startswith(b"malformed database schema"):
+        raise error
+    return error.object.decode("utf-8", "replace")
 
 
 _OF_FILE_MODES = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)

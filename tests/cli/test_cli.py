@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -534,6 +536,26 @@ def test_a_file_that_is_no_database_is_reported_in_one_line_and_left_alone(
     before = path.read_bytes()
     collector(*command.split(), database_url=f"sqlite:///{path}", api_key="x").refused(1, str(path))
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["audit verify", "regions", "db check", "db upgrade", "poll", "db backup COPY", "demo --file FILE"],
+)
+def test_a_schema_that_is_no_text_is_reported_in_one_line(
+    sqlite_url: str, tmp_path: Path, command: str
+) -> None:
+    """SQLite quotes it in its message, which Python can't read then."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = CAST(CAST(sql AS BLOB) || x'20ff' AS TEXT) WHERE name = 'coverage_gaps'"
+        )
+        connection.commit()
+    words = command.replace("COPY", str(tmp_path / "copy.db")).replace("FILE", str(path)).split()
+    said = collector(*words, database_url=sqlite_url, api_key="x")
+    said.refused(2 if "demo" in command else 1, str(path))
 
 
 def test_a_postgresql_role_without_rights_is_reported_in_one_line(database_url: str) -> None:
