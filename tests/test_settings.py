@@ -648,6 +648,7 @@ def test_a_database_url_that_can_be_read_in_one_way_is_taken(url: str) -> None:
         ("postgresql://one,two/name", "name at one, two"),
         ("postgresql:///name?host=one&host=two", "name at one, two"),
         ("postgresql:///?service=canary", "at the service canary"),
+        ("postgresql://u@%2Frun%2Fpostgresql:5433/name", "name at /run/postgresql"),
         ("postgresql:///name", "name at the local socket"),
     ],
 )

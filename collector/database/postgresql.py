@@ -14,6 +14,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from collector.database import timeouts
 from collector.database.sessions import MIGRATION_LOCK, lossy_encoding, opening, speak_plainly
 from collector.database.silence import ImpatientConnection
+from collector.database.url import place
 from collector.errors import DatabaseError
 
 
@@ -36,7 +37,10 @@ def open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
 
     @event.listens_for(engine, "do_connect")
     def connect(_: Dialect, __: Any, arguments: Any, parameters: Any) -> ImpatientConnection:
-        raw = ImpatientConnection.connect(*arguments, **parameters)
+        try:
+            raw = ImpatientConnection.connect(*arguments, **parameters)
+        except UnicodeError:  # an empty or a very long part between two dots
+            raise DatabaseError(f"the database {place(url)} can't be used: that is not a host name") from None
         raw.patience = timeouts.CONNECT_SECONDS
         speak_plainly(raw)
         return raw

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 
@@ -31,7 +32,9 @@ def parse_url(url: str, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:
         raise SettingsError(f"{what} contains %00, which no name can contain")
     backend = parsed.get_backend_name().lower()
     if backend in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg")
+        # PostgreSQL's own form has the folder of a socket as %2Frun%2Fpostgresql.
+        host = unquote(parsed.host) if parsed.host else None
+        return parsed.set(drivername="postgresql+psycopg", host=host)
     if backend == "sqlite":
         if parsed.host or parsed.port or parsed.username:
             raise SettingsError(

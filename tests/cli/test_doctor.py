@@ -349,6 +349,12 @@ def test_a_postgresql_that_does_not_answer_is_bad() -> None:
     assert (verdict, "refused" in what, "that the server is running" in todo) == ("bad", True, True)
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+def test_a_host_of_a_database_that_no_host_can_be_called_is_bad(host: str) -> None:
+    found = visit("--offline", database_url=f"postgresql://somebody@{host}/c", api_key=SECRET)
+    assert found.finding("database:")[1].endswith(f"c at {host} can't be used: that is not a host name")
+
+
 def test_a_source_that_is_stale_is_bad_and_one_that_is_degraded_is_noted(
     engine: sa.Engine, database_url: str
 ) -> None:
