@@ -89,14 +89,16 @@ def migrating(engine: sa.Engine) -> Iterator[sa.Connection]:
 def friendly(engine: sa.Engine) -> Iterator[None]:
     """Turn a database error about its own state into a message without a traceback or a password.
 
-    Errors about a row (DataError, IntegrityError) are bugs and are raised unchanged.
+    Errors about a row (DataError, IntegrityError) are bugs and are raised unchanged, except that SQLite finds a row
+    too large only if the file is damaged.
     """
     try:
         yield
-    except (sa.exc.DataError, sa.exc.IntegrityError):
-        raise
     except sa.exc.DBAPIError as error:
-        said = " ".join(str(error.orig).split())
+        is_too_large = getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_TOOBIG
+        if isinstance(error, (sa.exc.DataError, sa.exc.IntegrityError)) and not is_too_large:
+            raise
+        said = " ".join(str(error.orig).split()) + ": the file is damaged" * is_too_large
         path = sqlite_path(engine)
         if path is not None and getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _OF_FILE_MODES:
             said += not_allowed(path)

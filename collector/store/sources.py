@@ -7,14 +7,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from collector.errors import SchemaError, UsageError
+from collector.errors import DatabaseError, SchemaError, UsageError
 from collector.nearest import instead
 from collector.store.tables import DERIVATION_REVISION, sources
 
 
 def source_names(connection: sa.Connection, only: str | None = None) -> list[str]:
     """All known sources by id, or `only` this one. Raises UsageError if it is unknown."""
-    known = list(connection.scalars(sa.select(sources.c.name).order_by(sources.c.id)))
+    found = connection.scalars(sa.select(sources.c.name).order_by(sources.c.id))
+    known = [name if isinstance(name, str) else repr(name) for name in found]  # the file may be damaged
     if only is None:
         return known
     if only not in known:
@@ -45,10 +46,15 @@ def refuse_older_rules(stale: Sequence[str]) -> None:
 
 
 def source_id_of(connection: sa.Connection, source: str) -> int:
+    """Raises UsageError for an unknown source, DatabaseError if the table and its index differ."""
     source_names(connection, source)
     query = sa.select(sources.c.id, sources.c.derivation_revision).where(sources.c.name == source)
     found = connection.execute(query).first()
-    assert found is not None  # noqa: S101 - its name was found above
+    if found is None:
+        raise DatabaseError(
+            f"the source {source!r} is in the table sources, but not in its index: the database is damaged; "
+            "`collector db check` says more"
+        )
     check_rules(source, found.derivation_revision)
     return int(found.id)
 

@@ -558,6 +558,22 @@ def test_a_schema_that_is_no_text_is_reported_in_one_line(
     said.refused(2 if "demo" in command else 1, str(path))
 
 
+@pytest.mark.parametrize(("command", "code"), [("audit verify", 1), ("audit verify --source gcore", 2)])
+def test_a_table_of_sources_that_has_other_rows_than_its_index_is_reported_in_one_line(
+    sqlite_engine: sa.Engine, command: str, code: int
+) -> None:
+    """As when a page is written to the wrong place."""
+    History(sqlite_engine).poll([region(1)])
+    url = sqlite_engine.url.render_as_string()
+    sqlite_engine.dispose()
+    with closing(sqlite3.connect(str(sqlite_engine.url.database))) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        other = "SELECT rootpage FROM sqlite_master WHERE name = 'observers'"
+        connection.execute(f"UPDATE sqlite_master SET rootpage = ({other}) WHERE name = 'sources'")
+        connection.commit()
+    collector(*command.split(), database_url=url).refused(code, "source")
+
+
 def test_a_postgresql_role_without_rights_is_reported_in_one_line(database_url: str) -> None:
     if database_url.startswith("sqlite"):
         path = Path(database_url.removeprefix("sqlite:///"))

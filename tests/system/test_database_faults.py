@@ -26,6 +26,7 @@ from structlog.testing import capture_logs
 
 from collector.database import migrate
 from collector.database.engine import open_engine
+from collector.database.transactions import reading
 from collector.database.url import sqlite_path
 from collector.errors import DatabaseError
 from collector.simulator.scenario import KEY
@@ -833,6 +834,15 @@ def test_a_log_that_is_cut_where_a_transaction_ends_puts_no_old_pages_over_newer
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert [row["polls"] for row in history.rows("observations")] == [1, 1, 3, 2]
     history.verify()
+
+
+def test_a_row_that_sqlite_finds_too_large_is_damage(sqlite_engine: sa.Engine) -> None:
+    """None of ours is, but a damaged length may say anything."""
+    with (
+        pytest.raises(DatabaseError, match="too big: the file is damaged"),
+        reading(sqlite_engine) as connection,
+    ):
+        connection.exec_driver_sql("SELECT zeroblob(2000000000)")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
