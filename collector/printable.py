@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+_BLANKS = dict.fromkeys([0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000], " ")
+"""Blanks of other widths or that don't break lines, as in names that were copied from a page."""
 
-def printable(text: str) -> str:
-    """Text that can't harm a terminal or a picture; line ends and tabs are replaced, too."""
+
+def printable(text: str, also: str = "") -> str:
+    """Text that can't harm a terminal or a picture; line ends and tabs are replaced, too. `also`: what stays."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    shown = text.translate(_BLANKS)
+    return "".join(c if c.isprintable() or c in also else "\N{REPLACEMENT CHARACTER}" for c in shown)
 
 
 def brief(text: str, limit: int = 100) -> str:

@@ -16,6 +16,8 @@ from typing import Any, TextIO, cast
 
 import click
 
+from collector.printable import printable
+
 _COLOUR = re.compile(r"(\x1b\[[0-9;]{0,40}m)")
 _BLANK_IN_TIME = re.compile(r"(?<=\d{4}-\d\d-\d\d) (?=\d\d:)")
 _JOINED = "\0"  # no harmless text has it
@@ -26,7 +28,7 @@ def harmless(text: str) -> str:
     """Text that can't harm a terminal; line ends and tabs stay."""
     if text.translate(_KEPT).isprintable():
         return text
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable(text, also="\n\t")
 
 
 def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:

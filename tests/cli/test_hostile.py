@@ -14,6 +14,7 @@ import pytest
 
 from collector import logs
 from collector.cli import printing
+from collector.printable import printable
 from tests.support.builders import answer, body, keystone, region
 from tests.support.command import ALL_COMMANDS, collector
 from tests.support.loopback import Server, error, reply
@@ -135,6 +136,12 @@ def test_csv_on_a_terminal_is_harmless(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     printing.say_data(f"a,{SINGLE}\n")
     assert_harmless(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("blank", ["\xa0", "\u2009", "\u202f", "\u3000"])
+def test_a_blank_of_another_width_in_a_name_is_printed_as_a_blank(blank: str) -> None:
+    assert printing.harmless(f"Saint{blank}Pierre\n") == "Saint Pierre\n"
+    assert printable(f"Saint{blank}Pierre\n") == "Saint Pierre\N{REPLACEMENT CHARACTER}"
 
 
 def test_nothing_is_printed_anywhere_else() -> None:
