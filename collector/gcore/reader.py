@@ -77,10 +77,14 @@ class Reader:
             return self._read(body)
         except (DoubtError, StrictJSONError, NotAListingError, TooMuchToJudgeError) as error:
             doubt = error
-        if fits_at_once(body) or count_of_values(body) > self._limits.values:
-            return document_of(body, secrets, self._limits)
+        if count_of_values(body) > self._limits.values:
+            raise too_many_values(self._limits)
         if isinstance(doubt, TooMuchToJudgeError):
+            if fits_at_once(body):
+                jsontext.loads(body)  # raises StrictJSONError for the part that was not read yet
             raise too_much_to_judge(self._limits)
+        if fits_at_once(body):
+            return document_of(body, secrets, self._limits)
         if isinstance(doubt, DoubtError):
             raise NotAListingError(
                 f"the answer holds more than {MAX_AT_ONCE:,} bytes or {MAX_VALUES_AT_ONCE:,} values, and such an "

@@ -29,6 +29,7 @@ from collector.gcore.reader import Reader
 from collector.gcore.redaction import Redaction
 from collector.gcore.secret_keys import keys_of
 from collector.gcore.secret_names import is_secret_name
+from collector.gcore.secret_texts import scrub_text
 from collector.gcore.words import AnyOf
 from collector.inventory.entities import Listing
 from collector.settings.models import Source
@@ -361,6 +362,18 @@ def test_what_is_too_large_to_be_read_at_once_is_read_record_by_record_or_refuse
 def test_why_a_large_answer_is_refused(body_: bytes, limits: Limits, why: str) -> None:
     with pytest.raises((NotAListingError, StrictJSONError), match=why):
         Reader(limits).read(body_, (KEY,))
+
+
+@pytest.mark.parametrize(("end", "error"), [(b"", NotAListingError), (b"}", StrictJSONError)])
+def test_what_is_too_much_to_judge_is_judged_once(
+    monkeypatch: pytest.MonkeyPatch, end: bytes, error: type[Exception]
+) -> None:
+    judged: list[str] = []
+    monkeypatch.setattr(redaction, "scrub_text", lambda text: judged.append(text) or scrub_text(text))  # type: ignore[func-returns-value]
+    body_ = body(answer([{"id": 1, "state": "A", "x": [f"api key={i}" for i in range(500)]}])) + end
+    with pytest.raises(error):
+        Reader(Limits(effort=100)).read(body_, (KEY,))
+    assert len(judged) <= 100
 
 
 def test_ten_thousand_regions_of_3_kb_are_admitted() -> None:
