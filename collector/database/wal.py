@@ -20,8 +20,8 @@ _HEADER = struct.Struct("@12xBxHI4x2I8s8x")
 _IN_FILE = struct.Struct("@I")
 """After both copies of that header: how many frames were copied into the database file."""
 _LOG_HEADER, _FRAME_HEADER, _BOTH_COPIES = 32, 24, 2 * _HEADER.size
-_TRIES, _PAUSE_SECONDS = 5, 0.02
-"""Somebody may be writing at the moment."""
+_TRIES, _MOST_TRIES, _PAUSE_SECONDS = 5, 50, 0.02
+"""How often an index that stays the same must differ from the log, and how often both are read at most."""
 
 _indexes: dict[tuple[int, int], int] = {}
 """Open indexes, by device and inode.
@@ -33,15 +33,23 @@ _guard = Lock()
 
 
 def is_sound(path: Path) -> bool:
-    """False if the log beside an open database is not the one that its index describes."""
+    """False if the log beside an open database is not the one that its index describes.
+
+    Both are read one after the other while somebody may be writing, so only an index that stays the same counts.
+    """
     with suppress(OSError):  # SQLite reports what is missing or unreadable
-        index = _index_of(path)
-        for attempt in range(_TRIES):
+        index, log = _index_of(path), path.with_name(f"{path.name}-wal")
+        described, alike = b"", 0
+        for attempt in range(_MOST_TRIES):
             if attempt:
                 sleep(_PAUSE_SECONDS)
-            if _agree(index, path.with_name(f"{path.name}-wal")):
+            header = _header_of(index)
+            if _agree(header, log):
                 return True
-        return False
+            alike = alike + 1 if header == described else 1
+            described = header
+            if alike == _TRIES and _header_of(index) == header:
+                return False
     return True
 
 
@@ -106,8 +114,11 @@ def _index_of(path: Path) -> int:
         return _indexes[key]
 
 
-def _agree(index: int, log: Path) -> bool:
-    header = os.pread(index, _BOTH_COPIES, 0)
+def _header_of(index: int) -> bytes:
+    return os.pread(index, _BOTH_COPIES, 0)
+
+
+def _agree(header: bytes, log: Path) -> bool:
     if len(header) < _BOTH_COPIES:
         return True
     if header[: _HEADER.size] != header[_HEADER.size :]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import itertools
 import os
 import resource
 import shutil
@@ -24,7 +25,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from collector.database import migrate
+from collector.database import migrate, wal
 from collector.database.engine import open_engine
 from collector.database.transactions import reading
 from collector.database.url import sqlite_path
@@ -834,6 +835,24 @@ def test_a_log_that_is_cut_where_a_transaction_ends_puts_no_old_pages_over_newer
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert [row["polls"] for row in history.rows("observations")] == [1, 1, 3, 2]
     history.verify()
+
+
+@pytest.mark.parametrize("pause", [1, 4, 5])
+def test_a_log_is_only_judged_by_an_index_that_stays_the_same(
+    sqlite_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch, pause: int
+) -> None:
+    """While another process writes, the log may have changed since its index was read."""
+    history = History(sqlite_engine)
+    history.poll([region(1)])
+    written = (bytes([n // pause % 250]) * 96 for n in itertools.count())
+    monkeypatch.setattr(wal, "_header_of", lambda _index: next(written))
+    monkeypatch.setattr(wal, "_agree", lambda *_: False)
+    monkeypatch.setattr(wal, "_PAUSE_SECONDS", 0.0)
+    assert wal.is_sound(file_of(sqlite_engine))
+    monkeypatch.setattr(wal, "_header_of", lambda _index: bytes(96))
+    assert not wal.is_sound(file_of(sqlite_engine))
+    monkeypatch.undo()
+    assert wal.is_sound(file_of(sqlite_engine))
 
 
 def test_a_row_that_sqlite_finds_too_large_is_damage(sqlite_engine: sa.Engine) -> None:
