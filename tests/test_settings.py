@@ -397,8 +397,8 @@ def test_no_refusal_shows_a_secret(config: Path, text: str) -> None:
         ("interval = " + "{x = " * 3000, "nested too deeply"),
         ("confirmations = " + "1" * 5000, "is not TOML"),
         (f'api_key_file = "{SECRET}\\u0000"', "api_key_file is not the name of a file"),
-        ('[[webhooks]]\nname = "a"\nentities = ""', "webhook a: entities"),
-        ('[[webhooks]]\nname = "a"\nkinds = "x"', "webhook a: kinds"),
+        ('[[webhooks]]\nname = "a"\nentities = ""', "receiver a: entities"),
+        ('[[webhooks]]\nname = "a"\nkinds = "x"', "receiver a: kinds"),
         (f'interval = "{"x" * 10_000}"', "write a duration"),
     ],
 )
