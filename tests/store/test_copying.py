@@ -18,6 +18,7 @@ from collector.database.backup import backup
 from collector.database.engine import open_engine
 from collector.database.transactions import reading, writing
 from collector.errors import LeaseHeldError, UsageError
+from collector.printable import counted
 from collector.store import copying, lease
 from collector.store.rederive import rebuild
 from collector.store.sources import source_names
@@ -301,7 +302,7 @@ def test_all_rows_and_heads_are_equal_and_back_again(new: NewUrl, dialect: str, 
         said = collector("db", "copy", "--to", target, database_url=origin)
         assert (said.code, said.err) == (0, "")
         for name, rows in before.items():
-            assert f"{name}: {len(rows)} rows\n" in said.out
+            assert f"{name}: {counted(len(rows), 'row')}\n" in said.out
         heads = {
             s["name"]: next(
                 o["opening_digest"]
