@@ -6,21 +6,24 @@ import asyncio
 import html
 import json
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from datasette.app import Datasette
 
 from collector.reports import views
 from collector.store.tables import metadata
 from tests.support import datasette_metadata
 from tests.support.demo import DemoDatabase
 
-# Datasette leaves connections open.
+# Datasette leaves connections open, some when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", ResourceWarning)
+    from datasette.app import Datasette
 
 METADATA = json.loads(datasette_metadata.FILE.read_text(encoding="utf-8"))
 
