@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import html
 import json
 import shutil
@@ -33,9 +34,14 @@ def ask(file: Path, *paths: str) -> Sequence[Any]:
 
     async def asked() -> list[Any]:
         served = Datasette([str(file)], metadata=METADATA, settings={"sql_time_limit_ms": 10_000})
-        return [await served.client.get(path) for path in paths]
+        try:
+            return [await served.client.get(path) for path in paths]
+        finally:
+            served.executor.shutdown()  # its threads have connections
 
-    return asyncio.run(asked())
+    answers = asyncio.run(asked())
+    gc.collect()
+    return answers
 
 
 def test_the_metadata_is_what_would_be_made_now() -> None:
