@@ -71,14 +71,14 @@ class Reader:
 
     def read(self, body: bytes, secrets: Sequence[str] = ()) -> Document:
         """Read a body as received. Raises StrictJSONError or NotAListingError."""
+        if count_of_values(body) > self._limits.values:  # before anything is made of them
+            raise too_many_values(self._limits)
         if tuple(secrets) != self._secrets:
             self._known, self._secrets = {}, tuple(secrets)
         try:
             return self._read(body)
         except (DoubtError, StrictJSONError, NotAListingError, TooMuchToJudgeError) as error:
             doubt = error
-        if count_of_values(body) > self._limits.values:
-            raise too_many_values(self._limits)
         if isinstance(doubt, TooMuchToJudgeError):
             if fits_at_once(body):
                 jsontext.loads(body)  # raises StrictJSONError for the part that was not read yet

@@ -376,6 +376,14 @@ def test_what_is_too_much_to_judge_is_judged_once(
     assert len(judged) <= 100
 
 
+def test_more_values_than_are_read_are_counted_before_anything_is_made_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(reader, "part")
+    with pytest.raises(NotAListingError, match="more than 100 values"):
+        Reader(Limits(values=100)).read(b'{"results": [' + b"0," * 100 + b"0]}", (KEY,))
+
+
 def test_ten_thousand_regions_of_3_kb_are_admitted() -> None:
     """By bytes, values, and names and texts that may hold secrets; a hundred of them are read."""
     filling = {f"field_{i}": f"https://ed-{i}.cloud.core.pw:5000/v3/{'x' * 40}" for i in range(6)}
