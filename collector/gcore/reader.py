@@ -78,7 +78,7 @@ class Reader:
         try:
             return self._read(body)
         except (DoubtError, StrictJSONError, NotAListingError, TooMuchToJudgeError) as error:
-            doubt = error
+            doubt = error.with_traceback(None)  # its frames hold what was read
         if isinstance(doubt, TooMuchToJudgeError):
             if fits_at_once(body):
                 jsontext.loads(body)  # raises StrictJSONError for the part that was not read yet
