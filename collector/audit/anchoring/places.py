@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -74,20 +75,19 @@ def _append(path: Path, line: str) -> Receipt:
     return Receipt()
 
 
-def _post(url: str, line: str) -> Receipt:
-    with (
-        open_client() as client,
-        client.stream(
-            "POST",
-            url,
-            content=line.encode("ascii"),
-            headers={"content-type": "application/json"},
-            timeout=SECONDS,
-        ) as answer,
-    ):
+@contextmanager
+def _posted(url: str, content: bytes, content_type: str) -> Iterator[httpx.Response]:
+    """The answer to what is posted, before its body is read. Raises PlaceError for another status than success."""
+    how: Any = {"content": content, "headers": {"content-type": content_type}, "timeout": SECONDS}
+    with open_client() as client, client.stream("POST", url, **how) as answer:
         if not answer.is_success:
             raise PlaceError(f"status {answer.status_code}")
-    return Receipt()
+        yield answer
+
+
+def _post(url: str, line: str) -> Receipt:
+    with _posted(url, line.encode("ascii"), "application/json"):
+        return Receipt()
 
 
 def _log(url: str, line: str, made_at: datetime) -> Receipt:
@@ -116,18 +116,7 @@ def _log(url: str, line: str, made_at: datetime) -> Receipt:
 
 def _stamp(anchor: Anchor, row: Mapping[str, Any]) -> Receipt:
     query, nonce = timestamps.request_of(statement.statement(row))
-    with (
-        open_client() as client,
-        client.stream(
-            "POST",
-            anchor.place,
-            content=query,
-            headers={"content-type": "application/timestamp-query"},
-            timeout=SECONDS,
-        ) as answer,
-    ):
-        if not answer.is_success:
-            raise PlaceError(f"status {answer.status_code}")
+    with _posted(anchor.place, query, "application/timestamp-query") as answer:
         token = bytearray()
         for part in answer.iter_bytes():
             token += part
