@@ -95,11 +95,9 @@ class _Memory:
     """The newest stored answer."""
 
     def known_to(self, observer: Observer) -> Known | None:
-        """What is known, if it is remembered for the same key and URL."""
+        """What was known after the last applied observation, if it is remembered for the same key and URL."""
         applied = self.known.applied if self.known else None
-        if self.known is None or applied is None or applied.observer.access != observer.access:
-            return None
-        return self.known.with_final(self.row) if self.row else self.known
+        return self.known if applied is not None and applied.observer.access == observer.access else None
 
 
 class Writer:

@@ -119,7 +119,7 @@ class History:
         with reading(self.engine) as connection:
             source_id, seq = self.writer.lease.source_id, memory.row.seq + 1
             read = gather(connection, source_id, seq, memory.row.observer, NOTHING)
-        remembered = replace(known, entities=_without_values(known.entities))
+        remembered = replace(known.with_final(memory.row), entities=_without_values(known.entities))
         assert remembered == replace(read, failures=(), first=None)
 
     @staticmethod
