@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from hypothesis import settings
 
 from collector.database import migrate
@@ -70,6 +71,14 @@ def garbage_is_collected_as_usual() -> Iterator[None]:
 def pytest_xdist_auto_num_workers() -> int:
     """Many tests wait for what takes its time: two more at once than there are cores."""
     return len(os.sched_getaffinity(0)) + 2
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """A logger that keeps what it finds at its first use would hide its lines from a later test, in some orders."""
+    if structlog.get_config()["cache_logger_on_first_use"]:
+        structlog.reset_defaults()
+        pytest.fail("logging stays as this test has set it up: see tests.support.logging_kept")
 
 
 @pytest.hookimpl(wrapper=True)

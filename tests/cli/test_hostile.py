@@ -17,6 +17,7 @@ from collector.cli import printing
 from collector.printable import printable
 from tests.support.builders import answer, body, keystone, region
 from tests.support.command import ALL_COMMANDS, collector
+from tests.support.logging_kept import logging_kept
 from tests.support.loopback import Server, error, reply
 
 FORGED = "gcore: ok, all is well"
@@ -159,11 +160,8 @@ def test_nothing_is_printed_anywhere_else() -> None:
 
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_no_log_moves_a_terminal(form: str, capsys: pytest.CaptureFixture[str]) -> None:
-    import structlog
-
-    logs.configure(form=form)  # type: ignore[arg-type]
-    structlog.configure(cache_logger_on_first_use=False)
-    try:
+    with logging_kept():
+        logs.configure(form=form)  # type: ignore[arg-type]
         log = logs.logger("test")
         log.info("transition", name=HOSTILE, **{HOSTILE.strip(): 1}, to=[HOSTILE])
         one_line = capsys.readouterr().err
@@ -171,8 +169,6 @@ def test_no_log_moves_a_terminal(form: str, capsys: pytest.CaptureFixture[str]) 
             raise ValueError(HOSTILE)
         except ValueError:
             log.exception("broke")
-    finally:
-        structlog.reset_defaults()
     assert_harmless(one_line)
     said = capsys.readouterr().err
     assert "\x1b" not in one_line + said, "colours are for a terminal"

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from collector.cli import cli, main
 from collector.database.engine import open_engine
 from tests.support import forks
+from tests.support.logging_kept import logging_kept
 from tests.support.paths import ROOT
 
 Json = Any
@@ -84,7 +85,7 @@ def collector(*arguments: str, **settings: str) -> Said:
         engines.append(open_engine(*args, **kwargs))
         return engines[-1]
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, logging_kept():
         patch.setattr(sys, "argv", ["collector", *arguments])
         patch.setattr("collector.database.engine.open_engine", open_and_remember)
         for name, value in settings.items():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import logging
 import re
 import shlex
 import signal
@@ -27,7 +26,6 @@ from typing import Any, get_args
 
 import pytest
 import sqlalchemy as sa
-import structlog
 from pyarrow import parquet
 
 from collector import logs
@@ -46,6 +44,7 @@ from collector.store.opening import open_writer
 from tests.support import forks
 from tests.support.builders import answer, body, keystone, metrics_database, region
 from tests.support.command import Said, collector, environment, process
+from tests.support.logging_kept import logging_kept
 from tests.support.loopback import (
     BOMB,
     CHUNKED,
@@ -547,43 +546,42 @@ def harmed(shared_engine: sa.Engine) -> Iterator[Harmed]:
     url = shared_engine.url
     if url.get_backend_name() == "postgresql":  # which lets everybody in, whatever the password
         url = url.set(password=DATABASE_PASSWORD)
-    root, said, shown = logging.getLogger(), io.StringIO(), []
-    before = root.handlers[:], root.level
+    said, shown = io.StringIO(), []
     with Server(*LEAKS) as server, pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
         for name, value in by_proxy(server).items():
             patch.setenv(name, value)
         engine, client = open_engine(url), Client(max_attempts=1)
-        usual = Source(base_url=HOST, api_key=KEY, interval=timedelta(seconds=60))
-        runner = Runner(engine, usual, client.fetch, lease.process_name())
-        sources = [(step, usual) for step in LEAKS]
-        sources += [(step, usual.model_copy(update={"interval": timedelta(seconds=1)})) for step in SILENT]
-        sources += [(LEAKS[0], usual.model_copy(update={"base_url": "https://api.test"}))]
-        sources += [(LEAKS[0], usual.model_copy(update={"api_key": None}))]
-        for number, (step, source) in enumerate(sources):
-            logs.configure(form="console" if number % 2 else "json")
-            structlog.configure(cache_logger_on_first_use=False)  # later tests capture what is logged
-            # Equal failures of one observer share a row, and the message of the first.
-            runner.source = source.model_copy(update={"auth_scheme": f"scheme{number % 2}"})
-            server.turn_to(step)
-            runner.attempt()
-            shown += [
-                repr(runner.last_result),
-                repr(runner.source),
-                repr(vars(runner)),
-                str(runner.last_result),
+        with logging_kept():
+            usual = Source(base_url=HOST, api_key=KEY, interval=timedelta(seconds=60))
+            runner = Runner(engine, usual, client.fetch, lease.process_name())
+            sources = [(step, usual) for step in LEAKS]
+            sources += [
+                (step, usual.model_copy(update={"interval": timedelta(seconds=1)})) for step in SILENT
             ]
-        # A proxy that nobody listens at
-        patch.setenv("HTTP_PROXY", f"http://user:{PROXY_PASSWORD}@127.0.0.1:1")
-        patch.setenv("http_proxy", f"http://user:{PROXY_PASSWORD}@127.0.0.1:1")
-        dead = Client(max_attempts=1)
-        runner.source, runner._fetch = usual, dead.fetch
-        runner.attempt()
-        runner.stop(1)
+            sources += [(LEAKS[0], usual.model_copy(update={"base_url": "https://api.test"}))]
+            sources += [(LEAKS[0], usual.model_copy(update={"api_key": None}))]
+            for number, (step, source) in enumerate(sources):
+                logs.configure(form="console" if number % 2 else "json")
+                # Equal failures of one observer share a row, and the message of the first.
+                runner.source = source.model_copy(update={"auth_scheme": f"scheme{number % 2}"})
+                server.turn_to(step)
+                runner.attempt()
+                shown += [
+                    repr(runner.last_result),
+                    repr(runner.source),
+                    repr(vars(runner)),
+                    str(runner.last_result),
+                ]
+            # A proxy that nobody listens at
+            patch.setenv("HTTP_PROXY", f"http://user:{PROXY_PASSWORD}@127.0.0.1:1")
+            patch.setenv("http_proxy", f"http://user:{PROXY_PASSWORD}@127.0.0.1:1")
+            dead = Client(max_attempts=1)
+            runner.source, runner._fetch = usual, dead.fetch
+            runner.attempt()
+            runner.stop(1)
         for each in (client, dead):
             each.close()
         engine.dispose()
-        root.handlers[:], root.level = before
-        structlog.reset_defaults()
         assert all("proxy-authorization" in request.headers for request in server.requests)
         server.turn_to(reply(body=POISON))
         yield Harmed(url.render_as_string(hide_password=False), server, said.getvalue(), "\n".join(shown))
