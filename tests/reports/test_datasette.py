@@ -7,7 +7,6 @@ import gc
 import html
 import json
 import shutil
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,13 @@ from tests.support.demo import DemoDatabase
 
 # Datasette leaves connections open, some when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", ResourceWarning)
-    from datasette.app import Datasette
 
 METADATA = json.loads(datasette_metadata.FILE.read_text(encoding="utf-8"))
 
 
 def ask(file: Path, *paths: str) -> Sequence[Any]:
     """What Datasette answers at these paths."""
+    from datasette.app import Datasette
 
     async def asked() -> list[Any]:
         served = Datasette([str(file)], metadata=METADATA, settings={"sql_time_limit_ms": 10_000})
@@ -40,7 +37,7 @@ def ask(file: Path, *paths: str) -> Sequence[Any]:
             served.executor.shutdown()  # its threads have connections
 
     answers = asyncio.run(asked())
-    gc.collect()
+    gc.collect()  # while its warnings are ignored
     return answers
 
 
