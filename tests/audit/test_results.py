@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from collector.web.metrics import of_database
 from tests.support.builders import region
 from tests.support.command import collector
 from tests.support.history import History
+from tests.support.services import until
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_the_service_verifies_in_a_process_of_its_own(url: str, monkeypatch: pyt
     engine = open_engine(url)
     verifying = Verifying(engine, timedelta(hours=1), command_of(None), round_seconds=0.05)
     verifying.start()
-    wait_for(lambda: bool(History(engine).rows("verifications")))
+    until(lambda: bool(History(engine).rows("verifications")))
     verifying.stop()
     assert History(engine).row("verifications")["verdict"] == "good"
     engine.dispose()
@@ -179,16 +179,9 @@ def test_a_verification_ends_with_the_service(url: str) -> None:
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
     verifying = Verifying(engine, timedelta(hours=1), command, round_seconds=0.05)
     verifying.start()
-    wait_for(lambda: verifying._process is not None)
+    until(lambda: verifying._process is not None)
     process = verifying._process
     assert process is not None
     verifying.stop()
     assert process.wait(5) != 0
     engine.dispose()
-
-
-def wait_for(holds: object, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.02)

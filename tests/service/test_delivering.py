@@ -90,6 +90,12 @@ def places(events: list[dict[str, Any]]) -> list[tuple[str, int, int]]:
     return [(e["data"]["source"], e["data"]["seq"], e["data"]["ordinal"]) for e in events]
 
 
+@pytest.fixture(autouse=True)
+def a_round_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round ends after a second, and the next one delivers the rest: on a busy machine, that is after few events."""
+    monkeypatch.setattr("collector.service.webhooks.delivering._SETTLE_SECONDS", 60.0)
+
+
 # What is sent
 
 
@@ -113,6 +119,21 @@ def test_others_can_verify_and_read_what_we_send(engine: sa.Engine) -> None:
         with pytest.raises(WebhookVerificationError):
             Verifier(SECRET).verify(request.body.replace(b"gcore", b"other"), dict(request.headers))
     assert stage.counts == {("hook", "delivered"): len(hook.requests)}
+
+
+def test_a_round_records_what_was_delivered_when_its_time_is_over(
+    sqlite_engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.service.webhooks.delivering._SETTLE_SECONDS", 0.0)
+    with Receiver() as hook:
+        stage = Stage(sqlite_engine, hook.settings())
+        stage.change(3)
+        events = len(stage.rows())
+        for done in range(1, events + 1):
+            assert stage.deliverer().round()
+            assert [row["delivered_at"] is not None for row in stage.rows()].count(True) == done
+        assert not stage.deliverer().round()
+    assert len(hook.requests) == events > 3
 
 
 def test_two_secrets_while_one_is_rotated(sqlite_engine: sa.Engine, tmp_path: Path) -> None:

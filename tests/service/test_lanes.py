@@ -260,7 +260,8 @@ def test_healthy_sources_are_polled_alike_while_a_third_hangs(
     start: Callable[..., Running], sqlite_url: str, tmp_path: Path
 ) -> None:
     found, most = run_with_hanging(start, sqlite_url, tmp_path, hanging_ones(30, 10), 30, 1.0, 4)
-    assert max(found.values()) - min(found.values()) <= 2
+    # A busy machine polls all of them more rarely, and some more rarely than others.
+    assert max(found.values()) <= 2 * min(found.values())
     assert most <= MOST_THREADS
 
 
