@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -125,17 +126,18 @@ def lead_times(
         if (since is None or each["from_latest"] >= since) and (until is None or each["from_latest"] < until)
     ]
     if found:
-        confirmed = _last_confirmed(connection, entity)
-        blind = _blind(connection, entity)
+        confirmed = _last_confirmed(connection, entity, source)
+        blind = _blind(connection, entity, source, begun)
         for each in found:
-            key = (each["source"], each["entity_id"])
-            end = confirmed.get(key, each["from_latest"]) if each["is_open"] else each["to_earliest"]
-            gaps = blind.get((each["source"], None), ())
-            unseen_times = [*gaps, *blind.get(key, ())]
+            key, begin = (each["source"], each["entity_id"]), each["from_latest"]
+            end = confirmed.get(key, begin) if each["is_open"] else each["to_earliest"]
+            both = [blind[place] for place in (key, (key[0], None)) if place in blind]
             on_the_way = each.pop("on_the_way")
-            if on_the_way and any(on_the_way[0] <= since_ < on_the_way[1] for since_, _ in unseen_times):
+            if on_the_way and any(times.begin_in(*on_the_way) for times in both):
                 each["seconds_at_most"] = None
-            each |= _as_seen(each["from_latest"], end, [*unseen_times, *each.pop("hidden")])
+            hidden = each.pop("hidden")
+            unseen_times = [time for times in both for time in times.between(begin, end or begin)]
+            each |= _as_seen(begin, end, [*unseen_times, *hidden])
     return sorted(found, key=lambda row: (row["from_latest"], row["source"], row["entity_id"]))
 
 
@@ -239,7 +241,26 @@ def _as_seen(begin: datetime, end: datetime | None, blind: Iterable[Blind]) -> R
     }
 
 
-def _blind(connection: sa.Connection, entity: str) -> Mapping[tuple[str, int | None], Sequence[Blind]]:
+class _BlindTimes:
+    """Times in which something could not be seen, to be found by when they were."""
+
+    def __init__(self, times: Iterable[Blind]) -> None:
+        self._times = sorted(times)
+        self._begins = [since for since, _ in self._times]
+        self._ended_by = list(itertools.accumulate((until for _, until in self._times), max))
+        """By when a time and all before it had ended."""
+
+    def between(self, begin: datetime, end: datetime) -> Sequence[Blind]:
+        """Those that overlap a period, and perhaps some before it."""
+        return self._times[bisect_right(self._ended_by, begin) : bisect_left(self._begins, end)]
+
+    def begin_in(self, begin: datetime, end: datetime) -> bool:
+        return bisect_left(self._begins, begin) < bisect_left(self._begins, end)
+
+
+def _blind(
+    connection: sa.Connection, entity: str, source: str | None, begun: Mapping[str, Begun]
+) -> Mapping[tuple[str, int | None], _BlindTimes]:
     """When nobody asked a source (id None), and when an entity was not shown, until it was shown again."""
     g, u = gaps.c, unseen.c
     of_source = (
@@ -253,15 +274,18 @@ def _blind(connection: sa.Connection, entity: str) -> Mapping[tuple[str, int | N
         .where(u.entity == entity, u.until_at.is_not(None))
     )
     found: dict[tuple[str, int | None], list[Blind]] = defaultdict(list)
-    for name, begun in beginnings(connection).items():
-        found[name, None].append((begun.first_at, begun.at))
+    for name, each in begun.items():
+        found[name, None].append((each.first_at, each.at))
     for query in (of_source, not_shown):
-        for source, entity_id, since, until in connection.execute(query):
-            found[source, entity_id].append((since, until))
-    return found
+        asked = query.where(sources.c.name == source) if source else query
+        for name, entity_id, since, until in connection.execute(asked):
+            found[name, entity_id].append((since, until))
+    return {key: _BlindTimes(times) for key, times in found.items()}
 
 
-def _last_confirmed(connection: sa.Connection, entity: str) -> dict[tuple[str, int], datetime]:
+def _last_confirmed(
+    connection: sa.Connection, entity: str, source: str | None
+) -> dict[tuple[str, int], datetime]:
     """When the last poll that showed each present entity was asked."""
     o, u = observations.c, unseen.c
     current = {"region": regions, "keystone": keystones}[entity].c
@@ -283,6 +307,7 @@ def _last_confirmed(connection: sa.Connection, entity: str) -> dict[tuple[str, i
         .outerjoin(unseen, is_unseen)
         .where(current.absent_since.is_(None))
     )
+    query = query.where(sources.c.name == source) if source else query
     return {(name, entity_id): moment for name, entity_id, moment in connection.execute(query)}
 
 

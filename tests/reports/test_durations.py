@@ -9,11 +9,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 
 from collector.database.transactions import reading
 from collector.errors import UsageError
 from collector.reports.availability import availability
-from collector.reports.lead_time import lead_times, summary
+from collector.reports.lead_time import _BlindTimes, lead_times, summary
 from collector.reports.periods import Periods, time_zone
 from collector.reports.spans import SpanFilter, spans
 from collector.simulator.scenario import random_world
@@ -496,3 +497,34 @@ def test_quantiles_are_values_that_occur() -> None:
         ("longest", 10, None),
     ]
     assert {r["count"] for r in summary([*rows, {"is_open": True}])} == {10}
+
+
+def test_blind_times_are_found_by_when_they_were() -> None:
+    random = Random(5)
+    for _ in range(300):
+        times = [
+            tuple(NOON + timedelta(seconds=second) for second in sorted(random.choices(range(20), k=2)))
+            for _ in range(random.randrange(8))
+        ]
+        begin, end = (NOON + timedelta(seconds=second) for second in sorted(random.choices(range(20), k=2)))
+        found = _BlindTimes((since, until) for since, until in times)
+        overlapping = [time for time in sorted(times) if time[0] < end and time[1] > begin]
+        assert [time for time in found.between(begin, end) if time[1] > begin] == overlapping
+        assert found.begin_in(begin, end) == any(begin <= since < end for since, _ in times)
+
+
+def test_a_journey_of_one_source_needs_no_row_of_another(sqlite_engine: sa.Engine) -> None:
+    for name in ("one", "other"):
+        history = History(sqlite_engine, name)
+        for n in range(4):
+            history.poll([region(1, ("NEW", "ACTIVE")[n % 2])], at=600.0 * n)
+    names = set[str]()
+
+    @sa.event.listens_for(sqlite_engine, "connect")
+    def connect(raw: Any, _: Any) -> None:
+        raw.row_factory = lambda _, row: names.update(v for v in row if v in ("one", "other")) or row
+
+    sqlite_engine.pool.dispose()
+    with reading(sqlite_engine) as connection:
+        assert lead_times(connection, from_state="NEW", to_state="ACTIVE", source="one")
+    assert names == {"one"}
