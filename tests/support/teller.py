@@ -14,7 +14,6 @@ import json
 import os
 import random
 import sys
-import threading
 from collections import Counter
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,8 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def receive(port: str, log: str) -> None:
     _Handler.log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    server = ThreadingHTTPServer(("127.0.0.1", int(port)), _Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+    ThreadingHTTPServer(("127.0.0.1", int(port)), _Handler).serve_forever(0.02)
 
 
 if __name__ == "__main__":
