@@ -307,6 +307,6 @@ def test_reports_say_what_single_polls_said_and_hold_the_truth(
 @pytest.mark.parametrize("how", [polled, saved, set_back])
 @pytest.mark.parametrize("end", ["now", "past"])
 def test_reports_of_hundreds_of_worlds_hold_the_truth(
-    shared_engine: sa.Engine, end: str, how: Any, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, end: str, how: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    explore(shared_engine, end, monkeypatch, range(1000, 1300), truths=5, how=how)
+    explore(engine, end, monkeypatch, range(1000, 1300), truths=5, how=how)
