@@ -20,6 +20,7 @@ from collector.gcore.exchange import Cause
 from collector.reports import views
 from collector.reports.changes import region_history
 from tests.support.builders import MISSING, answer, keystone, metrics_database, region
+from tests.support.effort import effort_of
 from tests.support.history import History, Row, failure
 from tests.support.views import TIMES, Change, add_a_column, ask, columns, plan_of, remove_a_column
 
@@ -1015,3 +1016,34 @@ def test_every_view_and_function_says_what_a_row_is_and_postgresql_says_no_more(
             " WHERE pronamespace = CURRENT_SCHEMA()::regnamespace"
         )
         assert dict(rows.all()) == said
+
+
+def work_of(engine: sa.Engine, question: str) -> int:
+    """Steps of SQLite's machine, or rows that PostgreSQL's nodes gave: what a question costs, without a clock."""
+    if engine.dialect.name == "sqlite":
+        return effort_of(engine, lambda connection: connection.exec_driver_sql(question).all()).steps
+    with reading(engine) as connection:
+        said = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {question}").scalar_one()
+
+    def rows(node: dict[str, Any]) -> int:
+        return int(node["Actual Rows"] * node["Actual Loops"]) + sum(map(rows, node.get("Plans", ())))
+
+    return rows(said[0]["Plan"])
+
+
+def test_what_is_asked_of_one_source_by_its_number_reads_no_other(engine: sa.Engine) -> None:
+    costs = list[dict[str, int]]()
+    for more in (1, 30):
+        for n in range(more):
+            history = History(engine, f"source {more} {n}")
+            for at in (0.0, 60.0, 120.0, 3600.0):
+                history.poll([region(i, ("NEW", "ACTIVE")[at > 60 * i]) for i in (1, 2, 3)], at=at)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ANALYZE")
+        costs.append(
+            {view: work_of(engine, f"SELECT * FROM {view} WHERE source_id = 1") for view in views.NAMES}
+        )
+    alone, among_others = costs
+    # These two count the regions of today, and `poll_health` the polls of each day: a row a day.
+    cheap = {"current_keystones", "current_metrics_databases", "poll_health"}
+    assert {view for view in views.NAMES if among_others[view] > 3 * alone[view] + 100} <= cheap

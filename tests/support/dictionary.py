@@ -43,6 +43,9 @@ one another, and the [glossary](glossary.md) explains the words of this project.
 - A *typed* column of an entity holds a field that the API documents.
 - A **key** identifies one row.
 
+In a database of many sources, ask the views of spans, states, intervals, days and months by `source_id`, not by
+`source`. By `source_id = 7` they read the history of that source only. By its name they read all histories first.
+
 The [cookbook](cookbook.md) has statements that answer questions with these tables and views. [tools.md](tools.md)
 shows how to ask from DuckDB (which needs the types of SQLite's views), pandas, Datasette, Grafana and Metabase.
 """

@@ -26,7 +26,7 @@ WITH days AS (
         {{ first_of_month("d.day") }} AS month
     FROM daily_region_states d
     WINDOW w AS (
-        PARTITION BY d.source, d.region_id, d.day
+        PARTITION BY d.source, d.source_id, d.region_id, d.day
         ORDER BY d.day ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     )
 ),
@@ -47,7 +47,7 @@ months AS (
         ROW_NUMBER() OVER w AS nth
     FROM days d
     WINDOW w AS (
-        PARTITION BY d.source, d.region_id, d.month
+        PARTITION BY d.source, d.source_id, d.region_id, d.month
         ORDER BY d.month ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     )
 )

@@ -79,12 +79,12 @@ of_the_state AS (
         ROW_NUMBER() OVER w AS nth
     FROM said a
     WINDOW w AS (
-        PARTITION BY a.source, a.region_id, a.day, a.state, a.is_unknown
+        PARTITION BY a.source, a.source_id, a.region_id, a.day, a.state, a.is_unknown
         ORDER BY a.state ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     )
 ),
 of_the_day AS (
-    SELECT b.*, SUM(b.unobserved_in_it) OVER (PARTITION BY b.source, b.region_id, b.day) AS unobserved_that_day
+    SELECT b.*, SUM(b.unobserved_in_it) OVER (PARTITION BY b.source, b.source_id, b.region_id, b.day) AS unobserved_that_day
     FROM of_the_state b
     WHERE b.nth = 1
 )
