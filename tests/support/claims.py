@@ -24,6 +24,7 @@ from collector.database.types import UtcTime
 from collector.inventory.spans import ABSENT, UNKNOWN
 from collector.reports import spans as reports
 from collector.reports.spans import SpanFilter
+from collector.store.tables import sources
 from tests.support.history import History
 from tests.support.worlds import Ledger, Look, World
 
@@ -97,10 +98,11 @@ def agreed(history: History, kind: str, is_open: bool) -> dict[int, list[Claim]]
     query = (
         sa.select(entity_id, *times, *map(sa.column, names))
         .select_from(sa.table(f"{kind}_state_spans"))
-        .where(sa.column("source") == history.source.name)
         .order_by(entity_id, times[0])
     )
     with reading(history.engine) as connection:
+        of_source = sa.select(sources.c.id).where(sources.c.name == history.source.name)
+        query = query.where(sa.column("source_id") == connection.scalar(of_source))
         by_view = _by_entity(((key, Claim(*values)) for key, *values in connection.execute(query)), is_open)
         rows = list(reports.spans(connection, SpanFilter(kind, source=history.source.name)))
     by_report = _by_entity(
