@@ -107,9 +107,10 @@ WHERE d.deptype = 'n' AND d.refclassid <> 'pg_namespace'::regclass
     AND NOT (u.classid = 'pg_constraint'::regclass AND d.refclassid IN ('pg_class'::regclass, 'pg_constraint'::regclass))
 UNION ALL
 SELECT 'function ' || p.oid::regprocedure::text, 'of the name of one of PostgreSQL''s own' FROM pg_proc p
-WHERE p.pronamespace IN (SELECT oid FROM path)
+WHERE (p.pronamespace IN (SELECT oid FROM path) OR p.pronamespace = 'pg_catalog'::regnamespace AND p.oid >= 16384)
     AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM extensions)
-    AND EXISTS (SELECT FROM pg_proc q WHERE q.proname = p.proname AND q.pronamespace = 'pg_catalog'::regnamespace)
+    AND EXISTS (SELECT FROM pg_proc q
+                WHERE q.proname = p.proname AND q.pronamespace = 'pg_catalog'::regnamespace AND q.oid < 16384)
 UNION ALL
 SELECT 'type ' || t.oid::regtype, 'of the name of one of PostgreSQL''s own' FROM pg_type t
 WHERE t.typnamespace IN (SELECT oid FROM path WHERE is_first OR oid = quote_ident(CURRENT_SCHEMA())::regnamespace)
@@ -139,7 +140,7 @@ SELECT 'event trigger ' || e.evtname, concat_ws(' ', e.evtevent, e.evtenabled) F
 WHERE e.evtenabled <> 'D' AND ('pg_event_trigger'::regclass, e.oid) NOT IN (SELECT classid, objid FROM extensions)
 UNION ALL
 SELECT 'operator ' || p.oid::regoperator::text, 'of another' FROM pg_operator p
-WHERE p.oprnamespace IN (SELECT oid FROM path)
+WHERE (p.oprnamespace IN (SELECT oid FROM path) OR p.oprnamespace = 'pg_catalog'::regnamespace AND p.oid >= 16384)
     AND ('pg_operator'::regclass, p.oid) NOT IN (SELECT classid, objid FROM extensions)
 UNION ALL
 SELECT 'table ' || o.relname || ' is hidden by another of its name', 'in ' || c.relnamespace::regnamespace::text

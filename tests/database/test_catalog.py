@@ -118,6 +118,13 @@ STRANGE = {
         "CREATE DOMAIN elsewhere.timestamptz AS text",
         "SET LOCAL search_path = public, elsewhere, pg_catalog",
     ),
+    "an operator among PostgreSQL's own": (
+        "CREATE FUNCTION never(timestamptz, text) RETURNS boolean LANGUAGE sql AS 'SELECT FALSE'",
+        "CREATE OPERATOR pg_catalog.<= (LEFTARG = timestamptz, RIGHTARG = text, FUNCTION = never)",
+    ),
+    "a function among PostgreSQL's own": (
+        "CREATE FUNCTION pg_catalog.length(varchar) RETURNS integer LANGUAGE sql AS 'SELECT 0'",
+    ),
     "another table first": ("CREATE TEMPORARY TABLE regions (id bigint)",),
     "nulls that are equal": ("ALTER DATABASE CURRENT_NAME SET transform_null_equals = on",),
     "damaged pages read as empty": ("ALTER DATABASE CURRENT_NAME SET zero_damaged_pages = on",),
