@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 _MAX_AGE = 2**31
@@ -26,6 +26,8 @@ _FROM_CACHE = {
     "server-timing": re.compile(r"cache[\w-]*\s*;[^,]*\bdesc\s*=\s*\"?(hit|stale)"),
 }
 """Other headers by which a cache says that it gave the answer itself."""
+_ASCTIME = re.compile(r"[A-Za-z]{3} [A-Za-z]{3} [ 0-9][0-9] [0-9:]{8} [0-9]{4}")
+"""The one form of a date that has no zone and means UTC (RFC 9110, 5.6.7)."""
 
 
 def age_of(headers: Mapping[str, str], now: datetime) -> timedelta:
@@ -54,9 +56,12 @@ def _is_from_a_cache(name: str, value: str) -> bool:
 def date_of(headers: Mapping[str, str], name: str = "Date") -> datetime | None:
     """The `Date` of an answer, or another header with a date; None if it is missing or unreadable."""
     with suppress(KeyError, ValueError, TypeError, OverflowError):
-        sent = parsedate_to_datetime(re.sub(r":60\b", ":59", headers[name]))  # a leap second
+        text = re.sub(r":60\b", ":59", headers[name])  # a leap second
+        sent = parsedate_to_datetime(text)
         if sent.tzinfo is not None:
             return sent
+        if _ASCTIME.fullmatch(text):
+            return sent.replace(tzinfo=UTC)
     return None
 
 

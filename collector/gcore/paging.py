@@ -64,11 +64,13 @@ _HEADER = re.compile(
     r"|(.+-)?(pagination|paging)(-.+)?|(.+-)?(bookmark|continuation|cursor|marker|resumption)(-token|-key)?"
     r"|(.+-)?(next|prev|previous|first|last)(-?(page|cursor|link|marker|token|url|uri|offset|batch|range|start|key|id|index))"
     r"(-(token|url|link|number))?"
+    r"|(.+-)?(cursor|link|marker|offset|page|token)-(next|prev|previous|first|last)"
     r"|(x-)?(next|prev|previous|last)|(.+-)?(current|total|per|num)-?pages?|(.+-)?page-?(count|index|no|num|number|size|token)"
 )
 _TOTAL_HEADER = re.compile(
     r"(?!.*(rate-?limit|quota))"  # these count requests
-    rf"((.+-)?total(-?(count|found|matched|number|{_NOUN}))?|(x-)?((list|collection|full|container-object|{_NOUN})-?)?count"
+    rf"((.+-)?total(-?(count|found|matched|number|{_NOUN}))?"
+    rf"|(x-)?((all|list|collection|full|odata|overall|container-object|{_NOUN})-?)?count"
     rf"|(.+-)?{_NOUN}-total|(x-)?num(ber)?(-of)?-?{_NOUN})"
 )
 """Headers that give the total number of records."""
@@ -136,4 +138,7 @@ def _is_sign(name: str, value: str) -> bool:
         given = re.findall(r';\s*rel\s*=\s*("[^"]*"|[^\s;,]+)', value, re.IGNORECASE)
         relations = [word for text in given for word in text.strip('"').lower().split()]
         return not all(map(_OTHER_RELATION.fullmatch, relations)) or not relations
+    flag = {"true": _INCOMPLETE, "false": _COMPLETE}.get(value.strip().lower())
+    if flag is not None and flag.fullmatch(name.removeprefix("x-").replace("-", "_")):
+        return True
     return _HEADER.fullmatch(name) is not None

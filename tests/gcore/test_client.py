@@ -880,6 +880,7 @@ def test_a_clock_that_steps_back_during_an_attempt_gives_no_negative_duration(
         ("Fri, 01 May 2026 13:00:00 GMT", timedelta(hours=-1)),
         ("Fri, 01 May 2026 14:00:00 +0200", timedelta(0)),
         ("Friday, 01-May-26 12:00:00 GMT", timedelta(0)),
+        ("Fri May  1 13:00:00 2026", timedelta(hours=-1)),
         ("Fri, 01 May 2026 12:00:00", None),
         ("Fri, 01 May 2026 12:00:00 -0000", None),
         ("2026-05-01T12:00:00Z", None),

@@ -332,6 +332,12 @@ def test_an_answer_that_says_it_is_not_all_is_a_page(said: str) -> None:
         ("X-Results-Truncated", "true"),
         ("X-Resumption-Token", "a"),
         ("X-Last-Evaluated-Key", "a"),
+        ("X-Cursor-Next", "a"),
+        ("X-Link-Next", "https://api.gcore.com/cloud/v1/ai/regions?offset=20"),
+        ("X-Partial", "true"),
+        ("X-Incomplete-Results", "True"),
+        ("X-Is-Complete", "false"),
+        ("X-Last", "false"),
     ],
 )
 def test_a_header_of_such_a_name_is_a_sign(name: str, value: str) -> None:
@@ -354,6 +360,9 @@ def test_a_header_of_such_a_name_is_a_sign(name: str, value: str) -> None:
         ("Last-Modified", "Fri, 01 May 2026 12:00:00 GMT"),
         ("X-Cache-Key", "a"),
         ("X-Nextcloud-Id", "a"),
+        ("X-Partial", "false"),
+        ("X-Complete", "true"),
+        ("X-Complete", "no"),
     ],
 )
 def test_other_headers_say_nothing_of_pages(name: str, value: str) -> None:
@@ -374,6 +383,8 @@ def test_other_headers_say_nothing_of_pages(name: str, value: str) -> None:
         ("X-Total-Regions", "35", 35),
         ("X-Region-Count", "35", 35),
         ("X-Num-Results", "35", 35),
+        ("OData-Count", "35", 35),
+        ("X-Overall-Count", "35", 35),
         ("X-Total-Found", "35", 35),
         ("X-Container-Object-Count", "35", 35),
         ("X-RateLimit-Total", "100", None),
@@ -416,6 +427,7 @@ def http_date(before: float) -> str:
         ({"date": http_date(1800)}, 0),  # nobody says that a cache gave it: the clock may be wrong
         ({"date": http_date(1800), "x-cache": "HIT from proxy"}, 1800),
         ({"date": http_date(1800), "cf-cache-status": "STALE"}, 1800),
+        ({"date": "Fri May  1 11:30:00 2026", "cf-cache-status": "STALE"}, 1800),
         ({"date": http_date(1800), "cache": "HIT"}, 1800),
         ({"date": http_date(1800), "cache-status": "Nginx; hit; ttl=30"}, 1800),
         ({"date": http_date(1800), "warning": '110 proxy "Response is Stale"'}, 1800),
