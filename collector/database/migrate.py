@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from collector.database.sessions import tables_of_extensions
+from collector.database.sessions import tables_of_extensions, unusable_path
 from collector.database.transactions import migrating, reading
 from collector.database.url import sqlite_path
 from collector.errors import DatabaseError, SchemaError
@@ -83,6 +83,9 @@ def check_readable(engine: sa.Engine) -> None:
     """Raise SchemaError, with what to do, if this version can't read the database."""
     revision = current_revision(engine)
     if revision is None:
+        with reading(engine) as connection:
+            if why := unusable_path(connection):
+                raise SchemaError(why)
         first = "" if sqlite_path(engine) else "`collector db upgrade` creates its tables, then "
         raise SchemaError(f"the database is empty; {first}`collector poll` fills it")
     if revision != newest_revision():

@@ -77,15 +77,26 @@ def hindrance(connection: sa.Connection) -> str | None:
     raw: Any = connection.connection.dbapi_connection
     if lossy := lossy_encoding(raw):
         return lossy
-    row = connection.exec_driver_sql(
-        "SELECT CURRENT_SCHEMA(), CURRENT_SETTING('search_path'), PG_IS_IN_RECOVERY(), CURRENT_USER"
-    ).one()
-    if row[2]:
+    if connection.exec_driver_sql("SELECT PG_IS_IN_RECOVERY()").scalar():
         return "the database is a standby, which takes no writes: set COLLECTOR_DATABASE_URL to the primary"
-    if row[0] is None:
+    return unusable_path(connection)
+
+
+def unusable_path(connection: sa.Connection) -> str | None:
+    """Why the search path does not begin with a schema for our tables, and what to do; None if it does."""
+    if is_sqlite(connection):
+        return None
+    row = connection.exec_driver_sql("SELECT CURRENT_SCHEMA(), CURRENT_SETTING('search_path'), CURRENT_USER")
+    schema, path, role = row.one()
+    if schema is None:
         return (
-            f"no schema of the search path ({row[1]}) exists and may be used by {row[3]}: CREATE SCHEMA, GRANT USAGE, "
+            f"no schema of the search path ({path}) exists and may be used by {role}: CREATE SCHEMA, GRANT USAGE, "
             "or ALTER ROLE … SET search_path"
+        )
+    if str(schema).startswith("pg_"):
+        return (
+            f"the search path ({path}) begins with a schema of PostgreSQL's own: leave that out, as it is searched "
+            "first anyway, by ALTER ROLE … SET search_path"
         )
     return None
 

@@ -264,6 +264,23 @@ def test_a_search_path_without_a_schema_is_named(postgresql_server: sa.URL) -> N
         assert said.code == 2
         assert "search path (nowhere)" in said.err
     assert "search path (nowhere)" in collector("doctor", "--offline", **settings).out
+    collector("regions", **settings).refused(2, "search path (nowhere)")
+
+
+def test_a_search_path_that_begins_with_a_schema_of_postgresql_is_named(postgresql_server: sa.URL) -> None:
+    url = made(postgresql_server)
+    settings = {"database_url": text(url), "api_key": "k"}
+    assert collector("db", "upgrade", **settings).code == 0
+    engine = open_engine(url)
+    live(engine)
+    engine.dispose()
+    admin = url.set(username=postgresql_server.username)
+    for path in ("pg_catalog, public", "pg_temp, public"):
+        execute(admin, f"ALTER ROLE {quoted(url.username or '')} SET search_path = {path}")
+        for command in (("poll",), ("db", "upgrade"), ("db", "check"), ("audit", "verify")):
+            collector(*command, **settings).refused(2, f"search path ({path})")
+        assert f"search path ({path})" in collector("doctor", "--offline", **settings).out
+        assert NAME.upper() in collector("regions", **settings).out
 
 
 def test_tables_of_extensions_are_nobodys_and_tables_of_others_are_refused(postgresql_server: sa.URL) -> None:
