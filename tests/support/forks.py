@@ -122,7 +122,9 @@ class Popen(subprocess.Popen[Any]):
         """The exit code, or None if the process has not ended within `timeout` seconds."""
         if self.returncode is None:
             assert self._end is not None
-            if not select.select([self._end], [], [], timeout)[0]:
+            ends = select.poll()  # `select.select` has no place for the 1024th file
+            ends.register(self._end)
+            if not ends.poll(None if timeout is None else timeout * 1000):
                 return None
             with self._lock:
                 if self.returncode is None:

@@ -94,10 +94,12 @@ class Wire:
             except OSError:
                 client.close()
                 continue
-            self._start(self._pump, client, server, "up")
-            self._start(self._pump, server, client, "down")
+            ways = ["up", "down"]
+            self._start(self._pump, client, server, "up", ways)
+            self._start(self._pump, server, client, "down", ways)
 
-    def _pump(self, source: socket.socket, target: socket.socket, way: str) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, way: str, ways: list[str]) -> None:
+        """`ways`: those of this connection that are not at their end yet."""
         passes = self._passes[way]
         with suppress(OSError):
             while data := source.recv(65536):
@@ -108,6 +110,11 @@ class Wire:
             passes.wait()  # the end of a connection is a message too
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+        with self._lock:
+            ways.remove(way)
+            for each in () if ways else (source, target):
+                each.close()
+                self._open.remove(each)
 
     def _notice(self, data: bytes) -> None:
         with self._lock:
