@@ -236,6 +236,13 @@ class Listing:
         """True if the answer lists as many records as it declares."""
         return self.declared == self.listed
 
+    @property
+    def has_repeats(self) -> bool:
+        """True if an id is in several records: perhaps in place of a record that is left out."""
+        shown = self.shown[self.kind]
+        nameless = sum(record.id is None for record in self.rejected)
+        return len(shown.sightings.keys() | shown.named) + nameless < self.listed
+
     def says_the_same_as(self, other: Listing) -> bool:
         """True if every typed value is equal and the same records are rejected for the same reasons."""
         return (

@@ -39,9 +39,10 @@ class Guard:
     """Factor on `confirmations` for an answer that may be a page, since a page is the same each time."""
 
     def confirmations_needed(
-        self, missing: Set[int], present: Mapping[int, str | None], listed: int, *, ever_complete: bool
+        self, missing: Set[int], present: Mapping[int, str | None], listing: Listing, *, ever_complete: bool
     ) -> int:
         """How many complete answers must agree before these absences are believed. 1: this answer is enough."""
+        listed = listing.listed
         if not missing and listed:
             return 1
         leaving = {i for i, state in present.items() if (state or "").casefold() in LEAVING}
@@ -51,7 +52,8 @@ class Guard:
         is_empty = not listed and (bool(missing) or not ever_complete)
         share = Fraction(str(self.max_missing_share))  # as it is written: 29 of 100 are not more than 0.29
         are_many = lost > self.max_missing and lost > share * staying
-        return self.confirmations if is_empty or are_many else 1
+        has_repeats = bool(lost) and listing.has_repeats
+        return self.confirmations if is_empty or are_many or has_repeats else 1
 
 
 GUARD = Guard()
@@ -97,7 +99,7 @@ def judge(
         return Judgement("partial", missing)
     if shown.withheld:
         return Judgement("ok", missing)  # complete, but `changes` derives no absence from it
-    needed = guard.confirmations_needed(missing, present, listing.listed, ever_complete=ever_complete)
+    needed = guard.confirmations_needed(missing, present, listing, ever_complete=ever_complete)
     if needed > 1 and 1 + _agreeing_polls(earlier, missing) < needed:
         return Judgement("held", missing)
     return Judgement("ok", missing)

@@ -92,6 +92,23 @@ def test_more_than_one_and_more_than_a_tenth_missing_wait(present: int, listed: 
     assert judged(active(present), range(1, listed + 1)).outcome == outcome
 
 
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_region_that_is_given_twice_may_be_there_in_place_of_another(
+    history: History, is_same: bool
+) -> None:
+    history.poll(FLEET)
+    twice = [*FLEET[:34], FLEET[3] if is_same else FLEET[3] | {"state": "MAINTENANCE"}]
+    assert history.poll(twice).outcome == "held"
+    assert history.poll([*FLEET, FLEET[3]]).outcome == "ok", "nothing is missing"
+    other = [*FLEET[1:], FLEET[3]]
+    assert [history.poll(answer).outcome for answer in (twice, other, twice, twice)] == ["held"] * 4
+    assert history.poll(twice).outcome == "ok", "three agree"
+    leaving = [*FLEET[:33], FLEET[33] | {"state": "DELETED"}]
+    history.poll(leaving)
+    assert history.poll([*leaving[:33], FLEET[3]]).outcome == "ok", "it was expected to disappear"
+    assert [row["id"] for row in history.rows("regions") if row["absent_since"]] == [34, 35]
+
+
 def test_a_list_of_a_round_length_that_misses_nothing_is_complete() -> None:
     for size in GUARD.page_sizes:
         assert judged(active(size), range(1, size + 1)).outcome == "ok"

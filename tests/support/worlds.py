@@ -328,6 +328,8 @@ class Reading:
     """Members that look like paging, of those that these worlds put there."""
     unknown: bool
     """True if the field that no schema knows is there."""
+    repeats: bool
+    """True if two records have the same id."""
 
     def said(self) -> tuple[Any, ...]:
         """All that must not differ between the polls of one stretch."""
@@ -374,7 +376,9 @@ def read(document: Json) -> Reading:
     rejected.sort(key=lambda pair: (pair[0] is not None, pair[0] or 0, pair[1]))
     unknown = any(UNKNOWN in record for record in records if isinstance(record, dict))
     paged = tuple(sorted({"limit", "next", "hasMore"} & document.keys()))
-    return Reading(whole, not records, shown, witness, named, withheld, rejected, paged, unknown)
+    known = [i for i in ids if i is not None]
+    repeats = len(known) != len(set(known))
+    return Reading(whole, not records, shown, witness, named, withheld, rejected, paged, unknown, repeats)
 
 
 def _integer(value: Any) -> int | None:
@@ -511,6 +515,8 @@ class Ledger:
         never_complete = all(look.outcome != "ok" for look in self.looks)
         needed = 1
         if len(lost) > max(1, len(present - leaving) / 10) or (said.empty and (missing or never_complete)):
+            needed = CONFIRMATIONS
+        if lost and said.repeats:
             needed = CONFIRMATIONS
         if lost and length in PAGES:
             needed = 3 * CONFIRMATIONS
