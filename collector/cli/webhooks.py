@@ -157,9 +157,11 @@ def deliver(context: click.Context, receiver: str | None) -> None:
     Example, every minute from cron:
       * * * * *  collector poll --quiet; collector webhooks deliver
     """
+    from collector import logs
     from collector.service.webhooks.once import deliver_once
 
     settings = settings_of(context)
+    logs.configure(form=settings.log_format, level=settings.log_level)
     chosen = _chosen(settings, receiver)
     engine = open_for_writing(context)
     sources = [source.name for source in settings.sources]

@@ -50,7 +50,8 @@ def poll(
 ) -> None:
     """Poll every source once, and record what was seen.
 
-    Exits with 0 if everything is good, 1 if a poll failed, 3 if an answer was incomplete or doubtful.
+    Exits with 0 if everything is good, 1 if a poll failed, 3 if an answer was incomplete or doubtful, or if a
+    record can't be used.
 
     \b
     Example, every minute from cron:
@@ -86,9 +87,10 @@ def poll(
             note(f"{each.name}: {error}")
             worst = _worse(worst, error.exit_code)
         else:
-            if not quiet or result.outcome != "ok":
+            code = _worse(_EXIT[result.outcome], 3 if result.recorded.rejected else 0)
+            if not quiet or code:
                 _tell(result, engine)
-            worst = _worse(worst, _EXIT[result.outcome])
+            worst = _worse(worst, code)
             worst = _worse(worst, _anchor(engine, settings, each.name, quiet=quiet))
     client.close()
     engine.dispose()
@@ -136,7 +138,7 @@ def _worse(one: int, other: int) -> int:
 
 def _tell(result: PollResult, engine: sa.Engine) -> None:
     from collector.database.transactions import reading
-    from collector.reports.status import held_in_words
+    from collector.reports.status import held_in_words, rejected_in_words
     from collector.reports.transitions import TransitionFilter, transitions
     from collector.reports.words import counted, transition_in_words
 
@@ -160,6 +162,8 @@ def _tell(result: PollResult, engine: sa.Engine) -> None:
         if recorded.paging:
             why = f"form looks paginated ({recorded.paging})"
         note(f"  the answer's {why}; no absence is derived from it")
+    if recorded.rejected:
+        note(f"  {rejected_in_words(recorded.rejected)}; the table rejected_records has them")
     if any(t.basis != "baseline" for t in recorded.transitions):
         with reading(engine) as connection:
             for row in transitions(connection, TransitionFilter(source=result.source, seq=recorded.seq)):

@@ -57,9 +57,15 @@ def without_rows(members: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row_without(row: Any, hidden: Mapping[int, Collection[int]]) -> Any:
-    """`hidden`: the columns of secrets, by the length of the rows."""
+    """`hidden`: the columns of secrets, by the length of the rows.
+
+    A hidden cell that names a secret itself (["password", "…"]) can no longer be judged, so what follows it is hidden.
+    """
     columns = hidden.get(len(row)) if isinstance(row, list) else None
-    return row if not columns else [_hidden(v) if at in columns else v for at, v in enumerate(row)]
+    if not columns:
+        return row
+    naming = next((at for at in sorted(columns) if is_name_of_secret(row[at])), len(row))
+    return [_hidden(v) if at in columns or at > naming else v for at, v in enumerate(row)]
 
 
 def _columns(names: list[Any]) -> Collection[int]:

@@ -252,7 +252,7 @@ def _status(facts: _Facts, source: Any, now: datetime) -> SourceStatus:
             }[newest.outcome]
         )
     if rejected:
-        reasons.append(f"{counted(rejected, 'record')} of the newest answer can't be used")
+        reasons.append(rejected_in_words(rejected))
     if lost and not is_held:
         reasons.append(f"{counted(lost, 'region')} not shown, though not gone")
     reasons += facts.not_anchored.get(source.name, ())
@@ -297,8 +297,15 @@ def _status(facts: _Facts, source: Any, now: datetime) -> SourceStatus:
 
 def held_in_words(missing: int) -> str:
     """Why an answer is held."""
+    if not missing:  # the first answers of a source
+        return "no region is listed, which looks doubtful and waits to be confirmed"
     which = "1 region is" if missing == 1 else f"{missing} regions are"
     return f"{which} missing, which looks doubtful and waits to be confirmed"
+
+
+def rejected_in_words(records: int) -> str:
+    """What is wrong with an answer of which some records were rejected."""
+    return f"{counted(records, 'record')} of the newest answer can't be used"
 
 
 def _gaps(connection: sa.Connection, only: str | None, since: datetime) -> dict[str, int]:

@@ -352,6 +352,8 @@ def _log_poll(result: PollResult, names: Mapping[tuple[str, int], str], *, late:
         facts["missing"] = len(recorded.missing)
     if recorded.paging:
         facts["paging"] = recorded.paging
+    if recorded.rejected:
+        facts["rejected"] = recorded.rejected
     if recorded.polls == 1:
         facts["head"] = recorded.head
     if result.failure is not None:
@@ -359,7 +361,7 @@ def _log_poll(result: PollResult, names: Mapping[tuple[str, int], str], *, late:
         facts |= {"cause": failure.cause, "http_status": failure.http_status, "message": failure.message}
         log.warning("poll", **facts)
         return
-    log.log(20 if result.outcome == "ok" else 30, "poll", **facts)
+    log.log(20 if result.outcome == "ok" and not recorded.rejected else 30, "poll", **facts)
     for t in recorded.transitions:
         if t.basis != "baseline":
             log.info(

@@ -72,6 +72,8 @@ class Recorded:
     """Regions that were present and are not listed; empty for an `ok` answer that is repeated."""
     paging: str | None = None
     """What makes the answer look like one page of several."""
+    rejected: int = 0
+    """Number of records in the answer that can't be used."""
     failure: Failed | None = None
     """Why the poll counts as failed."""
     decide_seconds: float = 0.0
@@ -370,6 +372,7 @@ def _recorded(
         changes=decided or Changes(),
         missing=frozenset(() if row.outcome == "ok" and row.polls > 1 else row.missing or ()),
         paging=row.paging,
+        rejected=row.rejected or 0,
     )
 
 

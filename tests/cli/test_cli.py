@@ -298,6 +298,26 @@ def ok(document: Any) -> Any:
     return reply(body=body(document))
 
 
+def test_poll_says_as_long_as_it_lasts_that_records_cannot_be_used(database_url: str) -> None:
+    unusable = answer([region(1, "ACTIVE"), {"id": 2, "state": None}])
+    with Server(ok(unusable), ok(unusable), ok(answer([region(1, "ACTIVE"), region(2, "ACTIVE")]))) as server:
+        settings = {"database_url": database_url, "base_url": server.url, "api_key": "key", "interval": "1h"}
+        first, again, usable = (collector("poll", "--quiet", **settings) for _ in range(3))
+    for said in (first, again):
+        assert (said.code, "1 record of the newest answer can't be used" in said.err) == (3, True), said
+    assert (usable.code, usable.out, usable.err) == (0, "", "")
+
+
+def test_a_first_answer_without_regions_is_not_said_to_miss_any(database_url: str) -> None:
+    with Server(ok(answer([]))) as server:
+        settings = {"database_url": database_url, "base_url": server.url, "api_key": "key", "interval": "1h"}
+        polled, status = collector("poll", **settings), collector("status", "--format", "json", **settings)
+    assert (polled.code, status.code) == (3, 3)
+    for text in (polled.err, status.out):
+        assert "no region is listed, which looks doubtful" in text
+        assert "0 regions" not in text
+
+
 def test_the_exit_code_tells_how_good_the_answer_was(sqlite_url: str) -> None:
     script = (
         ok(answer(THREE)),

@@ -67,7 +67,9 @@ def test_what_is_not_taken_is_listed_and_can_be_tried_again(sqlite_url: str, hoo
     polled(settings, "ACTIVE", "MAINTENANCE", "DELETED")
     hook.status = 503
     said = collector("webhooks", "deliver", **settings)
-    assert (said.code, said.err) == (1, "webhook: 1 not accepted, will be tried again\n")
+    logged, words = said.err.splitlines()
+    assert (said.code, said.out, words) == (1, "", "webhook: 1 not accepted, will be tried again")
+    assert json.loads(logged)["event"] == "receiver_fails"
     said = collector("webhooks", "list", "--format", "json", **settings)
     (row,) = said.json
     assert said.code == 3

@@ -978,3 +978,24 @@ def test_a_key_in_a_url_does_not_land() -> None:
     )
     assert "4711" not in document.canonical().decode()
     assert "4711" not in scrub_message(f"see /login/{quote(key, safe='')}/x", (key,))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {
+            "methods": ["password", "standard"],
+            "headers": [["Authorization", "hunter2-value"], ["Accept", "x"]],
+        },
+        {"headers": [["X-Api-Key", "hunter2-value", "text"]], "methods": ["password", "standard", "none"]},
+        {"methods": ["password", "standard"], "commands": [["--token", "hunter2-value"]]},
+        [["password", "user", "zone", "state"], ["--token", "hunter2-value", "a", "b"]],
+    ],
+)
+def test_a_name_that_is_hidden_as_a_cell_of_a_table_still_hides_what_it_names(value: Any) -> None:
+    assert "hunter2-value" not in str(redact(value))
+
+
+def test_a_table_keeps_what_is_beside_its_secrets() -> None:
+    rows = {"columns": ["user", "password", "zone"], "rows": [["me", "Tr0ub4dor", "EMEA"]]}
+    assert redact(rows) == rows | {"rows": [["me", MARKER, "EMEA"]]}
