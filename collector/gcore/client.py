@@ -5,7 +5,6 @@ The result is always a value: `Answer` with a body, or `Failure` with a cause. P
 
 from __future__ import annotations
 
-import re
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -254,20 +253,9 @@ def _with_headers(exchange: Exchange, headers: httpx.Headers, now: datetime) -> 
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds to wait, from either form of Retry-After, at most MAX_RETRY_AFTER; None if it is missing or unusable.
-
-    A date is compared with the response's own `Date`, so a wrong clock here does no harm.
-    """
-    given = response.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", given):
-        seconds = float(given)
-    else:
-        until = freshness.date_of(response.headers, "Retry-After")
-        sent = freshness.date_of(response.headers)
-        if until is None or sent is None:
-            return None
-        seconds = (until - sent).total_seconds()
-    return max(seconds, 0.0) if seconds <= MAX_RETRY_AFTER else None
+    """Seconds to wait, as Retry-After says, at most MAX_RETRY_AFTER; None if it is missing or unusable."""
+    seconds = freshness.pause_asked(response.headers)
+    return seconds if seconds is not None and seconds <= MAX_RETRY_AFTER else None
 
 
 _backoff = tenacity.wait_exponential_jitter(multiplier=0.5, max=8.0, jitter=0.5)

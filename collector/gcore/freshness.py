@@ -65,6 +65,18 @@ def date_of(headers: Mapping[str, str], name: str = "Date") -> datetime | None:
     return None
 
 
+def pause_asked(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from either form of Retry-After; None if it is missing or unusable.
+
+    A date is compared with the answer's own `Date`, so a wrong clock here does no harm.
+    """
+    given = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", given):
+        return float(given)
+    until, sent = date_of(headers, "Retry-After"), date_of(headers)
+    return None if until is None or sent is None else max((until - sent).total_seconds(), 0.0)
+
+
 def clock_offset(headers: Mapping[str, str], now: datetime, age: timedelta) -> timedelta | None:
     """This machine's clock minus the server's, in whole seconds; None if the answer does not give a time.
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -298,6 +299,13 @@ def test_a_receiver_that_asks_for_peace_gets_it(sqlite_engine: sa.Engine) -> Non
         stage.deliverer(hook.settings()).round()
         (queue,) = stage.histories["gcore"].rows("webhook_queues")
         assert queue["next_try_at"] == stage.now + timedelta(seconds=LONGEST_PAUSE)
+    with Receiver(
+        429, headers={"Retry-After": format_datetime(utc_now() + timedelta(seconds=1800), usegmt=True)}
+    ) as hook:
+        stage.later(hours=2)
+        stage.deliverer(hook.settings()).round()
+        (queue,) = stage.histories["gcore"].rows("webhook_queues")
+        assert timedelta(seconds=1740) < queue["next_try_at"] - stage.now <= timedelta(seconds=1800)
 
 
 def test_a_clock_that_is_set_back_keeps_nobody_waiting_for_years(sqlite_engine: sa.Engine) -> None:

@@ -14,6 +14,7 @@ from collector.clock import Clock, utc_now
 from collector.errors import SettingsError
 from collector.gcore.body import error_body
 from collector.gcore.cut import Cut
+from collector.gcore.freshness import pause_asked
 from collector.gcore.redaction import scrub_message
 from collector.gcore.transport import UnusableProxyError
 from collector.receivers import Receiver
@@ -73,7 +74,8 @@ class Webhook:
                     return Outcome()
                 said = scrub_message(error_body(response).decode(errors="replace"), secrets, 200)
                 return Outcome(
-                    f"status {response.status_code}" + (f": {said}" if said else ""), _wait_of(response)
+                    f"status {response.status_code}" + (f": {said}" if said else ""),
+                    pause_asked(response.headers) or 0.0,
                 )
         except httpx.ConnectError:
             return Outcome("no connection")
@@ -87,12 +89,6 @@ class Webhook:
             return Outcome(late if cut.is_cut else f"the connection broke ({type(error).__name__})")
         finally:
             timer.cancel()
-
-
-def _wait_of(response: httpx.Response) -> float:
-    """Seconds of `Retry-After`; a date is ignored."""
-    given = response.headers.get("Retry-After", "").strip()
-    return float(given) if re.fullmatch(r"[0-9]{1,9}", given) else 0.0
 
 
 def _parts_of(url: str) -> list[str]:
