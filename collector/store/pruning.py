@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from collector.clock import time_text
 from collector.database import bulk
 from collector.database.transactions import pruning, reading
+from collector.errors import DatabaseError
 from collector.inventory.known import Failures
 from collector.inventory.observation import Observation
 from collector.store import amendments, snapshots, staying, tables
@@ -143,6 +144,7 @@ def prune(
         begins = beginning(live, source_id)
         target = cut_before(live, source_id, moment)
         before = _counts(live, source_id)
+        known = amendments.newest(live, source_id)
         if target is None:
             return Pruned(source, begins, 0, 0)
         first_at = begins.pruned_from_at if begins else _first_at(live, source_id)
@@ -155,7 +157,9 @@ def prune(
                 done = replay(live, scratch, source_id, done, None, until=seq)
             cut = _worked_out(scratch, source_id, done)
             begins = Beginning(done, cut.last.first_at, first_at)
-            mine = _write(engine, source_id, source, cut, begins, mine, made_at, made_by, scratch)
+            mine = known = _write(
+                engine, source_id, source, cut, begins, mine, known, made_at, made_by, scratch
+            )
             if progress:
                 progress(done - start, target - start)
     with reading(engine) as live:
@@ -207,11 +211,15 @@ def _write(
     cut: _Cut,
     begins: Beginning,
     mine: Amendment | None,
+    known: Amendment | None,
     made_at: datetime,
     made_by: str,
     scratch: sa.Connection,
 ) -> Amendment:
-    """One round in the real database, all or nothing. `mine`: the amendment of the previous round."""
+    """One round in the real database, all or nothing. `mine`: the amendment of the previous round.
+
+    `known`: the newest amendment when this was worked out. Raises DatabaseError if there is another one by now.
+    """
     for attempt in range(ROUNDS_WITHOUT_LOCK + 1):
         with reading(engine) as live:
             answers = _answers(live, source_id, cut)
@@ -222,6 +230,10 @@ def _write(
                     continue
                 answers = _answers(live, source_id, cut)
             latest = amendments.newest(live, source_id)
+            if latest != known:
+                raise DatabaseError(
+                    f"the history of source {source!r} was changed by another process meanwhile; prune it again"
+                )
             is_mine = mine is not None and latest == mine and latest.at_seq == newest
             staying.forget(live, source_id, cut.last)
             staying.forget_observations(live, source_id, cut.last.seq, cut.keep)

@@ -16,7 +16,7 @@ from collector.audit import pack, retention
 from collector.audit.pack import check
 from collector.audit.verify import verify, verify_database, verify_source
 from collector.database.transactions import reading, writing
-from collector.errors import IntegrityError, UsageError
+from collector.errors import DatabaseError, IntegrityError, UsageError
 from collector.inventory import chain
 from collector.reports import views
 from collector.reports.coverage import coverage
@@ -370,6 +370,22 @@ def test_an_altered_history_is_not_pruned(history: History) -> None:
     with pytest.raises(IntegrityError, match="nothing was pruned"):
         prune(history, 1200)
     assert not history.rows("amendments")
+
+
+def test_two_at_once_do_not_damage_the_history(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    lived(history)
+    work_out = pruning._worked_out
+
+    def work_out_slowly(*arguments: Any) -> Any:
+        cut = work_out(*arguments)
+        monkeypatch.undo()
+        prune(history, history.at - 600)
+        return cut
+
+    monkeypatch.setattr(pruning, "_worked_out", work_out_slowly)
+    with pytest.raises(DatabaseError, match="by another process meanwhile"):
+        prune(history, history.at / 2)
+    assert not verify_database(history.engine, views.NAMES)
 
 
 def test_a_pruned_history_can_be_copied(engine: sa.Engine, tmp_path: Path) -> None:
