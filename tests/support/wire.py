@@ -49,7 +49,8 @@ class Wire:
         self._cut_after = said
 
     def restore(self) -> None:
-        """What was held goes on its way."""
+        """What was held goes on its way, and no cut is waited for any longer."""
+        self._cut_before = self._cut_after = None
         for passes in self._passes.values():
             passes.set()
 
