@@ -2,8 +2,8 @@
 
     1. in a read transaction: work out what remains of each answer, derive the whole history again from that in a
        scratch database, and compare
-    2. in one write transaction: lock the source; if nothing was recorded meanwhile, write an amendment, the answers
-       and the derived rows that differ; otherwise go back to 1
+    2. in one write transaction: lock the source; if nothing was recorded or amended meanwhile, write an amendment, the
+       answers and the derived rows that differ; otherwise go back to 1
 
 The amendment holds the path, who did it and when, and a hash over the addresses of all redacted answers and of what
 remains of them. The value itself leaves no trace, not even a hash. The path then becomes a rule: every later poll
@@ -120,7 +120,7 @@ def redact(
             with writing(engine) as live:
                 forget_deleted(live)
                 newest = lock_derived(live, source_id, source)
-                if newest != plan.newest:
+                if newest != plan.newest or amendments.newest(live, source_id) != plan.amended:
                     if round_ < MAX_ROUNDS:
                         continue
                     plan = _plan(live, scratch, source_id, path, None)
@@ -132,6 +132,8 @@ def redact(
 @dataclass(frozen=True, slots=True)
 class _Plan:
     newest: int
+    amended: Amendment | None
+    """The newest amendment."""
     count: int
     derived: int
     snapshot: str | None
@@ -145,7 +147,7 @@ def _plan(
     live: sa.Connection, scratch: sa.Connection, source_id: int, path: Path, progress: Progress | None
 ) -> _Plan:
     """Work everything out. The new answers are in the scratch database afterwards."""
-    newest = newest_seq_of(live, source_id)
+    newest, amended = newest_seq_of(live, source_id), amendments.newest(live, source_id)
     removed: set[str] = set()
     count = 0
     snapshot = before = None
@@ -169,7 +171,7 @@ def _plan(
         scratch.execute(sa.insert(payloads), row)
     result = compare(live, scratch, source_id, newest)
     is_empty = not count and not result.different and snapshot == before
-    return _Plan(newest, count, result.different, snapshot, frozenset(removed), is_empty)
+    return _Plan(newest, amended, count, result.different, snapshot, frozenset(removed), is_empty)
 
 
 def _worked_out(

@@ -24,7 +24,8 @@ from collector.gcore.listing import listing_of
 from collector.inventory.changes import changes
 from collector.inventory.known import Known, known_after
 from collector.store import observations as stored_observations
-from collector.store.amendments import beginning
+from collector.store.amendments import Amendment, beginning
+from collector.store.amendments import newest as newest_amendment
 from collector.store.apply import apply
 from collector.store.comparison import (
     BATCH,
@@ -130,10 +131,14 @@ def rebuild(
     """
     with scratch_database() as scratch:
         done = 0
+        amended: Amendment | None = None
         for round_ in range(1, MAX_ROUNDS + 1):
             with reading(engine) as live:
                 source_id = source_id_of(live, source)
                 revision = _revision(live, source_id)
+                before, amended = amended, newest_amendment(live, source_id)
+                if amended != before:
+                    done = 0  # answers that were derived already may say less now
                 done = replay(live, scratch, source_id, done, progress)
                 result = compare(live, scratch, source_id, done)
             if check_only:
@@ -144,11 +149,12 @@ def rebuild(
                     raise SchemaError(
                         f"a newer version derived the history of source {source!r} meanwhile; nothing was written"
                     )
-                is_old = newest != done or now != revision
+                is_amended = newest_amendment(live, source_id) != amended
+                is_old = newest != done or now != revision or is_amended
                 if is_old and round_ < MAX_ROUNDS:
                     continue
                 if is_old:
-                    done = replay(live, scratch, source_id, done, progress)
+                    done = replay(live, scratch, source_id, 0 if is_amended else done, progress)
                     result = compare(live, scratch, source_id, done)
                 put(live, scratch)
                 live.execute(

@@ -18,8 +18,9 @@ from collector.database.vacuum import vacuum
 from collector.errors import IntegrityError
 from collector.gcore.paths import Path
 from collector.service.webhooks.announcing import Announcer
-from collector.store import redacting
+from collector.store import pruning, redacting, rederive
 from collector.store.redacting import Redacted
+from collector.store.rederive import rebuild
 from collector.store.tables import amendments
 from tests.support.builders import keystone, region
 from tests.support.command import collector
@@ -288,3 +289,45 @@ def test_the_commands(sqlite_url: str) -> None:
     assert "pruned" in collector("coverage", **run).out
     assert collector("db", "prune", **run).code == 2
     assert json.loads(collector("audit", "verify", "--format", "json", **run).out)["sources"][0]["begins"]
+
+
+NAMES = Path.parse("results[].display_name")
+
+
+def prune(history: History) -> None:
+    how = {"made_at": history.time(history.at), "made_by": "a test"}
+    pruning.prune(history.engine, history.source.name, history.time(history.at - 600), **how)  # type: ignore[arg-type]
+
+
+def derive_again(history: History) -> None:
+    rebuild(history.engine, history.source.name)
+
+
+@pytest.mark.parametrize(
+    ("one", "place"), [(redact, (redacting, "_plan")), (derive_again, (rederive, "compare"))]
+)
+@pytest.mark.parametrize("other", [lambda history: redact(history, NAMES), prune, derive_again])
+def test_two_changes_at_once_leave_a_true_history(
+    history: History, monkeypatch: pytest.MonkeyPatch, one: Any, place: tuple[Any, str], other: Any
+) -> None:
+    lived(history)
+    with writing(history.engine) as connection:  # so that there is something to derive again
+        connection.exec_driver_sql("UPDATE region_versions SET state = 'WRONG'")
+        connection.exec_driver_sql("UPDATE regions SET state = 'WRONG'")
+    work_out = getattr(*place)
+
+    def work_out_slowly(*arguments: Any, **more: Any) -> Any:
+        result = work_out(*arguments, **more)
+        monkeypatch.undo()
+        other(history)
+        return result
+
+    monkeypatch.setattr(*place, work_out_slowly)
+    one(history)
+    assert verify(history.engine, history.source.name).verdict == "good"
+    rules = {json.loads(row["facts"]).get("path") for row in history.rows("amendments")}
+    assert (SECRET in everything(history)) == (NOTES.text not in rules)
+    names = {row["display_name"] for table in ("regions", "region_versions") for row in history.rows(table)}
+    assert (names == {"[redacted]"}) == (NAMES.text in rules)
+    if one is redact:
+        assert NOTES.text in rules
