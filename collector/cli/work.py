@@ -50,8 +50,7 @@ def poll(
 ) -> None:
     """Poll every source once, and record what was seen.
 
-    Exits with 0 if everything is good, 1 if a poll failed, 3 if an answer was incomplete or doubtful, or if a
-    record can't be used.
+    Exits with 0 if everything is good, 1 if a poll failed, 3 if an answer was incomplete or doubtful.
 
     \b
     Example, every minute from cron:
@@ -87,10 +86,9 @@ def poll(
             note(f"{each.name}: {error}")
             worst = _worse(worst, error.exit_code)
         else:
-            code = _worse(_EXIT[result.outcome], 3 if result.recorded.rejected else 0)
-            if not quiet or code:
+            if not quiet or result.outcome != "ok" or result.recorded.rejected:
                 _tell(result, engine)
-            worst = _worse(worst, code)
+            worst = _worse(worst, _EXIT[result.outcome])
             worst = _worse(worst, _anchor(engine, settings, each.name, quiet=quiet))
     client.close()
     engine.dispose()
