@@ -84,15 +84,14 @@ def check(context: click.Context) -> None:
     from collector.database import migrate
     from collector.database.engine import open_engine
     from collector.database.health import integrity_errors
-    from collector.database.sessions import unusable_path
+    from collector.database.sessions import check_path
     from collector.database.transactions import reading
     from collector.reports import views
     from collector.store.tables import DERIVATION_REVISION, metadata, sources
 
     engine = open_engine(settings_of(context).database_url.get_secret_value(), read_only=True)
     with reading(engine) as connection:
-        if why := unusable_path(connection):
-            raise SchemaError(why)
+        check_path(connection)
     revision, newest = migrate.current_revision(engine), migrate.newest_revision()
     if revision and not migrate.is_known(revision):
         say(migrate.other_schema(revision))

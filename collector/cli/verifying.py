@@ -13,7 +13,7 @@ from collector.cli.anchoring import in_words
 from collector.cli.common import open_existing, open_for_writing, progress_bar, settings_of, source_option
 from collector.cli.printing import note, say, say_sentence
 from collector.cli.rows import as_json, object_option
-from collector.errors import SchemaError, UsageError
+from collector.errors import UsageError
 from collector.reports.words import counted, show_time
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def verify(
     from collector.audit.words import break_in_words
     from collector.clock import utc_now
     from collector.database.engine import open_engine
-    from collector.database.sessions import unusable_path
+    from collector.database.sessions import check_path
     from collector.database.transactions import reading
     from collector.reports import views
     from collector.store.sources import source_names
@@ -108,8 +108,7 @@ def verify(
     started_at = utc_now()
     engine = open_existing(context)
     with reading(engine) as connection:
-        if why := unusable_path(connection):
-            raise SchemaError(why)
+        check_path(connection)
         names = source_names(connection, source)
         has_views = views.are_current(connection)
     damage = verify_database(engine, views.NAMES)

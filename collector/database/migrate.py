@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from collector.database.sessions import tables_of_extensions, unusable_path
+from collector.database.sessions import check_path, tables_of_extensions
 from collector.database.transactions import migrating, reading
 from collector.database.url import sqlite_path
 from collector.errors import DatabaseError, SchemaError
@@ -84,8 +84,7 @@ def check_readable(engine: sa.Engine) -> None:
     revision = current_revision(engine)
     if revision is None:
         with reading(engine) as connection:
-            if why := unusable_path(connection):
-                raise SchemaError(why)
+            check_path(connection)
         first = "" if sqlite_path(engine) else "`collector db upgrade` creates its tables, then "
         raise SchemaError(f"the database is empty; {first}`collector poll` fills it")
     if revision != newest_revision():

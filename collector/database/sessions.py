@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from collector.database.url import is_sqlite
+from collector.errors import SchemaError
 
 if TYPE_CHECKING:
     import psycopg  # SQLite works without it
@@ -80,6 +81,12 @@ def hindrance(connection: sa.Connection) -> str | None:
     if connection.exec_driver_sql("SELECT PG_IS_IN_RECOVERY()").scalar():
         return "the database is a standby, which takes no writes: set COLLECTOR_DATABASE_URL to the primary"
     return unusable_path(connection)
+
+
+def check_path(connection: sa.Connection) -> None:
+    """Raise SchemaError, with what to do, if the search path does not begin with a schema for our tables."""
+    if why := unusable_path(connection):
+        raise SchemaError(why)
 
 
 def unusable_path(connection: sa.Connection) -> str | None:
