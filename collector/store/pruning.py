@@ -137,7 +137,7 @@ def prune(
     """Delete everything that questions about times from `moment` on don't need.
 
     Raises UsageError if there is no such source, SchemaError if other rules derived its history, IntegrityError if it
-    can't be derived again.
+    can't be derived again, DatabaseError if it is pruned or redacted meanwhile.
     """
     with reading(engine) as live:
         source_id = source_id_of(live, source)
@@ -224,17 +224,17 @@ def _write(
         with reading(engine) as live:
             answers = _answers(live, source_id, cut)
         with pruning(engine) as live:
-            newest = lock_derived(live, source_id, source)
-            if newest != answers.newest:
+            found = lock_derived(live, source_id, source)
+            if found.newest != answers.newest:
                 if attempt < ROUNDS_WITHOUT_LOCK:
                     continue
                 answers = _answers(live, source_id, cut)
-            latest = amendments.newest(live, source_id)
-            if latest != known:
+            if found.amended != known:
                 raise DatabaseError(
                     f"the history of source {source!r} was changed by another process meanwhile; prune it again"
                 )
-            is_mine = mine is not None and latest == mine and latest.at_seq == newest
+            # It is the newest one, and no observation holds it yet.
+            replaced = mine.number if mine is not None and mine.at_seq == found.newest else None
             staying.forget(live, source_id, cut.last)
             staying.forget_observations(live, source_id, cut.last.seq, cut.keep)
             _rewrite(live, source_id, answers)
@@ -254,8 +254,8 @@ def _write(
                 facts,
                 made_at=made_at,
                 made_by=made_by,
-                at_seq=newest,
-                instead_of=mine.number if mine is not None and is_mine else None,
+                at_seq=found.newest,
+                instead_of=replaced,
                 begins=begins,
                 snapshot=snapshots.packed(cut.snapshot),
             )

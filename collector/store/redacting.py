@@ -33,8 +33,8 @@ from collector.store.amendments import Amendment, all_of, beginning
 from collector.store.comparison import compare, scratch_database
 from collector.store.leftovers import redact_events, redact_snapshot
 from collector.store.payloads import Reader
-from collector.store.rederive import MAX_ROUNDS, lock_derived, put, replay
-from collector.store.sources import newest_seq_of, source_id_of
+from collector.store.rederive import MAX_ROUNDS, Standing, lock_derived, put, replay, standing
+from collector.store.sources import source_id_of
 from collector.store.tables import amendments as amendments_table
 from collector.store.tables import (
     observations,
@@ -119,8 +119,7 @@ def redact(
                 return Redacted(source, 0, 0, None, is_rule)
             with writing(engine) as live:
                 forget_deleted(live)
-                newest = lock_derived(live, source_id, source)
-                if newest != plan.newest or amendments.newest(live, source_id) != plan.amended:
+                if lock_derived(live, source_id, source) != plan.seen:
                     if round_ < MAX_ROUNDS:
                         continue
                     plan = _plan(live, scratch, source_id, path, None)
@@ -131,9 +130,8 @@ def redact(
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    newest: int
-    amended: Amendment | None
-    """The newest amendment."""
+    seen: Standing
+    """What it was worked out from."""
     count: int
     derived: int
     snapshot: str | None
@@ -147,7 +145,7 @@ def _plan(
     live: sa.Connection, scratch: sa.Connection, source_id: int, path: Path, progress: Progress | None
 ) -> _Plan:
     """Work everything out. The new answers are in the scratch database afterwards."""
-    newest, amended = newest_seq_of(live, source_id), amendments.newest(live, source_id)
+    seen = standing(live, source_id)
     removed: set[str] = set()
     count = 0
     snapshot = before = None
@@ -169,9 +167,9 @@ def _plan(
             "redaction": int(each.is_new),
         }
         scratch.execute(sa.insert(payloads), row)
-    result = compare(live, scratch, source_id, newest)
+    result = compare(live, scratch, source_id, seen.newest)
     is_empty = not count and not result.different and snapshot == before
-    return _Plan(newest, amended, count, result.different, snapshot, frozenset(removed), is_empty)
+    return _Plan(seen, count, result.different, snapshot, frozenset(removed), is_empty)
 
 
 def _worked_out(
@@ -269,5 +267,5 @@ def _write(
         facts,
         made_at=made_at,
         made_by=made_by,
-        at_seq=plan.newest,
+        at_seq=plan.seen.newest,
     )

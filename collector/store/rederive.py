@@ -11,7 +11,7 @@ Readers are never blocked, and the poller only during step 2. Memory use does no
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -131,30 +131,25 @@ def rebuild(
     """
     with scratch_database() as scratch:
         done = 0
-        amended: Amendment | None = None
+        seen: Standing | None = None
         for round_ in range(1, MAX_ROUNDS + 1):
             with reading(engine) as live:
                 source_id = source_id_of(live, source)
-                revision = _revision(live, source_id)
-                before, amended = amended, newest_amendment(live, source_id)
-                if amended != before:
-                    done = 0  # answers that were derived already may say less now
-                done = replay(live, scratch, source_id, done, progress)
+                before, seen = seen, standing(live, source_id)
+                done = replay(live, scratch, source_id, _valid(done, before, seen), progress)
                 result = compare(live, scratch, source_id, done)
             if check_only:
                 return result
             with writing(engine) as live:
-                newest, now = lock(live, source_id)
-                if now != revision and now > DERIVATION_REVISION:
+                now = lock(live, source_id)
+                if now.revision != seen.revision and now.revision > DERIVATION_REVISION:
                     raise SchemaError(
                         f"a newer version derived the history of source {source!r} meanwhile; nothing was written"
                     )
-                is_amended = newest_amendment(live, source_id) != amended
-                is_old = newest != done or now != revision or is_amended
-                if is_old and round_ < MAX_ROUNDS:
+                if now != seen and round_ < MAX_ROUNDS:
                     continue
-                if is_old:
-                    done = replay(live, scratch, source_id, 0 if is_amended else done, progress)
+                if now != seen:
+                    done = replay(live, scratch, source_id, _valid(done, seen, now), progress)
                     result = compare(live, scratch, source_id, done)
                 put(live, scratch)
                 live.execute(
@@ -166,35 +161,48 @@ def rebuild(
         raise AssertionError("the last round returns")
 
 
-def _revision(live: sa.Connection, source_id: int) -> int:
-    """Revision of the rules that last derived the source's history."""
-    return int(
-        live.execute(sa.select(sources.c.derivation_revision).where(sources.c.id == source_id)).scalar_one()
-    )
+class Standing(NamedTuple):
+    """What is derived from, and by which rules. What was worked out in one transaction may be written in a later one
+    only if this is the same."""
+
+    newest: int
+    """Number of the newest observation."""
+    revision: int
+    """The revision of the rules that last derived the source's history."""
+    amended: Amendment | None
+    """The newest amendment."""
 
 
-def lock(live: sa.Connection, source_id: int) -> tuple[int, int]:
-    """Keep every writer of the source out. Returns the newest seq and the revision of the rules.
+def _valid(done: int, before: Standing | None, now: Standing) -> int:
+    """The seq up to which a scratch database is still right: after an amendment, earlier answers may say less."""
+    return done if before is not None and before.amended == now.amended else 0
+
+
+def standing(live: sa.Connection, source_id: int) -> Standing:
+    """How a source stands in this transaction."""
+    columns = sources.c.newest_seq, sources.c.derivation_revision
+    row = live.execute(sa.select(*columns).where(sources.c.id == source_id)).one()
+    return Standing(*row, newest_amendment(live, source_id))
+
+
+def lock(live: sa.Connection, source_id: int) -> Standing:
+    """Keep every writer of the source out.
 
     This is not the lease's fence: another process may hold the lease, and waits at its own fence.
     """
     same = {"derivation_revision": sources.c.derivation_revision}
-    statement = sa.update(sources).where(sources.c.id == source_id).values(same)
-    locked = live.execute(statement.returning(sources.c.newest_seq, sources.c.derivation_revision)).one()
-    return int(locked.newest_seq), int(locked.derivation_revision)
+    live.execute(sa.update(sources).where(sources.c.id == source_id).values(same))
+    return standing(live, source_id)
 
 
-def lock_derived(live: sa.Connection, source_id: int, source: str) -> int:
-    """As `lock`, for a history that must have been derived by this version's rules. Returns the newest seq.
-
-    Raises SchemaError.
-    """
-    newest, revision = lock(live, source_id)
-    if revision != DERIVATION_REVISION:
+def lock_derived(live: sa.Connection, source_id: int, source: str) -> Standing:
+    """As `lock`, for a history that must have been derived by this version's rules. Raises SchemaError."""
+    found = lock(live, source_id)
+    if found.revision != DERIVATION_REVISION:
         raise SchemaError(
             f"the history of source {source!r} was derived by another version's rules: run `collector db rebuild`"
         )
-    return newest
+    return found
 
 
 def put(live: sa.Connection, scratch: sa.Connection) -> None:
