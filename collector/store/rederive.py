@@ -179,7 +179,7 @@ def _valid(done: int, before: Standing | None, now: Standing) -> int:
 
 
 def standing(live: sa.Connection, source_id: int) -> Standing:
-    """How a source stands in this transaction."""
+    """As this transaction sees it."""
     columns = sources.c.newest_seq, sources.c.derivation_revision
     row = live.execute(sa.select(*columns).where(sources.c.id == source_id)).one()
     return Standing(*row, newest_amendment(live, source_id))
