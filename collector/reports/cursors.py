@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -95,12 +95,22 @@ def _unpacked(packed: str) -> str:
 def digest_of(connection: sa.Connection, positions: Mapping[int, Position]) -> str:
     """Digest over the opening digests of the observations that were read last; each of them seals all earlier ones."""
     pairs = [(source_id, at.seq) for source_id, at in sorted(positions.items()) if at.seq]
-    rows = connection.execute(_digests(is_sqlite(connection)), {"pairs": list_of(pairs)})
-    found = {(source_id, seq): digest for source_id, seq, digest in rows}
-    if len(found) < len(pairs):
-        return ""  # no cursor has this digest
-    text = "".join(f"{source_id} {seq} {found[source_id, seq]}\n" for source_id, seq in pairs)
+    found = opening_digests(connection, pairs)
+    return digest_over(found) if len(found) == len(pairs) else ""  # no cursor has this digest
+
+
+def digest_over(heads: Mapping[tuple[int, int], str]) -> str:
+    """Digest over opening digests, in the order of their sources."""
+    text = "".join(f"{source_id} {seq} {digest}\n" for (source_id, seq), digest in sorted(heads.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def opening_digests(
+    connection: sa.Connection, pairs: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], str]:
+    """Opening digests of observations, by source id and seq; those that are not there are left out."""
+    rows = connection.execute(_digests(is_sqlite(connection)), {"pairs": list_of(sorted(set(pairs)))})
+    return {(source_id, seq): digest for source_id, seq, digest in rows}
 
 
 @cache

@@ -35,6 +35,8 @@ class Events:
 
     rows: Sequence[Row]
     """Each has `source`, `seq`, `ordinal`, `event` and `observed_at`, and the facts of that event."""
+    places: Sequence[tuple[int, Position]]
+    """For each row the id of its source, and the position right after it."""
     cursor: Cursor
     """Where to continue; the same as before if nothing happened since."""
     more: bool
@@ -63,7 +65,7 @@ def events(
     for source_id, seq in newest.items():
         if not rest or source_id < rest[0].source_id:
             positions[source_id] = Position(seq)
-    rows = []
+    rows, places = [], []
     for each, ordinal in _counted(page, after.positions):
         head = {
             "source": names[each.source_id],
@@ -72,11 +74,12 @@ def events(
             "event": each.row["event"],
         }
         rows.append(head | {"observed_at": each.row["observed_at"]} | each.row)
+        places.append((each.source_id, Position(each.seq, ordinal, each.rank, each.key)))
         if rest and each.source_id == rest[0].source_id:
-            positions[each.source_id] = Position(each.seq, ordinal, each.rank, each.key)
+            positions[each.source_id] = places[-1][1]
     is_same = bool(after.digest) and positions == after.positions
     digest = after.digest if is_same else digest_of(connection, positions)
-    return Events(rows, Cursor(positions, digest), bool(rest))
+    return Events(rows, places, Cursor(positions, digest), bool(rest))
 
 
 def _counted(page: Sequence[Event], begun: Mapping[int, Position]) -> Iterator[tuple[Event, int]]:

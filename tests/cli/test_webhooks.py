@@ -365,4 +365,5 @@ def test_the_example_of_the_page_is_an_event_as_it_is_sent(sqlite_engine: sa.Eng
     shown = json.loads(block("json", "specversion"))
     for each in (sent, shown):
         del each["id"], each["data"]["head"]  # the fingerprint of the key has a salt
+        each["data"]["cursor"] = each["data"]["cursor"].partition("_")[0]
     assert shown == sent

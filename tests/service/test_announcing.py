@@ -15,10 +15,10 @@ from collector.database.backup import backup
 from collector.database.engine import open_engine
 from collector.database.transactions import reading, writing
 from collector.receivers import EVENT_KINDS, Receiver
+from collector.reports.cloudevents import TYPE_PREFIX, text_of
 from collector.reports.events import events
 from collector.service.webhooks.announcing import Announcer
 from collector.service.webhooks.companion import announce_gap, announce_open_gaps, announce_verification
-from collector.service.webhooks.events import TYPE_PREFIX, text_of
 from collector.store import copying, outbox, rederive
 from tests.support.builders import keystone, metrics_database, region
 from tests.support.history import History, Row, failure

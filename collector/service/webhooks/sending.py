@@ -18,7 +18,7 @@ from collector.gcore.freshness import pause_asked
 from collector.gcore.redaction import scrub_message
 from collector.gcore.transport import UnusableProxyError
 from collector.receivers import Receiver
-from collector.service.webhooks.events import CONTENT_TYPE
+from collector.reports.cloudevents import CONTENT_TYPE
 from collector.service.webhooks.signing import headers_of
 
 CONNECT_SECONDS = 5.0

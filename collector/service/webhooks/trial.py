@@ -7,7 +7,7 @@ from datetime import datetime
 
 from collector.clock import time_text
 from collector.receivers import Receiver
-from collector.service.webhooks.events import TYPE_PREFIX, text_of
+from collector.reports.cloudevents import TYPE_PREFIX, text_of
 
 TYPE = f"{TYPE_PREFIX}test"
 

@@ -23,8 +23,7 @@ def routes(web: Web) -> list[BaseRoute]:
     """The API, its OpenAPI document, and a page that shows it."""
     from collector.web.api.application import make_api  # FastAPI takes half a second to import
 
-    api = make_api(web.data, web.clock, web.polled, web.settings.required_anchors)
-    mounted = Mount(PATH, app=api)
+    mounted = Mount(PATH, app=make_api(web))
     # The path may contain line feeds. Otherwise the answer would be a page.
     mounted.path_regex = re.compile(mounted.path_regex.pattern, re.DOTALL)
     return [mounted]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Path, Query
@@ -17,17 +16,19 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from collector import __version__
-from collector.clock import Clock, time_text
+from collector.clock import time_text
 from collector.errors import UsageError
 from collector.reports.anchored import Proven, proven
 from collector.reports.availability import availability
 from collector.reports.changes import region_history
+from collector.reports.cloudevents import cloud_event
 from collector.reports.coverage import coverage
 from collector.reports.cursors import Cursor
 from collector.reports.events import events
 from collector.reports.filters import Row
 from collector.reports.inventory import RegionFilter, each_region_as_of, regions_as_of
 from collector.reports.nested import NestedFilter, nested_as_of, referred_as_of
+from collector.reports.notices import notices
 from collector.reports.periods import time_zone
 from collector.reports.recorded import check_state, unless_mistyped
 from collector.reports.spans import ASSUMPTION, SpanFilter, spans
@@ -38,7 +39,9 @@ from collector.web.api import models, parameters
 from collector.web.api.answers import Answers, Content
 from collector.web.api.documents import describe
 from collector.web.api.problems import HANDLERS, ConflictError
-from collector.web.data import Data
+
+if TYPE_CHECKING:
+    from collector.web.app import Web
 
 RegionName = Annotated[
     str,
@@ -52,14 +55,8 @@ RegionName = Annotated[
 ]
 
 
-def make_api(
-    data: Data, clock: Clock, of_settings: Callable[[], Collection[str]], required_anchors: Collection[str]
-) -> ASGIApp:
-    """The application, to be mounted somewhere.
-
-    `of_settings`: returns the names of the sources that are to be polled. `required_anchors`: names of the anchors
-    without which a source is degraded.
-    """
+def make_api(web: Web) -> ASGIApp:
+    """The application, to be mounted somewhere."""
     api = FastAPI(
         title="Gcore collector",
         version=__version__,
@@ -72,11 +69,12 @@ def make_api(
         dependencies=[Depends(_once)],
     )
     api.router.route_class = _Exactly
-    answers = Answers(data, clock)
+    answers = Answers(web.data, web.clock)
     _inventory(api, answers)
     _history(api, answers)
-    _watching(api, answers, of_settings, required_anchors)
-    describe(api, clock)
+    _watching(api, answers, web)
+    _following(api, answers, web.settings.public_url)
+    describe(api, web.clock)
     return _WithHead(api)
 
 
@@ -284,12 +282,7 @@ def _place(row: Row) -> str:
     return f"{time_text(row['observed_at'])}/{row['source']}/{row['entity']}/{row['entity_id']}"
 
 
-def _watching(
-    api: FastAPI,
-    answers: Answers,
-    of_settings: Callable[[], Collection[str]],
-    required_anchors: Collection[str],
-) -> None:
+def _watching(api: FastAPI, answers: Answers, web: Web) -> None:
     @api.get("/coverage", response_model=models.answer("Coverage", gaps=models.rows(models.Gap)))
     async def list_gaps(request: Request, asked: Annotated[parameters.Coverage, Query()]) -> Response:
         """Times that no successful poll covers, newest first."""
@@ -313,7 +306,7 @@ def _watching(
 
         def question(connection: sa.Connection, now: datetime, stand: Standing) -> Content:
             heads = {row["source"]: row["head"] for row in stand.heads}
-            found = statuses(connection, now, asked.source, of_settings(), required_anchors)
+            found = statuses(connection, now, asked.source, web.polled(), web.settings.required_anchors)
             proofs = proven(connection, asked.source)
             unproven = Proven("")
             names = ("anchored_at", "anchored_seq", "anchored_until", "verified_at", "verified")
@@ -328,6 +321,8 @@ def _watching(
 
         return await answers.give(request, question, source=asked.source, moves=True)
 
+
+def _following(api: FastAPI, answers: Answers, public_url: str | None) -> None:
     @api.get(
         "/events",
         response_model=models.answer(
@@ -344,6 +339,27 @@ def _watching(
             after = Cursor.parse(asked.after) if asked.after else None
             page = events(connection, after, source=asked.source, limit=asked.limit)
             return {"events": page.rows, "next": str(page.cursor), "more": page.more}
+
+        return await answers.give(request, question, source=asked.source)
+
+    @api.get(
+        "/cloudevents",
+        response_model=models.answer(
+            "CloudEvents",
+            events=models.rows(models.CloudEvent, "What receivers are notified of, in order"),
+            next=models.cursor("what happens from here on"),
+            more=models.MORE,
+        ),
+    )
+    async def list_cloudevents(request: Request, asked: Annotated[parameters.Events, Query()]) -> Response:
+        """What happened, as receivers get it. There may be fewer rows than `limit`, or none, although there are more:
+        receivers aren't notified of all events."""
+
+        def question(connection: sa.Connection, _: datetime, __: Standing) -> Content:
+            after = Cursor.parse(asked.after) if asked.after else None
+            page = events(connection, after, source=asked.source, limit=asked.limit)
+            told = [cloud_event(each, public_url) for each in notices(connection, page)]
+            return {"events": told, "next": str(page.cursor), "more": page.more}
 
         return await answers.give(request, question, source=asked.source)
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from collector.database.types import JsonList, UtcTime
 from collector.reports.availability import AVAILABILITY
 from collector.reports.changes import HISTORY
+from collector.reports.cloudevents import TYPE_PREFIX
 from collector.reports.columns import AREA, Report
 from collector.reports.coverage import COVERAGE
 from collector.reports.event_kinds import OBSERVATION_FIELDS
@@ -245,6 +246,26 @@ EVENTS: tuple[Model, ...] = (
 )
 Event: Any = Annotated[reduce(or_, EVENTS), Field(discriminator="event")]
 """Any of these events."""
+CloudEvent = _model(
+    "CloudEvent",
+    {
+        "specversion": (Literal["1.0"], Field(description="Version of CloudEvents")),
+        "id": _text("Is the same whenever this event is returned or sent, and no other event has it"),
+        "source": _text("`urn:gcore-collector:` and the name of the source"),
+        "type": _text(f"`{TYPE_PREFIX}` and the kind of event, like {TYPE_PREFIX}state_changed"),
+        "subject": _text("Kind and id of the entity, or the kind of event"),
+        "time": _time("When the first poll that showed it was answered"),
+        "datacontenttype": (Literal["application/json"], Field(description="Format of `data`")),
+        "data": (
+            dict[str, Any],
+            Field(
+                description="The event as `/events` returns it, with names, `head`, `certainty`, `words`, `link` and "
+                "`cursor`: give this as `after`, with the source, to get what happened next"
+            ),
+        ),
+    },
+    "An event as receivers get it",
+)
 
 _HEADING: dict[str, Any] = {
     "as_of": _time("The time for which this is the answer"),

@@ -1,7 +1,7 @@
-"""An event in the form that receivers get: CloudEvents 1.0, structured JSON.
+"""A notice as a CloudEvent 1.0 in structured JSON, as receivers and readers of the JSON API get it.
 
-It is an event of the JSON API with the same `seq` and `ordinal` and all its fields. It also has what a reader needs
-who can't query: names, the head, the certainty in words, a sentence, a link.
+It has all fields of its event in `/api/v1/events`, and what a reader needs who can't query: names, the head, the
+certainty in words, a sentence, a link, and the cursor from which to read on.
 """
 
 from __future__ import annotations
@@ -9,57 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from collector.clock import time_text
-from collector.receivers import EventKind
+from collector.reports import event_words
 from collector.reports.filters import Row
-from collector.service.webhooks import words
+from collector.reports.notices import Notice
 
 TYPE_PREFIX = "gcore-collector."
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
-_KINDS: Mapping[str, EventKind] = {
-    "changed": "state_changed",
-    "appeared": "appeared",
-    "disappeared": "disappeared",
-    "reappeared": "returned",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened, before its receivers are known."""
-
-    kind: EventKind
-    row: Row
-    """An event of `reports.events`, with names."""
-    head: str
-    """Opening digest of the observation that showed it."""
-    is_baseline: bool = False
-
-    @property
-    def states(self) -> Mapping[str, str | None]:
-        """The states before and after."""
-        return {name: self.row[name] for name in ("from_state", "to_state") if name in self.row}
-
-
-def kind_of(row: Row, arrived: Mapping[int, EventKind]) -> EventKind | None:
-    """The kind of event that receivers get for an event of the JSON API; None: they get none.
-
-    A version adds nothing to its transition if only the state differs, or if nothing is known about the time before.
-    `arrived`: metrics databases that appeared, by id; they have no states and so no transitions.
-    """
-    if row["event"] == "transition":
-        return _KINDS[row["kind"]]
-    if row["event"] == "version":
-        if row["entity"] == "metrics_database" and row["entity_id"] in arrived:
-            return arrived[row["entity_id"]]
-        return "fields_changed" if any(each["field"] != "state" for each in row["changes"]) else None
-    kinds: Mapping[str, EventKind] = {"gone": "disappeared", "gap": "gap_closed", "drift": "drift"}
-    return kinds.get(row["event"])
 
 
 def id_of(row: Row, head: str) -> str:
@@ -68,7 +28,7 @@ def id_of(row: Row, head: str) -> str:
     return f"{row['seq']}-{row['ordinal']}-{which}"
 
 
-def cloud_event(event: Event, public_url: str | None) -> dict[str, Any]:
+def cloud_event(event: Notice, public_url: str | None) -> dict[str, Any]:
     """The event in the form of CloudEvents 1.0."""
     row = event.row
     source = quote(row["source"], safe="")
@@ -76,9 +36,10 @@ def cloud_event(event: Event, public_url: str | None) -> dict[str, Any]:
     link = f"{public_url}/{path_of(row)}" if public_url else None
     more = {
         "head": event.head,
-        "certainty": words.certainty_of(row),
-        "words": words.sentence(event.kind, row),
+        "certainty": event_words.certainty_of(row),
+        "words": event_words.sentence(event.kind, row),
         "link": link,
+        "cursor": event.cursor,
     }
     return {
         "specversion": "1.0",
