@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from collector.cli.anchoring import outside_of_settings
-from collector.cli.common import Word, open_existing, open_for_writing, progress_bar, settings_of
+from collector.cli.common import Word, for_each, open_existing, open_for_writing, progress_bar, settings_of
 from collector.cli.printing import say
 from collector.errors import UsageError
 from collector.reports.words import counted, show_time
@@ -89,9 +90,11 @@ def redact(context: click.Context, path: str, dry_run: bool, future: bool, sourc
             say(f"{name}: {place.text} is in {counted(foreseen.answers, 'answer')}")
         return
 
-    def redacted(name: str, future: bool) -> Redacted:
+    done: dict[str, Redacted] = {}
+
+    def take_out(name: str, future: bool = future) -> None:
         with progress_bar(name) as progress:
-            return retention.redact(
+            made = done[name] = retention.redact(
                 engine,
                 name,
                 place,
@@ -101,27 +104,30 @@ def redact(context: click.Context, path: str, dry_run: bool, future: bool, sourc
                 outside=outside_of_settings(settings),
                 progress=progress,
             )
+        if made.digest is not None:
+            say(f"{name}: {place.text} was redacted in {counted(made.answers, 'answer')}")
+            say(f"  {counted(made.derived, 'derived row')} changed; later polls redact it from the start")
+            say(f"  proof: {made.digest}; `audit verify --head` accepts it like a head")
 
-    done = [redacted(name, future) for name in names]
-    if any(each.digest for each in done):  # a secret of one source may come to the others
-        done = [each if each.digest else redacted(each.source, True) for each in done]
-    for each in done:
-        if each.digest is None:
-            known = "is redacted already" if each.is_rule else "is in no stored answer"
-            say(f"{each.source}: {place.text} {known}; nothing changed")
-            continue
-        say(f"{each.source}: {place.text} was redacted in {counted(each.answers, 'answer')}")
-        say(f"  {counted(each.derived, 'derived row')} changed; later polls redact it from the start")
-        say(f"  proof: {each.digest}; `audit verify --head` accepts it like a head")
-    if not all(each.digest or each.is_rule for each in done):
+    code = for_each(names, take_out)
+    is_any = any(each.digest for each in done.values())
+    if is_any:  # a secret of one source may come to the others
+        others = [name for name, each in done.items() if each.digest is None]
+        code = for_each(others, lambda name: take_out(name, True)) or code
+    unchanged = [each for each in done.values() if each.digest is None]
+    for each in unchanged:
+        known = "is redacted already" if each.is_rule else "is in no stored answer"
+        say(f"{each.source}: {place.text} {known}; nothing changed")
+    if not all(each.is_rule for each in unchanged):
         raise UsageError(
             "check the spelling of the path: `collector coverage` and schema_drift have it. --future redacts it in "
             "later answers all the same"
         )
-    if any(each.digest for each in done) and give_back(engine) is None:
+    if is_any and give_back(engine) is None:
         say(
             "old versions of rows stay in PostgreSQL's files until VACUUM FULL payloads, and in its log and backups"
         )
+    sys.exit(code)
 
 
 @click.command()
@@ -165,7 +171,8 @@ def prune(
     now = utc_now()
     with reading(engine) as connection:
         names = source_names(connection, source)
-    for name in names:
+
+    def take_out(name: str) -> None:
         if dry_run:
             with reading(engine) as connection:
                 done = pruning.foreseen(connection, name, now - keep)
@@ -182,19 +189,21 @@ def prune(
                 )
         if not done.observations:
             say(f"{name}: nothing is older than {show_time(now - keep)}")
-            continue
+            return
         assert done.begins is not None  # noqa: S101 - something was deleted
         begins = show_time(done.begins.begins_at)
         what = f"{counted(done.observations, 'observation')} and {counted(done.answers, 'answer')}"
         if dry_run:
             say(f"{name}: the history would begin at {begins}; at most {what} would be deleted")
-        else:
-            say(f"{name}: the history begins at {begins}; {what} were deleted")
-        if not dry_run:
-            say(f"  proof: {done.digest}; `audit verify --head` accepts it like a head")
+            return
+        say(f"{name}: the history begins at {begins}; {what} were deleted")
+        say(f"  proof: {done.digest}; `audit verify --head` accepts it like a head")
+
+    code = for_each(names, take_out)
     if vacuum and not dry_run:
         sizes = give_back(engine)
         if sizes is None:
             say("PostgreSQL: autovacuum makes the space reusable")
         else:
             say(f"the file had {sizes[0]:,} bytes and now has {sizes[1]:,}")
+    sys.exit(code)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -12,7 +12,7 @@ import click
 
 from collector.cli import streams
 from collector.cli.printing import is_dumb, note
-from collector.errors import SchemaError, SettingsError, UsageError
+from collector.errors import CollectorError, DatabaseError, SchemaError, SettingsError, UsageError
 from collector.reports.words import printable
 
 if TYPE_CHECKING:
@@ -204,6 +204,25 @@ def open_for_writing(
         note(f"upgrading the schema from {revision} to {newest}{before}")
     migrate.upgrade(engine)
     return engine
+
+
+def for_each(names: Sequence[str], work: Callable[[str], None]) -> int:
+    """Do something to the history of each source. Returns the exit code.
+
+    A source at which it fails stops no other, unless the database can't be used; its error goes to stderr.
+    """
+    code = 0
+    for name in names:
+        try:
+            work(name)
+        except DatabaseError:
+            raise
+        except CollectorError as error:
+            if len(names) == 1:
+                raise
+            note(f"{name}: {error}")
+            code = error.exit_code if code in (0, error.exit_code) else 1
+    return code
 
 
 def lasting(url: sa.URL, what: str = "COLLECTOR_DATABASE_URL") -> sa.URL:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from collector.cli import streams
-from collector.cli.common import Word, lasting, open_existing, open_for_writing, progress_bar, settings_of
+from collector.cli.common import (
+    Word,
+    for_each,
+    lasting,
+    open_existing,
+    open_for_writing,
+    progress_bar,
+    settings_of,
+)
 from collector.cli.printing import say
 from collector.cli.rows import show
 from collector.errors import SchemaError
@@ -138,7 +146,9 @@ def rebuild(context: click.Context, check_only: bool, source: str | None) -> Non
     with reading(engine) as connection:
         names = source_names(connection, source)
     different = 0
-    for name in names:
+
+    def derive(name: str) -> None:
+        nonlocal different
         with progress_bar(name) as progress:
             result = derive_again(engine, name, check_only=check_only, progress=progress)
         different += result.different
@@ -148,7 +158,9 @@ def rebuild(context: click.Context, check_only: bool, source: str | None) -> Non
         say(f"{name}: {counted(result.observations, 'observation')}, {derived}, {what}")
         for example in result.examples:
             say(f"  {_in_words(example)}")
-    sys.exit(1 if check_only and different else 0)
+
+    code = for_each(names, derive)
+    sys.exit(code or (1 if check_only and different else 0))
 
 
 def _in_words(difference: Difference) -> str:

@@ -240,7 +240,14 @@ def run(context: click.Context, migrate: bool, grace: float, log_level: Any, log
         from collector.service.pruner import Pruner
 
         service.accompany(
-            Pruner(engine, settings.keep, service.view, who(), lambda: outside_of_settings(settings))
+            Pruner(
+                engine,
+                settings.keep,
+                service.view,
+                who(),
+                lambda: outside_of_settings(settings),
+                count=service.tallies.count_prune,
+            )
         )
     if (sender := traces()) is not None:
         service.accompany(sender)

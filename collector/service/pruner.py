@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -26,7 +26,8 @@ log = logger(__name__)
 
 
 class Pruner:
-    """A companion of the service. `view`: the state of the service."""
+    """A companion of the service. `view`: the state of the service. `count`: gets each source that was due, and
+    `pruned` or `failed`."""
 
     def __init__(
         self,
@@ -35,11 +36,12 @@ class Pruner:
         view: Callable[[], View],
         made_by: str,
         outside: Callable[[], Outside],
+        count: Callable[[str, str], None] = lambda *_: None,
         clock: Clock = utc_now,
         first_seconds: float = FIRST_SECONDS,
     ) -> None:
         self._engine, self._keep, self._view, self._made_by = engine, keep, view, made_by
-        self._outside, self._clock, self._first = outside, clock, first_seconds
+        self._outside, self._count, self._clock, self._first = outside, count, clock, first_seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pruner", daemon=True)
 
@@ -63,23 +65,35 @@ class Pruner:
                 log.exception("pruner_broke")
 
     def round(self) -> None:
-        """Prune what is due for the sources that this process polls."""
+        """Prune what is due for the sources that this process polls. One that can't be pruned stops no other."""
         now = self._clock()
         ours = {each.name for each in self._view().sources if each.holds_lease}
         for name in retention.due(self._engine, self._keep, now):
-            if name in ours and not self._stopped.is_set():
-                done = retention.prune(
-                    self._engine,
-                    name,
-                    now - self._keep,
-                    made_at=now,
-                    made_by=self._made_by,
-                    outside=self._outside(),
-                )
-                log.info(
-                    "pruned",
-                    source=name,
-                    begins_at=done.begins and done.begins.begins_at,
-                    observations=done.observations,
-                    answers=done.answers,
-                )
+            if name not in ours or self._stopped.is_set():
+                continue
+            outcome = "failed"
+            try:
+                self._prune(name, now)
+                outcome = "pruned"
+            except CollectorError as error:
+                log.error("not_pruned", source=name, why=str(error))  # noqa: TRY400 - reported in words
+            except Exception:
+                log.exception("pruner_broke", source=name)
+            self._count(name, outcome)
+
+    def _prune(self, name: str, now: datetime) -> None:
+        done = retention.prune(
+            self._engine,
+            name,
+            now - self._keep,
+            made_at=now,
+            made_by=self._made_by,
+            outside=self._outside(),
+        )
+        log.info(
+            "pruned",
+            source=name,
+            begins_at=done.begins and done.begins.begins_at,
+            observations=done.observations,
+            answers=done.answers,
+        )

@@ -134,6 +134,7 @@ class Service:
             is_stopping=self._stopping,
             phases=self.tallies.phases(),
             attempts=self.tallies.attempts(),
+            prunes=self.tallies.prunes(),
             missed=self._schedule.missed,
             broken=self._schedule.errors,
         )

@@ -1,4 +1,4 @@
-"""Totals of polls and events since this process started, for metrics. The numbers only grow."""
+"""Totals of polls, events and prunes since this process started, for metrics. The numbers only grow."""
 
 from __future__ import annotations
 
@@ -44,12 +44,13 @@ class Durations:
 
 
 class Tallies:
-    """Counts polls, and attempts to deliver events. Thread-safe."""
+    """Counts polls, attempts to deliver events, and attempts to prune. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._of: dict[str, Tally] = {}
         self._attempts: Counter[tuple[str, str]] = Counter()
+        self._prunes: Counter[tuple[str, str]] = Counter()
         self._phases = dict.fromkeys(("fetch", "read", "decide", "write"), Durations())
 
     def count(self, result: PollResult) -> None:
@@ -80,6 +81,15 @@ class Tallies:
     def attempts(self) -> Mapping[tuple[str, str], int]:
         with self._lock:
             return dict(self._attempts)
+
+    def count_prune(self, source: str, outcome: str) -> None:
+        """Add one attempt to prune the history of a source."""
+        with self._lock:
+            self._prunes[source, outcome] += 1
+
+    def prunes(self) -> Mapping[tuple[str, str], int]:
+        with self._lock:
+            return dict(self._prunes)
 
     def phases(self) -> Mapping[str, Durations]:
         with self._lock:

@@ -42,3 +42,5 @@ class View:
     """Number of polls that ended with an unexpected error."""
     attempts: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Attempts to deliver events, by receiver and outcome: `delivered`, `failed` or `given_up`."""
+    prunes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Attempts to prune what is due, by source and outcome: `pruned` or `failed`."""

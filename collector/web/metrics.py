@@ -85,6 +85,11 @@ OF_PROCESS: Mapping[str, Spec] = {
         "Attempts of this process to deliver an event: delivered, failed (will be tried again) or given_up",
         ("receiver", "outcome"),
     ),
+    "prunes": Spec(
+        "counter",
+        "Attempts of this process to prune what COLLECTOR_KEEP does not keep: pruned or failed",
+        ("source", "outcome"),
+    ),
 }
 """Without the service in this process, only the first one exists."""
 OF_DATABASE: Mapping[str, Spec] = {
@@ -202,6 +207,8 @@ def of_process(view: View | None) -> Sheet:
         sheet.one_of("source_condition", each.condition or "written", _CONDITIONS, name)
     for (receiver, outcome), number in sorted(view.attempts.items()):
         sheet.put("event_attempts", number, receiver, outcome)
+    for (name, outcome), number in sorted(view.prunes.items()):
+        sheet.put("prunes", number, name, outcome)
     return sheet
 
 

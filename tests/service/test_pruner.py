@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from collector.audit import retention
 from collector.audit.anchoring.outside import Outside
 from collector.database.transactions import writing
 from collector.service import pruner
 from collector.service.pruner import Pruner
+from collector.service.tally import Tallies
 from tests.support.builders import region
 from tests.support.history import History
 from tests.support.service_views import source_view, view_of
@@ -39,12 +42,19 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EventDict]]:
         yield lines
 
 
-def started(history: History) -> Pruner:
-    """It polls `gcore`; another replica polls `other`."""
-    view = view_of(source_view("gcore"), source_view("other", holds_lease=False))
+def started(history: History, *, polls_other: bool = False, tallies: Tallies | None = None) -> Pruner:
+    """It polls `gcore`; another replica polls `other`, unless this one does."""
+    view = view_of(source_view("gcore"), source_view("other", holds_lease=polls_other))
     now = history.time(history.at)
     companion = Pruner(
-        history.engine, KEEP, lambda: view, "a test", Outside, clock=lambda: now, first_seconds=0.02
+        history.engine,
+        KEEP,
+        lambda: view,
+        "a test",
+        Outside,
+        count=(tallies or Tallies()).count_prune,
+        clock=lambda: now,
+        first_seconds=0.02,
     )
     companion.start()
     return companion
@@ -80,3 +90,29 @@ def test_a_history_that_is_not_good_is_left_alone_until_it_is(
     until(lambda: said[-1]["event"] == "pruned", 10)
     companion.stop()
     history.verify()
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_source_that_can_not_be_pruned_stops_no_other(
+    sqlite_engine: sa.Engine, said: list[EventDict], monkeypatch: pytest.MonkeyPatch, breaks: bool
+) -> None:
+    bad, good = lived(sqlite_engine, "gcore"), lived(sqlite_engine, "other")
+    with writing(sqlite_engine) as connection:
+        connection.execute(sa.text("UPDATE regions SET state = 'FROZEN' WHERE source_id = 1"))
+    if breaks:
+        prune = retention.prune
+
+        def broken(engine: sa.Engine, source: str, *arguments: Any, **more: Any) -> Any:
+            if source == "gcore":
+                raise RuntimeError("a bug")
+            return prune(engine, source, *arguments, **more)
+
+        monkeypatch.setattr(retention, "prune", broken)
+    tallies = Tallies()
+    companion = started(bad, polls_other=True, tallies=tallies)
+    until(lambda: tallies.prunes().get(("gcore", "failed"), 0) > 1, 10)
+    companion.stop()
+    word = "pruner_broke" if breaks else "not_pruned"
+    assert {(line["event"], line["source"]) for line in said} == {(word, "gcore"), ("pruned", "other")}
+    assert tallies.prunes()["other", "pruned"] == 1
+    good.verify()

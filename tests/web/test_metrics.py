@@ -44,7 +44,9 @@ USUAL = ("process_", "python_")
 
 def view_of(*sources: SourceView, tallies: Tallies | None = None) -> View:
     tallies = tallies or Tallies()
-    return service_views.view_of(*sources, phases=tallies.phases(), missed=3, broken=1)
+    return service_views.view_of(
+        *sources, phases=tallies.phases(), prunes=tallies.prunes(), missed=3, broken=1
+    )
 
 
 def source_view(name: str, tallies: Tallies, **other: Any) -> SourceView:
@@ -72,6 +74,8 @@ def test_polls_are_counted_by_what_poll_returns(
 ) -> None:
     history, tallies, results = counted
     tallies.count(replace(results[0], source="other", attempts=4))
+    for outcome in ("pruned", "failed", "failed"):
+        tallies.count_prune("gcore", outcome)
 
     def view() -> View:
         away = source_view("other", tallies, condition="database", kept=7, holds_lease=False)
@@ -89,6 +93,8 @@ def test_polls_are_counted_by_what_poll_returns(
     assert value(text, "poll_retries_total", source="gcore") == 0
     assert value(text, "poll_retries_total", source="other") == 3
     assert (value(text, "missed_polls_total"), value(text, "broken_polls_total")) == (3, 1)
+    assert value(text, "prunes_total", source="gcore", outcome="failed") == 2
+    assert value(text, "prunes_total", source="gcore", outcome="pruned") == 1
     assert (value(text, "lease_held", source="gcore"), value(text, "lease_held", source="other")) == (1, 0)
     assert (value(text, "kept_answers", source="gcore"), value(text, "kept_answers", source="other")) == (
         0,
