@@ -79,9 +79,6 @@ class Anchoring:
                     self._serve(place, heard)
                 except DatabaseError:
                     break  # the polls report it
-                except Exception:
-                    log.exception("anchoring_broke", anchor=place.anchor.name)
-                    place.wait(monotonic())
 
     def _listen(self) -> set[str] | None:
         """Wait for written polls. Returns their sources, or None at the end."""
@@ -98,42 +95,54 @@ class Anchoring:
         return None
 
     def _serve(self, place: _Place, sources: set[str]) -> None:
-        """Make all due anchors of these sources at a place, until it fails."""
+        """Make all due anchors of these sources at a place, until the place fails. A source that can't be anchored
+        stops no other."""
         for source in sorted(sources):
-            newest = self._newest[source]
             if monotonic() < place.not_before:
                 return
-            if source not in place.last:
-                place.last[source] = last_anchored(self._engine, source, place.anchor.name)
-            now = self._clock()
-            if not is_due(place.last[source], newest, now, self._every, self._pause):
+            if monotonic() < place.without.get(source, 0.0):
                 continue
-            made = make(self._engine, source, place.anchor, self._signer, self._clock)
-            if made is None:
-                continue
-            if made.outcome == "anchored":
-                place.last[source] = Last(made.seq, made.polls, now)
-                place.works(lambda: log.info("anchor_recovered", anchor=place.anchor.name))
-                log.info(
-                    "anchored",
-                    source=source,
-                    anchor=place.anchor.name,
-                    number=made.number,
-                    observation=made.seq,
-                    value=made.value,
-                )
-                continue
-            # A missing required anchor is an error, but polls go on.
-            log.log(
-                logging.ERROR if place.anchor.mode == "required" else logging.WARNING,
-                "not_anchored",
+            try:
+                self._anchor(place, source)
+            except DatabaseError:
+                raise
+            except Exception:
+                log.exception("anchoring_broke", source=source, anchor=place.anchor.name)
+                place.without[source] = monotonic() + LONGEST_PAUSE
+
+    def _anchor(self, place: _Place, source: str) -> None:
+        newest = self._newest[source]
+        if source not in place.last:
+            place.last[source] = last_anchored(self._engine, source, place.anchor.name)
+        now = self._clock()
+        if not is_due(place.last[source], newest, now, self._every, self._pause):
+            return
+        made = make(self._engine, source, place.anchor, self._signer, self._clock)
+        if made is None:
+            return
+        if made.outcome == "anchored":
+            place.last[source] = Last(made.seq, made.polls, now)
+            place.works(lambda: log.info("anchor_recovered", anchor=place.anchor.name))
+            log.info(
+                "anchored",
                 source=source,
                 anchor=place.anchor.name,
-                why=made.error,
-                tries=place.failures + 1,
+                number=made.number,
+                observation=made.seq,
+                value=made.value,
             )
-            place.last[source] = replace(place.last[source], failed_at=None)  # the place has its own pauses
-            place.wait(monotonic())
+            return
+        # A missing required anchor is an error, but polls go on.
+        log.log(
+            logging.ERROR if place.anchor.mode == "required" else logging.WARNING,
+            "not_anchored",
+            source=source,
+            anchor=place.anchor.name,
+            why=made.error,
+            tries=place.failures + 1,
+        )
+        place.last[source] = replace(place.last[source], failed_at=None)  # the place has its own pauses
+        place.wait(monotonic())
 
 
 class _Place:
@@ -142,6 +151,8 @@ class _Place:
     def __init__(self, anchor: Anchor) -> None:
         self.anchor = anchor
         self.last: dict[str, Last] = {}
+        self.without: dict[str, float] = {}
+        """Sources that can't be anchored, and until when they are left alone."""
         self.failures = 0
         self.not_before = 0.0
 

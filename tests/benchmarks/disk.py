@@ -38,6 +38,7 @@ CLOUDS: dict[str, Callable[[int], Any]] = {
     "answers that alternate": lambda n: said(0, first={"state": ("ACTIVE", "NEW")[n % 2]}),
     "a volatile unknown field": lambda n: said(0, uptime=n),
     "flapping failures": lambda n: failure(("connect", "timeout")[n % 2]),
+    "a region with a new id instead of another at each poll": lambda n: [region(100 + n), *said(0)[1:]],
     "a new unknown name at each poll": lambda n: said(0, **{f"name_{n}": 1}),
 }
 

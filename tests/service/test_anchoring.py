@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from collector.anchors import Anchor
+from collector.audit.anchoring.record import make
 from collector.service import anchoring
 from collector.service.anchoring import Anchoring
 from tests.support import loopback
@@ -49,3 +52,27 @@ def test_a_place_is_asked_again_after_twice_as_long_each_time_up_to_an_hour() ->
     place.works(lambda: told.append(True))
     place.works(lambda: told.append(True))
     assert (told, place.not_before) == ([True], 0.0)
+
+
+def test_a_source_that_can_not_be_anchored_stops_no_other(
+    sqlite_engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(engine: sa.Engine, source: str, *arguments: Any) -> Any:
+        if source == "broken":
+            raise RuntimeError("a bug")
+        return make(engine, source, *arguments)
+
+    monkeypatch.setattr(anchoring, "make", broken)
+    monkeypatch.setattr(anchoring, "ROUND_SECONDS", 0.02)
+    disk = Anchor(name="disk", to=f"file:{tmp_path}/heads")  # type: ignore[arg-type]
+    histories = [History(sqlite_engine, name) for name in ("broken", "good")]
+    with capture_logs() as lines:
+        companion = Anchoring(sqlite_engine, (disk,), None, timedelta(hours=6), timedelta(0))
+        companion.start()
+        for number, state in enumerate(("NEW", "ACTIVE"), start=1):
+            for history in histories:
+                companion.hear(history.poll([region(1, state)]))
+            until(lambda seq=number: histories[1].rows("anchors", seq=seq, outcome="anchored"), 10)
+        companion.stop()
+    broke = [line["source"] for line in lines if line["event"] == "anchoring_broke"]
+    assert broke == ["broken"], "it is left alone for an hour"
