@@ -12,7 +12,9 @@ asked.
 
 from __future__ import annotations
 
+import asyncio
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,6 +46,10 @@ if TYPE_CHECKING:
     from collector.web.app import Web
 
 PREFIX = "gcore_collector_"
+TIMEOUT_HEADER = "x-prometheus-scrape-timeout-seconds"
+"""Prometheus says how long it waits: https://prometheus.io/docs/instrumenting/writing_exporters/"""
+USUAL_TIMEOUT = 10.0
+"""Prometheus' default."""
 _CONDITIONS = ("written", "standby", "lost", "database", "refused")
 
 log = logger(__name__)
@@ -278,6 +284,13 @@ class _Scrape:
         yield from self._usual.collect()
 
 
+def _patience(given: str) -> float:
+    """Seconds to wait for the database, if Prometheus waits this long. A target that answers later counts as down,
+    although only its database is."""
+    waits = float(given) if re.fullmatch(r"\d{1,4}(\.\d{1,9})?", given, re.ASCII) else USUAL_TIMEOUT
+    return min(waits, USUAL_TIMEOUT) * 0.7
+
+
 def routes(web: Web) -> list[BaseRoute]:
     """/metrics, with its own thread, so that pages don't keep Prometheus waiting."""
     usual = CollectorRegistry()
@@ -298,11 +311,16 @@ def routes(web: Web) -> list[BaseRoute]:
             required = web.settings.required_anchors
             return text(figures(connection, web.clock(), web.polled(), web.receivers(), required))
 
+        seconds = _patience(request.headers.get(TIMEOUT_HEADER, ""))
         try:
             name = request.headers.get("accept")
-            return await data.ask(ask, even_if_stale=True, shared_by=("metrics", name))
+            asked = data.ask(ask, even_if_stale=True, shared_by=("metrics", name))
+            return await asyncio.wait_for(asked, seconds)
         except CollectorError as error:
-            log.warning("database_not_measured", error=str(error))
-            return text(None)
+            why = str(error)
+        except TimeoutError:
+            why = f"no answer within {seconds:g} s"
+        log.warning("database_not_measured", error=why)
+        return text(None)
 
     return [Route("/metrics", metrics)]

@@ -30,12 +30,15 @@ from collector.reports.figures import MOST_STATES, figures
 from collector.service.tally import BOUNDS, Durations, Tallies
 from collector.service.view import SourceView, View
 from collector.settings.models import Source
-from collector.web.metrics import OF_DATABASE, OF_PROCESS, PREFIX
+from collector.web.metrics import OF_DATABASE, OF_PROCESS, PREFIX, TIMEOUT_HEADER, _patience
 from tests.support import metrics_tables, service_views
 from tests.support.builders import keystone, region
+from tests.support.databases import new_database
 from tests.support.history import History, failure
 from tests.support.proofs import prove
 from tests.support.samples import value, values
+from tests.support.services import until
+from tests.support.wire import Wire
 from tests.web.conftest import Serve, serving
 
 LATER = datetime(2026, 5, 2, tzinfo=UTC)
@@ -214,6 +217,33 @@ def test_a_database_that_is_not_there_leaves_what_the_process_knows(serve: Serve
     assert value(text, "missed_polls_total") == 3
     assert value(text, "database_size_bytes") is None
     assert any(name.startswith("process_") for name, _ in values(text))
+
+
+def test_a_database_that_does_not_answer_keeps_no_scrape_waiting(
+    postgresql_template: sa.URL, serve: Serve
+) -> None:
+    """A target that answers too late counts as down, and hides what the process knows."""
+    database = new_database(postgresql_template, postgresql_template.database)
+    with Wire(Path(str(database.query["host"])) / ".s.PGSQL.5432") as wire:
+        far = database.difference_update_query(["host"]).set(host="127.0.0.1", port=wire.port)
+        client = serve(far.render_as_string(hide_password=False), running=view_of)
+        assert value(client.get("metrics").text, "database_up") == 1
+        wire.cut()
+        for waits in ("0.3", "0.5"):
+            text = client.get("metrics", headers={TIMEOUT_HEADER: waits}).text
+            assert wire.is_cut
+            assert value(text, "database_up") == 0
+            assert value(text, "missed_polls_total") == 3
+        wire.restore()
+        until(lambda: value(client.get("metrics").text, "database_up") == 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("", 7.0), ("10", 7.0), ("5", 3.5), ("0.1", 0.07), ("60", 7.0), ("-1", 7.0), ("nan", 7.0), ("1e9", 7.0)],
+)
+def test_the_database_gets_less_time_than_prometheus_waits(given: str, seconds: float) -> None:
+    assert _patience(given) == pytest.approx(seconds)
 
 
 def test_a_cloud_that_makes_up_states_makes_up_no_series(history: History, serve: Serve) -> None:
