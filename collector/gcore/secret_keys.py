@@ -1,8 +1,8 @@
 """Finds the API key in texts: whole or in part, plain or in a common encoding.
 
     plain: any few consecutive characters of the key
-    otherwise: escaped (URL, JSON, HTML, also several times), in base64 (from any offset, also for URLs),
-               in hexadecimal, reversed, in another case
+    otherwise: escaped (URL, JSON, HTML, C, quoted-printable, also several times), in base64 (from any offset, also
+               for URLs, twice, of UTF-16), in base32, in hexadecimal, reversed, in another case or full width
 
 A text is searched in steps of several characters, so that the time depends on the text alone and not on the key.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 import re
 from array import array
-from base64 import b64encode
+from base64 import b32encode, b64encode
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -36,12 +36,17 @@ memory.
 _ROUNDS = 2
 _SHORT, _MOST_KNOWN = 8, 4096
 _ESCAPED = re.compile(
-    r"%(?:25)*([0-9a-fA-F]{2})|\\+u([0-9a-fA-F]{4})|\\+x([0-9a-fA-F]{2})|\\+(.)"
+    r"%(?:25)*(?:u00)?([0-9a-fA-F]{2})|\\+(?:u|U0000)([0-9a-fA-F]{4})|\\+x([0-9a-fA-F]{2})|\\+u\{0{0,4}([0-9a-fA-F]{1,4})\}"
+    r"|\\+([01][0-7]{2})|(?:=(?=[0-9A-F]{2}=[0-9A-F]{2})|(?<==[0-9A-F]{2})=)[0-9A-F]{2}|\\+(.)"
     r"|&(?:amp;)*(?:#(\d{1,7});?|#[xX]([0-9a-fA-F]{1,6});?|([A-Za-z]{2,8});)",
     re.DOTALL,
 )
+_PRINTABLE = re.compile(r"=[0-9A-F]{2}=[0-9A-F]{2}")
+"""Two characters of a text as e-mails quote it."""
 _TO_LOWER = str.maketrans({**{chr(c): chr(c + 32) for c in range(65, 91)}, "-": "+", "_": "/"})
 """Maps letters to one case, and base64 for URLs to the usual one."""
+_TO_LOWER |= {0xFEE0 + c: chr(c).translate(_TO_LOWER) for c in range(0x21, 0x7F)}
+"""Full-width characters, too."""
 _BYTES_TO_LOWER = bytes(ord(chr(c).translate(_TO_LOWER)) for c in range(256))
 
 
@@ -136,12 +141,17 @@ def _spellings(key: str) -> Iterable[str]:
     yield key
     yield key[::-1]
     yield data.decode("latin-1")
-    for between in ("", ":", " "):
+    for between in ("", ":", " ", "-"):
         yield data.hex(between) if between else data.hex()
+    wide = key.encode("utf-16-le", "surrogatepass")
+    yield wide.hex()
     if len(key) >= _LEAST_IN_BASE64:
-        # Base64 depends on the offset modulo three; characters that depend on their neighbours are left out.
-        for before, mixed in ((0, 0), (1, 2), (2, 3)):
-            yield b64encode(b"-" * before + data).decode().rstrip("=")[mixed:-1]
+        # They depend on the offset modulo three or five; characters that depend on their neighbours are left out.
+        for encoded in (data, wide, b64encode(data)[:-4]):
+            for before, mixed in ((0, 0), (1, 2), (2, 3)):
+                yield b64encode(b"-" * before + encoded).decode().rstrip("=")[mixed:-1]
+        for before in range(5):
+            yield b32encode(b"-" * before + data).decode().rstrip("=")[-(-before * 8 // 5) : -1]
 
 
 def _folded(text: str) -> str:
@@ -176,13 +186,15 @@ def _positions(text: str) -> Sequence[int]:
 
 
 def _may_have_escapes(text: str) -> bool:
-    return "%" in text or "\\" in text or "&" in text
+    return "%" in text or "\\" in text or "&" in text or ("=" in text and _PRINTABLE.search(text) is not None)
 
 
 class _Known(dict[str, str]):
     """The meanings of escapes seen so far. There are few short ones, but an answer may hold millions of them."""
 
     def __missing__(self, text: str) -> str:
+        if text.startswith("="):  # one only beside others
+            return chr(int(text[1:], 16))
         escaped = _ESCAPED.fullmatch(text)
         character = _of_escape(escaped) if escaped else text
         if len(text) <= _SHORT and len(self) < _MOST_KNOWN:
@@ -199,13 +211,16 @@ def _character(escaped: re.Match[str]) -> str:
 
 
 def _of_escape(escaped: re.Match[str]) -> str:
-    url, unicode, byte, itself, decimal, hexadecimal, name = escaped.groups()
+    url, unicode, byte, braced, octal, itself, decimal, hexadecimal, name = escaped.groups()
     if itself is not None:
         return itself
     if name is not None:
         known = html.unescape(f"&{name};")
         return known if len(known) == 1 else escaped[0]
-    number = int(decimal) if decimal else int(url or unicode or byte or hexadecimal, 16)
+    if decimal or octal:
+        number = int(decimal) if decimal else int(octal, 8)
+    else:
+        number = int(url or unicode or byte or braced or hexadecimal, 16)
     return chr(number) if number < 0x110000 else escaped[0]
 
 

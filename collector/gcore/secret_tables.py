@@ -1,7 +1,7 @@
 """Secrets in tables: a name occurs once, and its values are elsewhere.
 
     lists    [["user", "password"], ["me", "…"]], {"columns": ["user", "password"], "rows": [["me", "…"]]}
-    texts    CSV with a line of names
+    texts    CSV with a line of names, or the same as psql, mysql and Markdown draw it
 
 A list of texts alone is not a table: ["secret", "standard"] may be types. [["password", "…"], ["user", "me"]] is read
 as pairs of a name and a value (`redaction`), not as a table whose first column holds secrets.
@@ -23,6 +23,14 @@ _CELLS = {
     delimiter: re.compile(rf'[ ]*"(?:[^"]|"")*"[^{re.escape(delimiter)}\r\n]*|[^{re.escape(delimiter)}\r\n]*')
     for delimiter in ",;\t|"
 }
+_RULE = re.compile(r"[ \t|+:]*-{3}[ \t|+:\-]*\r?(?=\n|\Z)")
+"""A line between names and rows."""
+_LINE_OF_TWO = re.compile(
+    r"^([ \t]{0,64}\|?[ \t]{0,64}([^\W\d][\w.\-]{0,63})[ \t]{0,64}[|\t][ \t]{0,64})(?!\[redacted\])[^|\t\r\n]+?"
+    r"(?=[ \t]{0,64}\|?[ \t]{0,64}\r?$)",
+    re.MULTILINE,
+)
+"""A line with one name and its value."""
 
 
 def is_name_of_secret(value: Any) -> bool:
@@ -91,15 +99,15 @@ def without_csv(text: str) -> str:
     kept, begin = [], 0
     while (end := text.find("\n", begin)) >= 0:
         line = text[begin:end]
+        rule = _RULE.match(text, end + 1)
         delimiter = max(_CELLS, key=line.count)
-        names = line.split(delimiter) if 0 < line.count(delimiter) < _MOST_COLUMNS else []
-        hidden = (
-            {at for at, name in enumerate(names) if is_secret_name(name.strip(' \t\r"'))}
-            if all(_NAME.fullmatch(name.rstrip("\r")) for name in names)
-            else set()
-        )
+        names = line.split(delimiter) if line.count(delimiter) < _MOST_COLUMNS else []
+        hidden = _hidden_columns(names, is_drawn=delimiter == "|") if len(names) > 1 or rule else set()
         kept.append(text[begin : end + 1])
         begin = end + 1
+        if rule and hidden:
+            kept.append(text[begin : rule.end() + 1])
+            begin = rule.end() + 1
         while hidden and begin < len(text):
             row, after, width = _row(text, begin, delimiter, hidden)
             if width != len(names):
@@ -107,6 +115,20 @@ def without_csv(text: str) -> str:
             kept.append(row)
             begin = after
     return "".join([*kept, text[begin:]])
+
+
+def without_lines_of_two(text: str) -> str:
+    """A text without the secrets in lines with one name and one value between tabs or bars."""
+    return _LINE_OF_TWO.sub(lambda m: m[1] + MARKER if is_secret_name(m[2]) else m[0], text)
+
+
+def _hidden_columns(names: list[str], *, is_drawn: bool) -> set[int]:
+    """The columns of secrets, or none if this is no line of names. `is_drawn`: it may begin and end with a bar."""
+    cells = [name.strip(' \t\r"') for name in names]
+    inner = names[not cells[0] : len(names) - (not cells[-1])] if is_drawn else names
+    if not inner or not all(_NAME.fullmatch(name.rstrip("\r")) for name in inner):
+        return set()
+    return {at for at, cell in enumerate(cells) if is_secret_name(cell)}
 
 
 def _row(text: str, begin: int, delimiter: str, hidden: Collection[int]) -> tuple[str, int, int]:

@@ -7,12 +7,13 @@ rule grows at most linearly with the text, because answers may be hostile.
 from __future__ import annotations
 
 import binascii
+import html
 import re
 from base64 import b64decode
 from urllib.parse import unquote
 
 from collector.gcore.secret_names import MARKER, is_naming, is_secret_name
-from collector.gcore.secret_tables import without_csv
+from collector.gcore.secret_tables import without_csv, without_lines_of_two
 from collector.gcore.secret_values import without_assigned, without_members
 from collector.gcore.words import AnyOf
 
@@ -65,6 +66,21 @@ SUSPICIOUS = (
         "kennwort",
         "sessid",
         "identified",
+        "ldap",
+        "$1$",
+        "$2",
+        "$5$",
+        "$6$",
+        "$7$",
+        "$y$",
+        "$gy$",
+        "$apr1$",
+        "$argon2",
+        "$scrypt",
+        "$pbkdf2",
+        "sha}",
+        "md5}",
+        "crypt}",
     ),
     *(
         "paswd",
@@ -149,6 +165,12 @@ SUSPICIOUS = (
 _SUSPICIOUS = AnyOf(SUSPICIOUS)
 
 _USERINFO = re.compile(r"(//)[^\s/?#\"<>]*@")
+_LOGIN = re.compile(
+    r"(?<![\w.+\-/:%])(?!(?:mailto|sips?|xmpp|acct|ssh|git|im|tel):)([\w.+\-]{1,64}:)[^\s:@/\"'<>\[\]]{1,128}"
+    r"(?=@[\w\-]+(?:\.[\w\-]+|:\d))"
+)
+"""`user:password@host.example` and `user:password@host:80`, without the scheme of a URL."""
+_ORACLE = re.compile(r"(jdbc:oracle:\w{1,16}:[^\s/@]{1,64}/)[^\s@]{1,128}(?=@)", re.IGNORECASE)
 _RUN = re.compile(r"[^\s\"<>]+")
 _BEGIN_OF_USERINFO = re.compile(r"//[^\s/?#@:\"<>]*:(?!\d+(?:[/?#]|$))")
 """A password that itself contains / ? or #, as people paste them. `//host:5000/x@y` is left alone.
@@ -177,11 +199,12 @@ _QUOTED_PAIR = re.compile(
 )
 """`('password', '…')`: a pair as Python and other languages print it."""
 _QUOTED_AFTER = re.compile(
-    r"\b(pass(?:word|wd|phrase|code)|pwd|secret|identified[ ]by)([ \t]{1,4}(?:(?:is|was|to|of)[ \t]{1,4})?)"
+    r"\b(pass(?:word|wd|phrase|code)|pwd|secret|identified[ ](?:with[ ]\w{1,64}[ ])?(?:by|as))"
+    r"([ \t]{0,4}\([ \t]{0,4}|[ \t]{1,4}(?:(?:is|was|to|of)[ \t]{1,4})?)"
     r"('[^']+'|\"[^\"]+\"|`[^`]+`|“[^”]+”|‘[^’]+’)",
     re.IGNORECASE,
 )
-"""`ALTER USER x PASSWORD '…'`, and quoted values in sentences."""
+"""`ALTER USER x PASSWORD '…'`, `PASSWORD('…')`, and quoted values in sentences."""
 _QUOTED_TOKEN = re.compile(
     r"\b((?:token|api[ _-]?key|access[ _-]key|credentials?)[ \t]{1,4}(?:(?:is|was|of)[ \t]{1,4})?)[\"'`“‘]"
     r"(?=[^\s\"'`”’]{0,200}\d)[^\s\"'`”’]{8,}[\"'`”’]",
@@ -190,14 +213,29 @@ _QUOTED_TOKEN = re.compile(
 """`the token 'a1b2c3d4' has expired`. `Unexpected token 'function'` holds none."""
 _SAID = re.compile(
     r"\b((?:pass(?:word|wd|phrase|code)|pwd|secret|token|api[ _-]?key)[ \t]{1,4}"
-    r"(?:is|was|=|(?:provided|supplied|given|entered|received):)[ \t]{1,4})"
+    r"(?:(?:is|was):?|=|(?:provided|supplied|given|entered|received):)[ \t]{1,4})"
     r"(?=[^\s\d$#@!%^&*_+~]{0,200}[\d$#@!%^&*_+~])[^\s\"'<>]{4,}",
     re.IGNORECASE,
 )
 """`the password is hunter2`. A plain word is not a password: `the password is wrong`."""
 _OF_A_USER = re.compile(
-    r"((?<!\S)(?:-u|-U|--(?:proxy-)?user)(?:[ \t]{1,4}|=)['\"]?[^\s:'\"]{1,128}:)[^\s'\"]+"
+    r"((?<!\S)(?:-u|-U|--(?:proxy-)?user)(?:[ \t]{0,4}|=)['\"]?[^\s:'\"]{1,128}:)[^\s'\"]+"
 )
+_COMMAND = re.compile(
+    r"\b((?:sshpass|(?:docker|podman|helm|oras|az|registry)[ \t](?:[\w\-]{1,32}[ \t]){0,2}login"
+    r"|(?:mysql|mariadb)[\w\-]{0,16}|ldap(?:add|delete|modify|passwd|search|whoami)|redis-cli)\b(?:[ \t][^\s;|]{1,128}){0,8}?"
+    r"[ \t]-[apw](?:[ \t]{1,4}|(?=[^\s\-])))(?!\[)('[^']*'|\"[^\"]*\"|[^\s'\"]+)"
+)
+"""`sshpass -p …`, `mysql -p…`, `docker login -p …`: programs whose short option is a password."""
+_OF_A_SHELL = re.compile(
+    r"((?<!\S)(?:ENV|ARG|setenv|setx)[ \t]{1,4}([\w.\-]{1,64})[ \t]{1,4})(?!\[)[^\s=][^\r\n]*"
+)
+_OF_A_ROUTER = re.compile(
+    r"\b((?:password|secret|key|community|psk)[ \t]\d{1,2}[ \t]|pre-?shared-key[ \t]|snmp-server[ \t]community[ \t])"
+    r"(?=\S{6})[^\s\[]\S*",
+    re.IGNORECASE,
+)
+"""`enable secret 5 …`: the number is that of an encoding."""
 _OF_A_MACHINE = re.compile(r"(\blogin[ \t]{1,4}\S{1,128}\s{1,4}passw(?:or)?d[ \t]{1,4})\S+", re.IGNORECASE)
 """`curl -u user:…`, and a line of .netrc."""
 _FORM = re.compile(r"(\bname=\"?([\w.\-]{1,64})\"?[^\r\n]{0,200}\r?\n\r?\n)[^\r\n]+")
@@ -238,9 +276,18 @@ _TOKEN = re.compile(
     r"|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w\-]{16,}|xox[abeprs]-[\w\-]{10,}|[srp]k_(?:live|test)_\w{10,}"
     r"|AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|AIza[\w\-]{30,}|hf_\w{20,}|npm_\w{30,}|whsec_[\w+/=]{20,}|hvs\.[\w\-]{20,}"
     r"|sk-(?:ant|proj|svcacct)-[\w\-]{16,}|pypi-[\w\-]{40,}"
+    r"|\$(?:2[abxy]?|[156y7]|gy|apr1|argon2(?:id?|d)|scrypt|pbkdf2[\w\-]{0,16}|sha1|md5)\$[\w./$=,+\-]{8,}"
+    r"|\{(?:S?SHA|S?MD5|CRYPT)\}[\w+/=$.]{8,}"
     r"|dop_v1_\w{40,}|ya29\.[\w\-]{20,}|GOCSPX-[\w\-]{20,}|AGE-SECRET-KEY-1[0-9A-Z]{20,})"
 )
-"""JSON Web Tokens, and the prefixes that well-known issuers use for their tokens."""
+"""JSON Web Tokens, the prefixes that well-known issuers use for their tokens, and hashes of passwords."""
+
+
+_ESCAPED_SIGN = re.compile(
+    r"&(?:amp;)*(quot|apos|lt|gt|#0{0,4}(?:3[489]|58|6[012])|#x0{0,4}(?:2[267]|3[acde]));|\\{1,8}u00(2[267]|3[acde])",
+    re.IGNORECASE,
+)
+"""A quotation mark, `&`, `:`, `<`, `=` or `>` as HTML and JSON write it."""
 
 
 def scrub_text(text: str) -> str:
@@ -249,6 +296,19 @@ def scrub_text(text: str) -> str:
         return text
     if signs(text) > MOST_SIGNS:
         return MARKER
+    text = _scrubbed(text)
+    plain = _ESCAPED_SIGN.sub(_sign, text)
+    if plain == text:
+        return text
+    scrubbed = _scrubbed(plain) if signs(plain) <= MOST_SIGNS else MARKER
+    return text if scrubbed == plain else scrubbed
+
+
+def _sign(escaped: re.Match[str]) -> str:
+    return html.unescape(f"&{escaped[1].lower()};") if escaped[1] else chr(int(escaped[2], 16))
+
+
+def _scrubbed(text: str) -> str:
     for _ in range(4):  # one rule may uncover matches for another
         scrubbed = _scrub(text)
         if scrubbed == text:
@@ -264,7 +324,7 @@ def signs(text: str) -> int:
 
 def may_hold_secrets(text: str) -> bool:
     """A quick test, since almost no text holds secrets."""
-    if "//" in text and "@" in text:
+    if "@" in text and ":" in text:
         return True
     return _SUSPICIOUS.may_stand_in(text.lower()) or (not text.isascii() and ("=" in text or ":" in text))
 
@@ -273,6 +333,8 @@ def _scrub(text: str) -> str:
     if "//" in text and "@" in text:
         text = _WHOLE_URL.sub(rf"\1{MARKER}@", text)
         text = _RUN.sub(_without_userinfo, _USERINFO.sub(rf"\1{MARKER}@", text))
+    if "@" in text and ":" in text:
+        text = _LOGIN.sub(rf"\1{MARKER}", _ORACLE.sub(rf"\1{MARKER}", text))
     if "BEGIN " in text or "END " in text or "Private-Lines" in text:
         text = _without_private_keys(text)
     text = _QUOTED_AFTER.sub(rf"\1\2{MARKER}", text)
@@ -286,6 +348,11 @@ def _scrub(text: str) -> str:
     if "\n" in text:
         text = without_csv(text)
         text = _FORM.sub(lambda m: m[1] + MARKER if is_secret_name(m[2]) else m[0], text)
+    if "</" in text:
+        text = _NAME_AND_VALUE.sub(lambda m: m[1] + MARKER if is_secret_name(m[3]) else m[0], text)
+        text = _ELEMENT.sub(_without_content, text)  # before `key="password"` is a setting
+    if "|" in text or "\t" in text:
+        text = without_lines_of_two(text)
     if _ASSIGNS.search(text):
         names_a_secret = any(
             is_naming(m[1]) and is_secret_name(m[2] or m[3]) for m in _NAMES_A_NAME.finditer(text)
@@ -298,13 +365,13 @@ def _scrub(text: str) -> str:
         text = _ESCAPED_USERINFO.sub(rf"\1{MARKER}%40", text)
     if "<" in text and ">" in text:
         text = _without_nested(text)
-    if "</" in text:
-        text = _NAME_AND_VALUE.sub(lambda m: m[1] + MARKER if is_secret_name(m[3]) else m[0], text)
-        text = _ELEMENT.sub(_without_content, text)
     if " -" in text or text.startswith("-"):
         text = _OF_A_USER.sub(rf"\1{MARKER}", text)
+        text = _COMMAND.sub(rf"\1{MARKER}", text)
         text = _FLAG.sub(lambda m: f"{m[1]}{m[2]}{MARKER}" if is_secret_name(m[1]) else m[0], text)
     if " " in text or "\t" in text:
+        text = _OF_A_ROUTER.sub(rf"\1{MARKER}", text)
+        text = _OF_A_SHELL.sub(lambda m: m[1] + MARKER if is_secret_name(m[2]) else m[0], text)
         text, many = _SCHEME.subn(rf"\1\2{MARKER}", text, MOST_SIGNS)
         if many == MOST_SIGNS:
             return MARKER

@@ -21,13 +21,20 @@ _SCHEME_BEFORE = re.compile(
 )
 _NEXT_ASSIGNED = re.compile(r"[\s,;][\w.\-]+[ \t]?=")
 _FIRST_WORDS = (
-    "access|account|admin|api|app|auth|basic|bearer|client|connection|consumer|db|encryption|license|master|pass|private|proxy|refresh"
-    "|sas|secret|service|session|set|shared|signing|ssh|storage|wifi|x"
+    "access|account|activation|admin|api|app|auth|backup|basic|bearer|client|connection|consumer|db|device|encryption|license"
+    "|magic|master|one-?time|pass|private|proxy|recovery|refresh|reset|sas|secret|security|seed|service|session|set|shared|signing|ssh"
+    "|storage|unlock|verification|webhook|wifi|x"
 )
 _OF_TWO_WORDS = re.compile(rf"\b(?:{_FIRST_WORDS})[ ]\Z", re.IGNORECASE)
-_SECOND_WORDS = frozenset(("key", "keys", "word", "phrase", "code", "header", "id", "string"))
+_SECOND_WORDS = frozenset(
+    ("key", "keys", "word", "phrase", "code", "codes", "header", "id", "string", "link", "url", "answer")
+)
 """`api key: …`, `pass word=…`: only the last word of a name with blanks is directly before the sign."""
 _NOTHING = re.compile(r"(?:null|none|nil|undefined)(?![\w.\-])|\s|\Z", re.IGNORECASE)
+_NEXT_LINE = re.compile(
+    r"[ \t]*\r?\n[ \t]*(?=[^\s:=]{4,128}[ \t]*(?:\r?\n|\Z))(?=[^\s:=]*[^\W_]{3})(?!\[redacted\])"
+)
+"""Before a value in a line of its own: `Password:` and a single word below it."""
 _PORT = re.compile(r"\d{1,5}(?![\w.])")
 _BEFORE_LINE = re.compile(
     rf"(?:\A|\n)[\s\-*>]*(?:(?:export|set|env|declare)\s+)?(?:(?:{_FIRST_WORDS})[ ]){{0,2}}\Z", re.IGNORECASE
@@ -90,6 +97,8 @@ def without_assigned(text: str, names_a_secret: bool) -> str:
         begin = assigned.end()
         if (scheme := _SCHEME_BEFORE.match(text, begin)) is not None:
             begin = scheme.end()
+        if assigned[2] == ":" and (below := _NEXT_LINE.match(text, begin)) is not None:
+            begin = below.end()
         if _NOTHING.match(text, begin):
             continue
         after = _end_of_assigned(text, assigned, begin)
@@ -101,7 +110,7 @@ def without_assigned(text: str, names_a_secret: bool) -> str:
 
 def _is_secret_here(text: str, assigned: re.Match[str], names_a_secret: bool) -> bool:
     name, start = assigned[1], assigned.start()
-    if name.lower() in _SECOND_WORDS and (first := _OF_TWO_WORDS.search(text, max(start - 12, 0), start)):
+    if name.lower() in _SECOND_WORDS and (first := _OF_TWO_WORDS.search(text, max(start - 16, 0), start)):
         name = first[0] + name
     if not (is_secret_name(unquote(name) if "%" in name else name) or (names_a_secret and is_named(name))):
         return False
