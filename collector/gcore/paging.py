@@ -15,39 +15,57 @@ from collector.gcore.jsontext import Number
 from collector.gcore.wire import storable
 
 _SIGN = (
-    r"(continuation|cursors?|limit|links?|marker|more|next|offsets?|paged?|pages|paginat\w*|paging|prev(ious)?|resumption"
+    r"(continuation|cursors?|limit|links?|marker|more|next|offsets?|paged?|pager|pages|paginat\w*|paging|prev(ious)?|resumption"
     r"|scroll|skip|truncated)"
 )
 _WORD = re.compile(
     # Names may be written as one word: `hasnextpage`.
     rf"(has|is|first|last|current|start|end|num|nb|max|per|total|(item|result|row|record|region)s?)*{_SIGN}+"
-    r"(token|urls?|key|id|start|count|index|info|no|num(ber)?|size|len(gth)?|(item|result|row|record|region)s?)*"
+    r"(token|urls?|uri|href|key|id|start|count|index|info|no|num(ber)?|size|len(gth)?|available|data|(item|result|row|record|region)s?)*"
     r"|max(items|keys|results)|start(at|from|index)"
 )
 """A member is a sign of paging if its name contains one of these, whatever its value: `next` is null on the last
 page.
 """
 _LONGEST_WORD = 40
+_ENDS = r"(start|begin|end|first|last|from|to|min|max)"
+_PLACE = r"(after|before|from|id|index|item|key|position|record|result|row|to|token)"
 _PHRASE = re.compile(
-    r"continue(token)?|max_(items|keys|results)|start(_(at|from|index))?|after|before|bookmark|range|since_id|sync_token"
-    r"|resume_token|last_(evaluated_)?key|(search|starting)_after|ending_before"
+    r"cont(inue)?(_token)?|max_(items|keys|results)|start(_at)?|from|to|top|after|before|bookmark|range|since|until|since_id|seek"
+    r"|(batch|chunk)(_(id|no|num|number|size|start|token))?|(continue|delta|sync|resume)_token|resume(_from)?"
+    rf"|(exclusive_)?{_ENDS}_(evaluated_)?{_PLACE}|(row|record|item|result|index|range)_{_ENDS}"
+    r"|(search|starting)_after|ending_before|(query_)?(locator|iterator)|(has_)?additional(_(items|pages|records|regions|results))?"
+    r"|scroll(_id)?|checkpoint"
 )
 """A member with such a name is one, too; in longer names these words have other meanings."""
-_TOTALS = frozenset(("total", "totals", "remaining"))
-"""A member with one of these words in its name is a sign only if its value differs from what is listed or remains."""
+_TOTALS = frozenset(("total", "totals"))
+"""A member with one of these words in its name is a sign only if its value differs from what is listed."""
 _COUNTING = re.compile(
-    r"(all|count|elements|entries|found|full|hits|items|length|matched|nb|num|number|objects|odata|of|overall|records"
-    r"|regions|results|returned|rows|shown|size|_)+"
-    r"|(element|entry|hit|item|object|record|region|result|row)_(count|num|number)"
+    r"(all|count|elements|entries|filtered|found|full|hits|items|length|matched|matches|matching|n|nb|no|num|number|objects|odata|of"
+    r"|overall|quantity|records|regions|results|returned|rows|shown|size|unfiltered|_)+"
+    r"|(current_)?(approximate|element|entry|estimated|exact|grand|hit|item|list|match|object|query|record|region|result|result_set|row)"
+    r"_(count|num|number|size)"
     r"|(total|num|nb)(count|elements|entries|found|hits|items|objects|records|regions|results|rows|size)"
 )
 """The same applies to a member whose name consists of these words only."""
 _OF_ALL = r"(_(answer|data|list|listing|response|results?))?"
-_INCOMPLETE = re.compile(rf"(is_)?(abridged|capped|incomplete|limited|partial){_OF_ALL}")
+_INCOMPLETE = re.compile(
+    rf"(is_|was_)?(abridged|capped|clipped|cut(_off)?|incomplete|limited|partial|sampled|shortened|timed_out|terminated_early){_OF_ALL}"
+    r"|partial_(success|content)"
+)
 _COMPLETE = re.compile(
-    rf"(is_)?(all|complete|done|end|eof|exhausted|final|finished|full|last|whole){_OF_ALL}"
+    rf"(is_)?(all|complete|done|(end|last)(_of_(list|records|results))?|eof|exhausted|exhaustive|final|finished|full|whole){_OF_ALL}"
 )
 """Names that state, as true or false, that this is everything."""
+_LEFT = re.compile(
+    r"remaining|((results?|items?|records?|regions?|rows?)_)?(left|rest|leftover)"
+    r"|((elements|items|objects|records|regions|results|rows)_)?(excluded|hidden|missing|not_shown|omitted|skipped|unlisted)"
+    r"(_(elements|items|objects|records|regions|results|rows))?(_count)?"
+)
+_FAILED = re.compile(
+    r"unreachable(_\w+)?|(failed|missing|omitted|skipped|unavailable)_(backends?|locations?|regions?|shards?|zones?)"
+)
+"""Lists of places whose regions are not in the answer."""
 _DEEPEST = 3
 """Objects are searched up to this depth."""
 _OTHER_RELATION = re.compile(
@@ -60,7 +78,9 @@ _NOUN = r"(elements?|entries|hits?|items?|objects?|records?|regions?|results?|ro
 _HEADER = re.compile(
     r"(?!accept-|if-)(.+-)?range|(x-)?(limit|offset|skip|truncated|is-truncated|more|page|pages|paged)"
     r"|(.+-)?(has-)?(more|next)-?(available|data|page|results?|items?|records?|regions?)|(x-)?has-?(more|next)"
-    r"|(.+-)?(results?|response|list|answer)-truncated|(.+-)?last-evaluated-key"
+    r"|(.+-)?(results?|response|list|answer|query)-truncated|(.+-)?last-evaluated-key|(x-)?pager|(x-)?paginate"
+    r"|(x-)?(after|before|batch|continue|links|max-results|start-index)|x-link|(.+-)?(since|max|min)-id"
+    r"|(.+-)?(sync|delta)-token"
     r"|(.+-)?(pagination|paging)(-.+)?|(.+-)?(bookmark|continuation|cursor|marker|resumption)(-token|-key)?"
     r"|(.+-)?(next|prev|previous|first|last)(-?(page|cursor|link|marker|token|url|uri|offset|batch|range|start|key|id|index))"
     r"(-(token|url|link|number))?"
@@ -69,8 +89,9 @@ _HEADER = re.compile(
 )
 _TOTAL_HEADER = re.compile(
     r"(?!.*(rate-?limit|quota))"  # these count requests
-    rf"((.+-)?total(-?(count|found|matched|number|{_NOUN}))?"
-    rf"|(x-)?((all|list|collection|full|odata|overall|container-object|{_NOUN})-?)?count"
+    rf"((.+-)?totals?(-?(counts?|found|length|matched|number|size|{_NOUN}(-count)?))?"
+    rf"|(x-)?((all|filtered|list|collection|full|odata|overall|container-object|{_NOUN})-?)?count"
+    r"|(x-)?(elements|entries|items|matched|objects|records|regions|results|rows)|x-result-size"
     rf"|(.+-)?{_NOUN}-total|(x-)?num(ber)?(-of)?-?{_NOUN})"
 )
 """Headers that give the total number of records."""
@@ -97,7 +118,9 @@ def _is_member_of_a_page(name: str, value: Any, listed: int) -> bool:
         return True
     if isinstance(value, bool):
         return (_INCOMPLETE if value else _COMPLETE).fullmatch(phrase) is not None
-    if "remaining" in words:
+    if isinstance(value, list):
+        return bool(value) and _FAILED.fullmatch(phrase) is not None
+    if "remaining" in words or _LEFT.fullmatch(phrase):
         return _differs(value, 0)
     return bool(_TOTALS.intersection(words) or _COUNTING.fullmatch(phrase)) and _differs(value, listed)
 

@@ -223,8 +223,8 @@ _OF_A_USER = re.compile(
 )
 _COMMAND = re.compile(
     r"\b((?:sshpass|(?:docker|podman|helm|oras|az|registry)[ \t](?:[\w\-]{1,32}[ \t]){0,2}login"
-    r"|(?:mysql|mariadb)[\w\-]{0,16}|ldap(?:add|delete|modify|passwd|search|whoami)|redis-cli)\b(?:[ \t][^\s;|]{1,128}){0,8}?"
-    r"[ \t]-[apw](?:[ \t]{1,4}|(?=[^\s\-])))(?!\[)('[^']*'|\"[^\"]*\"|[^\s'\"]+)"
+    r"|(?:mysql|mariadb)[\w\-]{0,16}|ldap(?:add|delete|modify|passwd|search|whoami)|redis-cli)\b"
+    r"(?:[ \t][^\s;|]{1,128}){0,8}?[ \t]-[apw](?:[ \t]{1,4}|(?=[^\s\-])))(?!\[)('[^']*'|\"[^\"]*\"|[^\s'\"]+)"
 )
 """`sshpass -p …`, `mysql -p…`, `docker login -p …`: programs whose short option is a password."""
 _OF_A_SHELL = re.compile(
