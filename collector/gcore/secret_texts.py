@@ -256,7 +256,7 @@ _NAME_AND_VALUE = re.compile(
 _NAME_OF_ELEMENT = re.compile(r"\b(?:name|key|id)\s?=\s?[\"']([\w.\-]{1,64})[\"']", re.IGNORECASE)
 
 
-_SCHEME = re.compile(r"\b(apikey|bearer)(\s+)([^\s,;\"'<>]+)", re.IGNORECASE)
+_SCHEME = re.compile(r"\b((?:apikey|bearer)\s+)[^\s,;\"'<>]+", re.IGNORECASE)
 _BASIC = re.compile(r"\b(basic|token|digest|negotiate)(\s+)([A-Za-z0-9+/_.\-]{8,}={0,2})", re.IGNORECASE)
 _PEM = re.compile(
     r"-{4,5} ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}|Private-Lines: \d{1,4}(?=\r?\n)"
@@ -370,11 +370,11 @@ def _scrub(text: str) -> str:
         text = _COMMAND.sub(rf"\1{MARKER}", text)
         text = _FLAG.sub(lambda m: f"{m[1]}{m[2]}{MARKER}" if is_secret_name(m[1]) else m[0], text)
     if " " in text or "\t" in text:
-        text = _OF_A_ROUTER.sub(rf"\1{MARKER}", text)
         text = _OF_A_SHELL.sub(lambda m: m[1] + MARKER if is_secret_name(m[2]) else m[0], text)
-        text, many = _SCHEME.subn(rf"\1\2{MARKER}", text, MOST_SIGNS)
-        if many == MOST_SIGNS:
-            return MARKER
+        for rule in (_OF_A_ROUTER, _SCHEME):
+            text, many = rule.subn(rf"\1{MARKER}", text, MOST_SIGNS)
+            if many == MOST_SIGNS:
+                return MARKER
         text = _BASIC.sub(lambda m: f"{m[1]}{m[2]}{MARKER}" if _is_credentials(m[3]) else m[0], text)
     return _TOKEN.sub(MARKER, text) if len(text) >= _SHORTEST_TOKEN else text
 
