@@ -38,6 +38,10 @@ class DatabaseError(CollectorError):
     """The database can't be reached or used."""
 
 
+class DatabaseAwayError(DatabaseError):
+    """The database does not answer, or is locked as a whole, so no source can be written."""
+
+
 class TooLongError(DatabaseError):
     """The database took too long to answer a question."""
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from collector.database import timeouts
 from collector.database.url import not_allowed, place, sqlite_path
-from collector.errors import DatabaseError
+from collector.errors import DatabaseAwayError, DatabaseError
 
 
 def checkpoint(engine: sa.Engine) -> None:
@@ -107,9 +107,17 @@ def friendly(engine: sa.Engine) -> Iterator[None]:
             said = "; ".join(filter(None, (facts.message_primary, facts.message_detail))) + _who_owns_it(
                 facts
             )
-        raise DatabaseError(f"the database {place(engine.url)} can't be used: {said}") from error
+        kind = DatabaseAwayError if _is_away(error) else DatabaseError
+        raise kind(f"the database {place(engine.url)} can't be used: {said}") from error
     except UnicodeDecodeError as error:
         raise DatabaseError(f"the database {place(engine.url)} can't be used: {undecoded(error)}") from error
+
+
+def _is_away(error: sa.exc.DBAPIError) -> bool:
+    """True if no server answered, or another process holds the lock of the whole SQLite file."""
+    if isinstance(error.orig, sqlite3.Error):
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+    return isinstance(error, sa.exc.OperationalError) and getattr(error.orig, "sqlstate", None) is None
 
 
 def undecoded(error: UnicodeDecodeError) -> str:

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from time import monotonic, sleep
 
 import sqlalchemy as sa
@@ -32,6 +33,7 @@ from collector.logs import logger
 from collector.poll import Fetch, PollResult, Seen, look, write
 from collector.reports.transitions import TransitionFilter, transitions
 from collector.service.lanes import NotYetError
+from collector.service.outage import Outage
 from collector.settings.models import Source
 from collector.store import lease
 from collector.store.opening import open_writer
@@ -46,6 +48,9 @@ Polls must still be attempted meanwhile.
 """
 FIRST_REMINDER, LONGEST_REMINDER = 60.0, 3600.0
 """Seconds before a continuing outage is logged again: the first and the longest pause."""
+SPARED = timedelta(seconds=20)
+"""How long after an outage an expired lease is left to its holder: longer than the keeper's round and an attempt to
+connect."""
 MAX_KEPT = 1000
 """Answers kept for one source while the database is unreachable; the oldest are given up first."""
 
@@ -64,8 +69,10 @@ class Runner:
         clock: Clock = utc_now,
         publish: Callable[[PollResult], None] = lambda result: None,
         announce: Announce | None = None,
+        away: Outage | None = None,
     ) -> None:
-        """`publish`: called with every written poll. `announce`: returns the events of a poll for receivers."""
+        """`publish`: called with every written poll. `announce`: returns the events of a poll for receivers. `away`:
+        shared by all sources that are written into this database."""
         self.source = source
         self.last_attempt = monotonic()
         self.last_result: PollResult | None = None
@@ -73,6 +80,9 @@ class Runner:
         """Why polls can't be written now, or None."""
         self._engine, self._fetch, self._owner, self._clock = engine, fetch, owner, clock
         self._publish, self._announce = publish, announce
+        self._away = away or Outage()
+        self._spares_until: datetime | None = None
+        """Until then the process that polled before an outage may write what it kept."""
         self._writer: Writer | None = None
         self._kept: deque[Seen] = deque(maxlen=MAX_KEPT)
         self._forgotten = 0
@@ -157,23 +167,41 @@ class Runner:
     def _attempt(self) -> None:
         engine = self._patient_engine()
         if self._writer is None:
-            self._writer = open_writer(
-                engine, self.source, self._owner, announce=self._announce, alive=self._is_alive
-            )
+            with self._away.using():
+                self._writer = open_writer(
+                    engine,
+                    self.source,
+                    self._owner,
+                    spares=self._spares(),
+                    announce=self._announce,
+                    alive=self._is_alive,
+                )
             log.info("writing", source=self.source.name, epoch=self._writer.lease.epoch)
         self._writer.engine = engine
         self._keep(look(self.source, self._fetch, self._writer, self._clock))
-        try:
-            self._write_kept(self._writer)
-        except LeaseLostError as error:
+        with self._away.using():
             try:
-                if not lease.resume(engine, self._writer.lease):
-                    raise
                 self._write_kept(self._writer)
-            except LeaseLostError:
-                self._writer = None
-                log.warning("lease_lost", source=self.source.name, given_up=self._give_up(), error=str(error))
-                raise
+            except LeaseLostError as error:
+                try:
+                    if not lease.resume(engine, self._writer.lease):
+                        raise
+                    self._write_kept(self._writer)
+                except LeaseLostError:
+                    self._writer = None
+                    log.warning(
+                        "lease_lost", source=self.source.name, given_up=self._give_up(), error=str(error)
+                    )
+                    raise
+
+    def _spares(self) -> bool:
+        """True if an expired lease is left to its holder for now: the database was away for this process, so it may
+        have been away for that one, too, which then has answers to write."""
+        now = self._clock()
+        if self.condition == "database":
+            self._spares_until = now + SPARED
+        until = self._spares_until
+        return until is not None and now < until <= now + SPARED
 
     def _patient_engine(self) -> sa.Engine:
         """The engine, which waits for a locked database as long as possible without missing polls."""

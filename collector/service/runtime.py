@@ -31,6 +31,7 @@ from collector.printable import counted
 from collector.service.keeper import Keeper
 from collector.service.lanes import Lanes, NotYetError
 from collector.service.notify import notify, wants_watchdog
+from collector.service.outage import Outage
 from collector.service.runner import Runner, stop_all
 from collector.service.schedule import Schedule
 from collector.service.tally import Tallies
@@ -85,6 +86,7 @@ class Service:
         self._lanes = Lanes(self._client.fetch)
         self.owner = lease.process_name()
         self._schedule = Schedule()
+        self._away = Outage()
         self._runners: dict[str, Runner] = {}
         self._left: list[Runner] = []
         """Runners of changed or removed sources whose poll did not end in time."""
@@ -198,7 +200,13 @@ class Service:
         for number, source in enumerate(sources):
             fetch = partial(self._lanes.fetch, source.name)
             runner = Runner(
-                self._engine, source, fetch, self.owner, publish=self._publish, announce=self._announce
+                self._engine,
+                source,
+                fetch,
+                self.owner,
+                publish=self._publish,
+                announce=self._announce,
+                away=self._away,
             )
             self._runners[source.name] = runner
             self._lanes.enter(source.name, source.interval)

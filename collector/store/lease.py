@@ -91,21 +91,29 @@ def is_dead(owner: str) -> bool:
     return False
 
 
-def acquire(engine: sa.Engine, source: str, owner: str, *, wait_seconds: float = 0.0) -> Lease:
+def acquire(
+    engine: sa.Engine, source: str, owner: str, *, wait_seconds: float = 0.0, spares: bool = False
+) -> Lease:
     """Take the lease of a source; create the source if it is new.
 
-    Raises LeaseHeldError with the holder's name if the lease is still held after `wait_seconds`.
+    `spares`: leave a lease that has expired to its holder, unless that is known to be dead. Raises LeaseHeldError with
+    the holder's name if the lease is still held after `wait_seconds`.
     """
     give_up = monotonic() + wait_seconds
     while True:
         with writing(engine) as connection:
-            lease = _try(connection, source, owner)
+            lease = _try(connection, source, owner, spares=spares)
             if not isinstance(lease, Lease) and is_dead(lease[0]):
                 lease = _try(connection, source, owner, instead_of=lease[0])
         if isinstance(lease, Lease):
             return lease
         if monotonic() >= give_up:
             holder, until = lease
+            if spares:
+                raise LeaseHeldError(
+                    f"source {source!r} was polled by {holder} before the database was away; that process has some "
+                    "seconds to write what it kept"
+                )
             raise LeaseHeldError(
                 f"source {source!r} is being polled by {holder}, so there is nothing to do. To poll it from here, stop "
                 f"that process or wait until its lease ends at {until:%H:%M:%S} UTC"
@@ -114,9 +122,14 @@ def acquire(engine: sa.Engine, source: str, owner: str, *, wait_seconds: float =
 
 
 def _try(
-    connection: sa.Connection, source: str, owner: str, instead_of: str | None = None
+    connection: sa.Connection,
+    source: str,
+    owner: str,
+    instead_of: str | None = None,
+    *,
+    spares: bool = False,
 ) -> Lease | tuple[str, datetime]:
-    row = connection.execute(_take(source, owner, instead_of)).one_or_none()
+    row = connection.execute(_take(source, owner, instead_of, spares=spares)).one_or_none()
     if row is None and connection.scalar(sa.select(sources.c.id).where(sources.c.name == source)) is None:
         _introduce(connection, source)
         row = connection.execute(_take(source, owner)).one_or_none()
@@ -133,12 +146,12 @@ def _try(
         sa.select(sources.c.lease_owner, sources.c.lease_expires_at).where(sources.c.name == source)
     ).one()
     if held.lease_owner is None:  # it was released a moment ago
-        return _try(connection, source, owner)
+        return _try(connection, source, owner, spares=spares)
     return cast("tuple[str, datetime]", tuple(held))
 
 
-def _take(source: str, owner: str, instead_of: str | None = None) -> sa.Update:
-    free = is_over()
+def _take(source: str, owner: str, instead_of: str | None = None, *, spares: bool = False) -> sa.Update:
+    free = sources.c.lease_owner.is_(None) if spares else is_over()
     if instead_of is not None:
         free |= sources.c.lease_owner == instead_of
     return (

@@ -28,17 +28,19 @@ def open_writer(
     *,
     wait_seconds: float = 0.0,
     accept_base_url: bool = False,
+    spares: bool = False,
     announce: Announce | None = None,
     alive: Callable[[], None] = lambda: None,
 ) -> Writer:
     """Become the writer of a source. A history that older rules derived is derived again first.
 
-    `alive`: called repeatedly while that goes on. `announce`: returns the events of a poll for receivers.
+    `spares`: as in `lease.acquire`. `alive`: called repeatedly while a history is derived again. `announce`: returns
+    the events of a poll for receivers.
 
     Raises LeaseHeldError, ObserverChangedError (the base URL changed, and the change was not accepted), and
     SchemaError if a newer version derived the history.
     """
-    taken = lease.acquire(engine, source.name, owner, wait_seconds=wait_seconds)
+    taken = lease.acquire(engine, source.name, owner, wait_seconds=wait_seconds, spares=spares)
     try:
         with reading(engine) as connection:
             before = observations.newest_base_url(connection, taken.source_id)

@@ -37,6 +37,7 @@ from collector.inventory.observation import Poll
 from collector.poll import PollResult, Seen, write
 from collector.service import runner as runner_module
 from collector.service.keeper import Keeper
+from collector.service.outage import Outage
 from collector.service.runner import Runner
 from collector.settings.models import Source
 from collector.store import lease
@@ -274,6 +275,7 @@ class Replica:
         self.model, self.number, self.offset = model, number, offset
         self.owner = f"host-{number}:{next(_names)}:abc"
         self.engine = model.database.engines[number]
+        self.away = Outage()
         self.slots = {name: self._slot(name) for name in SOURCES}
 
     def clock(self) -> datetime:
@@ -285,7 +287,9 @@ class Replica:
 
     def _slot(self, source: str) -> Slot:
         setting = Source(name=source, api_key="key-one")
-        return Slot(self, source, Runner(self.engine, setting, self._fetch, self.owner, self.clock))
+        return Slot(
+            self, source, Runner(self.engine, setting, self._fetch, self.owner, self.clock, away=self.away)
+        )
 
     def _fetch(self, _: Request) -> Answer | Failure:
         attempt: Attempt = _thread.attempt

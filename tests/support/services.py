@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from collector.clock import utc_now
 from collector.database.engine import open_engine
 from collector.gcore.exchange import Answer, Exchange, Failure, Request
+from collector.service.outage import Outage
 from collector.service.runner import Runner
 from collector.service.schedule import Schedule
 from collector.settings.models import Source
@@ -211,12 +212,13 @@ class Cloud:
 class Polled:
     """A runner and its cloud; `turn` is one scheduled poll, an interval after the last."""
 
-    def __init__(self, engine: sa.Engine, name: str = "gcore", **source: Any) -> None:
+    def __init__(
+        self, engine: sa.Engine, name: str = "gcore", *, away: Outage | None = None, **source: Any
+    ) -> None:
         self.cloud = Cloud()
-        source = {"api_key": "key-one"} | source
-        self.runner = Runner(
-            engine, Source(name=name, **source), self.cloud.fetch, lease.process_name(), self.cloud.clock
-        )
+        setting = Source(name=name, **({"api_key": "key-one"} | source))
+        owner = lease.process_name()
+        self.runner = Runner(engine, setting, self.cloud.fetch, owner, self.cloud.clock, away=away)
 
     def turn(self, says: Any = None, *, seconds: float = 60.0) -> None:
         self.cloud.now = self.cloud.now.replace(microsecond=0) + timedelta(seconds=seconds)
