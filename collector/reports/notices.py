@@ -7,19 +7,23 @@ they are the same.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
+from collector.database.joins import InOrder
+from collector.database.listed import list_of, listed
+from collector.database.url import is_sqlite
+from collector.inventory.entities import Kind
 from collector.receivers import EventKind
 from collector.reports.cursors import Cursor, Position, digest_over, opening_digests
 from collector.reports.events import Events
 from collector.reports.filters import Row
 from collector.store.tables import CURRENT, metrics_database_versions, metrics_databases, regions
 
-_CHUNK = 500
 _NAMES = ("region_id", "slug", "display_name")
 _KINDS: Mapping[str, EventKind] = {
     "changed": "state_changed",
@@ -86,44 +90,49 @@ def _kind_of(row: Row, arrived: EventKind | None) -> EventKind | None:
 
 def _arrived(connection: sa.Connection, page: Events) -> dict[tuple[int, int, int], EventKind]:
     """Metrics databases that were not present before, by source id, seq and id: seen for the first time, or again."""
-    came: defaultdict[int, list[Row]] = defaultdict(list)
-    for row, (source_id, _) in zip(page.rows, page.places, strict=True):
-        if row["event"] == "version" and row["entity"] == "metrics_database":
-            came[source_id].append(row)
+    versions = [
+        (source_id, row["seq"], row["entity_id"])
+        for row, (source_id, _) in zip(page.rows, page.places, strict=True)
+        if row["event"] == "version" and row["entity"] == "metrics_database"
+    ]
+    if not versions:
+        return {}
+    rows = connection.execute(_arrivals(is_sqlite(connection)), {"versions": list_of(versions)})
+    return {tuple(key): "appeared" if is_first else "returned" for *key, is_first in rows}
+
+
+@cache
+def _arrivals(on_sqlite: bool) -> sa.Select[Any]:
+    numbers = {"source_id": sa.Integer(), "seq": sa.BigInteger(), "id": sa.BigInteger()}
+    asked = listed("versions", numbers, on_sqlite=on_sqlite)
     m, v, b = metrics_databases.c, metrics_database_versions.c, metrics_database_versions.alias("before").c
+    is_asked = (v.source_id == asked.c.source_id) & (v.metrics_database_id == asked.c.id)
     goes_on = sa.exists().where(
         b.source_id == v.source_id,
         b.metrics_database_id == v.metrics_database_id,
         b.valid_to == v.valid_from,
     )
-    is_its_own = (m.source_id == v.source_id) & (m.id == v.metrics_database_id)
-    query = (
-        sa.select(v.seq, m.id, v.valid_from == m.first_seen_at)
-        .join(metrics_databases, is_its_own)
+    found = InOrder(asked, metrics_database_versions, is_asked & (v.seq == asked.c.seq))
+    of_it = (m.source_id == v.source_id) & (m.id == v.metrics_database_id)
+    return (
+        sa.select(v.source_id, v.seq, m.id, v.valid_from == m.first_seen_at)
+        .select_from(InOrder(found, metrics_databases, of_it))
         .where(~goes_on)
     )
-    arrived: dict[tuple[int, int, int], EventKind] = {}
-    for source_id, rows in came.items():
-        times = [row["observed_at"] for row in rows]
-        then = (v.source_id == source_id) & v.valid_from.between(min(times), max(times))
-        for ids in _chunks(row["entity_id"] for row in rows):
-            for seq, entity_id, is_first in connection.execute(
-                query.where(then, v.metrics_database_id.in_(ids))
-            ):
-                arrived[source_id, seq, entity_id] = "appeared" if is_first else "returned"
-    return arrived
 
 
 def _with_names(connection: sa.Connection, rows: Sequence[tuple[int, Row]]) -> list[Row]:
     """Events with the names of each entity's region; transitions have them already."""
-    wanted: defaultdict[tuple[int, Any], set[int]] = defaultdict(set)
+    wanted: defaultdict[Kind, set[tuple[int, int]]] = defaultdict(set)
     for source_id, row in rows:
         if _is_nameless(row):
-            wanted[source_id, row["entity"]].add(row["entity_id"])
+            wanted[row["entity"]].add((source_id, row["entity_id"]))
     names = {
-        (source_id, kind, found["id"]): {n: found[n] for n in _NAMES}
-        for (source_id, kind), ids in wanted.items()
-        for found in _names(connection, source_id, kind, ids)
+        (source_id, kind, entity_id): dict(zip(_NAMES, found, strict=True))
+        for kind, entities in wanted.items()
+        for source_id, entity_id, *found in connection.execute(
+            _named(kind, is_sqlite(connection)), {"entities": list_of(entities)}
+        )
     }
     nobody = dict.fromkeys(_NAMES)
     return [
@@ -136,19 +145,13 @@ def _is_nameless(row: Row) -> bool:
     return "entity" in row and "display_name" not in row
 
 
-def _names(connection: sa.Connection, source_id: int, kind: Any, ids: Iterable[int]) -> Iterator[Row]:
-    table, r = CURRENT[kind], regions.alias("named").c
-    region_id = table.c.id if kind == "region" else table.c.witness_region_id
-    query = (
-        sa.select(table.c.id, region_id.label("region_id"), r.slug, r.display_name)
-        .outerjoin(r.id.table, (r.source_id == table.c.source_id) & (r.id == region_id))
-        .where(table.c.source_id == source_id)
+@cache
+def _named(kind: Kind, on_sqlite: bool) -> sa.Select[Any]:
+    asked = listed("entities", {"source_id": sa.Integer(), "id": sa.BigInteger()}, on_sqlite=on_sqlite)
+    table, named = CURRENT[kind], regions.alias("named")
+    t, r = table.c, named.c
+    region_id = t.id if kind == "region" else t.witness_region_id
+    found = InOrder(asked, table, (t.source_id == asked.c.source_id) & (t.id == asked.c.id))
+    return sa.select(t.source_id, t.id, region_id.label("region_id"), r.slug, r.display_name).select_from(
+        found.outerjoin(named, (r.source_id == t.source_id) & (r.id == region_id))
     )
-    for some in _chunks(ids):
-        yield from (dict(row) for row in connection.execute(query.where(table.c.id.in_(some))).mappings())
-
-
-def _chunks(ids: Iterable[int]) -> Iterator[list[int]]:
-    whole = sorted(set(ids))
-    for start in range(0, len(whole), _CHUNK):
-        yield whole[start : start + _CHUNK]

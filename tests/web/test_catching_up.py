@@ -17,6 +17,7 @@ from collector.reports.notices import notices
 from collector.service.webhooks.announcing import Announcer
 from collector.service.webhooks.companion import announce_gap, announce_verification
 from tests.support.builders import keystone, metrics_database, region
+from tests.support.effort import effort_of
 from tests.support.history import History, failure
 from tests.support.receivers import Receiver
 from tests.support.script import STORY, play
@@ -148,3 +149,15 @@ def test_a_cursor_from_a_lost_history_is_refused(engine: sa.Engine, serve: Serve
     places, _, digest = pushed(history)[0]["data"]["cursor"].rpartition("_")
     said = serve(engine.url).get("api/v1/cloudevents", params={"after": f"{places}_{digest[::-1]}"})
     assert said.status_code == 409
+
+
+def test_a_page_of_many_sources_takes_no_more_statements_than_one_of_a_few(sqlite_engine: sa.Engine) -> None:
+    taken = {}
+    with_one = region(1, metrics_database_id=7, metrics_database=metrics_database(7))
+    for number in range(1, 13):
+        history = History(sqlite_engine, name=f"source-{number}")
+        history.poll([region(1)], at=0)
+        history.poll([with_one | {"state": "NEW"}], at=60)
+        if number in (2, 12):
+            taken[number] = effort_of(sqlite_engine, lambda c: notices(c, events(c)))
+    assert taken[12].statements == taken[2].statements
