@@ -325,6 +325,7 @@ def test_all_rows_and_heads_are_equal_and_back_again(new: NewUrl, dialect: str, 
             assert rebuild(sink, name, check_only=True).different == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dialect", "other"), BOTH_WAYS)
 def test_polling_goes_on_in_the_copy_where_it_ended(new: NewUrl, dialect: str, other: str) -> None:
     with opened(new(dialect), new(other)) as (engine, sink):

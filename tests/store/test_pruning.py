@@ -30,6 +30,7 @@ from tests.support.builders import answer, region
 from tests.support.claims import agreed
 from tests.support.databases import copy_of
 from tests.support.history import History, failure
+from tests.support.marks import long_on_postgresql
 from tests.support.proofs import reseal
 from tests.support.twins import Twins
 
@@ -68,6 +69,7 @@ def test_the_beginning_goes_and_the_rest_is_as_it_was(engine: sa.Engine) -> None
     assert not verify_database(engine, views.NAMES)
 
 
+@long_on_postgresql("database_url")
 def test_a_gap_counts_failures_that_were_pruned_while_it_went_on(engine: sa.Engine) -> None:
     twins = Twins(engine)
     twins.poll([region(1)])
@@ -105,6 +107,7 @@ def test_heads_from_before_hold_where_their_observations_stay(history: History) 
     assert (found.verdict, len(found.heads)) == ("good", 2)
 
 
+@long_on_postgresql("database_url")
 def test_questions_about_what_was_pruned_say_so(history: History) -> None:
     lived(history)
     done = prune(history, 1200)
@@ -121,6 +124,7 @@ def test_questions_about_what_was_pruned_say_so(history: History) -> None:
             pack.build(connection, "gcore", history.time(600), history.time(9000), made_at=history.time(9000))
 
 
+@long_on_postgresql("database_url")
 def test_an_absence_is_unknown_too_before_the_beginning(history: History) -> None:
     for at in range(0, 1260, 60):
         history.poll(
@@ -135,6 +139,7 @@ def test_an_absence_is_unknown_too_before_the_beginning(history: History) -> Non
     assert [(span.state, span.from_at) for span in after[:1]] == [("ABSENT", done.begins.begins_at)]
 
 
+@long_on_postgresql("database_url")
 def test_an_answer_that_showed_what_others_miss_still_divides_their_confirmations(history: History) -> None:
     """Five of 31 regions are missing, so three answers in a row must agree; the second one showed them."""
     regions = [region(i) for i in range(1, 32)]
@@ -150,6 +155,7 @@ def test_an_answer_that_showed_what_others_miss_still_divides_their_confirmation
     assert outcomes == ["held", "ok"]
 
 
+@long_on_postgresql("database_url")
 def test_first_and_last_facts_stay(history: History) -> None:
     lived(history)
     before = {row["id"]: row["first_seen_at"] for row in history.rows("regions")}
@@ -159,6 +165,7 @@ def test_first_and_last_facts_stay(history: History) -> None:
     assert history.transitions()[0] == first
 
 
+@long_on_postgresql("database_url")
 def test_a_pack_that_begins_where_the_history_begins_holds(history: History, tmp_path: Path) -> None:
     lived(history)
     done = prune(history, 1200)
@@ -363,6 +370,7 @@ def test_a_crash_at_any_statement_leaves_it_before_or_after(
     assert crashed > 20
 
 
+@long_on_postgresql("database_url")
 def test_an_altered_history_is_not_pruned(history: History) -> None:
     lived(history)
     with writing(history.engine) as connection:
@@ -388,6 +396,7 @@ def test_two_at_once_do_not_damage_the_history(history: History, monkeypatch: py
     assert not verify_database(history.engine, views.NAMES)
 
 
+@long_on_postgresql("database_url")
 def test_a_pruned_history_can_be_copied(engine: sa.Engine, tmp_path: Path) -> None:
     history = lived(History(engine))
     prune(history, 1200)
@@ -402,6 +411,7 @@ def test_a_pruned_history_can_be_copied(engine: sa.Engine, tmp_path: Path) -> No
     sink.dispose()
 
 
+@long_on_postgresql("database_url")
 def test_what_is_said_again_after_it_was_pruned_is_stored_again(history: History) -> None:
     lived(history)
     prune(history, 1800)
@@ -411,6 +421,7 @@ def test_what_is_said_again_after_it_was_pruned_is_stored_again(history: History
     assert history.rebuilt().different == 0
 
 
+@long_on_postgresql("database_url")
 def test_an_old_answer_over_one_that_came_again_is_emptied(engine: sa.Engine) -> None:
     """The old answer stands over one that stays, because an answer that comes again keeps its row."""
     twins = Twins(engine)
@@ -440,6 +451,7 @@ def test_an_old_answer_over_one_that_came_again_is_emptied(engine: sa.Engine) ->
     twins.check()
 
 
+@long_on_postgresql("database_url")
 def test_time_without_proof_that_began_before_the_cut_is_recorded_later(engine: sa.Engine) -> None:
     """It begins with the observation after the last proof, so that observation stays."""
     twins = Twins(engine)
@@ -456,6 +468,7 @@ def test_time_without_proof_that_began_before_the_cut_is_recorded_later(engine: 
     twins.check()
 
 
+@long_on_postgresql("database_url")
 def test_it_is_due_only_when_enough_has_come_together(engine: sa.Engine) -> None:
     history = History(engine)
     day = 86400

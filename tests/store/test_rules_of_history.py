@@ -13,6 +13,7 @@ from collector.store import rederive
 from collector.store.tables import DERIVATION_REVISION, sources
 from tests.support.builders import MISSING, answer, keystone, region
 from tests.support.history import History, failure
+from tests.support.marks import long_on_postgresql
 
 THREE = [region(1), region(2), region(3)]
 
@@ -442,6 +443,7 @@ def test_three_point_zero_is_an_id_and_true_is_none(history: History) -> None:
     assert [r["reason"] for r in history.rows("rejected_records")] == ["no_usable_id"] * 2
 
 
+@long_on_postgresql("database_url")
 def test_a_volatile_unknown_field_extends_the_stretch_and_is_kept_once_an_hour(history: History) -> None:
     for n in range(125):
         history.poll([region(1, uptime=n)], at=n * 60)

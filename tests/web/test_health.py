@@ -240,6 +240,7 @@ def test_the_probe_asks_the_process_of_the_same_settings(serve: Serve, sqlite_te
     assert everywhere.returncode == 0
 
 
+@pytest.mark.long
 def test_the_probe_of_nobody_fails_and_without_pages_it_asks_for_the_status(
     history: History, tmp_path: Path
 ) -> None:
