@@ -8,8 +8,9 @@ the windows and the distance of their outer edges.
 The journey is the one that was under way at its first sighting. If nobody asked before, others may have begun and
 ended, and no row is about them. The journey may have ended and another one begun during a gap, or while the entity
 was not shown, so the lower bound stops at the first such time. The journey may also have begun during such a time, if
-the entity was then seen in a third state. So there is an upper bound only if it is known that no journey was under
-way just before the one that was seen to begin: the entity was in the second state, or absent.
+the entity was then seen in a third state. So the beginning has a lower bound, and the duration an upper bound, only if
+it is known that no journey was under way just before the one that was seen to begin: the entity was in the second
+state, or absent.
 
 Order statistics keep the bounds: sort all lower bounds and all upper bounds, and every quantile of the true durations
 lies between the two quantiles.
@@ -134,7 +135,7 @@ def lead_times(
             both = [blind[place] for place in (key, (key[0], None)) if place in blind]
             on_the_way = each.pop("on_the_way")
             if on_the_way and any(times.begin_in(*on_the_way) for times in both):
-                each["seconds_at_most"] = None
+                each["seconds_at_most"] = each["from_earliest"] = None
             hidden = each.pop("hidden")
             unseen_times = [time for times in both for time in times.between(begin, end or begin)]
             each |= _as_seen(begin, end, [*unseen_times, *hidden])
@@ -147,10 +148,16 @@ def _by_entity(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _on_record(rows: list[Row], begun: Mapping[str, Begun]) -> list[Row]:
-    """The transitions of one entity after a pruned time, and the one that led to the state at the end of that time."""
+    """The transitions of one entity after a pruned time, and the one that led to the state at the end of that time.
+
+    A prune keeps the first and the last one of its time. If these are two, others may have been between them, so the
+    last one has no lower bound for a beginning (`follows_pruned`).
+    """
     start = begun.get(rows[0]["source"])
     old = [row for row in rows if start and row["seq"] <= start.seq]
-    return rows[max(len(old) - 1, 0) :]
+    if len(old) < 2:
+        return rows
+    return [old[-1] | {"follows_pruned": True}, *rows[len(old) :]]
 
 
 def _journeys(rows: Sequence[Row], from_state: str, to_state: str) -> Iterator[Row]:
@@ -162,6 +169,12 @@ def _journeys(rows: Sequence[Row], from_state: str, to_state: str) -> Iterator[R
     hidden: list[Blind] = []
     """When another key asked, since the beginning."""
     since_off: list[Row] = []
+    first = rows[0]
+    was_off = _is(first["from_state"], to_state) or (
+        first["from_state"] is None and first["basis"] == "direct"
+    )
+    if "follows_pruned" in first and not was_off:
+        since_off.append(first | {"not_before": None})
     for row in rows:
         if hidden_since and row["to_state"] is not None:
             hidden.append((hidden_since, row["observed_at"]))
@@ -198,21 +211,18 @@ def _journey(
     hidden: Sequence[Blind],
     before: list[Row],
 ) -> Row:
-    at_most, on_the_way = None, None
-    # Another key or another region's copy may not have seen the beginning.
-    if ended and not any(
+    # Another key or another region's copy may not have seen the beginning. Before an appearance there may be answers
+    # that can't prove an absence.
+    is_bounded = not any(
         row["not_before"] is None or row["basis"] in _OTHER_EYES for row in (began, *before)
-    ):
-        at_most = (ended["observed_at"] - began["not_before"]).total_seconds()
-    if before:
-        on_the_way = (before[0]["not_before"], began["not_before"])
-        if before[0]["from_state"] is None and before[0]["basis"] != "direct":
-            at_most = None  # answers that can't prove an absence may lie between
+    ) and not (before and before[0]["from_state"] is None and before[0]["basis"] != "direct")
+    from_earliest = began["not_before"] if is_bounded else None
+    at_most = (ended["observed_at"] - from_earliest).total_seconds() if ended and from_earliest else None
     names = (*names_of(PLACE), "entity", "entity_id", *names_of(AREA))
     return {name: began[name] for name in names} | {
         "from_state": began["to_state"],
         "to_state": ended and ended["to_state"],
-        "from_earliest": began["not_before"],
+        "from_earliest": from_earliest,
         "from_latest": began["observed_at"],
         "to_earliest": to_earliest,
         "to_latest": ended and ended["observed_at"],
@@ -222,7 +232,7 @@ def _journey(
         "from_seq": began["seq"],
         "to_seq": ended and ended["seq"],
         "hidden": hidden,
-        "on_the_way": on_the_way if at_most is not None else None,
+        "on_the_way": (before[0]["not_before"], from_earliest) if before and from_earliest else None,
     }
 
 

@@ -385,7 +385,19 @@ def test_a_journey_may_have_begun_before_the_first_sight_unless_its_absence_is_p
     for at, state in ((120, "MAINTENANCE"), (180, "NEW"), (240, "ACTIVE")):
         history.poll([region(1), region(2), region(3, state)], at=at)
     (row,) = journeys(history)
-    assert (row["region_id"], row["seconds_at_most"]) == (3, at_most)
+    began = history.time(119.5) if at_most else None
+    assert (row["region_id"], row["seconds_at_most"], row["from_earliest"]) == (3, at_most, began)
+
+
+def test_a_journey_that_has_not_ended_has_no_earliest_beginning_either_if_it_may_have_begun_unseen(
+    history: History,
+) -> None:
+    """Nobody knows what it was before the first poll, which showed it in a third state."""
+    history.poll([region(1, "MAINTENANCE")], at=0)
+    history.poll([region(1, "NEW")], at=60)
+    history.poll([region(1, "NEW")], at=120)
+    (row,) = journeys(history)
+    assert (row["is_open"], row["from_earliest"], row["from_latest"]) == (True, None, history.time(60))
 
 
 def test_what_another_key_shows_may_have_begun_long_before(history: History) -> None:
@@ -459,10 +471,10 @@ def test_there_is_no_upper_bound_where_the_journey_may_have_begun_unseen(history
     see(780, "MAINTENANCE", "ACTIVE")
     see(840, "NEW", "ACTIVE")
     see(900, "ACTIVE", "ACTIVE")
-    assert [(r["region_id"], r["seconds_at_most"]) for r in journeys(history)] == [
-        (1, None),
-        (2, 120.5),
-        (1, 120.5),
+    assert [(r["region_id"], r["seconds_at_most"], r["from_earliest"]) for r in journeys(history)] == [
+        (1, None, None),
+        (2, 120.5, history.time(659.5)),
+        (1, 120.5, history.time(779.5)),
     ]
 
 

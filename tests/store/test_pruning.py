@@ -21,6 +21,7 @@ from collector.inventory import chain
 from collector.reports import views
 from collector.reports.coverage import coverage
 from collector.reports.inventory import RegionFilter, regions_as_of
+from collector.reports.lead_time import lead_times
 from collector.reports.spans import SpanFilter, spans
 from collector.store import copying, pruning, snapshots
 from collector.store.amendments import text_of
@@ -153,6 +154,28 @@ def test_an_answer_that_showed_what_others_miss_still_divides_their_confirmation
     assert done.begins is not None
     outcomes = [history.poll(regions[5:], at=at).outcome for at in (360, 420)]
     assert outcomes == ["held", "ok"]
+
+
+@pytest.mark.parametrize(("before", "at_most"), [("MAINTENANCE", None), ("ACTIVE", 300.5)])
+def test_what_began_before_the_beginning_of_a_history_is_bounded_only_by_what_stays(
+    history: History, before: str, at_most: float | None
+) -> None:
+    """It was NEW already before MAINTENANCE, so the journey began then; a prune leaves no trace of that."""
+    states = ["INACTIVE", "NEW", before, "NEW", "NEW", "MAINTENANCE", "NEW", "ACTIVE"]
+    for n, state in enumerate(states):
+        history.poll([region(1, state)], at=60 * n)
+    prune(history, 270)
+    with reading(history.engine) as connection:
+        (row,) = lead_times(connection, from_state="NEW", to_state="ACTIVE")
+        first, second, *_ = history.query(
+            "SELECT state, from_latest, to_earliest, to_latest FROM region_state_intervals "
+            "WHERE state <> 'UNKNOWN' ORDER BY from_latest"
+        )
+    assert (row["from_earliest"], row["seconds_at_most"]) == (at_most and history.time(119.5), at_most)
+    assert (first["state"], second["state"]) == ("INACTIVE", "NEW")
+    # Nothing is left of when it was INACTIVE but the first poll that showed it.
+    assert first["to_earliest"] is None
+    assert first["to_latest"] == second["from_latest"]
 
 
 @long_on_postgresql("database_url")

@@ -14,7 +14,7 @@
 --   state             = region_state_spans.state
 --   from_earliest     time     Earliest possible start; NULL: no lower bound is known
 --   from_latest       time     Latest possible start: the first answer that showed the state
---   to_earliest       time     Earliest possible end: the last confirmation of the state; if state is UNKNOWN, its end so far
+--   to_earliest       time     Earliest possible end: the last confirmation of the state; if state is UNKNOWN, its end so far; NULL: pruned
 --   to_latest         time     Latest possible end: the first answer that showed something else; NULL: none yet
 --   seconds_at_least  double   Shortest possible length in seconds: known time only
 --   seconds_at_most   double   Longest possible length in seconds; NULL: no upper bound is known

@@ -46,6 +46,9 @@ bounded AS (
         CASE WHEN g.cause IS NULL THEN t.not_before ELSE g.from_at END AS from_earliest,
         CASE WHEN g.cause IS NULL THEN t.observed_at ELSE g.from_at END AS from_latest,
         CASE WHEN g.cause IS NOT NULL THEN g.until_at
+             -- Between two transitions of the pruned time there may have been others.
+             WHEN EXISTS (SELECT 1 FROM amendments a WHERE a.source_id = g.source_id AND a.begins_seq >= n.seq)
+             THEN t.not_before
              WHEN n.seq IS NOT NULL THEN COALESCE(n.not_before, t.observed_at)
              -- The newest answer that confirmed it.
              WHEN t.to_state IS NOT NULL THEN COALESCE(
