@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,38 @@ def change(name: str, number: int, **values: Any) -> Forger:
 def transition(kind: str, **values: Any) -> Forger:
     """Edit the first transition of this kind."""
     return edit("transitions", lambda all_: first(all_, kind=kind).update(values))
+
+
+def redact(*after: int) -> Forger:
+    """Make redactions up, each after an observation, that let region 1 be in MAINTENANCE all the time."""
+
+    def forge(files: Files) -> None:
+        answers, left = rows(files, "answers"), []
+        for one in answers:
+            for record in one["records"]:
+                if json.loads(record["text"]).get("id") == 1:
+                    record["text"] = record["text"].replace('"ACTIVE"', '"MAINTENANCE"')
+            texts = [one["envelope"], *(record["text"] for record in one["records"])]
+            content = sha256(b"".join(sha256(text.encode()).digest() for text in texts)).hexdigest()
+            left.append({"address": one["address"], "content": content, "redaction": len(after)})
+        hashed = checker.digest_of([list(row.values()) for row in left])
+        made: list[Json] = []
+        for number, seq in enumerate(after, 1):
+            facts = {"answers": hashed, "path": "results[].slug", "head": heads(files).get(seq)}
+            row = {"number": number, "kind": "redaction", "made_at": at(0), "made_by": "me", "at_seq": seq}
+            row |= {"facts": json.dumps(facts), "previous_digest": made[-1]["digest"] if made else "0" * 64}
+            row["digest"] = checker.digest_of(
+                [row["previous_digest"], "gcore", *(row[name] for name in checker.AMENDMENT)]
+            )
+            made.append(row)
+        for name, found in (("answers", answers), ("redacted", left), ("amendments", made)):
+            edit(name, lambda all_, found=found: all_.__setitem__(slice(None), found))(files)  # type: ignore[misc]
+        edit(
+            "claims",
+            lambda all_: [row.update(state="MAINTENANCE") for row in all_ if row["region_id"] == 1],
+        )(files)
+
+    return forge
 
 
 def merge(number: int) -> Forger:
@@ -329,6 +362,26 @@ FOUND: dict[str, tuple[dict[str, Any], Forger, str]] = {
         edit("answers", lambda all_: all_[0]["records"].reverse()),
         "content that does not match its address",
     ),
+    "a redaction from before the pack, which no observation in it would contain": (
+        {"start": 700},
+        redact(3),
+        "observation 9: amendment 1 can't have redacted its answer, which came later",
+    ),
+    "a redaction before one that an observation contains": (
+        {"start": 700},
+        redact(11, 3),
+        "amendment 2: it can't have been made after observation 3",
+    ),
+    "a redaction after what was never observed": (
+        {"start": 700},
+        redact(99),
+        "amendment 1: it can't have been made after observation 99",
+    ),
+    "a redaction that the next observation does not contain": (
+        {"start": 700},
+        redact(11),
+        "observation 12: amended is None",
+    ),
     "a begin before the first answer of the pack": ({"start": 481}, claim(100, END), "it begins later"),
 }
 
@@ -345,6 +398,18 @@ def test_a_forgery_is_found(made: Callable[..., Files], tmp_path: Path, name: st
     said = said_of(forged, tmp_path, head)
     assert said[0].startswith("BROKEN: "), said
     assert why in said[0]
+
+
+def test_a_redaction_behind_the_newest_head_proves_nothing(
+    made: Callable[..., Files], tmp_path: Path
+) -> None:
+    files = made(start=700)
+    redact(12)(files)
+    said, why = checker.examine(repacked(files, tmp_path / "pack.zip"), [heads(files)[12]], checker.Proof())
+    assert "no given head covers what was left" in str(why)
+    assert any(
+        "redacted results[].slug" in line and ", not covered by any given head" in line for line in said
+    )
 
 
 # What is not found, since no digest covers it, is said

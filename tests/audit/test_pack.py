@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import stat
 import subprocess
 import sys
 import zipfile
@@ -379,6 +380,8 @@ HOSTILE: dict[str, Callable[[Files], None]] = {
     "a name that a terminal obeys": put("a\nHOLDS\x1b[2J", b""),
     "half a character": edit("gaps", lambda rows: rows[0].update(cause="\ud800")),
     "a time of no calendar": in_pack(to="2026-13-99T00:00:00.000000Z"),
+    "facts that fill the memory": in_pack(more=[0] * ((1 << 22) + 2)),
+    "a row that fills the memory": put("gaps.jsonl", b"[" + b"[]," * (1 << 22) + b"[]]"),
     "a digest of another type": edit("observations", lambda rows: rows[0].update(opening_digest=[])),
 }
 
@@ -406,6 +409,15 @@ def test_a_zip_that_is_not_as_it_says_is_broken(true_pack: Files, tmp_path: Path
         archive.comment = b"written again"
     code, said = check(path)
     assert (code, said.startswith("BROKEN: ")) == (1, True), said
+
+
+def test_a_link_in_a_zip_is_broken(true_pack: Files, tmp_path: Path) -> None:
+    """Whoever unpacks it and opens the page would open something else."""
+    path = repacked(true_pack, tmp_path / "pack.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.getinfo("index.html").external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.comment = b"written again"
+    assert check(path) == (1, "BROKEN: index.html is a link or the like, not a file\n")
 
 
 def test_a_terminal_without_arrows_does_not_stop_the_checker(true_pack: Files, tmp_path: Path) -> None:

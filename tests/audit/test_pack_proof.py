@@ -18,7 +18,9 @@ import sqlalchemy as sa
 from asn1crypto import tsp
 
 from collector.anchors import Anchor
+from collector.audit.anchoring import record
 from collector.audit.anchoring.outside import outside_of
+from collector.audit.anchoring.places import PlaceError
 from collector.audit.anchoring.record import make
 from collector.audit.anchoring.signing import signer_of
 from collector.audit.verify import verify
@@ -271,6 +273,90 @@ def test_lines_outside_prove_a_pack_and_find_one_that_was_made_again(
     )
 
 
+def test_an_anchor_proves_a_pack_also_if_its_place_did_not_say_that_it_arrived(
+    history: History, disk: Anchor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(anchor: Anchor, row: Any) -> None:
+        really(anchor, row)
+        raise PlaceError("no answer")
+
+    really = record.hand_out
+    monkeypatch.setattr(record, "hand_out", lost)
+    made = make(history.engine, "gcore", disk, clock=lambda: history.time(600))
+    assert made is not None
+    assert made.outcome == "failed"
+    code, said = check(packed(build(history, 100, 1000), tmp_path), "--anchors", disk.place)
+    assert (code, said[0].startswith("HOLDS: ")) == (0, True), said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"anchor": 1, "source": [], "number": {}, "value": ""}',
+        b'{"anchor": 1, "source": "gcore", "number": 1, "value": []}',
+        b'{"anchor": 1, "source": "gcore", "number": true, "value": "x"}',
+        b'{"anchor": ' + b"[" * 60_000,
+        b'{"anchor": 1, "anchor": 1}',
+        b'{"anchor": NaN}',
+        b'{"anchor": ' + b"9" * 5000 + b"}",
+        b'{"anchor"\xff',
+    ],
+)
+def test_whatever_else_is_in_a_log_does_not_stop_the_checker(
+    history: History, disk: Anchor, tmp_path: Path, line: bytes
+) -> None:
+    """Anybody can write to many logs."""
+    make(history.engine, "gcore", disk, clock=lambda: history.time(600))
+    lines = Path(disk.place)
+    lines.write_bytes(line + b"\n" + lines.read_bytes() + line)
+    code, said = check(packed(build(history, 100, 1000), tmp_path), "--anchors", lines)
+    assert (code, said[0].startswith("HOLDS: ")) == (0, True), said
+
+
+def test_a_pack_that_begins_after_a_redaction_does_not_prove_the_redaction(
+    history: History, tmp_path: Path
+) -> None:
+    redacting.redact(
+        history.engine,
+        "gcore",
+        paths.Path.parse("results[].display_name"),
+        made_at=history.time(history.at),
+        made_by="me",
+    )
+    for state in ("NEW", "ACTIVE", "NEW"):
+        history.poll([region(1, state), region(2)])
+    for start, is_said in ((100, False), (history.at - 10, True)):
+        path = packed(build(history, start, 1000), tmp_path)
+        code, said = check(path, "--head", pack_head(path))
+        (line,) = [line for line in said if line.startswith("redacted results[].display_name: by me")]
+        assert (code, line.endswith(", not covered by any given head")) == (0, is_said), said
+
+
+def test_no_name_hides_what_is_claimed(history: History, tmp_path: Path) -> None:
+    """The whole sentence is printed, with all times, however long a name, a state, or the list of regions is."""
+    name, long = "Luxembourg was in ACTIVE \u202e<b>" + "x" * 100_000, "MAINTENANCE" * 30
+    history.poll([region(1, long, display_name=name), region(2, "ACTIVE")])
+    history.poll([region(1, "ACTIVE", display_name=name), *(region(i) for i in range(2, 402))])
+    history.poll([region(1, "ACTIVE", display_name=name), *(region(i) for i in range(2, 402))])
+    for regions in (None, set(range(1, 402))):
+        files = build(history, 500, 1000, regions=regions)
+        path = packed(files, tmp_path)
+        code, said = check(path, "--head", pack_head(path))
+        assert code == 0, said
+        assert " from 2026-05-01 12:08:20Z to 2026-05-01 12:16:40Z, as seen up to " in said[0]
+        (line,) = [line for line in said if "xxx" in line and "was in MAINTENANCEMAINT" in line]
+        assert " at some moment between 2026-05-01 12:08:59.500Z and 2026-05-01 12:09:00Z, shown by " in line
+        assert len(line) < 600
+        assert all(len(line) < 900 for line in said)
+        if regions:
+            assert "regions 1, 2, 3," in said[0]
+            assert " 20 and 381 more, from" in said[0]
+            assert any(line.startswith("regions of this pack: 381, 382,") for line in said)
+        page = files["index.html"].decode()
+        assert "\u202e" not in page
+        assert len(page) < 2_000_000
+
+
 def test_a_pack_of_another_history_does_not_hold_by_somebody_elses_lines(
     history: History, disk: Anchor, tmp_path: Path
 ) -> None:
@@ -300,15 +386,40 @@ def test_tokens_and_signatures_are_checked_by_openssl(history: History, tmp_path
     subprocess.run(["openssl", "pkey", "-in", tmp_path / "key2.pem", "-pubout", "-out", stranger], check=True)
     code, said = check(path, "--public-key", stranger)
     assert (code, said[1].endswith(f"no anchor in this pack is signed with {stranger}")) == (3, True)
-    assert check(path, "--ca-file", other.ca_file)[1] == [
-        f"BROKEN: anchor 1: its token is not valid, or not of an authority of {other.ca_file}"
-    ]
+    code, said = check(path, "--ca-file", other.ca_file)
+    assert (code, said[1].endswith(f"no anchor in this pack has a token for {other.ca_file}")) == (3, True)
     code, said = check(path, "--public-key", public)
     assert (code, any("could sign another history" in line for line in said)) == (0, True)
     assert said[0].endswith(", if you trust the owner of the signing key")
     for more in (("--ca-file", authority.ca_file), ("--head", pack_head(path))):
         code, said = check(path, "--public-key", public, *more)
         assert (code, "trust" in said[0]) == (0, False)
+
+
+@pytest.mark.long
+def test_the_certificates_of_one_authority_do_not_make_the_tokens_of_another_false(
+    history: History, tmp_path: Path
+) -> None:
+    authorities = [Authority(tmp_path / name, f"CA {name}") for name in ("one", "two")]
+    for number, authority in enumerate(authorities):
+        with authority.serving() as url:
+            anchor = Anchor(name=f"tsa{number}", to=f"tsa+{url}")  # type: ignore[arg-type]
+            make(history.engine, "gcore", anchor, clock=lambda: history.time(600))
+    files = build(history, 100, 1000)
+    for authority in authorities:
+        code, said = check(packed(files, tmp_path), "--ca-file", authority.ca_file)
+        assert (code, said[0].startswith("HOLDS: ")) == (0, True), said
+        assert any(line.startswith("1 time stamp was not checked") for line in said)
+
+    def exchange(all_: list[Any]) -> None:
+        row = all_[1] | {"token": all_[0]["token"]}
+        token = hashlib.sha256(base64.b64decode(row["token"])).hexdigest()
+        result = row | {"token": token}
+        all_[1] = row | {"digest": checker.digest_of([row["value"], *(result[n] for n in checker.RESULT)])}
+
+    edit("anchors", exchange)(files)
+    said = check(packed(files, tmp_path), "--ca-file", authorities[0].ca_file)[1]
+    assert said == ["BROKEN: anchor 2: its token is not valid"]
 
 
 @pytest.mark.long

@@ -35,6 +35,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -163,10 +164,17 @@ MAX_BYTES = 1 << 30
 """The limit for all files together, decompressed: a ZIP of a few kilobytes can hold this much."""
 MAX_LINE = 1 << 27
 """More than the longest answer that the collector reads."""
+MAX_VALUES = 1 << 22
+"""The limit for commas in a line: once it is parsed, an empty object of three bytes takes twenty times as much memory.
+"""
 MAX_HANDED_OUT = 1 << 16
 """Bytes of a line that an anchor received."""
 MAX_PRINTED = 1000
 """Characters of a printed line."""
+MAX_TEXT = 100
+"""Characters of a text from the pack within a sentence, so that the rest of the sentence is printed, too."""
+MAX_NAMED = 20
+"""Regions and keys that a sentence names."""
 
 Json = dict[str, Any]
 Key = tuple[str, int, int]
@@ -192,6 +200,9 @@ def read_files(path: Path) -> dict[str, bytes]:
         names = archive.namelist()
         need(len(names) == len(set(names)), "a file occurs twice in the archive")
         need("pack.json" in names, "pack.json is missing")
+        for entry in archive.infolist():
+            kind = stat.S_IFMT(entry.external_attr >> 16)
+            need(kind in (0, stat.S_IFREG), f"{entry.filename} is a link or the like, not a file")
         if not any(set(names) == each | {"pack.json"} for each in FILES_OF.values()):
             lacking, strange = FILES - {*names}, {*names} - FILES - {"pack.json"}
             said = [f"{', '.join(sorted(lacking))} missing"] * bool(lacking)
@@ -206,7 +217,7 @@ def read_files(path: Path) -> dict[str, bytes]:
 
 
 def check_files(files: dict[str, bytes]) -> Json:
-    pack: Json = loads(files["pack.json"])
+    pack: Json = loads(bounded(files["pack.json"], "pack.json"))
     form: Any = pack.get("format")
     need(
         type(form) is int and form in FILES_OF,
@@ -250,10 +261,16 @@ def lines(files: dict[str, bytes], name: str, keys: Collection[str]) -> Iterator
     """The rows of a listing, each an object with exactly these keys."""
     with io.BytesIO(files[name]) as file:
         while line := file.readline(MAX_LINE + 1):
-            need(len(line) <= MAX_LINE, f"{name} has a line of more than {MAX_LINE} bytes")
-            row = loads(line)
+            row = loads(bounded(line, name))
             need(isinstance(row, dict) and set(row) == set(keys), f"{name} has a row with other fields")
             yield row
+
+
+def bounded(text: bytes, name: str) -> bytes:
+    """The same text, if it is not made to fill the memory when it is parsed."""
+    need(len(text) <= MAX_LINE, f"{name} has a line of more than {MAX_LINE} bytes")
+    need(text.count(b",") <= MAX_VALUES, f"{name} has a line of more than {MAX_VALUES} values")
+    return text
 
 
 def loads(text: bytes | str) -> Any:
@@ -402,16 +419,18 @@ def check_chain(source: str, rows: list[Json]) -> None:
 
 def check_amendments(
     source: str, amendments: list[Json], redacted: list[Json], rows: list[Json]
-) -> list[str]:
-    """Check prunes and redactions; returns them in words.
+) -> list[tuple[str, int]]:
+    """Check prunes and redactions; returns each in words, and the observation whose digest covers it.
 
     Each contains the digest of the previous one. The next observation contains that of the newest, and the newest has
-    the hash of all redacted answers.
+    the hash of all redacted answers. An answer was recorded before it was redacted. So an amendment of redacted answers
+    is never one before the pack, which no observation of the pack would contain.
     """
     previous, said = GENESIS, []
     due: dict[int, str] = {}
     heads = {row["seq"]: row["opening_digest"] for row in rows}
     answers = digest_of([])
+    made_after: dict[int, int] = {}
     for number, row in enumerate(amendments, 1):
         need(row["number"] == number, f"amendment {number} is missing")
         need(
@@ -421,6 +440,11 @@ def check_amendments(
         previous = digest_of([previous, source, *(row[name] for name in AMENDMENT)])
         need(row["digest"] == previous, f"amendment {number}: the digest does not match its facts")
         need(type(row["at_seq"]) is int, f"amendment {number}: at_seq is not a number")
+        need(
+            made_after.get(number - 1, 0) <= row["at_seq"] <= rows[-1]["seq"],
+            f"amendment {number}: it can't have been made after observation {row['at_seq']}",
+        )
+        made_after[number] = row["at_seq"]
         due[row["at_seq"] + 1] = previous
         facts = loads(row["facts"])
         need(
@@ -431,10 +455,10 @@ def check_amendments(
         what = (
             f"history begins at {moment(facts['begins_at'])}"
             if row["kind"] == "prune"
-            else f"redacted {facts['path']}"
+            else f"redacted {brief(facts['path'])}"
         )
         said.append(
-            f"{what}: by {row['made_by']}, {moment(row['made_at'])}, after observation {row['at_seq']}"
+            f"{what}: by {brief(row['made_by'])}, {moment(row['made_at'])}, after observation {row['at_seq']}"
         )
     for row in rows:
         expected = due.get(row["seq"])
@@ -444,7 +468,18 @@ def check_amendments(
         )
     listed = [[row[name] for name in REDACTED] for row in redacted]
     need(digest_of(listed) == answers, "redacted.jsonl is not what the newest amendment says")
-    return said
+    by_answer = {row["address"]: row["redaction"] for row in redacted}
+    for row in rows:
+        redaction = by_answer.get(row["payload"])
+        need(
+            redaction is None or row["seq"] <= made_after[redaction],
+            f"observation {row['seq']}: amendment {redaction} can't have redacted its answer, which came later",
+        )
+    held = [row["seq"] for row in rows if row["amended"] is not None]
+    return [
+        (text, min((seq for seq in held if seq > at), default=sys.maxsize))
+        for text, at in zip(said, made_after.values(), strict=True)
+    ]
 
 
 # 3. The answers
@@ -1020,6 +1055,18 @@ def moment(text: str) -> str:
     return f"{text[:10]} {text[11:23].removesuffix('.000')}Z"
 
 
+def brief(text: Any) -> str:
+    """A text from the pack within a sentence."""
+    said = str(text)
+    return said if len(said) <= MAX_TEXT else f"{said[: MAX_TEXT - 1]}…"
+
+
+def some(names: list[str]) -> str:
+    """`1, 2, 3`, or `1, 2, 3 and 4 more`."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def counted(number: int, word: str) -> str:
     """`1 poll`, `3 polls`."""
     return f"{number:,} {word}{'s' * (number != 1)}"
@@ -1033,19 +1080,19 @@ def key_of(row: Json) -> str:
 def in_words(claim: Json) -> str:
     """The claim as a sentence."""
     keys = [key[:8] for key in claim["keys"] if key not in ("", "import")]
-    said = [f"key{'s' * (len(keys) > 1)} {', '.join(keys)}"] if keys else []
+    said = [f"key{'s' * (len(keys) > 1)} {some(keys)}"] if keys else []
     said += ["no key"] * ("" in claim["keys"]) + ["answers that somebody saved"] * ("import" in claim["keys"])
-    who, polls = " and ".join(said), claim["polls"]
+    who, polls, name = " and ".join(said), claim["polls"], brief(claim["name"])
     if claim["state"] is not None:
-        what, shown = f"was in {claim['state']}", f"shown by {counted(polls, 'poll')} with {who}"
+        what, shown = f"was in {brief(claim['state'])}", f"shown by {counted(polls, 'poll')} with {who}"
     else:
         what, shown = "was not listed", f"shown by {counted(polls, 'complete answer')} to {who}"
     begin, until, blind = moment(claim["from_at"]), moment(claim["until_at"]), len(claim["blind"])
     if claim["from_at"] >= claim["until_at"]:
-        return f"{claim['name']} {what} at some moment between {until} and {begin}, {shown}."
+        return f"{name} {what} at some moment between {until} and {begin}, {shown}."
     unseen = "it could not be seen" if claim["state"] is not None else "that is not known"
     apart = f", apart from {'one time' if blind == 1 else f'{blind} times'} when {unseen}" if blind else ""
-    return f"{claim['name']} {what} from {begin} to at least {until}{apart}, {shown}; never contradicted."
+    return f"{name} {what} from {begin} to at least {until}{apart}, {shown}; never contradicted."
 
 
 # 7. Anchors
@@ -1058,8 +1105,11 @@ class Proof:
         self, lines: list[Path] | None = None, ca_file: Path | None = None, public_key: Path | None = None
     ) -> None:
         self.lines = lines or []
-        self.values = {value for path in self.lines for value in handed_out(path)}
-        """Source, number and value of each line that an anchor received."""
+        self.values: dict[tuple[str, int], set[str]] = {}
+        """The values of the lines that an anchor received, by source and number."""
+        for path in self.lines:
+            for source, number, value in handed_out(path):
+                self.values.setdefault((source, number), set()).add(value)
         self.ca_file, self.public_key = ca_file, public_key
         needs_openssl = ca_file is not None or public_key is not None
         need(
@@ -1074,23 +1124,23 @@ class Proof:
     def holds(self, source: str, row: Json, statement: bytes) -> str | None:
         """How an accepted anchor is proven; None: it is not. Raises BrokenError if it is forged."""
         number = row["number"]
-        outside = {value for name, n, value in self.values if (name, n) == (source, number)}
-        need(not outside or row["value"] in outside, f"anchor {number} differs from the one that was sent")
-        if row["outcome"] != "anchored":
-            return None
+        outside = self.values.get((source, number), set())
+        is_outside = row["value"] in outside
+        need(not outside or is_outside, f"anchor {number} differs from the one that was sent")
+        if row["outcome"] != "anchored":  # it may have arrived although its place did not say so
+            return "found outside the database" if is_outside else None
         if self.ca_file is not None and row["token"] is not None:
             token = base64.b64decode(row["token"])
             at = time_in_token(token)
-            need(
-                is_valid_token(token, row["value"], self.ca_file.read_bytes(), at),
-                f"anchor {number}: its token is not valid, or not of an authority of {self.ca_file}",
-            )
-            if at is None or str(row["attested_at"])[:19] != at[:19]:
+            is_trusted = is_of_authority(token, row["value"], self.ca_file.read_bytes(), at)
+            need(is_trusted is not None, f"anchor {number}: its token is not valid")
+            if is_trusted and (at is None or str(row["attested_at"])[:19] != at[:19]):
                 signed = f"is of {moment(at)}" if at else "has no time"
                 raise BrokenError(
                     f"anchor {number}: its token {signed}, anchors.jsonl says {row['attested_at']}"
                 )
-            return f"time-stamped {moment(at)} by an authority of {self.ca_file}"
+            if is_trusted and at is not None:
+                return f"time-stamped {moment(at)} by an authority of {self.ca_file}"
         if self.public_key is not None and row["signature"] is not None and row["signed_by"] == self.signer:
             key = self.public_key.read_bytes()
             given = {"key": key, "statement": statement, "signature": base64.b64decode(row["signature"])}
@@ -1100,7 +1150,7 @@ class Proof:
                 f"anchor {number}: its signature is not valid",
             )
             return f"signed with {self.public_key}, {SIGNED}"
-        return "found outside the database" if row["value"] in outside else None
+        return "found outside the database" if is_outside else None
 
     def lacking(self) -> str:
         """Why nothing of what was given proves anything."""
@@ -1129,31 +1179,41 @@ def time_in_token(token: bytes) -> str | None:
     return f"{year}-{MONTHS.index(month) + 1:02}-{int(day):02}T{clock}.{fraction[:6]:0<6}Z"
 
 
-def is_valid_token(token: bytes, value: str, ca: bytes, at: str | None) -> bool:
-    """True if an authority signed the value. Its certificate must have been valid at that time, or be valid now:
-    LibreSSL can't look at another time."""
+def is_of_authority(token: bytes, value: str, ca: bytes, at: str | None) -> bool | None:
+    """True if an authority with a trusted certificate signed the value; False: another one did, as it seems; None: the
+    token is not valid.
+
+    The certificate must have been valid at that time, or be valid now: LibreSSL can't look at another time.
+    """
     given = {"token": token, "ca": ca}
     command = ("ts", "-verify", "-in", "token", "-digest", value, "-CAfile", "ca")
     then = time(at) if at is not None else None
     if then and openssl(given, *command, "-attime", str(int(then.timestamp()))) is not None:
         return True
-    return openssl(given, *command) is not None
+    done = run_openssl(given, *command)
+    if done.returncode == 0:
+        return True
+    return False if b"certificate verify error" in done.stderr else None
 
 
 def openssl(files: dict[str, bytes], *command: str) -> bytes | None:
     """What it prints; None: it refused."""
+    done = run_openssl(files, *command)
+    return done.stdout if done.returncode == 0 else None
+
+
+def run_openssl(files: dict[str, bytes], *command: str) -> subprocess.CompletedProcess[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             Path(folder, name).write_bytes(content)
         # The reader's own openssl, on files that were written a moment ago.
-        done = subprocess.run(  # noqa: S603
+        return subprocess.run(  # noqa: S603
             ["openssl", *command],  # noqa: S607
             cwd=folder,
             capture_output=True,
             check=False,
             timeout=60,
         )
-    return done.stdout if done.returncode == 0 else None
 
 
 def handed_out(path: Path) -> Iterator[tuple[str, int, str]]:
@@ -1163,10 +1223,12 @@ def handed_out(path: Path) -> Iterator[tuple[str, int, str]]:
             begin = text.find(b'{"anchor"')
             try:
                 row = loads(text[begin:]) if begin >= 0 else {}
-                if row.get("anchor") == 1:
-                    yield row["source"], row["number"], row["value"]
-            except (BrokenError, KeyError, TypeError, ValueError):
+                source, number, value = (row[name] for name in ("source", "number", "value"))
+            except (BrokenError, KeyError, TypeError, ValueError, RecursionError):
                 continue
+            is_line = isinstance(source, str) and type(number) is int and isinstance(value, str)
+            if is_line and row.get("anchor") == 1:
+                yield source, number, value
 
 
 def check_anchors(
@@ -1199,7 +1261,7 @@ def check_anchors(
         need(result == row["digest"], f"anchor {number}: its digest does not match its result")
         check_anchored(row, by_seq)
         how = proof.holds(source, row, statement)
-        if row["outcome"] == "anchored":
+        if row["outcome"] == "anchored" or how is not None:
             taken.append((row, how))
         previous = row["digest"]
     return taken
@@ -1300,6 +1362,7 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], str 
     seen = {i for each in regions for i in (*each.states, *each.named)}
     covered = max([*(openings[wanted] for wanted in heads), *(row["seq"] for row, _ in proven)], default=None)
     rests_on = up_to if later[0]["first_at"] >= end else rows[-1]["seq"]
+    known = max((row["number"] for row in amendments if row["digest"] in heads), default=0)
     of_redacted = said_of_redacted(applied, left)
     trusting = ", if you trust the person who redacted answers" if of_redacted else ""
     seqs = [
@@ -1324,7 +1387,11 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], str 
         ),
         *(in_words_of_gap(gap) for gap in gaps),
         *limits(rows, later, only, seen, transitions, is_whole, end, [row for row, _ in proven]),
-        *amended,
+        *(
+            text
+            + ", not covered by any given head" * (number > known and covered is not None and covered < seq)
+            for number, (text, seq) in enumerate(amended, 1)
+        ),
         *of_redacted,
         f"checked: observations {len(rows)}, answers {count}, transitions {len(transitions)}, gaps {len(gaps)}",
         *(f"head {wanted}: observation {openings[wanted]}" for wanted in heads),
@@ -1352,7 +1419,7 @@ def examine(path: Path, heads: list[str], proof: Proof) -> tuple[list[str], str 
     elif rows[0]["first_at"] >= end:
         why = f"the first poll of all was answered at {moment(rows[0]['first_at'])}, after this time"
     for t in transitions:
-        states = " → ".join(t[name] or "not listed" for name in ("from_state", "to_state"))
+        states = " → ".join(brief(t[name] or "not listed") for name in ("from_state", "to_state"))
         since = moment(t["not_before"]) if t["not_before"] else "any time"
         uncovered = ", not covered by any given head" if covered is not None and t["seq"] > covered else ""
         window = f"between {since} and {moment(t['observed_at'])} ({t['basis']})"
@@ -1431,7 +1498,7 @@ def verdict(pack: Json, rows: list[Json], gaps: list[Json], proven: list[Json]) 
     which = (
         "all regions and keystones"
         if regions is None
-        else f"region{'s' * (len(regions) > 1)} {', '.join(map(str, regions))}"
+        else f"region{'s' * (len(regions) > 1)} {some([*map(str, regions)])}"
     )
     start, first = pack["from"], rows[0]
     begin = start if first["seq"] > 1 or first["first_at"] < start else first["first_at"]
@@ -1467,6 +1534,11 @@ def limits(
             f"gave the same answer until {moment(newest['last_at'])}"
         )
     if only is not None:
+        if len(only) > MAX_NAMED:
+            groups = zip(
+                *[iter([*map(str, sorted(only)), *[""] * (MAX_NAMED - 1)])] * MAX_NAMED, strict=False
+            )
+            said += [f"regions of this pack: {', '.join(filter(None, each))}" for each in groups]
         said.append(
             "records of other regions are hashes here. While a region of this pack is present, it is proven that "
             "none of them is its own. Before it appeared and after it was gone, that is not proven: it may have "
@@ -1581,8 +1653,8 @@ def main() -> int:
             return 3
     try:
         proof = Proof(arguments.anchors, arguments.ca_file, arguments.public_key)
-    except BrokenError as error:
-        print(f"NOT CHECKED: {error}")
+    except (BrokenError, subprocess.SubprocessError) as error:
+        print(printable(f"NOT CHECKED: {error}")[:MAX_PRINTED])
         return 3
     try:
         said, why = examine(arguments.pack, heads, proof)
@@ -1593,6 +1665,8 @@ def main() -> int:
             code = 3
     except BrokenError as error:
         said, code = [f"BROKEN: {error}"], 1
+    except subprocess.SubprocessError as error:
+        said, code = [f"NOT CHECKED: {error}"], 3
     except zipfile.BadZipFile as error:
         said = [
             f"BROKEN: {arguments.pack} is no zip file, or not all of one: {error}. Ask for it once more, and compare "

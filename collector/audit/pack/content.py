@@ -14,7 +14,7 @@ from collector.audit.claims import PRUNED, in_words, keys_in_words, limits, reda
 from collector.audit.runs import Run, observed, runs
 from collector.clock import time_text
 from collector.inventory.chain import plain
-from collector.printable import printable
+from collector.printable import brief, printable
 from collector.reports.words import show_time
 from collector.store.amendments import beginning
 from collector.store.tables import anchors, state_transitions
@@ -131,7 +131,7 @@ def page(
         for run, unknown in claims
     ]
     keys = sorted({key for run, _ in claims for key in run.keys})
-    names = {run.region_id: f"{run.name} (region {run.region_id})" for run, _ in claims}
+    names = {run.region_id: f"{brief(run.name)} (region {run.region_id})" for run, _ in claims}
     return environment.from_string(text).render(
         facts=facts,
         claims=told,
