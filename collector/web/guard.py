@@ -159,7 +159,7 @@ def host_name(host: str) -> str | None:
         name, bracket, rest = text[1:].partition("]")
         return name if bracket and (not rest or rest[0] == ":") and _is_address(name) else None
     name, colon, port = text.partition(":")
-    if not name or (colon and not port.isdigit()):
+    if not name or (colon and not (port.isascii() and port.isdigit())):
         return None
     return name.removesuffix(".")
 

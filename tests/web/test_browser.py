@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from tests.support.builders import region
 from tests.support.demo import DemoDatabase
 from tests.support.frozen import NOW
+from tests.support.history import History, failure
 from tests.support.pages import serving
 from tests.support.receivers import Receiver
 
@@ -37,6 +40,7 @@ PAGES = {
     "evidence": "evidence/demo/5",
     "questions": "ask",
     "question": "ask/which-regions-flap",
+    "api": "api/v1/docs",
     "not found": "nothing",
 }
 WIDTHS = (360, 768, 1280, 2560)
@@ -106,6 +110,64 @@ def test_what_was_seen_long_ago_is_not_wider_than_a_phone_either(
         assert "as last seen" in page.locator("tbody").inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert violations(page) == []
+    page.close()
+
+
+HOSTILE = (
+    "<script>alert(1)</script>'\"><img src=x onerror=alert(1)>",
+    "W" * 300,
+    "\u202ereversed",
+    "👩‍👩‍👧" * 60,
+)
+
+
+@pytest.mark.long
+def test_no_name_does_anything_or_makes_a_page_wider_than_the_screen(
+    browser: Browser, sqlite_engine: sa.Engine
+) -> None:
+    history = History(sqlite_engine)
+    for step in range(3):
+        history.poll(
+            [
+                region(
+                    number + 1,
+                    HOSTILE[(number + step) % 4] if step else "ACTIVE",
+                    display_name=name,
+                    slug=name,
+                    country=name,
+                    zone=name,
+                    keystone={"id": number + 1001, "state": name, "url": name},
+                )
+                for number, name in enumerate(HOSTILE)
+            ]
+        )
+    history.poll(failure(message=HOSTILE[0]))
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    url = sqlite_engine.url.render_as_string(hide_password=False)
+    with serving(url, clock=lambda: history.time(history.at + 3600)) as client:
+        for path in (
+            "",
+            "?sort=-name&group=zone",
+            "regions/gcore/2",
+            "changes",
+            "changes/gcore/2/region/2",
+            "evidence/gcore/2",
+            "evidence",
+            "coverage",
+        ):
+            for width in WIDTHS:
+                page.set_viewport_size({"width": width, "height": 900})
+                answer = page.goto(f"{client.base_url}{path}")
+                assert answer is not None
+                assert answer.status == 200, path
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= width, (path, width, wide)
+            assert page.locator("main script, main img, main [onerror]").count() == 0
+    assert said == []
     page.close()
 
 

@@ -44,7 +44,7 @@ def test_a_name_that_is_not_ours_is_refused(serve: Serve, url: str, host: str) -
 
 
 def test_what_is_no_host_has_no_name() -> None:
-    assert [host_name(each) for each in ("", ":80", "[x]", "[::1]x", "a:b:c")] == [None] * 5
+    assert [host_name(each) for each in ("", ":80", "[x]", "[::1]x", "a:b:c", "a:²")] == [None] * 6
     assert host_name("[::1]:80") == "::1"
 
 
