@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from collector.spelling import is_url
+
 Kind = Literal["file", "webhook", "syslog", "tsa"]
 Mode = Literal["off", "best-effort", "required"]
 
@@ -78,7 +80,7 @@ def _check_place(text: str) -> None:
         if not re.match(r"(//)?(/|~)", rest):
             raise ValueError("write the absolute path of a file, like file:/mnt/other/heads")
     elif scheme in ("http", "https", "tsa+http", "tsa+https"):
-        if not re.fullmatch(r"//[^\s/?#]+\S*", rest):
+        if not is_url(f"https:{rest}"):
             raise ValueError("write a URL like https://hooks.example/heads or tsa+https://tsa.example/tsr")
     elif scheme in ("syslog", "syslog+tcp"):
         parts = urlsplit(text)

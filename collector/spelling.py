@@ -207,9 +207,20 @@ def check_url(value: Any) -> Any:
     """A URL to call. Error messages don't repeat it, since it may be a secret."""
     if not isinstance(value, str):
         return value
-    if not re.fullmatch(r"https?://[^\s/?#]+[^\s]*", value.strip()):
+    if not is_url(value.strip()):
         raise ValueError("write a URL like https://host.example/path")
     return value.strip()
+
+
+def is_url(text: str) -> bool:
+    """True for an http(s) URL to which a request can be sent."""
+    if not re.fullmatch(r"https?://[^\s\x00-\x1f\x7f\ud800-\udfff]+", text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.port != 0 and bool((parts.hostname or "").encode("idna"))
+    except ValueError:
+        return False
 
 
 def check_root_path(value: Any) -> Any:

@@ -34,7 +34,7 @@ from collector.gcore.body import (
 from collector.gcore.cut import Cut
 from collector.gcore.exchange import Answer, Cause, Exchange, Failure, Request
 from collector.gcore.redaction import scrub_message
-from collector.gcore.transport import Ways
+from collector.gcore.transport import Ways, set_location_aside
 from collector.spelling import LISTING
 
 PATH = LISTING
@@ -81,7 +81,7 @@ class Client:
             follow_redirects=False,  # a redirect must not get the key
             transport=Ways(),
             trust_env=False,
-            event_hooks={"response": [_set_location_aside]},
+            event_hooks={"response": [set_location_aside]},
         )
         # A cookie of one source must not be sent with the key of another.
         self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -234,11 +234,6 @@ def _refused(
 
 def _optional(scrub: Callable[[str], str], text: str | None) -> str | None:
     return scrub(text)[:200] if text else None
-
-
-def _set_location_aside(response: httpx.Response) -> None:
-    """Hide Location from httpx, which reads it without following redirects and fails on a malformed one."""
-    response.extensions["location"] = response.headers.pop("Location", "")
 
 
 def _with_headers(exchange: Exchange, headers: httpx.Headers, now: datetime) -> Exchange:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import ssl
 import threading
 from contextlib import suppress
@@ -39,9 +40,38 @@ def open_client() -> httpx.Client:
         follow_redirects=False,  # what is meant for one address must not go to another
         transport=Ways(),
         trust_env=False,
+        event_hooks={"response": [set_location_aside]},
     )
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return client
+
+
+def set_location_aside(response: httpx.Response) -> None:
+    """Hide Location from httpx, which reads it without following redirects and fails on a malformed one."""
+    response.extensions["location"] = response.headers.pop("Location", "")
+
+
+def unconnected(error: httpx.ConnectError | httpx.ProxyError) -> str:
+    """Why there is no connection, in words without the address, which may be a secret."""
+    via = re.search(r" \(by the proxy of [A-Z]+_PROXY\)\Z", str(error))
+    said = "no connection" + (via[0] if via else "")
+    if isinstance(error, httpx.ProxyError):
+        return f"{said}: the proxy refused it"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"{said}: its certificate {_DISTRUST.get(cause.verify_code, _UNTRUSTED)}"
+        if isinstance(cause, ssl.SSLError):
+            return f"{said}: TLS failed, perhaps because it is not spoken there"
+        if isinstance(cause, socket.gaierror):
+            return f"{said}: the name of its host can't be looked up"
+        cause = cause.__cause__ or cause.__context__
+    return said
+
+
+_UNTRUSTED = "is not signed by an authority that is trusted here; SSL_CERT_FILE can name more"
+_DISTRUST = {9: "is not valid yet", 10: "has expired", 62: "is of another host", 64: "is of another host"}
+"""By OpenSSL's code of a failed verification."""
 
 
 class Ways(httpx.BaseTransport):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from time import monotonic
@@ -16,6 +17,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 from structlog.testing import LogCapture, ReturnLogger
@@ -30,6 +35,7 @@ from collector.service.webhooks.delivering import LONGEST_PAUSE, Deliverer, paus
 from collector.service.webhooks.once import deliver_once
 from collector.service.webhooks.sending import Tell
 from collector.service.webhooks.signing import headers_of
+from collector.settings.loading import load
 from collector.store import outbox
 from collector.store.tables import webhook_queues
 from tests.support.builders import region
@@ -332,9 +338,12 @@ def test_a_clock_that_is_set_back_keeps_nobody_waiting_for_years(sqlite_engine: 
         (drip(head(200)[:-2], b"x: y\r\n"), "no answer within 1 s"),
         (raw(b"SSH-2.0-x\r\n"), "the connection broke"),
         (raw(head(302, [("Location", "http://127.0.0.1:1/elsewhere")])), "status 302"),
-        (raw(head(302, [("Location", "http://[")])), "status 302"),
+        *(
+            (raw(head(302, [("Location", each)]) + b"no"), "status 302")
+            for each in ("http://[", "mailto:a@b.example", "http://xn--\xe2.example/", "http://a\x01b/", "")
+        ),
+        (raw(head(429, [("Location", "mailto:x"), ("Retry-After", "9")])), "status 429"),
     ],
-    ids=["reset", "hang", "drip", "not http", "redirect", "odd redirect"],
 )
 def test_what_a_receiver_does_wrong_ends_in_time_and_in_words(step: Any, why: str) -> None:
     with Server(step) as server:
@@ -358,6 +367,119 @@ def test_no_error_shows_what_a_receiver_says_of_its_own_secrets(sqlite_engine: s
         assert why is not None
         assert why.startswith("status 404")
         assert "canary-0123456789abcdef" not in why + repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("", f"wrong signature: expected one with {SECRET}"),
+        ("", f"wrong signature: expected one with {SECRET.removeprefix('whsec_')}"),
+        ("?key=can%C3%A4ry%23w", "the key can\u00e4ry#w is unknown"),
+    ],
+)
+def test_no_error_repeats_what_a_receiver_knows(path: str, said: str) -> None:
+    body = said.encode()
+    with Server(raw(head(403, [("Content-Length", str(len(body)))]) + body)) as server:
+        why = teller_of(Receiver.configured(server.url + "/" + path))('{"id": "1"}').why
+    assert why is not None
+    assert why.startswith("status 403: ")
+    assert "[redacted]" in why
+    assert SECRET[6:20] not in why
+    assert "ry#w" not in why
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hook.example:99999/canary",
+        "http://hook.example:canary/",
+        "http://hook.example:0/canary",
+        "http://[::1/canary",
+        "http://[canary]/",
+        "http://user:canary@/hook",
+        "http://:80/canary",
+        "http://canary..example/",
+        f"http://canary{'a' * 60}.example/",
+        "http://hook.example/canary\x7f",
+        "http://hook.example/canary\ud800",
+        "https:///canary",
+        "ftp://hook.example/canary",
+    ],
+)
+def test_a_url_to_which_nothing_can_be_sent_is_refused_without_being_shown(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "collector.toml"
+    file.write_text(
+        f'[[webhooks]]\nname = "hook"\nurl = {json.dumps(url.replace(chr(0xD800), chr(0x7F)))}\nsecret = "{SECRET}"\n'
+    )
+    with pytest.raises(SettingsError) as raised:
+        load({}, file)
+    assert "write a URL like https://host.example/path" in str(raised.value)
+    assert "canary" not in str(raised.value)
+    with pytest.raises(ValueError, match="write a URL like"):
+        Receiver.configured(url)
+
+
+def certified(folder: Path, *, name: str, days: int) -> ssl.SSLContext:
+    """A server's certificate, signed by itself. `days`: until it ends."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(
+            subject, subject, key.public_key(), 1, now - timedelta(days=9), now + timedelta(days=days)
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, private = folder / "server.pem", folder / "server.key"
+    pem.write_bytes(made.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, private)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "is_trusted", "why"),
+    [
+        ("localhost", 9, True, None),
+        ("localhost", 9, False, "its certificate is not signed by an authority that is trusted here"),
+        ("localhost", -1, True, "its certificate has expired"),
+        ("canary.example", 9, True, "its certificate is of another host"),
+    ],
+)
+def test_a_certificate_that_can_t_be_trusted_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, days: int, is_trusted: bool, why: str | None
+) -> None:
+    tls = certified(tmp_path, name=name, days=days)
+    if is_trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+    with Server(raw(head(204)), tls=tls) as server:
+        url = f"https://localhost:{server.port}/canary"
+        said = teller_of(Receiver.configured(url))('{"id": "1"}').why
+    if why is None:
+        assert said is None
+    else:
+        assert str(said).startswith(f"no connection: {why}")
+        assert "canary" not in str(said)
+
+
+def test_a_receiver_that_does_not_speak_tls_and_a_proxy_that_refuses_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Server(raw(b"HTTP/1.1 200 OK\r\n\r\nno TLS from here on")) as server:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{server.port}")
+        why = teller_of(Receiver.configured("https://hook.example/canary"))('{"id": "1"}').why
+        via = "no connection (by the proxy of HTTPS_PROXY)"
+        assert why == f"{via}: TLS failed, perhaps because it is not spoken there"
+    with Server(raw(b"HTTP/1.1 407 canary\r\n\r\n")) as server:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:canary@127.0.0.1:{server.port}")
+        why = teller_of(Receiver.configured("https://hook.example/canary"))('{"id": "1"}').why
+        assert why == "no connection: the proxy refused it"
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:canary@127.0.0.1:1")
+    why = teller_of(Receiver.configured("https://hook.example/canary"))('{"id": "1"}').why
+    assert why == "no connection (by the proxy of HTTPS_PROXY)"
 
 
 def test_nobody_there_is_said_without_the_url() -> None:

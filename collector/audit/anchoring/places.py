@@ -21,7 +21,7 @@ from collector.anchors import Anchor
 from collector.audit.anchoring import timestamps
 from collector.clock import time_text
 from collector.errors import SettingsError
-from collector.gcore.transport import UnusableProxyError, open_client
+from collector.gcore.transport import UnusableProxyError, open_client, unconnected
 from collector.inventory import statement
 
 SECONDS = 10.0
@@ -54,6 +54,8 @@ def hand_out(anchor: Anchor, row: Mapping[str, Any]) -> Receipt:
         return _stamp(anchor, row)
     except (SettingsError, UnusableProxyError) as error:
         raise PlaceError(str(error)) from None
+    except (httpx.ConnectError, httpx.ProxyError) as error:
+        raise PlaceError(unconnected(error)) from None
     except httpx.HTTPError as error:
         raise PlaceError(f"no answer: {type(error).__name__}") from None
     except (OSError, ValueError, httpx.InvalidURL) as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 import httpx
 
@@ -16,7 +18,7 @@ from collector.gcore.body import error_body
 from collector.gcore.cut import Cut
 from collector.gcore.freshness import pause_asked
 from collector.gcore.redaction import scrub_message
-from collector.gcore.transport import UnusableProxyError
+from collector.gcore.transport import UnusableProxyError, unconnected
 from collector.receivers import Receiver
 from collector.reports.cloudevents import CONTENT_TYPE
 from collector.service.webhooks.signing import headers_of
@@ -53,7 +55,9 @@ class Webhook:
             return Outcome(str(error))
         body = event.encode()
         headers = headers_of(keys, json.loads(event)["id"], self._clock(), body)
-        return self._post(body, headers, [self._url, *_parts_of(self._url)])
+        # A receiver may repeat what it was sent, or what it expected.
+        secrets = [self._url, unquote(self._url), *_parts_of(self._url)]
+        return self._post(body, headers, [*secrets, *(base64.b64encode(key).decode() for key in keys)])
 
     def _post(self, body: bytes, headers: Mapping[str, str], secrets: Sequence[str]) -> Outcome:
         seconds = self._receiver.timeout.total_seconds()
@@ -77,8 +81,8 @@ class Webhook:
                     f"status {response.status_code}" + (f": {said}" if said else ""),
                     pause_asked(response.headers) or 0.0,
                 )
-        except httpx.ConnectError:
-            return Outcome("no connection")
+        except (httpx.ConnectError, httpx.ProxyError) as error:
+            return Outcome(unconnected(error))
         except UnusableProxyError as error:
             return Outcome(str(error))
         except httpx.TimeoutException:
