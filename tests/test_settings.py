@@ -410,6 +410,16 @@ def test_a_file_that_no_person_wrote_is_refused_in_a_line(config: Path, text: st
     assert len(message) < 500
 
 
+@pytest.mark.parametrize(
+    "name", ["SOURCE", "INTERVAL", "CONFIRMATIONS", "PAGE_SIZES", "HTTP_BIND", "LOG_LEVEL"]
+)
+@pytest.mark.parametrize("key", [SECRET, "4711$canary7", "canary0123456789abcdef0123"])
+def test_a_key_that_was_put_into_another_setting_is_not_shown(name: str, key: str) -> None:
+    with pytest.raises(SettingsError, match=f"COLLECTOR_{name}") as raised:
+        load({f"COLLECTOR_{name}": f"{key} " if name == "SOURCE" else key})
+    assert "canary" not in str(raised.value)
+
+
 def test_a_key_in_place_of_the_name_of_its_file_is_not_shown(config: Path) -> None:
     config.write_text('api_key_file = "1234$canary"')
     with pytest.raises(SettingsError, match="is it the key itself") as raised:

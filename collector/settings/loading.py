@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -76,6 +77,8 @@ _SHOWN = (
 )
 """Settings whose value may be repeated in an error; any other may be a secret in the wrong place."""
 _LONGEST_SHOWN = 100
+_LIKE_A_KEY = re.compile(r"\w\$\S{6,}|(?=(?:[^a-zA-Z]*[a-zA-Z]){4})(?=(?:\D*\d){4})[\w.\-]{24,}")
+"""A key that was put into the wrong setting is not shown."""
 _FORMS = {
     "name": "write letters, digits, dots, - and _, with single spaces between words",
     "auth_scheme": "write one word of letters, digits and -, without the key",
@@ -242,7 +245,7 @@ def _explain(error: ValidationError, config: Path | None, raw: Any) -> str:
     said = said or in_words(first["type"], first.get("ctx", {}), given)
     shown = (
         f" {brief(repr(given), _LONGEST_SHOWN)}:"
-        if name in _SHOWN and isinstance(given, str | int | float)
+        if name in _SHOWN and isinstance(given, str | int | float) and not _LIKE_A_KEY.search(str(given))
         else ""
     )
     return f"{where}:{shown} {said or first['msg'].removeprefix('Value error, ')}"
