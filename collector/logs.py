@@ -57,8 +57,10 @@ def configure(*, form: Form = "auto", level: Level = "info") -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    for chatty in ("httpx", "httpcore", "apscheduler", "alembic", "psycopg"):
+    # Libraries log addresses, which may be secrets: only our own log has a level below warning.
+    root.setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
+    logging.getLogger("collector").setLevel(level.upper())
+    for chatty in ("httpx", "httpcore", "urllib3", "apscheduler", "alembic", "psycopg"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     logging.getLogger("apscheduler.executors").setLevel(logging.CRITICAL)
 

@@ -162,7 +162,7 @@ def test_nothing_is_printed_anywhere_else() -> None:
 def test_no_log_moves_a_terminal(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     with logging_kept():
         logs.configure(form=form)  # type: ignore[arg-type]
-        log = logs.logger("test")
+        log = logs.logger("collector.test")
         log.info("transition", name=HOSTILE, **{HOSTILE.strip(): 1}, to=[HOSTILE])
         one_line = capsys.readouterr().err
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -642,6 +644,30 @@ def test_people_get_a_message_by_apprise(sqlite_engine: sa.Engine) -> None:
             "people": {"failed": 1}
         }
     assert stage.rows()[-1]["last_error"] == "the service did not accept the message"
+
+
+@pytest.mark.long
+def test_no_level_of_the_log_shows_an_address_of_people(tmp_path: Path) -> None:
+    """Apprise's libraries log requests with their paths."""
+    script = """
+import sys
+from collector import logs
+from collector.service.webhooks.people import People
+from collector.receivers import Receiver
+logs.configure(form="json", level="debug")
+logs.logger("collector.test").debug("ours")
+people = People(Receiver(name="people", apprise=sys.argv[1]))
+print(people('{"title": "t", "body": "b", "notify_type": "info"}').why)
+"""
+    with Receiver() as chat:
+        where = f"json://user:canarypw@{chat.url.removeprefix('http://')}/canary-path"
+        done = subprocess.run(
+            [sys.executable, "-c", script, where], capture_output=True, text=True, check=True
+        )
+        assert len(chat.requests) == 1
+    assert done.stdout == "None\n"
+    assert '"event": "ours"' in done.stderr
+    assert "canary" not in done.stderr
 
 
 @pytest.mark.long

@@ -19,8 +19,8 @@ def logging_kept() -> Iterator[None]:
     when it begins, and tests come in any order.
     """
     usual, configure = structlog.get_config(), structlog.configure
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    root, ours = logging.getLogger(), logging.getLogger("collector")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
 
     def forgetful(**config: Any) -> None:
         configure(**config | {"cache_logger_on_first_use": False})
@@ -31,4 +31,6 @@ def logging_kept() -> Iterator[None]:
             yield
         finally:
             configure(**usual)
-            root.handlers[:], root.level = handlers, level
+            root.handlers[:] = handlers
+            for one, level in zip((root, ours), levels, strict=True):
+                one.setLevel(level)
