@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from collector.errors import SettingsError
-from collector.spelling import NAME, check_url, parse_duration, shown_path, text_of
+from collector.spelling import NAME, check_url, parse_duration, shown_path, text_in
 
 EventKind = Literal[
     "state_changed",
@@ -124,7 +124,7 @@ class Receiver(BaseModel):
         if self.secret_file is None:
             return ()
         try:
-            return _keys_in(text_of(self.secret_file.read_bytes()))
+            return _keys_in(text_in(self.secret_file))
         except UnicodeDecodeError:
             why = "it is not text"
         except OSError as error:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
 import re
+import select
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -29,7 +33,33 @@ _LIKE_A_KEY = re.compile(r"\$|\A[\w\-]{32,}\Z")
 _OF_A_SERVICE = re.compile(
     r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
 )
+_MOST_IN_FILE = 1 << 20
+_LONGEST_WAIT = 5
+"""Seconds."""
 _ADDRESS = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
+
+
+def text_in(path: Path) -> str:
+    """The text of a small file of settings or secrets.
+
+    A pipe is waited for, but only for seconds, and not beyond a length, so that one file stops nothing else. Raises
+    OSError or UnicodeDecodeError.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        waiting, end = select.poll(), time.monotonic() + _LONGEST_WAIT
+        waiting.register(file, select.POLLIN)
+        data = b""
+        while len(data) <= _MOST_IN_FILE:
+            if not waiting.poll(max(end - time.monotonic(), 0.0) * 1000):
+                raise TimeoutError(errno.ETIMEDOUT, f"nothing came within {_LONGEST_WAIT} s")
+            part = os.read(file, 65536)
+            if not part:
+                return text_of(data)
+            data += part
+    finally:
+        os.close(file)
+    raise OSError(errno.EFBIG, f"it is longer than {_MOST_IN_FILE >> 20} MiB")
 
 
 def text_of(data: bytes) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -418,6 +420,30 @@ def test_a_key_that_was_put_into_another_setting_is_not_shown(name: str, key: st
     with pytest.raises(SettingsError, match=f"COLLECTOR_{name}") as raised:
         load({f"COLLECTOR_{name}": f"{key} " if name == "SOURCE" else key})
     assert "canary" not in str(raised.value)
+
+
+def test_a_key_file_without_end_or_without_a_writer_is_a_failed_poll(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One such file stopped the polls of all sources, and one without end took all memory."""
+    monkeypatch.setattr("collector.spelling._LONGEST_WAIT", 0.3)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    files = {"nothing came": pipe, "longer than 1 MiB": Path("/dev/zero"), "is a directory": tmp_path}
+    for why, file in files.items():
+        with pytest.raises(SettingsError, match=f"(?i){why}"):
+            Source(api_key_file=file).key()
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(pipe, os.O_WRONLY)
+    with pytest.raises(SettingsError, match=r"nothing came within 0\.3 s"):
+        Source(api_key_file=pipe).key()
+    with pytest.raises(SettingsError, match="nothing came"):
+        load(config=pipe)
+    later = threading.Timer(0.1, lambda: (os.write(writer, b"1234$abcdefgh\n"), os.close(writer)))
+    later.start()
+    assert Source(api_key_file=pipe).key() == "1234$abcdefgh", "as from `<(pass show gcore)`"
+    later.join()
+    os.close(reader)
 
 
 def test_a_key_in_place_of_the_name_of_its_file_is_not_shown(config: Path) -> None:

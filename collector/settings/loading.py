@@ -18,7 +18,7 @@ from collector.nearest import nearest
 from collector.printable import brief
 from collector.receivers import Receiver
 from collector.settings.models import Settings, Source
-from collector.spelling import in_words, is_service_link, shown_path, text_of, unquoted
+from collector.spelling import in_words, is_service_link, shown_path, text_in, unquoted
 
 PREFIX = "COLLECTOR_"
 
@@ -217,7 +217,7 @@ def _override(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, A
 
 def read_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(text_of(path.read_bytes()))
+        return tomllib.loads(text_in(path))
     except OSError as error:
         raise SettingsError(f"the settings file {shown_path(path)} can't be read: {error.strerror}") from None
     except RecursionError:

@@ -26,7 +26,7 @@ from collector.spelling import (
     parse_off,
     parse_share,
     shown_path,
-    text_of,
+    text_in,
     usable_key,
 )
 
@@ -86,7 +86,7 @@ class Source(BaseModel):
             return usable_key(self.api_key.get_secret_value(), "COLLECTOR_API_KEY", self.auth_scheme)
         if self.api_key_file is not None:
             try:
-                text = text_of(self.api_key_file.read_bytes())
+                text = text_in(self.api_key_file)
             except (OSError, UnicodeDecodeError) as error:
                 why = error.strerror if isinstance(error, OSError) else "not text"
                 raise SettingsError(

@@ -13,7 +13,7 @@ from pathlib import Path
 from collector.errors import SettingsError
 from collector.logs import logger
 from collector.settings.models import Settings
-from collector.spelling import shown_path, text_of
+from collector.spelling import shown_path, text_in
 
 LEAST = 16
 """Minimum length of a token and of a password."""
@@ -90,7 +90,7 @@ def secrets_in(path: Path, kind: str) -> tuple[bytes, ...]:
     """
     where = f"the {kind}s file {shown_path(path)}"
     try:
-        lines = text_of(path.read_bytes()).split("\n")
+        lines = text_in(path).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not text"
         raise SettingsError(f"{where} can't be read: {why}") from None
