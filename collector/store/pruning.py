@@ -77,6 +77,8 @@ class _Answers:
 
     newest: int
     """The newest observation when this was worked out."""
+    deleted: int
+    """How many lose their content."""
     gone: tuple[str, ...]
     emptied: tuple[str, ...]
     """Answers of observations that stay: the address stays, the content is deleted."""
@@ -143,29 +145,29 @@ def prune(
         source_id = source_id_of(live, source)
         begins = beginning(live, source_id)
         target = cut_before(live, source_id, moment)
-        before = _counts(live, source_id)
         known = amendments.newest(live, source_id)
         if target is None:
             return Pruned(source, begins, 0, 0)
+        before = _count(live, source_id, target)
         first_at = begins.pruned_from_at if begins else _first_at(live, source_id)
     mine: Amendment | None = None
     with scratch_database() as scratch:
-        done = 0
+        done = answers = 0
         start = begins.begins_seq if begins else 0
         for seq in _rounds(start, target):
             with reading(engine) as live:
                 done = replay(live, scratch, source_id, done, None, until=seq)
             cut = _worked_out(scratch, source_id, done)
             begins = Beginning(done, cut.last.first_at, first_at)
-            mine = known = _write(
+            mine, deleted = _write(
                 engine, source_id, source, cut, begins, mine, known, made_at, made_by, scratch
             )
+            known, answers = mine, answers + deleted
             if progress:
                 progress(done - start, target - start)
     with reading(engine) as live:
-        after = _counts(live, source_id)
-    digest = mine.digest if mine else None
-    return Pruned(source, begins, before[0] - after[0], before[1] - after[1], digest)
+        after = _count(live, source_id, target)
+    return Pruned(source, begins, before - after, answers, mine.digest if mine else None)
 
 
 def _rounds(start: int, target: int) -> Iterator[int]:
@@ -178,12 +180,10 @@ def _first_at(connection: sa.Connection, source_id: int) -> datetime:
     return stored.by_seq(connection, source_id, [1])[1].first_at
 
 
-def _counts(connection: sa.Connection, source_id: int) -> tuple[int, int]:
-    """Number of observations, and of answers with content."""
-    count = sa.func.count()
-    answers = sa.select(count).where(_p.source_id == source_id, _p.compressed_size > 0)
-    rows = sa.select(count).where(_o.source_id == source_id)
-    return connection.scalar(rows) or 0, connection.scalar(answers) or 0
+def _count(connection: sa.Connection, source_id: int, seq: int) -> int:
+    """Number of observations up to `seq`: polls may add later ones meanwhile."""
+    query = sa.select(sa.func.count()).where(_o.source_id == source_id, _o.seq <= seq)
+    return connection.scalar(query) or 0
 
 
 def _worked_out(scratch: sa.Connection, source_id: int, seq: int) -> _Cut:
@@ -215,10 +215,11 @@ def _write(
     made_at: datetime,
     made_by: str,
     scratch: sa.Connection,
-) -> Amendment:
+) -> tuple[Amendment, int]:
     """One round in the real database, all or nothing. `mine`: the amendment of the previous round.
 
-    `known`: the newest amendment when this was worked out. Raises DatabaseError if there is another one by now.
+    `known`: the newest amendment when this was worked out. Raises DatabaseError if there is another one by now. Returns
+    the new one, and how many answers were deleted.
     """
     for attempt in range(ROUNDS_WITHOUT_LOCK + 1):
         with reading(engine) as live:
@@ -262,7 +263,7 @@ def _write(
         with reading(engine) as live:
             scratch.execute(sa.delete(tables.amendments))
             copy_rows(live, scratch, tables.amendments, tables.amendments, source_id)
-        return made
+        return made, answers.deleted
     raise AssertionError("the last attempt returns")
 
 
@@ -293,6 +294,7 @@ def _answers(live: sa.Connection, source_id: int, cut: _Cut) -> _Answers:
     whole = [(child, zlib.compress(answers.load(child).canonical(), 6)) for child in children]
     return _Answers(
         newest,
+        len(bases),
         gone=tuple(address for address, stays in of_old.items() if not stays),
         emptied=tuple(address for address, stays in of_old.items() if stays and address in bases),
         whole=tuple(whole),

@@ -285,7 +285,9 @@ class Writer:
             with writing(self.engine) as connection:
                 self._memory = None
                 seq, amended = fence(connection, self.lease)
-                if amended != (self._amendment.number if self._amendment else 0):
+                # Not its number: a prune replaces its own amendment if no observation was added between two rounds.
+                newest = amendments.newest(connection, self.lease.source_id) if amended else None
+                if newest != self._amendment:
                     # After a prune or redaction, the memory may hold something that is no longer recorded.
                     found = amendments.all_of(connection, self.lease.source_id)
                     self._amendment = found[-1] if found else None

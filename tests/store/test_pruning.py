@@ -70,6 +70,49 @@ def test_the_beginning_goes_and_the_rest_is_as_it_was(engine: sa.Engine) -> None
     assert not verify_database(engine, views.NAMES)
 
 
+def test_what_is_polled_meanwhile_is_not_counted(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    def recorded() -> tuple[set[int], set[str]]:
+        answers = {row["address"] for row in history.rows("payloads") if row["compressed_size"]}
+        return {row["seq"] for row in history.rows("observations")}, answers
+
+    for state in STATES * 3:
+        history.poll([region(1, state, slug=f"at-{history.at:g}")])
+    seqs, answers = recorded()
+    monkeypatch.setattr(pruning, "ROUND", 5)
+
+    def poll(_done: int, _all: int) -> None:
+        for state in STATES:
+            history.poll([region(1, state, slug=f"at-{history.at:g}")])
+
+    done = prune(history, 720, progress=poll)
+    left = recorded()
+    assert (done.observations, done.answers) == (len(seqs - left[0]), len(answers - left[1]))
+    assert done.observations > 5
+
+
+def test_unchanged_polls_between_rounds_leave_the_chain_whole(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each round then replaces the amendment of the previous one, which the poller has read already."""
+    lived(history)
+    history.poll([region(1, "ACTIVE"), region(2), region(3)])
+    seq = history.rows("observations")[-1]["seq"]
+    monkeypatch.setattr(pruning, "ROUND", 5)
+
+    def poll(_done: int, _all: int) -> None:
+        history.poll([region(1, "ACTIVE"), region(2), region(3)])
+
+    done = prune(history, 1500, progress=poll)
+    assert done.observations > 10
+    assert history.rows("observations")[-1]["seq"] == seq
+    assert [row["number"] for row in history.rows("amendments")] == [1]
+    history.poll([region(1, "MAINTENANCE"), region(2), region(3)])
+    history.verify()
+    history.restart()
+    history.poll([region(1, "ACTIVE"), region(2), region(3)])
+    history.verify()
+
+
 @long_on_postgresql("database_url")
 def test_a_gap_counts_failures_that_were_pruned_while_it_went_on(engine: sa.Engine) -> None:
     twins = Twins(engine)
