@@ -102,6 +102,17 @@ def test_a_file_is_given_a_line_that_covers_the_open_observation(history: Histor
     assert (place.anchored, place.proof, place.until) == (1, "outside", row["last_at"])
 
 
+def test_what_is_anchored_while_a_verification_goes_on_is_no_alteration(
+    history: History, disk: Anchor
+) -> None:
+    anchored(history, disk, 200)
+    read_before = outside_of([disk])
+    anchored(history, disk, 300)
+    checked = verified(history, read_before)
+    (place,) = checked.anchored
+    assert (checked.verdict, place.anchored, place.number, place.proof) == ("good", 2, 2, "outside")
+
+
 @pytest.mark.long
 def test_both_databases_anchor_and_check_alike(engine: sa.Engine, disk: Anchor, authority: Authority) -> None:
     history = History(engine)

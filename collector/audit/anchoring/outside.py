@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,13 +46,22 @@ class Outside:
 
     lines: Mapping[tuple[str, int], tuple[Line, ...]] = field(default_factory=dict)
     """By source and number."""
-    read: frozenset[str] = frozenset()
-    """Anchors of the settings whose file was read."""
+    read: Mapping[str, Path] = field(default_factory=dict)
+    """Anchors of the settings whose file was read, and that file."""
     unread: Mapping[str, str] = field(default_factory=dict)
     """Anchors whose file could not be read, and why."""
     certificates: Mapping[str, list[Certificate]] = field(default_factory=dict)
     """Certificates of time-stamping authorities by anchor; those for all other anchors under the empty name."""
     public_key: Ed25519PublicKey | None = None
+
+    def read_again(self) -> Outside:
+        """The same with the lines that were added to the files of the settings meanwhile."""
+        found: dict[tuple[str, int], list[Line]] = {}
+        for path in self.read.values():
+            with suppress(OSError):
+                _gather(found, path)
+        added = {key: tuple(lines) for key, lines in found.items() if key not in self.lines}
+        return replace(self, lines={**self.lines, **added})
 
     def certificates_for(self, target: str) -> list[Certificate]:
         return self.certificates.get(target) or self.certificates.get("") or []
@@ -70,7 +80,7 @@ def outside_of(
     first brace of a line is ignored.
     """
     found: dict[tuple[str, int], list[Line]] = {}
-    read, unread, certificates = set(), {}, {}
+    read, unread, certificates = {}, {}, {}
     for path in files:
         try:
             _gather(found, path)
@@ -83,14 +93,14 @@ def outside_of(
             continue
         try:
             _gather(found, anchor.path)
-            read.add(anchor.name)
+            read[anchor.name] = anchor.path
         except OSError as error:
             unread[anchor.name] = f"{anchor.path} can't be read: {error.strerror}"
     if ca_file is not None:
         certificates[""] = certificates_in(ca_file)
     return Outside(
         lines={key: tuple(lines) for key, lines in found.items()},
-        read=frozenset(read),
+        read=read,
         unread=unread,
         certificates=certificates,
         public_key=public_key_of(key_file) if key_file is not None else None,

@@ -74,6 +74,9 @@ def check_anchors(
     begins = _begins(live, source_id)
     places: dict[str, Anchored] = {}
     expected, previous = 1, chain.GENESIS
+    # The files were read before the database, so that it has every anchor that they have. The reverse holds for what
+    # they contain now.
+    later: Outside | None = None
     for each in rows:
         row = dict(each) | {"source": source}
         for number in range(expected, row["number"]):
@@ -83,7 +86,9 @@ def check_anchors(
         is_ours = True
         if row["opening_digest_now"] is not None or row["seq"] >= begins:
             is_ours = _check_against_history(row, found)
-        proof = _proof(row, outside, found)
+        if row["target"] in outside.read and (source, row["number"]) not in outside.lines:
+            later = later or outside.read_again()
+        proof = _proof(row, later or outside, found)
         if proof in PROVING and not is_ours:
             proof = "on record"
         place = places.get(row["target"], Anchored(row["target"], row["kind"]))
