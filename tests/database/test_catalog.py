@@ -291,6 +291,11 @@ HARMLESS = {
     ),
     "sessions as another role": ("ALTER ROLE CURRENT_USER SET role = 'pg_read_all_data'",),
     "planning": ("ALTER DATABASE CURRENT_NAME SET constraint_exclusion = on",),
+    "parallel workers": (
+        "SET parallel_setup_cost = 0",
+        "SET parallel_tuple_cost = 0",
+        "SET min_parallel_table_scan_size = 0",
+    ),
     "tables and views of others": (
         "CREATE TABLE notes (id bigint PRIMARY KEY, region_id bigint)",
         "CREATE VIEW mine AS SELECT * FROM regions WHERE id = 3",
