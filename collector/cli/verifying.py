@@ -13,7 +13,7 @@ from collector.cli.anchoring import in_words
 from collector.cli.common import open_existing, open_for_writing, progress_bar, settings_of, source_option
 from collector.cli.printing import note, say, say_sentence
 from collector.cli.rows import as_json, object_option
-from collector.errors import UsageError
+from collector.errors import CollectorError, UsageError
 from collector.reports.words import counted, show_time
 
 if TYPE_CHECKING:
@@ -120,10 +120,6 @@ def verify(
         idle = useless(connection, outside, files, ca_file, public_key)
     engine.dispose()
     lost = [h for h in wanted if not any(h in each.heads for each in found)]
-    if keep:
-        writer = open_engine(settings.database_url.get_secret_value())
-        record(writer, found, damage, lost, started_at, utc_now())
-        writer.dispose()
     verdicts: set[Verdict] = {each.verdict for each in found}
     verdicts |= {"altered"} if damage or lost else set()
     verdicts |= set() if has_views else {"stale"}
@@ -134,8 +130,19 @@ def verify(
         if anchor.mode == "required" and each.head is not None and not _is_proven_at(each, anchor.name)
     ]
     code = 1 if "altered" in verdicts else 3 if "stale" in verdicts or missing or idle else 0
-    if tell and code == 1:
-        _tell_receivers(context, found, damage, lost)
+    if keep:
+        try:
+            writer = open_engine(settings.database_url.get_secret_value())
+            record(writer, found, damage, lost, started_at, utc_now())
+            writer.dispose()
+        except CollectorError as error:
+            note(f"the result was not recorded: {error}")
+            code = 1
+    if tell and "altered" in verdicts:
+        try:
+            _tell_receivers(context, found, damage, lost)
+        except CollectorError as error:
+            note(f"no event was sent: {error}")
     if format_ == "json":
         say(
             json.dumps(
