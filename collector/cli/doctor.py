@@ -145,8 +145,14 @@ def _database(settings: Settings) -> Iterator[Finding]:
         engine = open_engine(url, read_only=True)
         with reading(engine) as connection:
             version, why = server_version(connection), hindrance(connection)
-            lacking = missing_privileges(connection, list(metadata.tables))
-        revision, newest = migrate.current_revision(engine), migrate.newest_revision()
+            lacking = missing_privileges(connection, metadata.tables, views.NAMES)
+        cannot_read = bool(lacking) and lacking[0].startswith(
+            ("SELECT", "CREATE")
+        )  # or there is nothing to read
+        revision, newest = (
+            None if cannot_read else migrate.current_revision(engine),
+            migrate.newest_revision(),
+        )
     except CollectorError as error:
         yield Finding(
             "bad", f"database: {error}", "check COLLECTOR_DATABASE_URL, and that the server is running"
@@ -159,17 +165,17 @@ def _database(settings: Settings) -> Iterator[Finding]:
     if why:
         yield Finding("bad", f"database: {why}", "nothing can be recorded until this is repaired")
         return
+    if lacking:
+        more = f", and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        what = f"database: this role lacks {', '.join(lacking[:3])}{more}"
+        yield Finding("bad", what, "GRANT it, or make the role the owner")
+    if cannot_read:
+        return
     if revision != newest:
         is_newer = revision is not None and not migrate.is_known(revision)
         todo = "update the collector" if is_newer else "run `collector db upgrade`"
         yield Finding("bad", f"schema: {revision or 'none'}; this version works with {newest}", todo)
         return
-    if lacking:
-        yield Finding(
-            "bad",
-            f"database: this role lacks {', '.join(lacking[:3])}",
-            "GRANT it, or make the role the owner",
-        )
     with reading(engine) as connection:
         if views.are_current(connection):
             yield Finding("good", f"schema: {revision}, the newest, with its views")

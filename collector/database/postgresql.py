@@ -9,10 +9,16 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.engine.interfaces import Dialect, ExceptionContext
 
 from collector.database import timeouts
-from collector.database.sessions import MIGRATION_LOCK, lossy_encoding, opening, speak_plainly
+from collector.database.sessions import (
+    MIGRATION_LOCK,
+    is_of_a_standby,
+    lossy_encoding,
+    opening,
+    speak_plainly,
+)
 from collector.database.silence import ImpatientConnection
 from collector.database.url import place
 from collector.errors import DatabaseError
@@ -44,6 +50,11 @@ def open_postgresql(url: sa.URL, *, read_only: bool) -> sa.Engine:
         raw.patience = timeouts.CONNECT_SECONDS
         speak_plainly(raw)
         return raw
+
+    @event.listens_for(engine, "handle_error")
+    def leave_a_standby(context: ExceptionContext) -> None:
+        # Otherwise its sessions would be used again after another of the hosts has become the primary.
+        context.is_disconnect |= is_of_a_standby(context.original_exception, context.statement)
 
     @event.listens_for(engine, "checkin")
     def checkin(raw: ImpatientConnection | None, _: Any) -> None:

@@ -6,7 +6,7 @@ does not pass on the start-up settings of a role or an environment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -39,6 +39,12 @@ _SPELLING = {
 """How values are written and read."""
 
 
+STANDBY = (
+    "the database is a standby, which takes no writes: set COLLECTOR_DATABASE_URL to the primary; to a list of hosts, "
+    "add ?target_session_attrs=primary"
+)
+
+
 def opening(*, reads: bool, timeouts: Mapping[str, str], server_version: int) -> str:
     """The statements that begin a transaction, with exactly these time-outs."""
     kind = "REPEATABLE READ, READ ONLY" if reads else "READ COMMITTED, READ WRITE"
@@ -51,6 +57,12 @@ def opening(*, reads: bool, timeouts: Mapping[str, str], server_version: int) ->
             *(f"SET LOCAL {name} = '{value}'" for name, value in values.items()),
         ]
     )
+
+
+def is_of_a_standby(error: BaseException | None, statement: str | None) -> bool:
+    """True if a server refused to begin a transaction that writes, as a standby does."""
+    is_refused = getattr(error, "sqlstate", None) == "0A000"  # feature_not_supported
+    return is_refused and (statement or "").startswith("SET TRANSACTION")
 
 
 def speak_plainly(raw: psycopg.Connection[Any]) -> None:
@@ -79,7 +91,7 @@ def hindrance(connection: sa.Connection) -> str | None:
     if lossy := lossy_encoding(raw):
         return lossy
     if connection.exec_driver_sql("SELECT PG_IS_IN_RECOVERY()").scalar():
-        return "the database is a standby, which takes no writes: set COLLECTOR_DATABASE_URL to the primary"
+        return STANDBY
     return unusable_path(connection)
 
 
@@ -108,17 +120,32 @@ def unusable_path(connection: sa.Connection) -> str | None:
     return None
 
 
-def missing_privileges(connection: sa.Connection, tables: list[str]) -> list[str]:
-    """Privileges that polling needs on our tables and this role lacks: `INSERT on observations`."""
+def missing_privileges(
+    connection: sa.Connection, tables: Collection[str], views: Collection[str]
+) -> list[str]:
+    """Privileges that the collector needs and this role lacks, like `INSERT on observations`; those to read come first.
+
+    Without our tables, that is the privilege to create them.
+    """
     if is_sqlite(connection):
         return []
     query = """
         SELECT privilege || ' on ' || relname
-        FROM pg_class, UNNEST(ARRAY['SELECT', 'INSERT']) AS privilege
-        WHERE oid IN (SELECT to_regclass(name) FROM UNNEST(CAST(:tables AS text[])) AS name)
-            AND NOT has_table_privilege(oid, privilege)
-        ORDER BY relname, privilege"""
-    return list(connection.scalars(sa.text(query), {"tables": tables}))
+        FROM pg_class, UNNEST(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'USAGE'])
+            WITH ORDINALITY AS p (privilege, n)
+        WHERE oid IN (SELECT to_regclass(name) FROM UNNEST(CAST(:names AS text[])) AS name)
+            AND CASE
+                WHEN relkind = 'S' THEN n = 5 AND NOT has_sequence_privilege(oid, 'USAGE, UPDATE')
+                WHEN relname = ANY(CAST(:tables AS text[])) THEN n < 5 AND NOT has_table_privilege(oid, privilege)
+                ELSE n = 1 AND NOT has_table_privilege(oid, privilege) END
+        ORDER BY n, relname"""
+    names = [*tables, *views, "alembic_version", "sources_id_seq"]
+    lacking = list(connection.scalars(sa.text(query), {"names": names, "tables": list(tables)}))
+    query = """
+        SELECT 'CREATE on schema ' || CURRENT_SCHEMA()
+        WHERE to_regclass('sources') IS NULL
+            AND NOT has_schema_privilege(QUOTE_IDENT(CURRENT_SCHEMA())::regnamespace, 'CREATE')"""
+    return lacking + list(connection.scalars(sa.text(query.replace("::", r"\:\:"))))
 
 
 def tables_of_extensions(connection: sa.Connection) -> set[str]:

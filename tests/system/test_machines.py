@@ -310,14 +310,70 @@ def test_doctor_names_what_the_role_may_not_do(postgresql_server: sa.URL) -> Non
     engine = open_engine(url)
     migrate.upgrade(engine)
     engine.dispose()
+    role = f"{url.database}_guest"
+    admin = url.set(username=postgresql_server.username)
+    execute(admin, f"CREATE ROLE {role} LOGIN")
+    settings = {
+        "database_url": text(url.set(username=role)),
+        "api_key": "k",
+        "base_url": "http://127.0.0.1:1",
+    }
+
+    def lacks(*statements: str) -> tuple[str, bool]:
+        """What doctor names, and whether a poll fails because of that."""
+        execute(admin, *statements)
+        said = collector("doctor", "--offline", **settings)
+        polled = collector("poll", **settings).err
+        named = next((line for line in said.out.splitlines() if "lacks" in line), "")
+        return named.removeprefix("bad   database: this role lacks "), "permission denied for " in polled
+
+    relations = f"ON ALL TABLES IN SCHEMA public TO {role}"
+    assert lacks()[0].startswith("SELECT on ")
+    assert lacks(f"GRANT SELECT {relations}") == (
+        "INSERT on amendments, INSERT on anchors, INSERT on gaps, and 67 more",
+        True,
+    )
+    assert lacks(f"GRANT INSERT, DELETE {relations}", f"GRANT UPDATE {relations}") == (
+        "USAGE on sources_id_seq",
+        True,
+    )
+    assert lacks(f"GRANT USAGE ON SEQUENCE sources_id_seq TO {role}") == ("", False)
+    assert lacks(f"REVOKE UPDATE ON sources FROM {role}") == ("UPDATE on sources", True)
+    assert lacks(f"GRANT UPDATE {relations}", f"REVOKE SELECT ON coverage_gaps FROM {role}") == (
+        "SELECT on coverage_gaps",
+        False,
+    )
+    said = collector("status", **settings)
+    said.refused(1, "permission denied for view coverage_gaps; `collector doctor` names")
+
+
+def test_doctor_names_a_schema_in_which_no_tables_can_be_created(postgresql_server: sa.URL) -> None:
+    url = made(postgresql_server)
+    execute(
+        url.set(username=postgresql_server.username),
+        f"ALTER DATABASE {url.database} OWNER TO CURRENT_USER",
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+    )
+    said = collector("doctor", "--offline", database_url=text(url), api_key="k")
+    assert said.code == 1
+    assert "this role lacks CREATE on schema public" in said.out
+
+
+def test_a_verification_says_what_it_found_even_if_it_can_not_be_recorded(postgresql_server: sa.URL) -> None:
+    url = made(postgresql_server)
+    engine = open_engine(url)
+    migrate.upgrade(engine)
+    live(engine)
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE regions SET state = 'WRONG' WHERE id = 1")
+    engine.dispose()
     reader = url.set(username=f"{url.database}_reader")
     execute(
         url.set(username=postgresql_server.username),
         f"CREATE ROLE {reader.username} LOGIN",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader.username}",
     )
-    settings = {"database_url": text(reader), "api_key": "k"}
-    said = collector("doctor", "--offline", **settings)
+    said = collector("audit", "verify", "--record", database_url=text(reader))
     assert said.code == 1
-    assert "lacks INSERT on " in said.out
-    assert "permission denied" in collector("poll", **settings).err
+    assert "gcore: altered" in said.out
+    said.explains("the result was not recorded", "permission denied for table verifications")
