@@ -67,7 +67,10 @@ def date_of(headers: Mapping[str, str], name: str = "Date") -> datetime | None:
     """The `Date` of an answer, or another header with a date; None if it is missing or unreadable."""
     with suppress(KeyError, ValueError, TypeError, OverflowError):
         text = re.sub(r":60\b", ":59", headers[name]).strip()  # a leap second
-        sent = datetime.fromisoformat(text) if _ISO.match(text) else parsedate_to_datetime(text)
+        is_iso = _SINCE.fullmatch(name.lower()) and _ISO.match(
+            text
+        )  # other headers may only have an HTTP date
+        sent = datetime.fromisoformat(text) if is_iso else parsedate_to_datetime(text)
         if sent.tzinfo is not None:
             return sent
         if _ASCTIME.fullmatch(text):
