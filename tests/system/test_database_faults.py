@@ -99,8 +99,10 @@ class OwnServer:
             pgexec("pg_ctl", command, bin_path=self._server.bin_path, user=self._server.system_user)
 
         control("-o", where, "-l", str(copy / "log"), "start")
-        yield
-        control("-m", "immediate", "stop")
+        try:
+            yield
+        finally:
+            control("-m", "immediate", "stop")
 
     def close(self) -> None:
         self.start()
