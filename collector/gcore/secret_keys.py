@@ -33,6 +33,9 @@ _LONGEST_UNESCAPED = 256 * 1024
 """So is a longer text with an escaped part of a key, because tracking the origin of each character needs too much
 memory.
 """
+_MOST_IN_RARE_SPELLINGS = 1024
+"""A longer key is not looked for in base32, in UTF-16 or in base64 twice, because the parts of all these spellings take
+40 MiB for a key of 8,000 characters."""
 _ROUNDS = 2
 _SHORT, _MOST_KNOWN = 8, 4096
 _ESCAPED = re.compile(
@@ -143,15 +146,23 @@ def _spellings(key: str) -> Iterable[str]:
     yield data.decode("latin-1")
     for between in ("", ":", " ", "-"):
         yield data.hex(between) if between else data.hex()
+    if len(key) >= _LEAST_IN_BASE64:
+        yield from _in_base64(data)
+    if len(key) > _MOST_IN_RARE_SPELLINGS:
+        return
     wide = key.encode("utf-16-le", "surrogatepass")
     yield wide.hex()
     if len(key) >= _LEAST_IN_BASE64:
-        # They depend on the offset modulo three or five; characters that depend on their neighbours are left out.
-        for encoded in (data, wide, b64encode(data)[:-4]):
-            for before, mixed in ((0, 0), (1, 2), (2, 3)):
-                yield b64encode(b"-" * before + encoded).decode().rstrip("=")[mixed:-1]
+        yield from _in_base64(wide)
+        yield from _in_base64(b64encode(data)[:-4])
         for before in range(5):
             yield b32encode(b"-" * before + data).decode().rstrip("=")[-(-before * 8 // 5) : -1]
+
+
+def _in_base64(data: bytes) -> Iterable[str]:
+    """It depends on the offset modulo three. Characters that depend on their neighbours are left out."""
+    for before, mixed in ((0, 0), (1, 2), (2, 3)):
+        yield b64encode(b"-" * before + data).decode().rstrip("=")[mixed:-1]
 
 
 def _folded(text: str) -> str:

@@ -676,7 +676,7 @@ def ask_everything(api: httpx.Client, folder: Path, examples: int) -> str:
 @slow_on_postgresql("shared_told")
 def test_no_question_breaks_the_api_and_no_answer_the_document(api: httpx.Client, tmp_path: Path) -> None:
     said = ask_everything(api, tmp_path, 3)
-    assert "Selected: 11/11" in said
+    assert "Selected: 12/12" in said
     assert "No issues found" in said
 
 
