@@ -35,7 +35,15 @@ from collector.store.sources import source_id_of
 from collector.store.tables import DERIVATION_REVISION, metadata, payloads, sources
 
 UNPROVEN: Mapping[str, tuple[str, ...]] = {
-    "sources": ("id", "lease_owner", "lease_expires_at", "lease_epoch", "key_salt", "derivation_revision"),
+    "sources": (
+        "id",
+        "lease_owner",
+        "lease_expires_at",
+        "lease_epoch",
+        "key_salt",
+        "derivation_revision",
+        "corrections",
+    ),
     "observations (the newest of a source, until it is anchored or the next one opens)": chain.CLOSING,
     "verifications": ("all",),
     "webhook_deliveries": ("all",),

@@ -1,7 +1,7 @@
 """Reads what is known about a source before an observation: exactly what the decisions about it may need.
 
-The writer remembers it between polls. It is read when a process starts, when another key or URL is used, and after an
-error.
+The writer remembers it between polls. It is read when a process starts, when another key or URL is used, after an
+error, and after others changed what was recorded or derived.
 """
 
 from __future__ import annotations

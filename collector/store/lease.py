@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic, sleep
-from typing import cast
+from typing import NamedTuple, cast
 
 import sqlalchemy as sa
 
@@ -205,17 +205,24 @@ _FENCE = (
         sources.c.derivation_revision == DERIVATION_REVISION,
     )
     .values(lease_expires_at=database_time(LEASE_SECONDS))
-    .returning(sources.c.newest_seq, sources.c.amendments)
+    .returning(sources.c.newest_seq, sources.c.amendments, sources.c.corrections)
 )
 """Built once: building it takes longer than executing it on SQLite."""
 
 
-def fence(connection: sa.Connection, lease: Lease) -> tuple[int, int]:
-    """Pass the fence and renew the lease.
+class Passed(NamedTuple):
+    """What the fence says of the source. A writer's memory is valid as long as none of these was changed by others."""
 
-    Returns the numbers of the source's newest observation and newest amendment; 0 if there is none. Raises
-    LeaseLostError.
-    """
+    seq: int
+    """Number of the newest observation; 0 if there is none."""
+    amendments: int
+    """Number of the newest amendment; 0 if there is none."""
+    corrections: int
+    """Number of rebuilds that corrected derived rows."""
+
+
+def fence(connection: sa.Connection, lease: Lease) -> Passed:
+    """Pass the fence and renew the lease. Raises LeaseLostError."""
     ours = {"source": lease.source_id, "holder": lease.owner, "epoch": lease.epoch}
     row = connection.execute(_FENCE, ours).one_or_none()
     if row is None:
@@ -223,7 +230,7 @@ def fence(connection: sa.Connection, lease: Lease) -> tuple[int, int]:
             f"the lease of source {lease.source!r} was lost, or a newer version derived its history; "
             "nothing was written"
         )
-    return int(row.newest_seq), int(row.amendments)
+    return Passed(*row)
 
 
 def resume(engine: sa.Engine, lease: Lease) -> bool:

@@ -152,11 +152,10 @@ def rebuild(
                     done = replay(live, scratch, source_id, _valid(done, seen, now), progress)
                     result = compare(live, scratch, source_id, done)
                 put(live, scratch)
-                live.execute(
-                    sa.update(sources)
-                    .where(sources.c.id == source_id)
-                    .values(derivation_revision=DERIVATION_REVISION)
-                )
+                values: dict[str, Any] = {"derivation_revision": DERIVATION_REVISION}
+                if result.different:  # a writer may remember a row that was wrong
+                    values["corrections"] = sources.c.corrections + 1
+                live.execute(sa.update(sources).where(sources.c.id == source_id).values(values))
                 return result
         raise AssertionError("the last round returns")
 

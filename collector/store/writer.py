@@ -128,6 +128,8 @@ class Writer:
         """The newest prune or redaction."""
         self._rules: tuple[Path, ...] = ()
         """Paths that are redacted in every answer before anything else."""
+        self._corrections = 0
+        """Number of rebuilds that corrected derived rows, when this writer last read them."""
         self._unconfirmed: tuple[Poll, Observation] | None = None
         """A poll whose commit may have succeeded without a confirmation, and the row as it left it."""
 
@@ -284,7 +286,7 @@ class Writer:
             self._memory = memory
             with writing(self.engine) as connection:
                 self._memory = None
-                seq, amended = fence(connection, self.lease)
+                seq, amended, corrections = fence(connection, self.lease)
                 # Not its number: a prune replaces its own amendment if no observation was added between two rounds.
                 newest = amendments.newest(connection, self.lease.source_id) if amended else None
                 if newest != self._amendment:
@@ -293,6 +295,9 @@ class Writer:
                     self._amendment = found[-1] if found else None
                     self._rules = rules_of(found)
                     memory = self._understood = None
+                if corrections != self._corrections:
+                    self._corrections = corrections
+                    memory = None
                 if memory is None or memory.row is None or memory.row.seq != seq:
                     memory = _Memory(observations.newest(connection, self.lease.source_id) if seq else None)
                 yield connection, memory

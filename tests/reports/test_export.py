@@ -45,7 +45,7 @@ from tests.support.script import STORY, play
 from tests.support.views import clock_of_views_stopped
 
 LEFT_OUT = {
-    "sources": {"lease_owner", "lease_expires_at", "lease_epoch", "key_salt"},
+    "sources": {"lease_owner", "lease_expires_at", "lease_epoch", "key_salt", "corrections"},
     "payloads": {"compressed_size"},
     "regions": {"content_hash"},
     "keystones": {"content_hash"},

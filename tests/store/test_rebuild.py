@@ -300,3 +300,36 @@ def test_what_an_older_version_derived_meanwhile_is_compared_again(
         assert rebuild(history.engine, "gcore").different > 0
     assert history.row("regions")["has_ai_gpu"] is True
     history.verify()
+
+
+def test_a_writer_reads_again_what_a_rebuild_corrected(history: History) -> None:
+    """It gathered an edited row before the rebuild, and would go on from it."""
+    history.poll([region(1), region(2)])
+    history.restart()
+    with writing(history.engine) as connection:
+        for table in (regions, region_versions):
+            key = table.c.id if table is regions else table.c.region_id
+            edited = {"state": "EDITED"} | ({"content_hash": "0" * 64} if "content_hash" in table.c else {})
+            connection.execute(sa.update(table).where(key == 1).values(edited))
+    history.poll([region(1), region(2, "MAINTENANCE")])
+    assert rebuild(history.engine, "gcore").different > 0
+    history.checks_memory = True
+    history.poll([region(1), region(2, "ACTIVE")])
+    history.poll([region(1, "MAINTENANCE"), region(2, "ACTIVE")])
+    assert [(row["entity_id"], row["from_state"], row["to_state"]) for row in changed(history)] == [
+        (1, "ACTIVE", "MAINTENANCE"),
+        (2, "ACTIVE", "MAINTENANCE"),
+        (2, "MAINTENANCE", "ACTIVE"),
+    ]
+    assert verify(history.engine, "gcore").verdict == "good"
+
+
+def test_a_rebuild_that_finds_nothing_to_correct_makes_no_writer_read_again(history: History) -> None:
+    history.poll([region(1)])
+    before = history.row("sources")
+    assert rebuild(history.engine, "gcore").different == 0
+    assert history.row("sources") == before
+
+
+def changed(history: History) -> list[dict[str, Any]]:
+    return [row for row in history.rows("state_transitions", entity="region") if row["kind"] == "changed"]

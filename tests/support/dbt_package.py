@@ -27,7 +27,7 @@ TABLES = (
     *("region_versions", "keystone_versions", "metrics_database_versions"),
 )
 """Tables of the package, beside all views. Views say all that the others hold."""
-_NOT_EXPORTED = {"lease_owner", "lease_expires_at", "lease_epoch", "key_salt"}
+_NOT_EXPORTED = {"lease_owner", "lease_expires_at", "lease_epoch", "key_salt", "corrections"}
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "current_regions": ("region_id",),
     "all_regions": ("region_id",),

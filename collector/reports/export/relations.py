@@ -32,7 +32,7 @@ from collector.store.tables import (
 )
 
 _LEFT_OUT = {
-    "sources": {"lease_owner", "lease_expires_at", "lease_epoch", "key_salt"},
+    "sources": {"lease_owner", "lease_expires_at", "lease_epoch", "key_salt", "corrections"},
     "payloads": {"compressed_size", "base", "links"},
     "regions": {"content_hash"},
     "keystones": {"content_hash"},

@@ -29,6 +29,13 @@ sources = table(
         server_default="0",
         comment="Number of the newest row in amendments; 0: nothing was pruned or redacted",
     ),
+    sa.Column(
+        "corrections",
+        sa.Integer,
+        nullable=False,
+        server_default="0",
+        comment="Number of rebuilds that corrected derived rows",
+    ),
     sa.UniqueConstraint("name", name="uq_sources_name"),
     check("sources_newest_seq", "newest_seq >= 0"),
 )
