@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import stat
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ import pytest
 import sqlalchemy as sa
 
 from collector.audit import pack
+from collector.audit.findings import Verification
 from collector.clock import time_text
 from collector.database.engine import open_engine
 from collector.database.transactions import reading, writing
 from collector.errors import UsageError
+from collector.store.pruning import prune
 from collector.store.tables import state_transitions
 from tests.support import builders
 from tests.support.builders import region
@@ -573,14 +577,12 @@ def odd_records(chance: random.Random) -> list[Any]:
     return found
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("seed", [3, *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 200))])
-def test_packs_of_odd_histories_hold(tmp_path: Path, sqlite_template: Path, seed: int) -> None:
-    """Packs of all and of some regions, from and to any time at which something was seen."""
-    chance = random.Random(seed)
-    (tmp_path / "collector.db").write_bytes(sqlite_template.read_bytes())
-    engine = open_engine(f"sqlite:///{tmp_path / 'collector.db'}")
-    history = History(engine, name=chance.choice(["gcore", "größe", "日本"]))
+SEEDS = [3, *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 200))]
+
+
+def odd_history(database: Path, chance: random.Random) -> History:
+    """Up to 15 polls of odd answers at odd times, with other keys and intervals now and then."""
+    history = History(open_engine(f"sqlite:///{database}"), name=chance.choice(["gcore", "größe", "日本"]))
     said: list[Any] = [builders.answer([region(1)])]
     at = chance.choice([0, 3600 * 12 - 120])
     for _ in range(chance.randint(2, 14)):
@@ -591,26 +593,97 @@ def test_packs_of_odd_histories_hold(tmp_path: Path, sqlite_template: Path, seed
         if chance.random() < 0.15:
             history.restart(**chance.choice([{"api_key": "key-two"}, {"interval": timedelta(seconds=30)}]))
         history.poll(said[-1], at=at, took=chance.choice([0.0, 0.5, 5, 100]))
+    return history
+
+
+def odd_packs(
+    history: History, chance: random.Random
+) -> Iterator[tuple[datetime, datetime, set[int] | None, Callable[[], tuple[bytes, Verification]]]]:
+    """Packs of all and of some regions, from and to any time at which something was seen: each with what builds it."""
     observations = history.rows("observations")
-    if any(row["outcome"] != "failed" for row in observations):
-        day = timedelta(days=1)
-        marks = sorted({row[n] for row in observations for n in ("first_at", "last_at", "last_asked_at")})
-        marks = [marks[0] - day, *marks, marks[-1] + day]
+    if all(row["outcome"] == "failed" for row in observations):
+        return
+    day = timedelta(days=1)
+    marks = sorted({row[n] for row in observations for n in ("first_at", "last_at", "last_asked_at")})
+    marks = [marks[0] - day, *marks, marks[-1] + day]
+    name = history.source.name
+    with reading(history.engine) as connection:
         for start, end in [(marks[0], marks[-1]), *(sorted(chance.sample(marks, 2)) for _ in range(3))]:
             for regions in (None, {1}, {2, 3}, {77}):
-                if end <= observations[0]["first_at"]:
-                    with (
-                        reading(engine) as connection,
-                        pytest.raises(UsageError, match=r"the history of .* begins at"),
-                    ):
-                        pack.build(connection, history.source.name, start, end, made_at=end, regions=regions)
-                    continue
-                with reading(engine) as connection:
-                    packed, found = pack.build(
-                        connection, history.source.name, start, end, made_at=end, regions=regions
-                    )
-                path = tmp_path / "pack.zip"
-                path.write_bytes(packed)
-                code, told = check(path, found.head or "")
-                assert code == 0, (start, end, regions, told)
-    engine.dispose()
+                made = partial(pack.build, connection, name, start, end, made_at=end, regions=regions)
+                yield start, end, regions, made
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", SEEDS)
+def test_packs_of_odd_histories_hold(tmp_path: Path, sqlite_template: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    (tmp_path / "collector.db").write_bytes(sqlite_template.read_bytes())
+    history = odd_history(tmp_path / "collector.db", chance)
+    begins = history.rows("observations")[0]["first_at"]
+    for start, end, regions, build_it in odd_packs(history, chance):
+        if end <= begins:
+            with pytest.raises(UsageError, match=r"the history of .* begins at"):
+                build_it()
+            continue
+        packed, found = build_it()
+        path = tmp_path / "pack.zip"
+        path.write_bytes(packed)
+        code, told = check(path, found.head or "")
+        assert code == 0, (start, end, regions, told)
+    history.engine.dispose()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", SEEDS)
+def test_packs_of_pruned_odd_histories_hold(tmp_path: Path, sqlite_template: Path, seed: int) -> None:
+    """A pack that would rest on pruned answers is refused."""
+    chance = random.Random(seed)
+    (tmp_path / "collector.db").write_bytes(sqlite_template.read_bytes())
+    history = odd_history(tmp_path / "collector.db", chance)
+    until = chance.choice(history.rows("observations"))["last_at"]
+    prune(history.engine, history.source.name, until, made_at=history.time(history.at), made_by="a test")
+    for start, end, regions, build_it in odd_packs(history, chance):
+        refused: UsageError | None = None
+        try:
+            packed, found = build_it()
+        except UsageError as error:
+            refused = error
+        if refused is not None:
+            assert re.search("begins at|were pruned|no poll has succeeded", str(refused))
+            continue
+        path = tmp_path / "pack.zip"
+        path.write_bytes(packed)
+        code, told = check(path, found.head or "")
+        assert code == 0, (start, end, regions, told)
+    history.engine.dispose()
+
+
+def test_a_pack_of_some_regions_does_not_need_what_another_region_needs(
+    history: History, tmp_path: Path
+) -> None:
+    """Region 2 came back after its absence had begun in the pruned time, as only another key had seen."""
+    both = [region(1), region(2)]
+    history.change(interval="10m")
+    history.poll(both)
+    history.poll([region(1)])
+    history.restart(api_key="key-two")
+    for state in ("MAINTENANCE", "ACTIVE", "MAINTENANCE"):
+        history.poll([region(1, state)])
+    history.restart(api_key="key-one")
+    history.poll(both)
+    history.poll([region(1, "MAINTENANCE"), region(2)])
+    history.poll([region(1, "MAINTENANCE"), region(2, "MAINTENANCE")])
+    whole = build(history, 3000, 5000)
+    assert checked(whole, tmp_path)[0] == 0
+    one = build(history, 3000, 5000, regions={1})
+    assert len(rows(one, "observations")) < len(rows(whole, "observations"))
+    prune(history.engine, "gcore", history.time(2400), made_at=history.time(history.at), made_by="a test")
+    came_back = time_text(history.time(3600))
+    why = f"answers that were pruned: region 2 reappeared at {came_back}; choose a time after {came_back}, or name"
+    for regions in (None, {2}, {1, 2}):
+        with pytest.raises(UsageError, match=why):
+            build(history, 3000, 5000, regions=regions)
+    for start, regions in ((3000, {1}), (3601, None), (3601, {2})):
+        code, said = checked(build(history, start, 5000, regions=regions), tmp_path)
+        assert code == 0, said

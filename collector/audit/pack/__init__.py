@@ -33,7 +33,7 @@ from collector.gcore.listing import listing_of
 from collector.inventory.chain import plain
 from collector.inventory.observation import gap_limit
 from collector.reports.words import show_time
-from collector.store.amendments import beginning
+from collector.store.amendments import Beginning, beginning
 from collector.store.payloads import Reader
 from collector.store.rederive import Progress
 from collector.store.sources import source_id_of
@@ -160,7 +160,7 @@ class _Content:
             raise UsageError("there is no answer to pack: no poll has succeeded yet")
         if extent["first_seq"] is None:
             raise UsageError(
-                f"a pack from {time_text(start)} on would need answers that were pruned; choose a later time"
+                f"a pack from {time_text(start)} on would need answers that were pruned: {self._needs(begins)}"
             )
         self.first_seq: int = extent["first_seq"]
         self.up_to: int = extent["up_to"]
@@ -185,6 +185,25 @@ class _Content:
             "amendments.jsonl": _lines(self._ask("amendments")),
             "redacted.jsonl": _lines(self._ask("redacted")),
         }
+
+    def _needs(self, begins: Beginning | None) -> str:
+        """What of a pack rests on pruned answers, and what to do."""
+        horizon = time_text(begins.begins_at) if begins else ""
+        early = [
+            (f"{t['entity']} {t['entity_id']} {t['kind']} at {t['observed_at']}", t["observed_at"])
+            for t in self._transitions
+            if not t["not_before"] or t["not_before"] < horizon
+        ] + [
+            (f"{u['entity']} {u['entity_id']} was not shown until {u['until_at'] or 'now'}", u["until_at"])
+            for u in self._ask("unseen")
+            if u["from_at"] < horizon and self._is_about(u)
+        ]
+        what, until = max(
+            early or [("no answer before that time and after the prune shows all that existed", "")],
+            key=lambda each: each[1] or "~",
+        )
+        later = f"choose a time after {until}, or " if until else ""
+        return f"{what}; {later}name {'other regions' if self._regions else 'regions'} with --region"
 
     def _gaps(self, observations: list[Json]) -> list[Json]:
         """The gaps of the requested time. An open gap's duration changes from day to day; it is that of this time, or
