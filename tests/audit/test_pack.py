@@ -12,7 +12,6 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ import pytest
 import sqlalchemy as sa
 
 from collector.audit import pack
-from collector.audit.findings import Verification
 from collector.clock import time_text
 from collector.database.engine import open_engine
 from collector.database.transactions import reading, writing
@@ -580,8 +578,10 @@ def odd_records(chance: random.Random) -> list[Any]:
 SEEDS = [3, *(pytest.param(i, marks=pytest.mark.slow) for i in range(4, 200))]
 
 
-def odd_history(database: Path, chance: random.Random) -> History:
-    """Up to 15 polls of odd answers at odd times, with other keys and intervals now and then."""
+def odd_history(folder: Path, template: Path, chance: random.Random) -> History:
+    """Up to 14 polls of odd answers at odd times, with other keys and intervals now and then."""
+    database = folder / "collector.db"
+    database.write_bytes(template.read_bytes())
     history = History(open_engine(f"sqlite:///{database}"), name=chance.choice(["gcore", "größe", "日本"]))
     said: list[Any] = [builders.answer([region(1)])]
     at = chance.choice([0, 3600 * 12 - 120])
@@ -597,65 +597,58 @@ def odd_history(database: Path, chance: random.Random) -> History:
 
 
 def odd_packs(
-    history: History, chance: random.Random
-) -> Iterator[tuple[datetime, datetime, set[int] | None, Callable[[], tuple[bytes, Verification]]]]:
-    """Packs of all and of some regions, from and to any time at which something was seen: each with what builds it."""
+    history: History, chance: random.Random, folder: Path
+) -> Iterator[tuple[datetime, UsageError | None]]:
+    """Build and check packs of all and of some regions, from and to any time at which something was seen.
+
+    Returns the end of each, and why it was refused.
+    """
     observations = history.rows("observations")
     if all(row["outcome"] == "failed" for row in observations):
         return
     day = timedelta(days=1)
     marks = sorted({row[n] for row in observations for n in ("first_at", "last_at", "last_asked_at")})
     marks = [marks[0] - day, *marks, marks[-1] + day]
-    name = history.source.name
-    with reading(history.engine) as connection:
-        for start, end in [(marks[0], marks[-1]), *(sorted(chance.sample(marks, 2)) for _ in range(3))]:
-            for regions in (None, {1}, {2, 3}, {77}):
-                made = partial(pack.build, connection, name, start, end, made_at=end, regions=regions)
-                yield start, end, regions, made
+    for start, end in [(marks[0], marks[-1]), *(sorted(chance.sample(marks, 2)) for _ in range(3))]:
+        for regions in (None, {1}, {2, 3}, {77}):
+            try:
+                with reading(history.engine) as connection:
+                    packed, found = pack.build(
+                        connection, history.source.name, start, end, made_at=end, regions=regions
+                    )
+            except UsageError as error:
+                yield end, error
+                continue
+            path = folder / "pack.zip"
+            path.write_bytes(packed)
+            code, told = check(path, found.head or "")
+            assert code == 0, (start, end, regions, told)
+            yield end, None
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_packs_of_odd_histories_hold(tmp_path: Path, sqlite_template: Path, seed: int) -> None:
+    """Only one that ends before the history begins is refused."""
     chance = random.Random(seed)
-    (tmp_path / "collector.db").write_bytes(sqlite_template.read_bytes())
-    history = odd_history(tmp_path / "collector.db", chance)
+    history = odd_history(tmp_path, sqlite_template, chance)
     begins = history.rows("observations")[0]["first_at"]
-    for start, end, regions, build_it in odd_packs(history, chance):
-        if end <= begins:
-            with pytest.raises(UsageError, match=r"the history of .* begins at"):
-                build_it()
-            continue
-        packed, found = build_it()
-        path = tmp_path / "pack.zip"
-        path.write_bytes(packed)
-        code, told = check(path, found.head or "")
-        assert code == 0, (start, end, regions, told)
+    for end, refused in odd_packs(history, chance, tmp_path):
+        assert (refused is not None) == (end <= begins)
+        assert refused is None or re.search(r"the history of .* begins at", str(refused))
     history.engine.dispose()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", SEEDS)
 def test_packs_of_pruned_odd_histories_hold(tmp_path: Path, sqlite_template: Path, seed: int) -> None:
-    """A pack that would rest on pruned answers is refused."""
+    """One that would rest on pruned answers is refused."""
     chance = random.Random(seed)
-    (tmp_path / "collector.db").write_bytes(sqlite_template.read_bytes())
-    history = odd_history(tmp_path / "collector.db", chance)
+    history = odd_history(tmp_path, sqlite_template, chance)
     until = chance.choice(history.rows("observations"))["last_at"]
     prune(history.engine, history.source.name, until, made_at=history.time(history.at), made_by="a test")
-    for start, end, regions, build_it in odd_packs(history, chance):
-        refused: UsageError | None = None
-        try:
-            packed, found = build_it()
-        except UsageError as error:
-            refused = error
-        if refused is not None:
-            assert re.search("begins at|were pruned|no poll has succeeded", str(refused))
-            continue
-        path = tmp_path / "pack.zip"
-        path.write_bytes(packed)
-        code, told = check(path, found.head or "")
-        assert code == 0, (start, end, regions, told)
+    for _, refused in odd_packs(history, chance, tmp_path):
+        assert refused is None or re.search("begins at|were pruned|no poll has succeeded", str(refused))
     history.engine.dispose()
 
 

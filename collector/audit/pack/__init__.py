@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from importlib import resources
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,7 +34,7 @@ from collector.gcore.listing import listing_of
 from collector.inventory.chain import plain
 from collector.inventory.observation import gap_limit
 from collector.reports.words import show_time
-from collector.store.amendments import Beginning, beginning
+from collector.store.amendments import beginning
 from collector.store.payloads import Reader
 from collector.store.rederive import Progress
 from collector.store.sources import source_id_of
@@ -158,10 +159,9 @@ class _Content:
         extent = self._ask("extent")[0]
         if extent["up_to"] is None:
             raise UsageError("there is no answer to pack: no poll has succeeded yet")
-        if extent["first_seq"] is None:
-            raise UsageError(
-                f"a pack from {time_text(start)} on would need answers that were pruned: {self._needs(begins)}"
-            )
+        if begins is not None and extent["first_seq"] is None:
+            why = self._needs(begins.begins_at)
+            raise UsageError(f"a pack from {time_text(start)} on would need answers that were pruned: {why}")
         self.first_seq: int = extent["first_seq"]
         self.up_to: int = extent["up_to"]
         self._bound |= extent
@@ -186,24 +186,25 @@ class _Content:
             "redacted.jsonl": _lines(self._ask("redacted")),
         }
 
-    def _needs(self, begins: Beginning | None) -> str:
-        """What of a pack rests on pruned answers, and what to do."""
-        horizon = time_text(begins.begins_at) if begins else ""
+    def _needs(self, begins_at: datetime) -> str:
+        """What of the pack rests on pruned answers, and what to do."""
+        choice = f"name {'other regions' if self._regions else 'regions'} with --region"
+        horizon = time_text(begins_at)
         early = [
-            (f"{t['entity']} {t['entity_id']} {t['kind']} at {t['observed_at']}", t["observed_at"])
+            (t["observed_at"], f"{t['entity']} {t['entity_id']} {t['kind']}")
             for t in self._transitions
-            if not t["not_before"] or t["not_before"] < horizon
-        ] + [
-            (f"{u['entity']} {u['entity_id']} was not shown until {u['until_at'] or 'now'}", u["until_at"])
-            for u in self._ask("unseen")
-            if u["from_at"] < horizon and self._is_about(u)
+            if t["not_before"] is None or t["not_before"] < horizon
         ]
-        what, until = max(
-            early or [("no answer before that time and after the prune shows all that existed", "")],
-            key=lambda each: each[1] or "~",
-        )
-        later = f"choose a time after {until}, or " if until else ""
-        return f"{what}; {later}name {'other regions' if self._regions else 'regions'} with --region"
+        for u in self._ask("unseen"):
+            if u["from_at"] < horizon and self._is_about(u):
+                entity = f"{u['entity']} {u['entity_id']}"
+                if u["until_at"] is None:
+                    return f"{entity} has not been shown since then; {choice}"
+                early.append((u["until_at"], f"{entity} was shown again"))
+        if not early:
+            return f"no answer before that time and after the prune shows all that existed; {choice}"
+        at, what = max(early, key=itemgetter(0))
+        return f"{what} at {at}; choose a time after {at}, or {choice}"
 
     def _gaps(self, observations: list[Json]) -> list[Json]:
         """The gaps of the requested time. An open gap's duration changes from day to day; it is that of this time, or

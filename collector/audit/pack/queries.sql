@@ -29,12 +29,16 @@ ORDER BY g.from_at;
 
 -- name: extent
 -- The observations at which the answers of the pack begin and end. They are complete ones, which show what existed and
--- prove that nothing else did. The pack begins with the last complete one that is early enough for everything it needs:
+-- prove that nothing else did. The pack begins with the last complete one that is early enough for everything it says:
 -- the last successful one before the requested time, the one of each transition's not_before (the very first if there is
--- no not_before), and the last one that showed what was unseen. A pack of some regions needs only what it says of these. There is none
--- if that was pruned (0 precedes every observation). It ends with the first complete one that was asked for at
--- the end of that time or later, so that no later transition has a window that overlaps the time; otherwise with the newest.
-WITH sure AS NOT MATERIALIZED (
+-- no not_before, or if that one was pruned), and the last one that showed what was unseen. There is no such beginning if
+-- it was pruned. The pack ends with the first complete one that was asked for at the end of that time or later, so that no
+-- later transition has a window that overlaps the time; otherwise with the newest.
+WITH hidden AS NOT MATERIALIZED (
+    SELECT u.from_at, u.until_at, u.shown_seq, u.missed_seq, u.until_seq FROM unseen u
+    WHERE u.source_id = :source AND (1 = :all_kinds OR u.entity = 'region'
+        AND CAST(:only AS TEXT) LIKE '%,' || CAST(u.entity_id AS TEXT) || ',%')
+), sure AS NOT MATERIALIZED (
     SELECT b.seq, b.first_asked_at, b.last_asked_at FROM observations b
     WHERE b.source_id = :source AND b.outcome = 'ok' AND b.seq >= :begins_seq
         AND NOT EXISTS (
@@ -43,16 +47,8 @@ WITH sure AS NOT MATERIALIZED (
                 AND (w.scope = 'all' OR CAST(:only AS TEXT) LIKE '%,' || w.scope || ',%'))
         )
         AND NOT EXISTS (
-            SELECT 1 FROM unseen u
-            WHERE u.source_id = b.source_id AND u.missed_seq <= b.seq AND (u.until_seq IS NULL OR u.until_seq > b.seq)
-                AND (1 = :all_kinds OR u.entity = 'region'
-                    AND CAST(:only AS TEXT) LIKE '%,' || CAST(u.entity_id AS TEXT) || ',%')
+            SELECT 1 FROM hidden h WHERE h.missed_seq <= b.seq AND (h.until_seq IS NULL OR h.until_seq > b.seq)
         )
-), shown AS (
-    SELECT t.seq, t.not_before FROM state_transitions t
-    WHERE t.source_id = :source AND t.observed_at >= :from_at AND COALESCE(t.not_before, t.observed_at) < :to_at
-        AND (1 = :all_kinds OR t.entity = 'region'
-            AND CAST(:only AS TEXT) LIKE '%,' || CAST(t.entity_id AS TEXT) || ',%')
 )
 SELECT COALESCE((
         SELECT MAX(seq) FROM sure WHERE seq <= (
@@ -60,16 +56,15 @@ SELECT COALESCE((
                 SELECT COALESCE(MAX(o.seq), 1) AS seq FROM observations o
                 WHERE o.source_id = :source AND o.outcome <> 'failed' AND o.first_at < :from_at
                 UNION ALL
-                SELECT MIN(COALESCE(o.seq, CASE WHEN CAST(:begins_seq AS BIGINT) > 1 THEN 0 END)) FROM shown t
-                    LEFT JOIN observations o ON o.source_id = :source AND o.last_asked_at = t.not_before AND o.seq < t.seq
-                WHERE t.not_before IS NOT NULL
+                SELECT MIN(COALESCE(o.seq, 1)) FROM state_transitions t LEFT JOIN observations o
+                    ON o.source_id = t.source_id AND o.last_asked_at = t.not_before AND o.seq < t.seq
+                WHERE t.source_id = :source AND t.observed_at >= :from_at
+                    AND COALESCE(t.not_before, t.observed_at) < :to_at
+                    AND (1 = :all_kinds OR t.entity = 'region'
+                        AND CAST(:only AS TEXT) LIKE '%,' || CAST(t.entity_id AS TEXT) || ',%')
                 UNION ALL
-                SELECT MIN(1) FROM shown t WHERE t.not_before IS NULL
-                UNION ALL
-                SELECT MIN(u.shown_seq) FROM unseen u
-                WHERE u.source_id = :source AND u.from_at < :to_at AND (u.until_at IS NULL OR u.until_at >= :from_at)
-                    AND (1 = :all_kinds OR u.entity = 'region'
-                        AND CAST(:only AS TEXT) LIKE '%,' || CAST(u.entity_id AS TEXT) || ',%')
+                SELECT MIN(h.shown_seq) FROM hidden h
+                WHERE h.from_at < :to_at AND (h.until_at IS NULL OR h.until_at >= :from_at)
             ) AS candidates
         )
     ), CASE WHEN CAST(:begins_seq AS BIGINT) = 1 THEN 1 END) AS first_seq,
