@@ -316,10 +316,11 @@ def test_a_writer_reads_again_what_a_rebuild_corrected(history: History) -> None
     history.checks_memory = True
     history.poll([region(1), region(2, "ACTIVE")])
     history.poll([region(1, "MAINTENANCE"), region(2, "ACTIVE")])
-    assert [(row["entity_id"], row["from_state"], row["to_state"]) for row in changed(history)] == [
-        (1, "ACTIVE", "MAINTENANCE"),
+    changed = [row for row in history.transitions() if row["kind"] == "changed"]
+    assert [(row["entity_id"], row["from_state"], row["to_state"]) for row in changed] == [
         (2, "ACTIVE", "MAINTENANCE"),
         (2, "MAINTENANCE", "ACTIVE"),
+        (1, "ACTIVE", "MAINTENANCE"),
     ]
     assert verify(history.engine, "gcore").verdict == "good"
 
@@ -329,7 +330,3 @@ def test_a_rebuild_that_finds_nothing_to_correct_makes_no_writer_read_again(hist
     before = history.row("sources")
     assert rebuild(history.engine, "gcore").different == 0
     assert history.row("sources") == before
-
-
-def changed(history: History) -> list[dict[str, Any]]:
-    return [row for row in history.rows("state_transitions", entity="region") if row["kind"] == "changed"]
